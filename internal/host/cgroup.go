@@ -1,0 +1,256 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CgroupLayout tells where this machine's cgroup hierarchies are mounted.
+type CgroupLayout struct {
+	// V2Root is the mount point of cgroup2, empty where there is none.
+	V2Root string
+	// Unified is true where cgroup2 is the only hierarchy, so that it carries
+	// the resource controllers. False on hybrid machines.
+	Unified bool
+	// V1 lists the mount points of version 1 hierarchies.
+	V1 []string
+}
+
+// ErrNoCgroup2 says that the machine has no cgroup2 hierarchy mounted.
+var ErrNoCgroup2 = errors.New("cgroup2 is not mounted on this machine: boot with systemd.unified_cgroup_hierarchy=1, or mount it with `mount -t cgroup2 none /sys/fs/cgroup/unified`")
+
+var cgroups = sync.OnceValues(readCgroups)
+
+// Cgroups returns the machine's layout, read once.
+func Cgroups() (CgroupLayout, error) { return cgroups() }
+
+func readCgroups() (CgroupLayout, error) {
+	var l CgroupLayout
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return l, fmt.Errorf("read cgroup layout: %w", err)
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		point, fstype := parseMountinfo(sc.Text())
+		switch {
+		case fstype == "cgroup2" && l.V2Root == "":
+			l.V2Root = point
+		case fstype == "cgroup" && !slices.Contains(l.V1, point):
+			l.V1 = append(l.V1, point)
+		}
+	}
+	if l.V2Root == "" {
+		return l, ErrNoCgroup2
+	}
+	l.Unified = len(l.V1) == 0
+	return l, nil
+}
+
+// parseMountinfo takes one line of /proc/PID/mountinfo (see proc(5)).
+func parseMountinfo(line string) (mountPoint, fstype string) {
+	before, after, ok := strings.Cut(line, " - ")
+	if !ok {
+		return "", ""
+	}
+	fields, rest := strings.Fields(before), strings.Fields(after)
+	if len(fields) < 5 || len(rest) < 1 {
+		return "", ""
+	}
+	return unescapeMountinfo(fields[4]), rest[0]
+}
+
+// unescapeMountinfo undoes the octal escapes for space, tab, newline and backslash.
+func unescapeMountinfo(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// Cgroup is one directory in every hierarchy of the machine, by its path
+// below the mount points, such as "minato/NAME/node-1".
+type Cgroup struct{ Path string }
+
+// Child returns the cgroup of that name below c.
+func (c Cgroup) Child(name string) Cgroup { return Cgroup{Path: filepath.Join(c.Path, name)} }
+
+// V2 is c's directory in cgroup2: programs are attached to it, and processes
+// are started in it with CLONE_INTO_CGROUP.
+func (c Cgroup) V2() string {
+	l, err := Cgroups()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(l.V2Root, c.Path)
+}
+
+// Create makes c in cgroup2 and, on a machine where cgroup2 carries the
+// controllers, hands those to c's children. Directories of version 1
+// hierarchies are left to the OCI runtime, which knows which ones it needs.
+func (c Cgroup) Create() error {
+	l, err := Cgroups()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.V2(), 0o755); err != nil {
+		return fmt.Errorf("create cgroup %s: %w", c.Path, err)
+	}
+	if !l.Unified {
+		return nil
+	}
+	dir := l.V2Root
+	for _, part := range append([]string{""}, strings.Split(c.Path, "/")...) {
+		dir = filepath.Join(dir, part)
+		if err := delegateControllers(dir); err != nil {
+			return fmt.Errorf("create cgroup %s: %w", c.Path, err)
+		}
+	}
+	return nil
+}
+
+// delegateControllers enables in dir's children the controllers that
+// containers are limited with, those that the kernel offers.
+func delegateControllers(dir string) error {
+	offered, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(string(offered)) {
+		switch name {
+		case "cpu", "cpuset", "io", "memory", "pids", "hugetlb":
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
+				return fmt.Errorf("enable controller %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// dirs are the directories of c that can exist.
+func (c Cgroup) dirs() ([]string, error) {
+	l, err := Cgroups()
+	if err != nil {
+		return nil, err
+	}
+	dirs := []string{filepath.Join(l.V2Root, c.Path)}
+	for _, root := range l.V1 {
+		dirs = append(dirs, filepath.Join(root, c.Path))
+	}
+	return dirs, nil
+}
+
+// Procs lists the processes in c and below it, over all hierarchies.
+func (c Cgroup) Procs() ([]int, error) {
+	dirs, err := c.dirs()
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return ignoreGone(err)
+			}
+			data, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+			if err != nil {
+				return ignoreGone(err)
+			}
+			for _, field := range strings.Fields(string(data)) {
+				if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+					pids = append(pids, pid)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list processes of cgroup %s: %w", c.Path, err)
+		}
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
+}
+
+// Kill ends every process in c and below it, and waits until they are gone.
+func (c Cgroup) Kill(ctx context.Context) error {
+	for {
+		pids, err := c.Procs()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("end process %d of cgroup %s: %w", pid, c.Path, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end the processes of cgroup %s: %d are still there: %w", c.Path, len(pids), ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// Delete removes c and everything below it from every hierarchy. It fails
+// where a process is left inside.
+func (c Cgroup) Delete() error {
+	dirs, err := c.dirs()
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := removeCgroupTree(dir); err != nil {
+			return fmt.Errorf("delete cgroup %s: %w", c.Path, err)
+		}
+	}
+	return nil
+}
+
+// removeCgroupTree removes directories from the leaves up; the files in them
+// are the kernel's and go with them.
+func removeCgroupTree(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeCgroupTree(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return ignoreGone(rmdirRetry(dir))
+}
+
+// rmdirRetry retries for a moment: the kernel frees a cgroup a little after
+// its last process was reaped.
+func rmdirRetry(dir string) error {
+	deadline := time.Now().Add(2 * time.Second)
+	for {
+		err := unix.Rmdir(dir)
+		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,215 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// NetnsDir is where iproute2 looks for named network namespaces.
+const NetnsDir = "/run/netns"
+
+// Netns is a network namespace, kept alive by a bind mount at Path.
+// The zero value is the namespace of this process.
+type Netns struct {
+	Name string
+	Path string
+}
+
+// NamedNetns returns the namespace that `ip netns exec NAME` enters,
+// whether or not it exists.
+func NamedNetns(name string) Netns {
+	return Netns{Name: name, Path: filepath.Join(NetnsDir, name)}
+}
+
+// CreateNetns makes a namespace that `ip netns exec NAME` can enter, with its
+// loopback interface up. One that exists already is returned as it is.
+func CreateNetns(name string) (Netns, error) {
+	if err := os.MkdirAll(NetnsDir, 0o755); err != nil {
+		return Netns{}, fmt.Errorf("create network namespace %s: %w", name, err)
+	}
+	ns, err := CreateNetnsAt(filepath.Join(NetnsDir, name))
+	ns.Name = name
+	return ns, err
+}
+
+// CreateNetnsAt is CreateNetns at a path of the caller's choice.
+func CreateNetnsAt(path string) (Netns, error) {
+	ns := Netns{Name: filepath.Base(path), Path: path}
+	if ns.Exists() {
+		return ns, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
+	if err != nil {
+		return ns, fmt.Errorf("create network namespace %s: %w", ns.Name, err)
+	}
+	f.Close()
+	err = OnThrowAwayThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+		return unix.Mount("/proc/thread-self/ns/net", path, "none", unix.MS_BIND, "")
+	})
+	if err != nil {
+		os.Remove(path)
+		return ns, fmt.Errorf("create network namespace %s: %w", ns.Name, err)
+	}
+	return ns, nil
+}
+
+// DeleteNetns drops the name of ns; the kernel ends the namespace with its
+// last process. One that does not exist is no error.
+func DeleteNetns(ns Netns) error {
+	if ns.Path == "" {
+		return errors.New("delete network namespace: the process's own namespace has no name to delete")
+	}
+	if err := unix.Unmount(ns.Path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("delete network namespace %s: unmount: %w", ns.Name, err)
+	}
+	if err := os.Remove(ns.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("delete network namespace %s: %w", ns.Name, err)
+	}
+	return nil
+}
+
+// Exists tells whether ns is mounted, not just named.
+func (n Netns) Exists() bool {
+	if n.Path == "" {
+		return true
+	}
+	var st unix.Statfs_t
+	return unix.Statfs(n.Path, &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+// Do runs fn on a thread inside the namespace. Goroutines that fn starts run
+// outside of it, but sockets that fn opens stay inside for good.
+func (n Netns) Do(fn func() error) error {
+	if n.Path == "" {
+		return fn()
+	}
+	target, err := netns.GetFromPath(n.Path)
+	if err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", n.Name, err)
+	}
+	defer target.Close()
+	runtime.LockOSThread()
+	origin, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace %s: %w", n.Name, err)
+	}
+	defer origin.Close()
+	if err := netns.Set(target); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace %s: %w", n.Name, err)
+	}
+	defer func() {
+		// A thread that can't go back stays locked, so that the Go runtime
+		// ends it with this goroutine and never runs other code on it.
+		if netns.Set(origin) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	return fn()
+}
+
+// Listen opens a stream listener inside the namespace.
+func (n Netns) Listen(ctx context.Context, network, address string) (l net.Listener, err error) {
+	err = n.Do(func() error {
+		var lc net.ListenConfig
+		l, err = lc.Listen(ctx, network, address)
+		return err
+	})
+	return l, err
+}
+
+// ListenPacket opens a packet socket inside the namespace.
+func (n Netns) ListenPacket(ctx context.Context, network, address string) (c net.PacketConn, err error) {
+	err = n.Do(func() error {
+		var lc net.ListenConfig
+		c, err = lc.ListenPacket(ctx, network, address)
+		return err
+	})
+	return c, err
+}
+
+// DialContext connects from inside the namespace. The address must be an IP
+// address: names would be resolved by goroutines outside of the namespace.
+func (n Netns) DialContext(ctx context.Context, network, address string) (c net.Conn, err error) {
+	if n.Path == "" {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}
+	hostPart, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if net.ParseIP(hostPart) == nil {
+		return nil, fmt.Errorf("dial %s from network namespace %s: only IP addresses can be dialled", address, n.Name)
+	}
+	// Fast fallback would dial from a second goroutine, outside the namespace.
+	d := net.Dialer{FallbackDelay: -1}
+	err = n.Do(func() error {
+		c, err = d.DialContext(ctx, network, address)
+		return err
+	})
+	return c, err
+}
+
+// Handle opens a netlink handle inside the namespace; the caller closes it.
+func (n Netns) Handle() (*netlink.Handle, error) {
+	if n.Path == "" {
+		return netlink.NewHandle(unix.NETLINK_ROUTE)
+	}
+	target, err := netns.GetFromPath(n.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace %s: %w", n.Name, err)
+	}
+	defer target.Close()
+	h, err := netlink.NewHandleAt(target, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink in network namespace %s: %w", n.Name, err)
+	}
+	return h, nil
+}
+
+// loopbackUp sets lo up in the thread's namespace with one ioctl, which is
+// cheaper than a netlink socket of its own.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("loopback up: %w", err)
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOOPBACK)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
+		return fmt.Errorf("loopback up: %w", err)
+	}
+	return nil
+}
+
+// OnThrowAwayThread runs fn on a thread that ends afterwards, for changes that
+// can't be undone on a thread of the Go runtime.
+func OnThrowAwayThread(fn func() error) error {
+	errc := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		errc <- fn()
+	}()
+	return <-errc
+}

@@ -1,0 +1,41 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Sysctl sets a value of this thread's namespaces by its path under
+// /proc/sys, such as "net/ipv4/ip_forward".
+func Sysctl(path, value string) error {
+	if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set sysctl %s=%s: %w", strings.ReplaceAll(path, "/", "."), value, err)
+	}
+	return nil
+}
+
+// ReadSysctl returns a value by its path under /proc/sys.
+func ReadSysctl(path string) (string, error) {
+	data, err := os.ReadFile(filepath.Join("/proc/sys", path))
+	if err != nil {
+		return "", fmt.Errorf("read sysctl %s: %w", strings.ReplaceAll(path, "/", "."), err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// Sysctls sets several values inside the namespace, skipping those that this
+// kernel does not have (IPv6 may be compiled out or disabled).
+func (n Netns) Sysctls(values map[string]string) error {
+	return n.Do(func() error {
+		for path, value := range values {
+			if err := Sysctl(path, value); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
+}
