@@ -1,0 +1,234 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	flowcontrol "k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
+	schedulingapi "k8s.io/kubernetes/pkg/apis/scheduling/v1"
+	"k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr"
+)
+
+// bootstrapWriters is how many objects of one kind are written at once. etcd
+// puts concurrent writes into one commit, so they share one wait for the disk.
+const bootstrapWriters = 16
+
+const kubernetesService = "kubernetes"
+
+// task is one step of the bootstrap.
+type task struct {
+	name string
+	run  func(ctx context.Context) error
+	// hook is the post-start hook of upstream's that would have done the same;
+	// ours of that name waits for the task.
+	hook string
+	done chan struct{}
+}
+
+// bootstrap writes what every cluster must contain. It runs before upstream's
+// hooks do: most of those look for these objects, poll for them at leisure, and
+// create them one after the other. Each leaves objects as upstream would.
+func (s *Server) bootstrap(ctx context.Context) {
+	for _, t := range s.tasks {
+		go func() {
+			begin := time.Now()
+			s.retry(ctx, t)
+			s.cfg.Stage("bootstrap-"+t.name, time.Since(begin))
+			close(t.done)
+		}()
+	}
+}
+
+// retry runs a task until it succeeds or ctx ends.
+func (s *Server) retry(ctx context.Context, t *task) {
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
+		err := t.run(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.cfg.Logger.Debug("bootstrap step failed, will retry", "step", t.name, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(delay):
+		}
+	}
+}
+
+// cachedList asks for a list from the server's cache, which holds what the store
+// held when the server started. A list that must be newer than every write
+// waits up to a tenth of a second for a sign of progress from the store.
+func cachedList() metav1.ListOptions { return metav1.ListOptions{ResourceVersion: "0"} }
+
+// create treats an object that exists already as success.
+func create(what string, err error) error {
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return fmt.Errorf("create %s: %w", what, err)
+}
+
+// ensurePriorityClasses creates the two system priority classes.
+func (s *Server) ensurePriorityClasses(ctx context.Context) error {
+	client := s.client.SchedulingV1().PriorityClasses()
+	have, err := client.List(ctx, cachedList())
+	if err != nil {
+		return fmt.Errorf("list PriorityClasses: %w", err)
+	}
+	known := names(have.Items, func(o *schedulingv1.PriorityClass) string { return o.Name })
+	for _, pc := range schedulingapi.SystemPriorityClasses() {
+		if known[pc.Name] {
+			continue
+		}
+		_, err := client.Create(ctx, pc, metav1.CreateOptions{})
+		if err := create("PriorityClass "+pc.Name, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureNamespaces creates the system's namespaces.
+func (s *Server) ensureNamespaces(ctx context.Context) error {
+	client := s.client.CoreV1().Namespaces()
+	have, err := client.List(ctx, cachedList())
+	if err != nil {
+		return fmt.Errorf("list Namespaces: %w", err)
+	}
+	known := names(have.Items, func(o *corev1.Namespace) string { return o.Name })
+	var g errgroup.Group
+	for _, name := range []string{metav1.NamespaceSystem, metav1.NamespacePublic, metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
+		if known[name] {
+			continue
+		}
+		g.Go(func() error {
+			_, err := client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+			return create("Namespace "+name, err)
+		})
+	}
+	return g.Wait()
+}
+
+// ensureService creates the ServiceCIDR and, once its allocator runs, the
+// kubernetes Service.
+func (s *Server) ensureService(ctx context.Context) error {
+	cidrs := make([]string, 0, len(s.cfg.ServiceCIDRs))
+	for _, p := range s.cfg.ServiceCIDRs {
+		cidrs = append(cidrs, p.String())
+	}
+	if _, err := s.client.NetworkingV1().ServiceCIDRs().Get(ctx, defaultservicecidr.DefaultServiceCIDRName, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		_, err = s.client.NetworkingV1().ServiceCIDRs().Create(ctx, &networkingv1.ServiceCIDR{
+			ObjectMeta: metav1.ObjectMeta{Name: defaultservicecidr.DefaultServiceCIDRName},
+			Spec:       networkingv1.ServiceCIDRSpec{CIDRs: cidrs},
+		}, metav1.CreateOptions{})
+		if err := create("ServiceCIDR", err); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return fmt.Errorf("get ServiceCIDR: %w", err)
+	}
+
+	services := s.client.CoreV1().Services(metav1.NamespaceDefault)
+	if _, err := services.Get(ctx, kubernetesService, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		return err
+	}
+	single := corev1.IPFamilyPolicySingleStack
+	_, err := services.Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: kubernetesService, Namespace: metav1.NamespaceDefault,
+			Labels: map[string]string{"provider": "kubernetes", "component": "apiserver"},
+		},
+		Spec: corev1.ServiceSpec{
+			Ports: []corev1.ServicePort{{
+				Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt(s.port),
+			}},
+			ClusterIP:       s.serviceAddress().String(),
+			IPFamilyPolicy:  &single,
+			SessionAffinity: corev1.ServiceAffinityNone,
+			Type:            corev1.ServiceTypeClusterIP,
+		},
+	}, metav1.CreateOptions{})
+	return create("Service kubernetes", err)
+}
+
+// serviceAddress is the first address of the Service range, which belongs to
+// the API server.
+func (s *Server) serviceAddress() netip.Addr { return s.cfg.ServiceCIDRs[0].Masked().Addr().Next() }
+
+// ensureFlowControl creates the default flow schemas and priority levels that
+// are missing. Changing existing ones, and removing old ones, is left to
+// upstream's hook, which runs afterwards.
+func (s *Server) ensureFlowControl(ctx context.Context) error {
+	client, opts := s.client.FlowcontrolV1(), metav1.CreateOptions{FieldManager: "api-priority-and-fairness-config-producer-v1"}
+	levels, err := client.PriorityLevelConfigurations().List(ctx, cachedList())
+	if err != nil {
+		return fmt.Errorf("list PriorityLevelConfigurations: %w", err)
+	}
+	schemas, err := client.FlowSchemas().List(ctx, cachedList())
+	if err != nil {
+		return fmt.Errorf("list FlowSchemas: %w", err)
+	}
+	var g errgroup.Group
+	g.SetLimit(bootstrapWriters)
+	known := names(levels.Items, func(o *flowcontrolv1.PriorityLevelConfiguration) string { return o.Name })
+	for _, list := range [][]*flowcontrolv1.PriorityLevelConfiguration{flowcontrol.SuggestedPriorityLevelConfigurations, flowcontrol.MandatoryPriorityLevelConfigurations} {
+		for _, o := range list {
+			if !known[o.Name] {
+				g.Go(func() error {
+					_, err := client.PriorityLevelConfigurations().Create(ctx, o.DeepCopy(), opts)
+					return create("PriorityLevelConfiguration "+o.Name, err)
+				})
+			}
+		}
+	}
+	known = names(schemas.Items, func(o *flowcontrolv1.FlowSchema) string { return o.Name })
+	for _, list := range [][]*flowcontrolv1.FlowSchema{flowcontrol.SuggestedFlowSchemas, flowcontrol.MandatoryFlowSchemas} {
+		for _, o := range list {
+			if !known[o.Name] {
+				g.Go(func() error {
+					_, err := client.FlowSchemas().Create(ctx, o.DeepCopy(), opts)
+					return create("FlowSchema "+o.Name, err)
+				})
+			}
+		}
+	}
+	return g.Wait()
+}
+
+// names makes a set of the objects' names.
+func names[T any](items []T, name func(*T) string) map[string]bool {
+	set := make(map[string]bool, len(items))
+	for i := range items {
+		set[name(&items[i])] = true
+	}
+	return set
+}
+
+// serviceCIDRController keeps the ServiceCIDR and its status, as upstream's
+// hook of the same purpose would.
+func (s *Server) serviceCIDRController() (*defaultservicecidr.Controller, error) {
+	var ranges [2]net.IPNet
+	for i, p := range s.cfg.ServiceCIDRs {
+		if i == len(ranges) {
+			return nil, errors.New("Config.ServiceCIDRs has more than two ranges")
+		}
+		_, ipnet, err := net.ParseCIDR(p.String())
+		if err != nil {
+			return nil, fmt.Errorf("Config.ServiceCIDRs: %w", err)
+		}
+		ranges[i] = *ipnet
+	}
+	return defaultservicecidr.NewController(ranges[0], ranges[1], s.client), nil
+}

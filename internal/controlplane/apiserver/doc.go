@@ -1,0 +1,13 @@
+// Package apiserver assembles Kubernetes' own API server inside this process:
+// upstream's options, registries, admission, authentication, authorization,
+// CRDs and aggregation, with everything that waits or works without need at
+// start replaced or put off.
+//
+// What is ours: the connection upstream's internal clients use (package
+// memory instead of TLS over loopback), one server on several listeners, and
+// bootstrap hooks that write upstream's own policy at once instead of polling.
+//
+// The package must not own etcd, keys or the controllers. It may import
+// k8s.io/kubernetes and its staging modules, and the sibling packages memory
+// and pki.
+package apiserver

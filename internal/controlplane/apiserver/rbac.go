@@ -1,0 +1,143 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/auth/rbac/reconciliation"
+	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// ensureRBAC creates upstream's default roles and bindings, or adds what is
+// missing from them. The rules for that are upstream's reconciliation; only the
+// look-ups come from four lists instead of one request per object.
+//
+// Upstream also moves roles that Kubernetes before 1.9 and 1.14 wrote. No data
+// that old can be behind this version.
+func (s *Server) ensureRBAC(ctx context.Context) error {
+	known, err := s.listRBAC(ctx)
+	if err != nil {
+		return err
+	}
+	g, _ := errgroup.WithContext(ctx)
+	g.SetLimit(bootstrapWriters)
+	role := func(want reconciliation.RuleOwner, client reconciliation.RuleOwnerModifier, kind string) {
+		g.Go(func() error {
+			o := reconciliation.ReconcileRoleOptions{Role: want, Client: client, Confirm: true}
+			if _, err := o.Run(); err != nil {
+				return fmt.Errorf("reconcile %s %s: %w", kind, want.GetName(), err)
+			}
+			return nil
+		})
+	}
+	binding := func(want reconciliation.RoleBinding, client reconciliation.RoleBindingModifier, kind string) {
+		g.Go(func() error {
+			o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: want, Client: client, Confirm: true}
+			if _, err := o.Run(); err != nil {
+				return fmt.Errorf("reconcile %s %s: %w", kind, want.GetName(), err)
+			}
+			return nil
+		})
+	}
+
+	rbac, namespaces := s.client.RbacV1(), s.client.CoreV1().Namespaces()
+	clusterRoles := knownRoles{reconciliation.ClusterRoleModifier{Client: rbac.ClusterRoles()}, known.roles}
+	for _, r := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
+		role(reconciliation.ClusterRoleRuleOwner{ClusterRole: &r}, clusterRoles, "ClusterRole")
+	}
+	clusterBindings := knownBindings{reconciliation.ClusterRoleBindingClientAdapter{Client: rbac.ClusterRoleBindings()}, known.bindings}
+	for _, b := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+		binding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &b}, clusterBindings, "ClusterRoleBinding")
+	}
+	roles := knownRoles{reconciliation.RoleModifier{Client: rbac, NamespaceClient: namespaces}, known.roles}
+	for _, list := range bootstrappolicy.NamespaceRoles() {
+		for _, r := range list {
+			role(reconciliation.RoleRuleOwner{Role: &r}, roles, "Role")
+		}
+	}
+	bindings := knownBindings{reconciliation.RoleBindingClientAdapter{Client: rbac, NamespaceClient: namespaces}, known.bindings}
+	for _, list := range bootstrappolicy.NamespaceRoleBindings() {
+		for _, b := range list {
+			binding(reconciliation.RoleBindingAdapter{RoleBinding: &b}, bindings, "RoleBinding")
+		}
+	}
+	return g.Wait()
+}
+
+type objectKey struct{ namespace, name string }
+
+// rbacObjects is what existed when the reconciliation began.
+type rbacObjects struct {
+	roles    map[objectKey]reconciliation.RuleOwner
+	bindings map[objectKey]reconciliation.RoleBinding
+}
+
+func (s *Server) listRBAC(ctx context.Context) (rbacObjects, error) {
+	known := rbacObjects{map[objectKey]reconciliation.RuleOwner{}, map[objectKey]reconciliation.RoleBinding{}}
+	rbac := s.client.RbacV1()
+	clusterRoles, err := rbac.ClusterRoles().List(ctx, cachedList())
+	if err != nil {
+		return known, fmt.Errorf("list ClusterRoles: %w", err)
+	}
+	for i := range clusterRoles.Items {
+		o := &clusterRoles.Items[i]
+		known.roles[objectKey{name: o.Name}] = reconciliation.ClusterRoleRuleOwner{ClusterRole: o}
+	}
+	clusterBindings, err := rbac.ClusterRoleBindings().List(ctx, cachedList())
+	if err != nil {
+		return known, fmt.Errorf("list ClusterRoleBindings: %w", err)
+	}
+	for i := range clusterBindings.Items {
+		o := &clusterBindings.Items[i]
+		known.bindings[objectKey{name: o.Name}] = reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: o}
+	}
+	roles, err := rbac.Roles(metav1.NamespaceAll).List(ctx, cachedList())
+	if err != nil {
+		return known, fmt.Errorf("list Roles: %w", err)
+	}
+	for i := range roles.Items {
+		o := &roles.Items[i]
+		known.roles[objectKey{o.Namespace, o.Name}] = reconciliation.RoleRuleOwner{Role: o}
+	}
+	bindings, err := rbac.RoleBindings(metav1.NamespaceAll).List(ctx, cachedList())
+	if err != nil {
+		return known, fmt.Errorf("list RoleBindings: %w", err)
+	}
+	for i := range bindings.Items {
+		o := &bindings.Items[i]
+		known.bindings[objectKey{o.Namespace, o.Name}] = reconciliation.RoleBindingAdapter{RoleBinding: o}
+	}
+	return known, nil
+}
+
+// knownRoles answers Get from the lists. A change by somebody else meanwhile
+// makes the write fail, and the next attempt lists anew.
+type knownRoles struct {
+	reconciliation.RuleOwnerModifier
+	objects map[objectKey]reconciliation.RuleOwner
+}
+
+func (k knownRoles) Get(namespace, name string) (reconciliation.RuleOwner, error) {
+	if o, ok := k.objects[objectKey{namespace, name}]; ok {
+		return o, nil
+	}
+	return nil, apierrors.NewNotFound(rbacv1.Resource("roles"), name)
+}
+
+// knownBindings is knownRoles for bindings.
+type knownBindings struct {
+	reconciliation.RoleBindingModifier
+	objects map[objectKey]reconciliation.RoleBinding
+}
+
+func (k knownBindings) Get(namespace, name string) (reconciliation.RoleBinding, error) {
+	if o, ok := k.objects[objectKey{namespace, name}]; ok {
+		return o, nil
+	}
+	return nil, apierrors.NewNotFound(rbacv1.Resource("rolebindings"), name)
+}

@@ -1,0 +1,251 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
+
+	"minato/internal/controlplane/apiserver"
+	"minato/internal/controlplane/controllers"
+	"minato/internal/controlplane/etcd"
+	"minato/internal/controlplane/klogs"
+	"minato/internal/controlplane/memory"
+	"minato/internal/controlplane/pki"
+)
+
+// inMemoryHost names the server in URLs of in-memory requests.
+const inMemoryHost = "http://minato.in-memory"
+
+// settleTime is how long after it is ready a control plane is still starting.
+const settleTime = 3 * time.Second
+
+// Config describes one cluster's control plane.
+type Config struct {
+	Name string
+	// DataDir holds etcd/ and pki/. RunDir holds the socket of the embedded etcd.
+	DataDir, RunDir string
+	// Ephemeral lets the embedded etcd answer before data is on disk.
+	Ephemeral bool
+
+	// EtcdServers are the endpoints of an external etcd; with them there is no
+	// embedded one. The files are for TLS with it and may be empty.
+	EtcdServers                           []string
+	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+
+	// Listeners are open TCP listeners to serve https on. They are closed when
+	// Run returns.
+	Listeners []net.Listener
+	// AdvertiseAddress is the endpoint of the kubernetes Service.
+	AdvertiseAddress netip.Addr
+
+	ServiceCIDR, PodCIDR netip.Prefix
+	NodeCIDRMask         int               // default 24
+	NodePortRange        utilnet.PortRange // default 30000-32767
+	ClusterDomain        string            // default cluster.local
+	// ExtraSANs are further names and addresses for the serving certificate.
+	ExtraSANs []string
+
+	// Stage is told, maybe from several goroutines, how long a stage of the
+	// start took.
+	Stage  func(name string, took time.Duration)
+	Logger *slog.Logger
+}
+
+// ControlPlane is one control plane. It can be run once.
+type ControlPlane struct {
+	cfg       Config
+	authority *pki.Authority
+	connector *memory.Connector
+	ready     chan struct{}
+}
+
+// New checks the configuration and loads or makes the certificates.
+func New(cfg Config) (*ControlPlane, error) {
+	cfg, err := withDefaults(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
+	}
+	begin := time.Now()
+	dns, addrs, err := servingNames(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
+	}
+	authority, err := pki.Open(pki.Config{Dir: filepath.Join(cfg.DataDir, "pki"), DNSNames: dns, Addresses: addrs})
+	if err != nil {
+		return nil, fmt.Errorf("control plane: %w", err)
+	}
+	cfg.Stage("pki", time.Since(begin))
+	return &ControlPlane{
+		cfg:       cfg,
+		authority: authority,
+		connector: memory.NewConnector(),
+		ready:     make(chan struct{}),
+	}, nil
+}
+
+// PKI gives access to the cluster's certificates.
+func (c *ControlPlane) PKI() *pki.Authority { return c.authority }
+
+// Ready is closed when the API can be used: it reads and writes, upstream's
+// roles and the kubernetes Service exist.
+func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
+
+// RESTConfig connects to the API server in memory as user. It can be used at
+// any time; requests wait until the server is there. The transport can't carry
+// exec, attach or port-forward, which take over their connection.
+func (c *ControlPlane) RESTConfig(user string, groups ...string) *rest.Config {
+	return c.connector.RESTConfig(inMemoryHost, memory.NewUser(user, groups...))
+}
+
+// Run starts everything and blocks until ctx ends or a part fails. It stops the
+// controllers first, then the API server, then etcd.
+func (c *ControlPlane) Run(ctx context.Context) error {
+	defer func() {
+		for _, l := range c.cfg.Listeners {
+			_ = l.Close()
+		}
+	}()
+	begin := time.Now()
+	restoreGC := relaxGC()
+	defer restoreGC()
+
+	// failed ends everything when one part does.
+	ctx, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	klogs.Redirect(c.cfg.Logger.With("component", "kubernetes"), func(err error) { failed(err) })
+
+	store, stopStore, err := c.startStore(failed)
+	if err != nil {
+		return err
+	}
+	err = c.runServer(ctx, failed, store, begin, restoreGC)
+	if stopErr := stopStore(); err == nil {
+		err = stopErr
+	}
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		err = cause
+	}
+	return err
+}
+
+// runServer runs the API server and, once it is ready, its controllers.
+func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCauseFunc, store apiserver.Etcd, begin time.Time, restoreGC func()) error {
+	server, err := apiserver.New(apiserver.Config{
+		Connector:        c.connector,
+		PKI:              c.authority,
+		Etcd:             store,
+		Listeners:        c.cfg.Listeners,
+		AdvertiseAddress: c.cfg.AdvertiseAddress,
+		ServiceCIDRs:     []netip.Prefix{c.cfg.ServiceCIDR},
+		NodePorts:        c.cfg.NodePortRange,
+		ClusterDomain:    c.cfg.ClusterDomain,
+		Stage:            c.cfg.Stage,
+		Logger:           c.cfg.Logger.With("component", "apiserver"),
+	})
+	if err != nil {
+		return err
+	}
+	manager, err := controllers.New(controllers.Config{
+		ClusterName:     c.cfg.Name,
+		Connect:         c.RESTConfig,
+		PKI:             c.authority,
+		PodCIDRs:        []netip.Prefix{c.cfg.PodCIDR},
+		ServiceCIDRs:    []netip.Prefix{c.cfg.ServiceCIDR},
+		NodeCIDRMask:    c.cfg.NodeCIDRMask,
+		VolumePluginDir: filepath.Join(c.cfg.DataDir, "volumeplugins"),
+		Stage:           c.cfg.Stage,
+		Logger:          c.cfg.Logger.With("component", "controllers"),
+	})
+	if err != nil {
+		return err
+	}
+
+	// The API server outlives ctx by the time the controllers need to stop.
+	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServer()
+	var g errgroup.Group
+	g.Go(func() error {
+		err := server.Run(serverCtx)
+		if err != nil {
+			failed(err)
+		}
+		return err
+	})
+	g.Go(func() error {
+		c.authority.Run(ctx, func(err error) { c.cfg.Logger.Warn("certificates could not be renewed", "error", err) })
+		return nil
+	})
+
+	select {
+	case <-server.Ready():
+		c.cfg.Stage("apiserver", time.Since(begin))
+		close(c.ready)
+		// By then the controllers have made their first lists.
+		settled := time.AfterFunc(settleTime, restoreGC)
+		defer settled.Stop()
+		var m errgroup.Group // a goroutine of its own, because klogs may end it
+		m.Go(func() error { return manager.Run(ctx) })
+		if err := m.Wait(); err != nil {
+			failed(err)
+		}
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	stopServer()
+	return g.Wait()
+}
+
+// startStore starts the embedded etcd, unless there is an external one, and
+// returns where the store is and how to stop it.
+func (c *ControlPlane) startStore(failed context.CancelCauseFunc) (apiserver.Etcd, func() error, error) {
+	if len(c.cfg.EtcdServers) > 0 {
+		ready := make(chan struct{})
+		close(ready) // as far as we can tell
+		return apiserver.Etcd{
+			Endpoints: c.cfg.EtcdServers, Ready: ready,
+			CAFile: c.cfg.EtcdCAFile, CertFile: c.cfg.EtcdCertFile, KeyFile: c.cfg.EtcdKeyFile,
+		}, func() error { return nil }, nil
+	}
+	server, err := etcd.New(etcd.Config{
+		Dir:       filepath.Join(c.cfg.DataDir, "etcd"),
+		Socket:    filepath.Join(c.cfg.RunDir, "etcd.sock"),
+		Ephemeral: c.cfg.Ephemeral,
+		Logger:    c.cfg.Logger.With("component", "etcd"),
+	})
+	if err != nil {
+		return apiserver.Etcd{}, nil, err
+	}
+	// Everything else stops before etcd does, so it has a context of its own.
+	ctx, cancel := context.WithCancel(context.Background())
+	begin := time.Now()
+	var g errgroup.Group
+	g.Go(func() error {
+		err := server.Run(ctx)
+		if err != nil {
+			failed(err)
+		}
+		return err
+	})
+	g.Go(func() error {
+		select {
+		case <-server.Ready():
+			c.cfg.Stage("etcd", time.Since(begin))
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	stop := func() error {
+		cancel()
+		return g.Wait()
+	}
+	return apiserver.Etcd{Endpoints: []string{server.Endpoint()}, Ready: server.Ready()}, stop, nil
+}

@@ -1,0 +1,89 @@
+// Package klogs sends what Kubernetes' packages log through klog to a slog
+// logger, one level quieter than they mean it (warnings reach slog as
+// information, so they end up as debug output too): their errors are mostly work
+// that is retried, and their information is meant for other developers.
+//
+// klog has one output and one way to exit per process, so this package has one
+// of each too. It must not log anything itself. It may import klog and the standard library.
+package klogs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/klog/v2"
+)
+
+// sink is where klog's output goes at present, fatal who learns of an exit.
+// klog's own settings may be changed only while nothing logs, so they are made
+// once and point here.
+var (
+	sink    atomic.Pointer[slog.Logger]
+	fatal   atomic.Pointer[func(error)]
+	install sync.Once
+)
+
+// ErrFatal is what a part of Kubernetes means when it wants to end the process.
+var ErrFatal = errors.New("a part of Kubernetes gave up; the log says why")
+
+// Redirect sends klog's output to l from now on. Where Kubernetes would end the
+// process, which it does when a hook fails, onFatal is called with an error that
+// wraps ErrFatal, and the goroutine ends.
+func Redirect(l *slog.Logger, onFatal func(error)) {
+	sink.Store(l)
+	fatal.Store(&onFatal)
+	install.Do(func() {
+		klog.SetSlogLogger(slog.New(quiet{}))
+		klog.OsExit = func(code int) {
+			(*fatal.Load())(fmt.Errorf("%w (exit code %d)", ErrFatal, code))
+			runtime.Goexit()
+		}
+	})
+}
+
+// quiet is the handler klog writes to. Attributes and groups are kept here,
+// since the logger behind it may change.
+type quiet struct {
+	wrap func(slog.Handler) slog.Handler
+}
+
+func demote(l slog.Level) slog.Level {
+	if l > slog.LevelDebug {
+		return l - 4
+	}
+	return l
+}
+
+func (quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return sink.Load().Handler().Enabled(ctx, demote(l))
+}
+
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = demote(r.Level)
+	h := sink.Load().Handler()
+	if q.wrap != nil {
+		h = q.wrap(h)
+	}
+	return h.Handle(ctx, r)
+}
+
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return q.then(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+}
+
+func (q quiet) WithGroup(name string) slog.Handler {
+	return q.then(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (q quiet) then(f func(slog.Handler) slog.Handler) slog.Handler {
+	if q.wrap == nil {
+		return quiet{wrap: f}
+	}
+	before := q.wrap
+	return quiet{wrap: func(h slog.Handler) slog.Handler { return f(before(h)) }}
+}

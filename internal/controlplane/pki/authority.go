@@ -1,0 +1,234 @@
+package pki
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// File names inside the directory. They are kubeadm's, so that people and tools
+// find what they look for.
+const (
+	fileCA            = "ca"
+	fileFrontProxyCA  = "front-proxy-ca"
+	fileAPIServer     = "apiserver"
+	fileKubeletClient = "apiserver-kubelet-client"
+	fileFrontProxy    = "front-proxy-client"
+	fileAdmin         = "admin"
+	fileSAKey         = "sa.key"
+	fileSAPub         = "sa.pub"
+	dirNodes          = "nodes"
+)
+
+// Identities that upstream's RBAC and aggregation know by name.
+const (
+	groupMasters = "system:masters"
+	groupNodes   = "system:nodes"
+
+	// FrontProxyName is the common name of the front-proxy client certificate.
+	FrontProxyName = "front-proxy-client"
+	// AdminName is the common name of the administrator's certificate.
+	AdminName = "kubernetes-admin"
+)
+
+// Config says where the files are and what the API server is called.
+type Config struct {
+	Dir string
+	// DNSNames and Addresses are the names of the API server.
+	DNSNames  []string
+	Addresses []netip.Addr
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Authority issues and keeps certificates. It is safe for concurrent use.
+type Authority struct {
+	cfg Config
+
+	mu           sync.Mutex
+	ca           *issuer
+	frontProxyCA *issuer
+	apiServer    Pair
+	admin        Pair
+	saKey        *ecdsa.PrivateKey
+}
+
+// Open loads the directory, making what is missing or about to expire.
+func Open(cfg Config) (*Authority, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("pki: Config.Dir is empty; name a directory for the certificates")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if err := os.MkdirAll(filepath.Join(cfg.Dir, dirNodes), 0o700); err != nil {
+		return nil, fmt.Errorf("pki: make directory: %w", err)
+	}
+	a := &Authority{cfg: cfg}
+	if err := a.Renew(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Run renews certificates while the process lives, and returns when ctx ends.
+// A failed renewal is reported and tried again an hour later.
+func (a *Authority) Run(ctx context.Context, report func(error)) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := a.Renew(); err != nil && report != nil {
+				report(err)
+			}
+		}
+	}
+}
+
+// Renew brings every file of the control plane up to date.
+func (a *Authority) Renew() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	var err error
+	if a.ca, err = a.loadCA(fileCA, "kubernetes"); err != nil {
+		return err
+	}
+	if a.frontProxyCA, err = a.loadCA(fileFrontProxyCA, "front-proxy-ca"); err != nil {
+		return err
+	}
+	if a.saKey, err = a.loadServiceAccountKey(); err != nil {
+		return err
+	}
+	if a.apiServer, err = a.loadLeaf(a.ca, fileAPIServer, leafSpec{
+		CommonName: "kube-apiserver",
+		DNSNames:   a.cfg.DNSNames,
+		Addresses:  a.cfg.Addresses,
+		Usage:      x509.ExtKeyUsageServerAuth,
+	}); err != nil {
+		return err
+	}
+	if _, err = a.loadLeaf(a.ca, fileKubeletClient, leafSpec{
+		CommonName:    "kube-apiserver-kubelet-client",
+		Organizations: []string{groupMasters},
+		Usage:         x509.ExtKeyUsageClientAuth,
+	}); err != nil {
+		return err
+	}
+	if _, err = a.loadLeaf(a.frontProxyCA, fileFrontProxy, leafSpec{
+		CommonName: FrontProxyName,
+		Usage:      x509.ExtKeyUsageClientAuth,
+	}); err != nil {
+		return err
+	}
+	a.admin, err = a.loadLeaf(a.ca, fileAdmin, leafSpec{
+		CommonName:    AdminName,
+		Organizations: []string{groupMasters},
+		Usage:         x509.ExtKeyUsageClientAuth,
+	})
+	return err
+}
+
+// NodeClient returns the certificate a node's agent identifies itself with.
+func (a *Authority) NodeClient(node string) (Pair, error) {
+	if err := checkNodeName(node); err != nil {
+		return Pair{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.loadLeaf(a.ca, filepath.Join(dirNodes, node+"-client"), leafSpec{
+		CommonName:    "system:node:" + node,
+		Organizations: []string{groupNodes},
+		Usage:         x509.ExtKeyUsageClientAuth,
+	})
+}
+
+// NodeServing returns the certificate of a node's agent on its port 10250.
+func (a *Authority) NodeServing(node string, addresses ...netip.Addr) (Pair, error) {
+	if err := checkNodeName(node); err != nil {
+		return Pair{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.loadLeaf(a.ca, filepath.Join(dirNodes, node+"-serving"), leafSpec{
+		CommonName:    "system:node:" + node,
+		Organizations: []string{groupNodes},
+		DNSNames:      []string{node},
+		Addresses:     addresses,
+		Usage:         x509.ExtKeyUsageServerAuth,
+	})
+}
+
+// CABundle is the cluster CA certificate in PEM.
+func (a *Authority) CABundle() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ca.certPEM
+}
+
+// FrontProxyCABundle is the front-proxy CA certificate in PEM.
+func (a *Authority) FrontProxyCABundle() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.frontProxyCA.certPEM
+}
+
+// APIServer is the API server's present serving certificate.
+func (a *Authority) APIServer() Pair {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.apiServer
+}
+
+// Admin is the administrator's client certificate.
+func (a *Authority) Admin() Pair {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.admin
+}
+
+// ServiceAccountKey signs ServiceAccount tokens.
+func (a *Authority) ServiceAccountKey() *ecdsa.PrivateKey {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.saKey
+}
+
+// Paths are the files that upstream components read by themselves.
+type Paths struct {
+	CACert, CAKey                        string
+	FrontProxyCACert                     string
+	FrontProxyCert, FrontProxyKey        string
+	KubeletClientCert, KubeletClientKey  string
+	ServiceAccountKey, ServiceAccountPub string
+}
+
+// Paths names the files.
+func (a *Authority) Paths() Paths {
+	in := func(name string) string { return filepath.Join(a.cfg.Dir, name) }
+	return Paths{
+		CACert: in(fileCA + extCert), CAKey: in(fileCA + extKey),
+		FrontProxyCACert: in(fileFrontProxyCA + extCert),
+		FrontProxyCert:   in(fileFrontProxy + extCert), FrontProxyKey: in(fileFrontProxy + extKey),
+		KubeletClientCert: in(fileKubeletClient + extCert), KubeletClientKey: in(fileKubeletClient + extKey),
+		ServiceAccountKey: in(fileSAKey), ServiceAccountPub: in(fileSAPub),
+	}
+}
+
+// checkNodeName keeps a node's name from leaving the directory.
+func checkNodeName(node string) error {
+	if node == "" || node != filepath.Base(node) || node == "." || node == ".." {
+		return fmt.Errorf("pki: node name %q can't be a file name", node)
+	}
+	return nil
+}
