@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	authv1 "k8s.io/api/authentication/v1"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"minato/internal/node/api"
+	"minato/internal/node/object"
+	"minato/internal/node/pod"
+	"minato/internal/node/probe"
+	"minato/internal/node/report"
+	"minato/internal/node/spec"
+	"minato/internal/node/volume"
+)
+
+// Agent is one node.
+type Agent struct {
+	cfg   Config
+	ready chan struct{}
+
+	broadcaster record.EventBroadcaster
+	events      record.EventRecorder
+	pods        *pod.Manager
+	probes      *probe.Manager
+	objects     *object.Store
+	writer      *report.Writer
+	watch       *podWatch
+	node        *nodeStatus
+}
+
+// New puts an agent together. It starts nothing and touches nothing.
+func New(cfg Config) (*Agent, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)
+	}
+	a := &Agent{cfg: cfg, ready: make(chan struct{})}
+	a.broadcaster = record.NewBroadcaster()
+	a.events = a.broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
+	a.writer = report.New(report.Config{Client: cfg.Client, Logger: cfg.Logger})
+	a.objects = object.New(object.Config{
+		Client: cfg.Client, Logger: cfg.Logger,
+		Changed: func(uid uid) { a.pods.Refresh(uid) },
+	})
+	a.probes = probe.New(probe.Config{
+		Exec: cfg.Runtime, Dial: cfg.Netns.DialContext, Events: a.events, Logger: cfg.Logger,
+		Changed: func(uid uid) { a.pods.Wake(uid) },
+	})
+	return a, nil
+}
+
+// Ready is closed once the node is registered and says that it is ready.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Run is the node until ctx ends. Containers keep running afterwards; a later
+// agent of the same name and directory finds them.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.assemble(ctx); err != nil {
+		return fmt.Errorf("node %s: %w", a.cfg.Name, err)
+	}
+	sink := a.broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.cfg.Client.CoreV1().Events("")})
+	defer a.broadcaster.Shutdown()
+	defer sink.Stop()
+	listener, err := a.cfg.Netns.Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(a.cfg.APIPort)))
+	if err != nil {
+		return fmt.Errorf("node %s: listen for the node API: %w", a.cfg.Name, err)
+	}
+	defer listener.Close()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.apiServer().Serve(ctx, listener) })
+	g.Go(func() error { return a.node.run(ctx, a.markReady) })
+	g.Go(func() error { return runLease(ctx, &a.cfg, a.ready) })
+	g.Go(func() error { a.writer.Run(ctx); return nil })
+	g.Go(func() error { return a.runPods(ctx) })
+	err = g.Wait()
+	a.probes.Close()
+	a.objects.Close()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) markReady() {
+	close(a.ready)
+	a.cfg.Stage("node " + a.cfg.Name + " ready")
+}
+
+// assemble makes what needs an answer of the runtime first.
+func (a *Agent) assemble(ctx context.Context) error {
+	version, err := a.cfg.Runtime.Version(ctx, "v1")
+	if err != nil {
+		return fmt.Errorf("ask the container runtime for its version: %w", err)
+	}
+	for _, dir := range []string{a.cfg.podsDir(), a.cfg.memoryDir(), a.cfg.logDir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	a.node = newNodeStatus(&a.cfg, version, a.events)
+	volumes := volume.New(volume.Config{
+		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
+		Objects: a.objects, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Allocatable: a.cfg.Capacity,
+	})
+	a.pods = pod.New(pod.Config{
+		NodeName: a.cfg.Name, NodeLabels: a.node.labels, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
+		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
+		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
+		Services: a.cfg.services,
+		Resolver: newResolver(&a.cfg).get,
+		HostsFile: func() string {
+			text, err := os.ReadFile(a.cfg.HostsFile)
+			if err != nil {
+				a.cfg.Logger.Warn("the node's hosts file cannot be read", "path", a.cfg.HostsFile, "error", err)
+			}
+			return string(text)
+		},
+		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(),
+		Allocatable: a.cfg.Capacity, Memory: a.cfg.Capacity[v1.ResourceMemory],
+		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
+	})
+	a.watch = newPodWatch(&a.cfg, a.pods)
+	if err := a.cfg.Metrics.Register(newCollector(a.cfg.Name, a.watch.Pods)); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return nil
+}
+
+func (a *Agent) apiServer() *api.Server {
+	return api.New(api.Config{
+		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
+		Pods: a.watch, LogDir: a.cfg.logDir(), Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA,
+		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,
+	})
+}
+
+// runPods runs the workers, and feeds them with Pods and container events.
+func (a *Agent) runPods(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	started := make(chan struct{})
+	g.Go(func() error { a.pods.Run(ctx, func() { close(started) }); return nil })
+	<-started
+	g.Go(func() error { return a.forward(ctx) })
+	g.Go(func() error { return a.watch.run(ctx) })
+	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
+	return g.Wait()
+}
+
+// forward hands the runtime's events to the workers.
+func (a *Agent) forward(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-a.cfg.Events:
+			if !ok {
+				return eventsEnded(ctx)
+			}
+			a.pods.Happened(e)
+		}
+	}
+}
+
+// eventsEnded tells a runtime that has ended from one that ends because all of
+// the node does: of the two, either may be noticed first.
+func eventsEnded(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(time.Second):
+		return errors.New("the container runtime sends no more events")
+	}
+}
+
+// tokens asks the API server for tokens of service accounts.
+type tokens struct{ a *Agent }
+
+// Token implements volume.Tokens.
+func (t tokens) Token(ctx context.Context, namespace, account string, req *authv1.TokenRequest) (*authv1.TokenRequest, error) {
+	return t.a.cfg.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, req, metav1.CreateOptions{})
+}
+
+// resolver reads the node's resolv.conf when it has changed.
+type resolver struct {
+	cfg *Config
+
+	mu   sync.Mutex
+	at   time.Time
+	last spec.Resolver
+}
+
+func newResolver(cfg *Config) *resolver {
+	return &resolver{cfg: cfg, last: spec.Resolver{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain}}
+}
+
+func (r *resolver) get() spec.Resolver {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	info, err := os.Stat(r.cfg.ResolvConf)
+	if err != nil {
+		return r.last // what was read before still serves
+	}
+	if info.ModTime().Equal(r.at) {
+		return r.last
+	}
+	text, err := os.ReadFile(r.cfg.ResolvConf)
+	if err != nil {
+		r.cfg.Logger.Warn("the node's resolv.conf cannot be read", "path", r.cfg.ResolvConf, "error", err)
+		return r.last
+	}
+	r.at, r.last.Node = info.ModTime(), spec.ParseResolvConf(string(text))
+	return r.last
+}

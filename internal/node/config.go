@@ -1,0 +1,173 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	cri "k8s.io/cri-api/pkg/apis"
+
+	"minato/internal/host"
+	"minato/internal/node/api"
+	"minato/internal/node/pod"
+	"minato/internal/node/volume"
+)
+
+// Event says that something happened to a container.
+type Event = pod.Event
+
+// Streaming carries exec, attach and port-forward streams.
+type Streaming = api.Streaming
+
+// Mounter changes the machine's mounts.
+type Mounter = volume.Mounter
+
+// Config is what an Agent needs.
+type Config struct {
+	Name string
+	// Labels are added to those that every node has. Addresses are the node's
+	// own, the first one being what Pods see as their host's.
+	Labels     map[string]string
+	Addresses  []netip.Addr
+	PodCIDRs   []netip.Prefix
+	ProviderID string
+
+	// Client acts as system:node:NAME.
+	Client kubernetes.Interface
+	// Services, once ServicesSynced, are for Pods' environments.
+	Services       corelisters.ServiceLister
+	ServicesSynced func() bool
+
+	Runtime   cri.RuntimeService
+	Images    cri.ImageManagerService
+	Streaming Streaming
+	// Events are the runtime's; its end is the end of the runtime.
+	Events <-chan Event
+
+	// Netns is where the node's API listens and where probes come from.
+	Netns host.Netns
+	// APIPort is 10250 unless set.
+	APIPort int
+	// Dir holds the Pods' volumes and logs. RunDir, which should be on a tmpfs,
+	// what must not reach a disk; Dir if empty.
+	Dir, RunDir string
+	// Mounter is the machine's if nil.
+	Mounter Mounter
+
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
+	// ResolvConf and HostsFile are the node's own files; /etc/resolv.conf and
+	// /etc/hosts if empty.
+	ResolvConf, HostsFile string
+
+	// ServingCert is the node's; clients show certificates from ClientCA.
+	ServingCert tls.Certificate
+	ClientCA    *x509.CertPool
+
+	Cgroup host.Cgroup
+	// MaxPods is 110 unless set.
+	MaxPods int64
+	// Capacity has at least cpu and memory.
+	Capacity v1.ResourceList
+	// Version is what the node says it is, such as v1.36.3.
+	Version string
+
+	Metrics *prometheus.Registry
+	// Stage is told of the steps of the start, for measuring.
+	Stage  func(string)
+	Logger *slog.Logger
+}
+
+const (
+	defaultAPIPort = 10250
+	defaultMaxPods = 110
+)
+
+// How often the node speaks up. The node's lease says that it is alive; its
+// status is sent when it changes, or now and then.
+const (
+	leaseDuration   = 40 * time.Second
+	leaseRenewal    = 10 * time.Second
+	conditionPeriod = 15 * time.Second
+	statusPeriod    = 5 * time.Minute
+)
+
+func (c *Config) complete() error {
+	switch {
+	case c.Name == "":
+		return errors.New("Name is required")
+	case c.Client == nil:
+		return errors.New("Client is required")
+	case c.Runtime == nil || c.Images == nil || c.Streaming == nil:
+		return errors.New("Runtime, Images and Streaming are required")
+	case c.Services == nil || c.ServicesSynced == nil:
+		return errors.New("Services and ServicesSynced are required")
+	case c.Dir == "" || !filepath.IsAbs(c.Dir):
+		return fmt.Errorf("Dir is %q; it must be an absolute path", c.Dir)
+	case len(c.Addresses) == 0:
+		return errors.New("Addresses needs at least one address")
+	}
+	if c.APIPort == 0 {
+		c.APIPort = defaultAPIPort
+	}
+	if c.MaxPods == 0 {
+		c.MaxPods = defaultMaxPods
+	}
+	if c.RunDir == "" {
+		c.RunDir = c.Dir
+	}
+	if c.Mounter == nil {
+		c.Mounter = hostMounter{}
+	}
+	if c.ResolvConf == "" {
+		c.ResolvConf = "/etc/resolv.conf"
+	}
+	if c.HostsFile == "" {
+		c.HostsFile = "/etc/hosts"
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Stage == nil {
+		c.Stage = func(string) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func (c *Config) podsDir() string   { return filepath.Join(c.Dir, "pods") }
+func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "pods") }
+func (c *Config) logDir() string    { return filepath.Join(c.Dir, "log", "pods") }
+
+func (c *Config) hostIPs() []string {
+	var ips []string
+	for _, a := range c.Addresses {
+		ips = append(ips, a.String())
+	}
+	return ips
+}
+
+// services waits for the Services to be known: a container that starts without
+// the API server's variables would not find it later either.
+func (c *Config) services(ctx context.Context) ([]*v1.Service, error) {
+	for !c.ServicesSynced() {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return c.Services.List(everything())
+}

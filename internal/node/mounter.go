@@ -1,0 +1,20 @@
+package node
+
+import (
+	"k8s.io/apimachinery/pkg/labels"
+
+	"minato/internal/host"
+)
+
+// hostMounter is the machine's own mount table.
+type hostMounter struct{}
+
+func (hostMounter) MountTmpfs(path, options string) error { return host.MountTmpfs(path, options) }
+func (hostMounter) BindMount(source, target string, readOnly bool) error {
+	return host.BindMount(source, target, readOnly)
+}
+func (hostMounter) Unmount(path string) error                { return host.Unmount(path) }
+func (hostMounter) UnmountAllUnder(dir string) error         { return host.UnmountAllUnder(dir) }
+func (hostMounter) MountsUnder(dir string) ([]string, error) { return host.MountsUnder(dir) }
+
+func everything() labels.Selector { return labels.Everything() }

@@ -1,0 +1,346 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/tools/record"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// nodeStatus registers the node and keeps its status.
+type nodeStatus struct {
+	cfg     *Config
+	version *runtimeapi.VersionResponse
+	events  record.EventRecorder
+
+	mu    sync.Mutex
+	known *v1.Node // as the API server has it
+}
+
+func newNodeStatus(cfg *Config, version *runtimeapi.VersionResponse, events record.EventRecorder) *nodeStatus {
+	return &nodeStatus{cfg: cfg, version: version, events: events}
+}
+
+// labels are the node's, as they may have been changed by others since.
+func (n *nodeStatus) labels() map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known != nil {
+		return n.known.Labels
+	}
+	return n.ownLabels()
+}
+
+func (n *nodeStatus) ownLabels() map[string]string {
+	labels := map[string]string{
+		v1.LabelHostname:          n.cfg.Name,
+		v1.LabelOSStable:          runtime.GOOS,
+		v1.LabelArchStable:        runtime.GOARCH,
+		"beta.kubernetes.io/os":   runtime.GOOS,
+		"beta.kubernetes.io/arch": runtime.GOARCH,
+	}
+	for k, v := range n.cfg.Labels {
+		labels[k] = v
+	}
+	return labels
+}
+
+// run registers the node, calls registered, and then keeps its status until ctx
+// ends.
+func (n *nodeStatus) run(ctx context.Context, registered func()) error {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := n.register(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		n.cfg.Logger.Warn("node could not be registered; will try again", "node", n.cfg.Name, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+	n.events.Event(n.reference(), v1.EventTypeNormal, "Starting", "Starting kubelet.")
+	registered()
+	tick := time.NewTicker(conditionPeriod)
+	defer tick.Stop()
+	for sent := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		due := time.Since(sent) >= statusPeriod
+		wrote, err := n.refresh(ctx, due)
+		if err != nil && ctx.Err() == nil {
+			n.cfg.Logger.Warn("node status could not be written; will try again", "node", n.cfg.Name, "error", err)
+		}
+		if wrote {
+			sent = time.Now()
+		}
+	}
+}
+
+// reference names the node in events. Its UID is its name, as events about
+// nodes have always had it.
+func (n *nodeStatus) reference() *v1.ObjectReference {
+	return &v1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.cfg.Name, UID: types.UID(n.cfg.Name)}
+}
+
+// register makes the node known with everything about it in one request, or
+// brings the Node that exists up to date.
+func (n *nodeStatus) register(ctx context.Context) error {
+	node := &v1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: n.ownLabels()},
+		Spec:       v1.NodeSpec{ProviderID: n.cfg.ProviderID},
+	}
+	for _, p := range n.cfg.PodCIDRs {
+		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, p.String())
+	}
+	if len(node.Spec.PodCIDRs) > 0 {
+		node.Spec.PodCIDR = node.Spec.PodCIDRs[0]
+	}
+	node.Status = n.status(ctx, v1.NodeStatus{})
+	got, err := n.cfg.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	if err == nil {
+		n.keep(got)
+		return nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create node: %w", err)
+	}
+	if got, err = n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{}); err != nil {
+		return fmt.Errorf("read node: %w", err)
+	}
+	if got, err = n.reconcile(ctx, got, node); err != nil {
+		return err
+	}
+	n.keep(got)
+	_, err = n.refresh(ctx, true)
+	return err
+}
+
+func (n *nodeStatus) keep(node *v1.Node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known = node
+}
+
+// reconcile brings labels and spec of a Node that exists up to date. What
+// others have added stays.
+func (n *nodeStatus) reconcile(ctx context.Context, have, want *v1.Node) (*v1.Node, error) {
+	next := have.DeepCopy()
+	if next.Labels == nil {
+		next.Labels = map[string]string{}
+	}
+	for k, v := range want.Labels {
+		next.Labels[k] = v
+	}
+	if len(next.Spec.PodCIDRs) == 0 { // never changed once it is set
+		next.Spec.PodCIDR, next.Spec.PodCIDRs = want.Spec.PodCIDR, want.Spec.PodCIDRs
+	}
+	if next.Spec.ProviderID == "" {
+		next.Spec.ProviderID = want.Spec.ProviderID
+	}
+	if equality.Semantic.DeepEqual(have, next) {
+		return have, nil
+	}
+	got, err := n.patch(ctx, have, next)
+	if err != nil {
+		return nil, fmt.Errorf("update node: %w", err)
+	}
+	return got, nil
+}
+
+// refresh writes the status if it has changed or is due.
+func (n *nodeStatus) refresh(ctx context.Context, due bool) (wrote bool, err error) {
+	n.mu.Lock()
+	have := n.known
+	n.mu.Unlock()
+	next := have.DeepCopy()
+	next.Status = n.status(ctx, have.Status)
+	if !due && !changed(have.Status, next.Status) {
+		return false, nil
+	}
+	got, err := n.patch(ctx, have, next, "status")
+	if apierrors.IsNotFound(err) {
+		// Somebody has deleted the Node of a node that lives.
+		return true, n.register(ctx)
+	}
+	if err != nil {
+		return false, err
+	}
+	n.keep(got)
+	return true, nil
+}
+
+// changed compares two statuses but for the times of their conditions.
+func changed(a, b v1.NodeStatus) bool {
+	strip := func(s v1.NodeStatus) v1.NodeStatus {
+		s.Conditions = slices.Clone(s.Conditions)
+		for i := range s.Conditions {
+			s.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		}
+		return s
+	}
+	return !equality.Semantic.DeepEqual(strip(a), strip(b))
+}
+
+func (n *nodeStatus) patch(ctx context.Context, have, next *v1.Node, subresources ...string) (*v1.Node, error) {
+	before, err := json.Marshal(have)
+	if err != nil {
+		return nil, err
+	}
+	after, err := json.Marshal(next)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := strategicpatch.CreateTwoWayMergePatch(before, after, v1.Node{})
+	if err != nil {
+		return nil, err
+	}
+	return n.cfg.Client.CoreV1().Nodes().Patch(ctx, n.cfg.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, subresources...)
+}
+
+// status computes the node's status. Fields of others are taken from old.
+func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatus {
+	s := *old.DeepCopy()
+	s.Addresses = nil
+	for _, a := range n.cfg.Addresses {
+		s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: a.String()})
+	}
+	s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.cfg.Name})
+	s.Capacity = n.cfg.Capacity.DeepCopy()
+	if s.Capacity == nil {
+		s.Capacity = v1.ResourceList{}
+	}
+	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(n.cfg.MaxPods, resource.DecimalSI)
+	s.Allocatable = s.Capacity.DeepCopy()
+	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
+	s.NodeInfo = n.info()
+	s.Images = n.images(ctx, old.Images)
+	u, err := readUsage(n.cfg.Dir)
+	if err != nil {
+		n.cfg.Logger.Warn("the machine's free resources are not known", "error", err)
+	}
+	now := metav1.Now()
+	for _, c := range append(pressure(u), readiness(n.runtimeReady(ctx))) {
+		setCondition(&s, c, now)
+	}
+	return s
+}
+
+// setCondition sets a condition; the time of the last transition stays unless
+// this is one.
+func setCondition(s *v1.NodeStatus, c v1.NodeCondition, now metav1.Time) {
+	c.LastHeartbeatTime, c.LastTransitionTime = now, now
+	for i := range s.Conditions {
+		if s.Conditions[i].Type != c.Type {
+			continue
+		}
+		if s.Conditions[i].Status == c.Status {
+			c.LastTransitionTime = s.Conditions[i].LastTransitionTime
+		}
+		s.Conditions[i] = c
+		return
+	}
+	s.Conditions = append(s.Conditions, c)
+}
+
+// runtimeReady asks the runtime for what keeps it from running Pods.
+func (n *nodeStatus) runtimeReady(ctx context.Context) error {
+	resp, err := n.cfg.Runtime.Status(ctx, false)
+	if err != nil {
+		return fmt.Errorf("container runtime status check failed: %w", err)
+	}
+	var missing []string
+	for _, c := range resp.GetStatus().GetConditions() {
+		if !c.Status && (c.Type == "RuntimeReady" || c.Type == "NetworkReady") {
+			missing = append(missing, fmt.Sprintf("container runtime is not ready: %s: %s", c.Reason, c.Message))
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s", strings.Join(missing, "; "))
+	}
+	return nil
+}
+
+func (n *nodeStatus) info() v1.NodeSystemInfo {
+	return v1.NodeSystemInfo{
+		MachineID:               readLine("/etc/machine-id"),
+		SystemUUID:              readLine("/etc/machine-id"),
+		BootID:                  readLine("/proc/sys/kernel/random/boot_id"),
+		KernelVersion:           readLine("/proc/sys/kernel/osrelease"),
+		OSImage:                 osImage(),
+		ContainerRuntimeVersion: n.version.RuntimeName + "://" + n.version.RuntimeVersion,
+		KubeletVersion:          n.cfg.Version,
+		OperatingSystem:         runtime.GOOS,
+		Architecture:            runtime.GOARCH,
+	}
+}
+
+// readLine is a file's content, empty where there is no such file.
+func readLine(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func osImage() string {
+	for line := range strings.Lines(readLine("/etc/os-release")) {
+		if name, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(name), `"'`)
+		}
+	}
+	return "Linux"
+}
+
+// Bounds of the list of images in a node's status.
+const (
+	maxImages     = 50
+	maxImageNames = 5
+)
+
+// images lists the largest images of the node.
+func (n *nodeStatus) images(ctx context.Context, old []v1.ContainerImage) []v1.ContainerImage {
+	all, err := n.cfg.Images.ListImages(ctx, nil)
+	if err != nil {
+		return old
+	}
+	var out []v1.ContainerImage
+	for _, i := range all {
+		names := append(slices.Clone(i.RepoDigests), i.RepoTags...)
+		if len(names) == 0 {
+			continue
+		}
+		out = append(out, v1.ContainerImage{Names: names[:min(len(names), maxImageNames)], SizeBytes: int64(i.Size)})
+	}
+	slices.SortFunc(out, func(a, b v1.ContainerImage) int {
+		if c := cmp.Compare(b.SizeBytes, a.SizeBytes); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Names[0], b.Names[0])
+	})
+	return out[:min(len(out), maxImages)]
+}

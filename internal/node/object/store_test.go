@@ -1,0 +1,81 @@
+package object
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+func within(t *testing.T, what string, ch <-chan types.UID, want types.UID) {
+	t.Helper()
+	select {
+	case uid := <-ch:
+		if uid != want {
+			t.Errorf("%s: told %s, want %s", what, uid, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s: nothing was told", what)
+	}
+}
+
+func TestHoldersAreTold(t *testing.T) {
+	client := fake.NewClientset()
+	changes := make(chan types.UID, 10)
+	s := New(Config{Client: client, Logger: slog.New(slog.DiscardHandler), Changed: func(uid types.UID) { changes <- uid }})
+	defer s.Close()
+	if _, err := s.ConfigMap(t.Context(), "ns", "cm"); err == nil || err.Error() != `configmap "cm" not found` {
+		t.Errorf("error = %v", err)
+	}
+	s.Hold("pod-1", []Ref{{ConfigMap, "ns", "cm"}})
+	watching(t, client, 1)
+	cm := &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "cm"}}
+	if _, err := client.CoreV1().ConfigMaps("ns").Create(t.Context(), cm, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "created", changes, "pod-1")
+	if _, err := s.ConfigMap(t.Context(), "ns", "cm"); err != nil {
+		t.Error(err)
+	}
+	cm.Data = map[string]string{"k": "v"}
+	if _, err := client.CoreV1().ConfigMaps("ns").Update(t.Context(), cm, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "updated", changes, "pod-1")
+	s.Hold("pod-2", []Ref{{ConfigMap, "ns", "cm"}})
+	s.Release("pod-1")
+	if err := client.CoreV1().ConfigMaps("ns").Delete(t.Context(), "cm", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "deleted", changes, "pod-2")
+	s.Release("pod-2")
+	if len(s.watched) != 0 {
+		t.Errorf("still watched: %v", s.watched)
+	}
+	if n := watches(client); n != 1 {
+		t.Errorf("%d watches were opened for one object", n)
+	}
+}
+
+func watches(client *fake.Clientset) int {
+	n := 0
+	for _, a := range client.Actions() {
+		if a.GetVerb() == "watch" {
+			n++
+		}
+	}
+	return n
+}
+
+func watching(t *testing.T, client *fake.Clientset, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); watches(client) < want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no watch was opened")
+		}
+	}
+}

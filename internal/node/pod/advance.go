@@ -1,0 +1,267 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"minato/internal/node/observe"
+	"minato/internal/node/probe"
+	"minato/internal/node/status"
+)
+
+// maxRounds bounds how often one step plans anew; what is left after that waits
+// for the next.
+const maxRounds = 8
+
+// advance brings a Pod that should run closer to it.
+func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (next time.Time, err error) {
+	if w.refuse(pod, view) || w.expired(pod) {
+		w.ending = true
+		return next, nil
+	}
+	next = w.deadline(pod)
+	if w.stale.Swap(false) {
+		w.mounted = w.mounted && len(pod.Spec.Volumes) == 0
+		w.retryConfig()
+	}
+	for range maxRounds {
+		w.ensureProbes(ctx, pod, view)
+		plan := MakePlan(pod, view, w.m.cfg.Probes.Health)
+		if plan.Done {
+			w.ending = true
+			return next, nil
+		}
+		w.report(pod, view)
+		acted, wait, err := w.execute(ctx, pod, view, plan)
+		next = sooner(next, wait)
+		if err != nil || !acted {
+			w.report(pod, view)
+			return sooner(next, w.renewAt), err
+		}
+		if view, err = w.read(ctx, pod); err != nil {
+			return next, err
+		}
+	}
+	w.poke()
+	return next, nil
+}
+
+func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
+	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
+	if err != nil {
+		return nil, err
+	}
+	w.readMessages(pod, view)
+	return view, nil
+}
+
+// execute carries a plan out. acted says that the runtime has to be looked at
+// again; wait, when something that was put off is due.
+func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) (acted bool, wait time.Time, err error) {
+	for _, k := range plan.Kill {
+		if err := w.kill(ctx, pod, k, grace(pod)); err != nil {
+			return false, wait, err
+		}
+		acted = true
+	}
+	if plan.NewSandbox {
+		// Two things that do not need each other, both with waits in them.
+		var g errgroup.Group
+		g.Go(func() error { return w.newSandbox(ctx, pod, plan) })
+		g.Go(func() error { return w.mount(ctx, pod) })
+		return true, wait, g.Wait()
+	}
+	if acted {
+		return true, wait, nil
+	}
+	if err := w.mount(ctx, pod); err != nil {
+		return false, wait, err
+	}
+	for _, c := range plan.Start {
+		started, at, err := w.tryStart(ctx, pod, view, c)
+		if err != nil {
+			return false, wait, err
+		}
+		acted = acted || started
+		wait = sooner(wait, at)
+	}
+	if !acted {
+		w.prune(ctx, pod, view)
+	}
+	return acted, wait, nil
+}
+
+// raceWindow is how long a refusal may mean no more than that the API server's
+// authorizer has not heard yet that the Pod is on this node.
+const raceWindow = time.Second
+
+// mount sets the Pod's volumes up unless that is done.
+func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
+	now := w.m.cfg.Clock.Now()
+	if w.mounted && (w.renewAt.IsZero() || now.Before(w.renewAt)) {
+		return nil
+	}
+	pause := 5 * time.Millisecond
+	for start := time.Now(); ; pause *= 2 {
+		renew, err := w.m.cfg.Volumes.SetUp(ctx, pod)
+		w.renewAt = renew
+		if err == nil {
+			w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
+			w.mounted = true
+			return nil
+		}
+		if !w.mounted && time.Since(start) < raceWindow && perhapsTooEarly(err) && sleep(ctx, pause) {
+			continue
+		}
+		// The watch tells when what is missing appears.
+		w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, e := range unjoin(err) {
+			w.event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
+		}
+		if w.mounted {
+			// The Pod runs on with what it has.
+			w.renewAt = now.Add(firstPause)
+			return nil
+		}
+		return fmt.Errorf("set up volumes: %w", err)
+	}
+}
+
+// perhapsTooEarly tells whether such a refusal is among the errors.
+func perhapsTooEarly(err error) bool {
+	for _, e := range unjoin(err) {
+		if apierrors.IsForbidden(e) || apierrors.IsNotFound(e) {
+			return true
+		}
+	}
+	return false
+}
+
+func unjoin(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// retryConfig forgets pauses that were due to something missing that may be
+// there now.
+func (w *worker) retryConfig() {
+	for name, why := range w.waiting {
+		if why.Reason == reasonConfig {
+			delete(w.retryAt, name)
+		}
+	}
+}
+
+// ensureProbes has exactly the running containers probed.
+func (w *worker) ensureProbes(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
+	keep := map[string]bool{}
+	ip := ""
+	if ips := w.podIPs(pod, view); len(ips) > 0 {
+		ip = ips[0]
+	}
+	for _, run := range view.Running() {
+		c, restartable := probed(pod, run.Name)
+		if c == nil {
+			continue
+		}
+		keep[run.ID] = true
+		t := probe.Target{Pod: pod, Container: c, ContainerID: run.ID, StartedAt: run.StartedAt, PodIP: ip}
+		list := pod.Status.ContainerStatuses
+		if restartable {
+			list = pod.Status.InitContainerStatuses
+		}
+		for i := range list {
+			if list[i].ContainerID == w.m.cfg.RuntimeName+"://"+run.ID {
+				t.WasReady = list[i].Ready
+				t.WasStarted = list[i].Started != nil && *list[i].Started
+			}
+		}
+		w.m.cfg.Probes.Ensure(w.m.ctx, t)
+	}
+	w.m.cfg.Probes.Keep(w.uid, keep)
+}
+
+// probed finds a container that may have probes: a regular one or a sidecar.
+func probed(pod *v1.Pod, name string) (c *v1.Container, sidecar bool) {
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == name {
+			return &pod.Spec.Containers[i], false
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; c.Name == name && isSidecar(c) {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+func isSidecar(c *v1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways
+}
+
+// report computes the Pod's status and hands it on if it is new.
+func (w *worker) report(pod *v1.Pod, view *observe.Pod) {
+	st := w.compute(pod, view, false)
+	if w.remember(st) {
+		w.m.cfg.Reporter.Set(pod, st)
+	}
+}
+
+func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus {
+	old, ok := w.lastStatus()
+	if !ok {
+		old = pod.Status
+	}
+	return status.Compute(status.Input{
+		Pod: pod, Old: old, View: view,
+		RuntimeName: w.m.cfg.RuntimeName,
+		Probes: func(id string) status.Probes {
+			h := w.m.cfg.Probes.Health(id)
+			return status.Probes{Started: h.Started, Ready: h.Ready}
+		},
+		Waiting:  w.waiting,
+		Failed:   w.verdict,
+		Terminal: w.ending,
+		Over:     over,
+		HostIPs:  w.m.cfg.HostIPs,
+		Now:      w.m.cfg.Clock.Now(),
+	})
+}
+
+// remember keeps a status and tells whether it says anything new.
+func (w *worker) remember(st v1.PodStatus) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	same := w.hasKnown && equality.Semantic.DeepEqual(w.known, st)
+	w.known, w.hasKnown = st, true
+	return !same || !equality.Semantic.DeepEqual(w.pod.Status, st)
+}
+
+// sooner is the earlier of two moments, of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,242 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"minato/internal/node/observe"
+	"minato/internal/node/spec"
+)
+
+// defaultGrace is how long a container may take to end if its Pod does not say.
+const defaultGrace = 30
+
+// minGrace spares a container that ends at once on SIGTERM from SIGKILL, even
+// where the Pod is deleted by force.
+const minGrace = 2
+
+// grace is how many seconds the Pod's containers have to end.
+func grace(pod *v1.Pod) int64 {
+	switch {
+	case pod.DeletionGracePeriodSeconds != nil:
+		return *pod.DeletionGracePeriodSeconds
+	case pod.Spec.TerminationGracePeriodSeconds != nil:
+		return *pod.Spec.TerminationGracePeriodSeconds
+	}
+	return defaultGrace
+}
+
+// end stops everything of a Pod, reports its last status, and, once the API
+// has let go of it, removes what is left.
+func (w *worker) end(ctx context.Context, pod *v1.Pod, gone bool) (time.Time, error) {
+	if !w.ended {
+		if err := w.stop(ctx, pod, gone); err != nil {
+			return time.Time{}, err
+		}
+	}
+	switch st, _ := w.lastStatus(); {
+	case gone:
+		return time.Time{}, w.cleanUp(ctx, pod)
+	case pod.DeletionTimestamp != nil:
+		w.m.cfg.Reporter.Finish(pod, st)
+	}
+	return time.Time{}, nil
+}
+
+// stop ends the Pod's containers and sandboxes and gives back what they used.
+func (w *worker) stop(ctx context.Context, pod *v1.Pod, gone bool) error {
+	view, err := w.read(ctx, pod)
+	if err != nil {
+		return err
+	}
+	if _, known := w.lastStatus(); !known && terminal(pod.Status.Phase) && len(view.Running()) == 0 {
+		// It had ended before this agent began; the API knows it all.
+		w.remember(pod.Status)
+	} else if !gone {
+		w.ensureProbes(ctx, pod, view)
+		w.report(pod, view)
+	}
+	w.m.cfg.Probes.Terminating(w.uid)
+	if err := w.killAll(ctx, pod, view); err != nil {
+		return err
+	}
+	for i := range view.Sandboxes {
+		if err := w.m.cfg.Runtime.StopPodSandbox(context.WithoutCancel(ctx), view.Sandboxes[i].ID); err != nil {
+			w.event(pod, v1.EventTypeWarning, "FailedKillPod", fmt.Sprintf("error killing pod: %v", err))
+			return fmt.Errorf("stop sandbox: %w", err)
+		}
+	}
+	if view, err = w.read(ctx, pod); err != nil {
+		return err
+	}
+	w.m.cfg.Probes.Remove(w.uid)
+	w.m.cfg.Objects.Release(w.uid)
+	if !gone && !terminal(pod.Status.Phase) {
+		st := w.compute(pod, view, true)
+		if w.remember(st) && pod.DeletionTimestamp == nil {
+			w.m.cfg.Reporter.Set(pod, st)
+		}
+	}
+	// After the status: the containers' last words lie among the volumes.
+	if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
+		return err
+	}
+	w.ended = true
+	w.over.Store(true)
+	return nil
+}
+
+// cleanUp removes what the node still has of a Pod that no longer exists.
+func (w *worker) cleanUp(ctx context.Context, pod *v1.Pod) error {
+	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
+	if err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	for i := range view.Sandboxes {
+		if err := w.m.cfg.Runtime.RemovePodSandbox(ctx, view.Sandboxes[i].ID); err != nil {
+			return fmt.Errorf("remove sandbox: %w", err)
+		}
+	}
+	for i := range view.Containers { // those whose sandbox was gone already
+		err := w.m.cfg.Runtime.RemoveContainer(ctx, view.Containers[i].ID)
+		if left, rerr := observe.Read(ctx, w.m.cfg.Runtime, w.uid); err != nil && (rerr != nil || len(left.Containers) > 0) {
+			return fmt.Errorf("remove container: %w", err)
+		}
+	}
+	// By its UID: of an orphan the name may not be known.
+	dirs, err := filepath.Glob(filepath.Join(w.m.cfg.LogDir, "*_"+string(w.uid)))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove logs: %w", err)
+		}
+	}
+	w.m.cfg.Reporter.Forget(w.uid)
+	w.ended = true
+	return w.m.cfg.Volumes.TearDown(w.uid)
+}
+
+// killAll stops all running containers: the regular ones side by side, then the
+// sidecars, last one first, in the time that is left.
+func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) error {
+	begin := w.m.cfg.Clock.Now()
+	left := func() int64 { return grace(pod) - int64(w.m.cfg.Clock.Since(begin)/time.Second) }
+	sidecars := map[string]*observe.Container{}
+	var g errgroup.Group
+	for _, run := range view.Running() {
+		c := spec.FindContainer(pod, run.Name)
+		if c != nil && isSidecar(c) {
+			sidecars[run.Name] = run
+			continue
+		}
+		g.Go(func() error { return w.kill(ctx, pod, Kill{Container: run, Spec: c}, left()) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i := len(pod.Spec.InitContainers) - 1; i >= 0; i-- {
+		c := &pod.Spec.InitContainers[i]
+		if run := sidecars[c.Name]; run != nil {
+			if err := w.kill(ctx, pod, Kill{Container: run, Spec: c}, left()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// kill stops one container: preStop hook, the stop signal, and SIGKILL when the
+// seconds are over. It returns early if ctx ends, which leaves the runtime to go
+// on; a later call with fewer seconds cuts that short.
+func (w *worker) kill(ctx context.Context, pod *v1.Pod, k Kill, seconds int64) error {
+	if k.Probe != nil && k.Probe.TerminationGracePeriodSeconds != nil && pod.DeletionTimestamp == nil {
+		seconds = *k.Probe.TerminationGracePeriodSeconds
+	}
+	if w.begunKilling(k.Container.ID) && k.Spec != nil {
+		message := k.Message
+		if message == "" {
+			message = "Stopping container " + k.Container.Name
+		}
+		w.containerEvent(pod, k.Spec, v1.EventTypeNormal, "Killing", message)
+		seconds -= w.preStop(ctx, pod, k, seconds)
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- w.m.cfg.Runtime.StopContainer(context.WithoutCancel(ctx), k.Container.ID, max(seconds, minGrace))
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("stop container %s: %w", k.Container.Name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begunKilling tells whether this is the first attempt to stop the container.
+func (w *worker) begunKilling(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.killing == nil {
+		w.killing = map[string]bool{}
+	}
+	first := !w.killing[id]
+	w.killing[id] = true
+	return first
+}
+
+// preStop runs a container's hook and returns how many seconds that took.
+func (w *worker) preStop(ctx context.Context, pod *v1.Pod, k Kill, seconds int64) int64 {
+	l := k.Spec.Lifecycle
+	if l == nil || l.PreStop == nil || seconds <= 0 {
+		return 0
+	}
+	begin := w.m.cfg.Clock.Now()
+	hctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
+	defer cancel()
+	err := w.runHook(hctx, l.PreStop, hookTarget{container: k.Spec, id: k.Container.ID, podIPs: statusIPs(pod)})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		w.m.cfg.Logger.Info("preStop hook failed", "pod", pod.Name, "namespace", pod.Namespace, "container", k.Spec.Name, "error", err)
+		w.containerEvent(pod, k.Spec, v1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+	}
+	return int64(w.m.cfg.Clock.Since(begin) / time.Second)
+}
+
+func statusIPs(pod *v1.Pod) []string {
+	var ips []string
+	for _, ip := range pod.Status.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	return ips
+}
+
+// restore makes up a Pod from what the runtime has of it, enough to end it.
+func restore(view *observe.Pod) *v1.Pod {
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: view.UID, Namespace: view.Namespace, Name: view.Name}}
+	seen := map[string]bool{}
+	for i := range view.Containers {
+		c := &view.Containers[i]
+		if !seen[c.Name] {
+			seen[c.Name] = true
+			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Name: c.Name})
+		}
+		if s, err := strconv.ParseInt(c.Annotations[spec.AnnotationGracePeriod], 10, 64); err == nil {
+			pod.Spec.TerminationGracePeriodSeconds = &s
+		}
+	}
+	return pod
+}

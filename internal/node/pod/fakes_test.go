@@ -1,0 +1,323 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	testclock "k8s.io/utils/clock/testing"
+
+	"minato/internal/node/fakecri"
+	"minato/internal/node/object"
+	"minato/internal/node/probe"
+	"minato/internal/node/spec"
+)
+
+// bench is a manager with everything around it made up.
+type bench struct {
+	t        *testing.T
+	clock    *testclock.FakeClock
+	runtime  *fakecri.Runtime
+	images   *fakecri.Images
+	volumes  *fakeVolumes
+	objects  *fakeObjects
+	probes   *fakeProbes
+	reporter *fakeReporter
+	events   *fakeEvents
+	logs     string
+	manager  *Manager
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	clk := testclock.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	dir := t.TempDir()
+	b := &bench{
+		t: t, clock: clk,
+		runtime:  fakecri.New(clk),
+		images:   fakecri.NewImages("docker.io/library/nginx:1.27", "docker.io/library/busybox:latest"),
+		volumes:  &fakeVolumes{dir: filepath.Join(dir, "pods")},
+		objects:  &fakeObjects{held: map[types.UID][]object.Ref{}, secrets: map[string]*v1.Secret{}},
+		probes:   &fakeProbes{health: map[string]probe.Health{}, running: map[string]string{}},
+		reporter: &fakeReporter{status: map[string]v1.PodStatus{}, finished: map[string]bool{}},
+		events:   &fakeEvents{},
+		logs:     filepath.Join(dir, "log"),
+	}
+	b.manager = New(Config{
+		NodeName: "node-1", NodeLabels: func() map[string]string { return map[string]string{"disk": "ssd"} },
+		RuntimeName: "fake", HostIPs: []string{"172.30.0.11"},
+		Runtime: b.runtime, Images: b.images, Volumes: b.volumes, Objects: b.objects, Probes: b.probes, Reporter: b.reporter,
+		Services:  func(context.Context) ([]*v1.Service, error) { return nil, nil },
+		Resolver:  func() spec.Resolver { return spec.Resolver{Domain: "cluster.local"} },
+		HostsFile: func() string { return "" },
+		LogDir:    b.logs, Memory: resource.MustParse("4Gi"), Events: b.events, Clock: clk,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan struct{})
+	go func() { defer close(done); b.manager.Run(ctx, func() { close(ready) }) }()
+	<-ready
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-b.runtime.Events:
+				b.manager.Happened(Event(e))
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return b
+}
+
+// eventually waits until ok says so, for at most ten seconds.
+func (b *bench) eventually(what string, ok func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("not within ten seconds: %s\ncalls: %q\nevents: %q\nstatus: %+v", what, b.runtime.Calls(), b.events.all(), b.reporter.status)
+		}
+	}
+}
+
+// stepUntil advances the clock in small steps until ok, and returns how far.
+func (b *bench) stepUntil(what string, limit time.Duration, ok func() bool) time.Duration {
+	b.t.Helper()
+	for passed := time.Duration(0); passed <= limit; passed += 500 * time.Millisecond {
+		for settle := time.Now().Add(30 * time.Millisecond); time.Now().Before(settle); time.Sleep(time.Millisecond) {
+			if ok() {
+				return passed
+			}
+		}
+		b.clock.Step(500 * time.Millisecond)
+	}
+	b.t.Fatalf("not after %v: %s\ncalls: %q\nevents: %q", limit, what, b.runtime.Calls(), b.events.all())
+	return 0
+}
+
+func (b *bench) phase(name string, want v1.PodPhase) func() bool {
+	return func() bool { return b.reporter.get(name).Phase == want }
+}
+
+func (b *bench) waitingFor(name, reason string) func() bool {
+	return func() bool {
+		for _, c := range b.reporter.get(name).ContainerStatuses {
+			if w := c.State.Waiting; w != nil && w.Reason == reason {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func (b *bench) called(call string) func() bool {
+	return func() bool { return b.count(call) > 0 }
+}
+
+func (b *bench) count(call string) int {
+	n := 0
+	for _, c := range b.runtime.Calls() {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+func newPod(name string, change ...func(*v1.Pod)) *v1.Pod {
+	p := &v1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name), Generation: 1},
+		Spec: v1.PodSpec{
+			NodeName: "node-1", RestartPolicy: v1.RestartPolicyAlways, DNSPolicy: v1.DNSClusterFirst,
+			Containers: []v1.Container{{Name: "main", Image: "nginx:1.27", ImagePullPolicy: v1.PullIfNotPresent}},
+		},
+	}
+	for _, fn := range change {
+		fn(p)
+	}
+	return p
+}
+
+func restart(policy v1.RestartPolicy) func(*v1.Pod) {
+	return func(p *v1.Pod) { p.Spec.RestartPolicy = policy }
+}
+
+func deleted(p *v1.Pod, seconds int64) *v1.Pod {
+	p = p.DeepCopy()
+	now := metav1.Now()
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, &seconds
+	return p
+}
+
+type fakeVolumes struct {
+	dir string
+
+	mu       sync.Mutex
+	err      error
+	setUps   int
+	tornDown []types.UID
+}
+
+func (f *fakeVolumes) SetUp(context.Context, *v1.Pod) (time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.setUps++
+	return time.Time{}, f.err
+}
+func (f *fakeVolumes) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+func (f *fakeVolumes) Mounts(*v1.Pod, *v1.Container, []*runtimeapi.KeyValue) ([]*runtimeapi.Mount, error) {
+	return nil, nil
+}
+func (f *fakeVolumes) TearDown(uid types.UID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tornDown = append(f.tornDown, uid)
+	return nil
+}
+func (f *fakeVolumes) UIDs() ([]types.UID, error)  { return nil, nil }
+func (f *fakeVolumes) PodDir(uid types.UID) string { return filepath.Join(f.dir, string(uid)) }
+
+type fakeObjects struct {
+	mu      sync.Mutex
+	secrets map[string]*v1.Secret
+	held    map[types.UID][]object.Ref
+}
+
+func (f *fakeObjects) ConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, error) {
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmap"}, name)
+}
+func (f *fakeObjects) Secret(_ context.Context, _, name string) (*v1.Secret, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.secrets[name]; s != nil {
+		return s, nil
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secret"}, name)
+}
+func (f *fakeObjects) add(s *v1.Secret) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.secrets[s.Name] = s
+}
+func (f *fakeObjects) Hold(uid types.UID, refs []object.Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held[uid] = refs
+}
+func (f *fakeObjects) Release(uid types.UID) { f.Hold(uid, nil) }
+
+type fakeProbes struct {
+	mu      sync.Mutex
+	health  map[string]probe.Health
+	running map[string]string // container ID by name
+}
+
+func (f *fakeProbes) Ensure(_ context.Context, t probe.Target) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running[t.Container.Name] = t.ContainerID
+}
+func (f *fakeProbes) Health(id string) probe.Health {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h, ok := f.health[id]; ok {
+		return h
+	}
+	return probe.Health{Started: true, Ready: true}
+}
+func (f *fakeProbes) set(name string, h probe.Health) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id, ok := f.running[name]
+	if ok {
+		f.health[id] = h
+	}
+	return ok
+}
+func (f *fakeProbes) Keep(types.UID, map[string]bool) {}
+func (f *fakeProbes) Terminating(types.UID)           {}
+func (f *fakeProbes) Remove(types.UID)                {}
+
+type fakeReporter struct {
+	mu       sync.Mutex
+	status   map[string]v1.PodStatus
+	finished map[string]bool
+}
+
+func (f *fakeReporter) Set(p *v1.Pod, s v1.PodStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status[p.Name] = s
+}
+func (f *fakeReporter) Finish(p *v1.Pod, s v1.PodStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status[p.Name], f.finished[p.Name] = s, true
+}
+func (f *fakeReporter) Forget(types.UID) {}
+func (f *fakeReporter) get(name string) v1.PodStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status[name]
+}
+func (f *fakeReporter) done(name string) func() bool {
+	return func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.finished[name]
+	}
+}
+
+// fakeEvents records events as REASON MESSAGE.
+type fakeEvents struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (f *fakeEvents) Event(_ runtime.Object, _, reason, message string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, reason+" "+message)
+}
+func (f *fakeEvents) Eventf(o runtime.Object, kind, reason, format string, args ...any) {
+	f.Event(o, kind, reason, fmt.Sprintf(format, args...))
+}
+func (f *fakeEvents) AnnotatedEventf(o runtime.Object, _ map[string]string, kind, reason, format string, args ...any) {
+	f.Eventf(o, kind, reason, format, args...)
+}
+func (f *fakeEvents) all() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.list...)
+}
+func (f *fakeEvents) has(prefix string) func() bool {
+	return func() bool {
+		for _, e := range f.all() {
+			if strings.HasPrefix(e, prefix) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+var errBroken = errors.New("broken")

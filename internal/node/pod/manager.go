@@ -1,0 +1,289 @@
+package pod
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/clock"
+
+	"minato/internal/node/object"
+	"minato/internal/node/observe"
+	"minato/internal/node/probe"
+	"minato/internal/node/spec"
+)
+
+// Runtime is the part of the CRI that runs containers.
+type Runtime interface {
+	observe.Runtime
+	RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error)
+	StopPodSandbox(ctx context.Context, id string) error
+	RemovePodSandbox(ctx context.Context, id string) error
+	CreateContainer(ctx context.Context, sandboxID string, config *runtimeapi.ContainerConfig, sandboxConfig *runtimeapi.PodSandboxConfig) (string, error)
+	StartContainer(ctx context.Context, id string) error
+	StopContainer(ctx context.Context, id string, timeout int64) error
+	RemoveContainer(ctx context.Context, id string) error
+	ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
+}
+
+// Images is the part of the CRI that fetches images.
+type Images interface {
+	ImageStatus(ctx context.Context, image *runtimeapi.ImageSpec, verbose bool) (*runtimeapi.ImageStatusResponse, error)
+	PullImage(ctx context.Context, image *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (string, error)
+}
+
+// Volumes makes the Pods' volumes.
+type Volumes interface {
+	SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error)
+	Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue) ([]*runtimeapi.Mount, error)
+	TearDown(uid types.UID) error
+	UIDs() ([]types.UID, error)
+	PodDir(uid types.UID) string
+}
+
+// Objects fetches and watches what Pods refer to.
+type Objects interface {
+	spec.Objects
+	Hold(uid types.UID, refs []object.Ref)
+	Release(uid types.UID)
+}
+
+// Probes asks containers how they are.
+type Probes interface {
+	Ensure(ctx context.Context, t probe.Target)
+	Health(containerID string) probe.Health
+	Keep(uid types.UID, containerIDs map[string]bool)
+	Terminating(uid types.UID)
+	Remove(uid types.UID)
+}
+
+// Reporter tells the API server about Pods. It must not block.
+type Reporter interface {
+	// Set reports a status; Finish a last one, after which the Pod is deleted.
+	Set(pod *v1.Pod, status v1.PodStatus)
+	Finish(pod *v1.Pod, status v1.PodStatus)
+	Forget(uid types.UID)
+}
+
+// Config is what a Manager needs.
+type Config struct {
+	NodeName    string
+	NodeLabels  func() map[string]string
+	RuntimeName string
+	HostIPs     []string
+	Runtime     Runtime
+	Images      Images
+	Volumes     Volumes
+	Objects     Objects
+	Probes      Probes
+	Reporter    Reporter
+	// Services lists all Services, once they are known.
+	Services func(ctx context.Context) ([]*v1.Service, error)
+	// Resolver and HostsFile are read each time a sandbox or hosts file is made.
+	Resolver  func() spec.Resolver
+	HostsFile func() string
+	// CgroupParent is the node's cgroup; LogDir holds the Pods' log directories.
+	CgroupParent, LogDir string
+	Allocatable          v1.ResourceList
+	Memory               resource.Quantity
+	// Dial connects from the node, for hooks.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Events record.EventRecorder
+	Clock  clock.WithTicker
+	Logger *slog.Logger
+}
+
+// Event says that something happened to a container.
+type Event struct{ SandboxID, ContainerID string }
+
+// Pauses before a container is restarted or an image pulled again.
+const (
+	firstPause = 10 * time.Second
+	maxPause   = 5 * time.Minute
+)
+
+// Manager has a worker for each Pod of the node.
+type Manager struct {
+	cfg      Config
+	restarts *flowcontrol.Backoff
+	pulls    *puller
+
+	mu        sync.Mutex
+	ctx       context.Context
+	workers   map[types.UID]*worker
+	sandboxes map[string]types.UID
+	wg        sync.WaitGroup
+}
+
+// New returns a manager without Pods.
+func New(cfg Config) *Manager {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	m := &Manager{
+		cfg:       cfg,
+		restarts:  flowcontrol.NewBackOffWithJitter(firstPause, maxPause, 0),
+		workers:   map[types.UID]*worker{},
+		sandboxes: map[string]types.UID{},
+	}
+	m.restarts.Clock = cfg.Clock
+	m.pulls = newPuller(cfg)
+	return m
+}
+
+// Run serves the Pods given by Update until ctx ends; containers keep running
+// afterwards. It must be called before Update.
+func (m *Manager) Run(ctx context.Context, ready func()) {
+	m.mu.Lock()
+	m.ctx = ctx
+	m.mu.Unlock()
+	ready()
+	<-ctx.Done()
+	m.wg.Wait()
+}
+
+// Update tells of a Pod that the API has on this node.
+func (m *Manager) Update(pod *v1.Pod) {
+	if w := m.worker(pod.UID, pod); w != nil {
+		w.update(pod)
+	}
+}
+
+// Delete tells that the API no longer has the Pod.
+func (m *Manager) Delete(pod *v1.Pod) {
+	m.mu.Lock()
+	w := m.workers[pod.UID]
+	m.mu.Unlock()
+	if w != nil {
+		w.remove(pod)
+	}
+}
+
+// Wake makes the Pod's worker look at it again; volumes are brought up to date.
+func (m *Manager) Wake(uid types.UID) {
+	m.mu.Lock()
+	w := m.workers[uid]
+	m.mu.Unlock()
+	if w != nil {
+		w.poke()
+	}
+}
+
+// Refresh is Wake, with what is behind the Pod's volumes read again.
+func (m *Manager) Refresh(uid types.UID) {
+	m.mu.Lock()
+	w := m.workers[uid]
+	m.mu.Unlock()
+	if w != nil {
+		w.stale.Store(true)
+		w.poke()
+	}
+}
+
+// Happened tells of an event of the runtime.
+func (m *Manager) Happened(e Event) {
+	m.mu.Lock()
+	w := m.workers[m.sandboxes[e.SandboxID]]
+	m.mu.Unlock()
+	if w != nil {
+		w.poke()
+	}
+}
+
+// Adopt ends whatever the runtime or the disk still has of Pods that the API
+// does not. It is called once, after Update for all Pods that the API has.
+func (m *Manager) Adopt(ctx context.Context) error {
+	uids, err := observe.UIDs(ctx, m.cfg.Runtime)
+	if err != nil {
+		return err
+	}
+	dirs, err := m.cfg.Volumes.UIDs()
+	if err != nil {
+		return err
+	}
+	for _, uid := range append(uids, dirs...) {
+		m.mu.Lock()
+		known := m.workers[uid] != nil
+		m.mu.Unlock()
+		if known {
+			continue
+		}
+		view, err := observe.Read(ctx, m.cfg.Runtime, uid)
+		if err != nil {
+			return err
+		}
+		orphan := restore(view)
+		m.worker(uid, orphan).remove(orphan)
+	}
+	return nil
+}
+
+// Status returns the status that was computed last for the Pod.
+func (m *Manager) Status(uid types.UID) (v1.PodStatus, bool) {
+	m.mu.Lock()
+	w := m.workers[uid]
+	m.mu.Unlock()
+	if w == nil {
+		return v1.PodStatus{}, false
+	}
+	return w.lastStatus()
+}
+
+// worker returns the Pod's worker, started if need be.
+func (m *Manager) worker(uid types.UID, pod *v1.Pod) *worker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w := m.workers[uid]; w != nil {
+		return w
+	}
+	if m.ctx == nil || m.ctx.Err() != nil {
+		return nil
+	}
+	w := newWorker(m, pod)
+	m.workers[uid] = w
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		w.run(m.ctx)
+	}()
+	return w
+}
+
+// forget drops a worker that has ended.
+func (m *Manager) forget(w *worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.workers, w.uid)
+	for id, uid := range m.sandboxes {
+		if uid == w.uid {
+			delete(m.sandboxes, id)
+		}
+	}
+}
+
+func (m *Manager) ownSandbox(id string, uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sandboxes[id] = uid
+}
+
+// others lists the Pods that take up room on the node beside this one.
+func (m *Manager) others(uid types.UID) []*v1.Pod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var pods []*v1.Pod
+	for id, w := range m.workers {
+		if id != uid && w.active() {
+			pods = append(pods, w.latest())
+		}
+	}
+	return pods
+}

@@ -1,0 +1,212 @@
+package pod
+
+import (
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
+
+	"minato/internal/node/observe"
+	"minato/internal/node/probe"
+	"minato/internal/node/spec"
+)
+
+// Plan is what has to be done next for a Pod that should run. An empty one
+// says that all is as it should be.
+type Plan struct {
+	// NewSandbox asks for a sandbox, in place of Replace if that is set. The
+	// containers are planned once it is there.
+	NewSandbox bool
+	Attempt    uint32
+	Replace    *observe.Sandbox
+	Kill       []Kill
+	Start      []*v1.Container
+	// Done says that nothing will ever have to be started again.
+	Done bool
+}
+
+// Kill is a container to stop.
+type Kill struct {
+	Container *observe.Container
+	Spec      *v1.Container
+	Message   string
+	// Probe is the failed probe, which may have a grace period of its own.
+	Probe *v1.Probe
+}
+
+// MakePlan decides what to do next.
+func MakePlan(pod *v1.Pod, view *observe.Pod, health func(containerID string) probe.Health) Plan {
+	p := planner{pod: pod, view: view, health: health}
+	if !p.sandboxGood() {
+		p.planSandbox()
+		return p.plan
+	}
+	p.sandbox = view.Sandbox().ID
+	if p.planInit() {
+		p.planRegular()
+	}
+	if !p.plan.Done {
+		p.planEphemeral()
+	}
+	return p.plan
+}
+
+type planner struct {
+	pod     *v1.Pod
+	view    *observe.Pod
+	health  func(string) probe.Health
+	sandbox string
+	plan    Plan
+}
+
+func (p *planner) sandboxGood() bool {
+	s := p.view.Sandbox()
+	return s != nil && s.Ready && s.HostNetwork == p.pod.Spec.HostNetwork && (s.HostNetwork || len(s.IPs) > 0)
+}
+
+func (p *planner) planSandbox() {
+	if !p.unfinished() {
+		p.plan.Done = true
+		return
+	}
+	p.plan.NewSandbox = true
+	if s := p.view.Sandbox(); s != nil {
+		p.plan.Replace, p.plan.Attempt = s, s.Attempt+1
+	}
+	for _, c := range p.view.Running() {
+		p.plan.Kill = append(p.plan.Kill, Kill{Container: c, Spec: spec.FindContainer(p.pod, c.Name)})
+	}
+}
+
+// unfinished tells whether a container has yet to run, or to run again. A
+// container that ran in a sandbox that is lost counts as failed.
+func (p *planner) unfinished() bool {
+	for i := range p.pod.Spec.InitContainers {
+		c := &p.pod.Spec.InitContainers[i]
+		latest := p.view.Latest(c.Name)
+		if latest.Exited() && latest.ExitCode != 0 && !podutil.ContainerShouldRestart(*c, p.pod.Spec, latest.ExitCode) {
+			return false
+		}
+	}
+	for i := range p.pod.Spec.Containers {
+		c := &p.pod.Spec.Containers[i]
+		latest := p.view.Latest(c.Name)
+		code := int32(137)
+		if latest.Exited() {
+			code = latest.ExitCode
+		}
+		if latest == nil || podutil.ContainerShouldRestart(*c, p.pod.Spec, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// here is the newest run of a container if it belongs to the present sandbox.
+func (p *planner) here(name string) *observe.Container {
+	if c := p.view.Latest(name); c != nil && c.SandboxID == p.sandbox {
+		return c
+	}
+	return nil
+}
+
+// planInit plans init containers and sidecars, one after the other, and tells
+// whether the regular containers may run.
+func (p *planner) planInit() (initialized bool) {
+	for i := range p.pod.Spec.Containers {
+		initialized = initialized || p.here(p.pod.Spec.Containers[i].Name) != nil
+	}
+	for i := range p.pod.Spec.InitContainers {
+		c := &p.pod.Spec.InitContainers[i]
+		var done bool
+		if podutil.IsRestartableInitContainer(c) {
+			done = p.planSidecar(c)
+		} else {
+			done = initialized || p.planInitContainer(c)
+		}
+		if !done && !initialized {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *planner) planSidecar(c *v1.Container) (started bool) {
+	run := p.here(c.Name)
+	if !run.Running() {
+		p.plan.Start = append(p.plan.Start, c)
+		return false
+	}
+	return !p.checkRunning(c, run) && p.health(run.ID).Started
+}
+
+func (p *planner) planInitContainer(c *v1.Container) (done bool) {
+	run := p.here(c.Name)
+	switch {
+	case run.Running():
+		return false
+	case !run.Exited():
+		p.plan.Start = append(p.plan.Start, c)
+		return false
+	case run.ExitCode == 0:
+		return true
+	case podutil.ContainerShouldRestart(*c, p.pod.Spec, run.ExitCode):
+		p.plan.Start = append(p.plan.Start, c)
+	default:
+		p.plan.Done = true
+	}
+	return false
+}
+
+func (p *planner) planRegular() {
+	unfinished := 0
+	for i := range p.pod.Spec.Containers {
+		c := &p.pod.Spec.Containers[i]
+		latest := p.view.Latest(c.Name)
+		switch {
+		case latest.Running() && latest.SandboxID == p.sandbox:
+			p.checkRunning(c, latest)
+			unfinished++
+		case latest.Exited() && !podutil.ContainerShouldRestart(*c, p.pod.Spec, latest.ExitCode):
+		default:
+			p.plan.Start = append(p.plan.Start, c)
+			unfinished++
+		}
+	}
+	if unfinished == 0 {
+		p.plan.Start, p.plan.Kill = nil, nil // sidecars end with the Pod
+		p.plan.Done = true
+	}
+}
+
+// checkRunning plans to stop a running container that is not as it should be.
+func (p *planner) checkRunning(c *v1.Container, run *observe.Container) (stop bool) {
+	h := p.health(run.ID)
+	k := Kill{Container: run, Spec: c}
+	again := podutil.ContainerShouldRestart(*c, p.pod.Spec, 137)
+	switch hash := run.Annotations[spec.AnnotationHash]; {
+	case hash != "" && hash != spec.Hash(c):
+		k.Message = fmt.Sprintf("Container %s definition changed", c.Name)
+	case h.StartupFailed:
+		k.Message, k.Probe = fmt.Sprintf("Container %s failed startup probe", c.Name), c.StartupProbe
+	case h.Dead:
+		k.Message, k.Probe = fmt.Sprintf("Container %s failed liveness probe", c.Name), c.LivenessProbe
+	default:
+		return false
+	}
+	if again {
+		k.Message += ", will be restarted"
+	}
+	p.plan.Kill = append(p.plan.Kill, k)
+	return true
+}
+
+// planEphemeral starts the containers that people add for debugging, once.
+func (p *planner) planEphemeral() {
+	for i := range p.pod.Spec.EphemeralContainers {
+		c := v1.Container(p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		if p.view.Latest(c.Name) == nil {
+			p.plan.Start = append(p.plan.Start, &c)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/node/observe"
+	"minato/internal/node/spec"
+)
+
+// minSandboxAge keeps a sandbox that never becomes what it should be from being
+// replaced without a pause.
+const minSandboxAge = time.Second
+
+// newSandbox makes a sandbox, in place of one that no longer serves.
+func (w *worker) newSandbox(ctx context.Context, pod *v1.Pod, plan Plan) error {
+	if old := plan.Replace; old != nil {
+		if w.m.cfg.Clock.Since(old.CreatedAt) < minSandboxAge {
+			return fmt.Errorf("sandbox %s became useless at once", old.ID)
+		}
+		w.event(pod, v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+		if err := w.m.cfg.Runtime.StopPodSandbox(context.WithoutCancel(ctx), old.ID); err != nil {
+			return fmt.Errorf("stop sandbox %s: %w", old.ID, err)
+		}
+	}
+	config, err := w.sandboxConfig(pod, plan.Attempt)
+	if err != nil {
+		w.event(pod, v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
+		return err
+	}
+	_, warnings := w.m.cfg.Resolver().DNS(pod)
+	for _, text := range warnings {
+		w.event(pod, v1.EventTypeWarning, "DNSConfigForming", text)
+	}
+	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
+		return fmt.Errorf("make log directory: %w", err)
+	}
+	id, err := w.m.cfg.Runtime.RunPodSandbox(context.WithoutCancel(ctx), config, "")
+	if err != nil {
+		w.event(pod, v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
+		return fmt.Errorf("create sandbox: %w", err)
+	}
+	w.m.ownSandbox(id, w.uid)
+	return nil
+}
+
+func (w *worker) sandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSandboxConfig, error) {
+	r := w.m.cfg.Resolver()
+	dns, _ := r.DNS(pod)
+	parent := ""
+	if w.m.cfg.CgroupParent != "" {
+		parent = filepath.Join("/", w.m.cfg.CgroupParent, "pod"+string(w.uid))
+	}
+	return spec.Sandbox(spec.SandboxInput{
+		Pod: pod, Attempt: attempt, LogDir: w.logDir(pod),
+		CgroupParent:  parent,
+		ClusterDomain: r.Domain,
+		DNS:           dns,
+	})
+}
+
+func (w *worker) logDir(pod *v1.Pod) string {
+	return filepath.Join(w.m.cfg.LogDir, spec.LogDir(pod))
+}
+
+func (w *worker) podIPs(pod *v1.Pod, view *observe.Pod) []string {
+	if pod.Spec.HostNetwork {
+		return w.m.cfg.HostIPs
+	}
+	return view.IPs()
+}
+
+// keepRuns is how many runs of a container are kept: the present one, and the
+// one before for its logs and exit code.
+const keepRuns = 2
+
+// prune removes runs of containers that are too old, and sandboxes that are
+// empty and no longer serve.
+func (w *worker) prune(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
+	seen := map[string]int{}
+	used := map[string]bool{}
+	for i := range view.Containers {
+		c := &view.Containers[i]
+		if seen[c.Name]++; seen[c.Name] <= keepRuns || c.Running() {
+			used[c.SandboxID] = true
+			continue
+		}
+		if err := w.m.cfg.Runtime.RemoveContainer(ctx, c.ID); err != nil {
+			w.m.cfg.Logger.Warn("old container cannot be removed", "pod", pod.Name, "container", c.Name, "error", err)
+			used[c.SandboxID] = true
+			continue
+		}
+		os.Remove(filepath.Join(w.logDir(pod), spec.LogPath(c.Name, c.Attempt)))
+		os.Remove(w.messageFile(c.Name, c.Attempt))
+	}
+	for i := range view.Sandboxes {
+		s := &view.Sandboxes[i]
+		if i == 0 || used[s.ID] {
+			continue
+		}
+		if err := w.m.cfg.Runtime.RemovePodSandbox(ctx, s.ID); err != nil {
+			w.m.cfg.Logger.Warn("old sandbox cannot be removed", "pod", pod.Name, "error", err)
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package probe
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+)
+
+// Executor runs a command in a container.
+type Executor interface {
+	ExecSync(ctx context.Context, containerID string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
+}
+
+// Config is what a Manager needs.
+type Config struct {
+	Exec Executor
+	// Dial connects from where the node's probes come.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Changed is called, without locks held, when a container's Health changed.
+	Changed func(uid types.UID)
+	Events  record.EventRecorder
+	Clock   clock.WithTicker
+	Logger  *slog.Logger
+}
+
+// Target is one run of a container.
+type Target struct {
+	Pod         *v1.Pod
+	Container   *v1.Container
+	ContainerID string
+	StartedAt   time.Time
+	PodIP       string
+	// WasReady is what the API says of this very run: after a restart of the
+	// node agent a container stays ready until a probe says otherwise.
+	WasReady, WasStarted bool
+}
+
+// Health is what the probes of a running container say. Without a probe a
+// container counts as started, ready and alive.
+type Health struct {
+	Started, Ready bool
+	// Dead says that the container must be restarted: its liveness probe has
+	// failed, or, with StartupFailed, its startup probe.
+	Dead, StartupFailed bool
+}
+
+// Manager runs the probes of all containers.
+type Manager struct {
+	cfg Config
+
+	mu   sync.Mutex
+	runs map[string]*run // by container ID
+	wg   sync.WaitGroup
+}
+
+// run are the probes of one run of a container.
+type run struct {
+	target  Target
+	cancel  context.CancelFunc
+	alive   context.CancelFunc // ends liveness and startup probes only
+	started chan struct{}      // closed once the startup probe has succeeded
+	health  Health
+}
+
+// New returns a manager without probes.
+func New(cfg Config) *Manager {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	return &Manager{cfg: cfg, runs: map[string]*run{}}
+}
+
+// Ensure starts the probes of a running container unless they run.
+func (m *Manager) Ensure(ctx context.Context, t Target) {
+	c := t.Container
+	if c.ReadinessProbe == nil && c.LivenessProbe == nil && c.StartupProbe == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.runs[t.ContainerID] != nil {
+		return
+	}
+	r := &run{target: t, started: make(chan struct{})}
+	r.health = Health{Started: c.StartupProbe == nil || t.WasStarted, Ready: c.ReadinessProbe == nil || t.WasReady}
+	m.runs[t.ContainerID] = r
+	ctx, r.cancel = context.WithCancel(ctx)
+	alive, cancel := context.WithCancel(ctx)
+	r.alive = cancel
+	if r.health.Started {
+		close(r.started)
+	}
+	m.start(alive, r, startup, c.StartupProbe)
+	m.start(alive, r, liveness, c.LivenessProbe)
+	m.start(ctx, r, readiness, c.ReadinessProbe)
+}
+
+func (m *Manager) start(ctx context.Context, r *run, k kind, p *v1.Probe) {
+	if p == nil || (k == startup && r.health.Started) {
+		return
+	}
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		(&loop{m: m, run: r, kind: k, spec: p}).work(ctx)
+	}()
+}
+
+// Health returns what is known of a running container.
+func (m *Manager) Health(containerID string) Health {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.runs[containerID]
+	if r == nil {
+		return Health{Started: true, Ready: true}
+	}
+	h := r.health
+	h.Ready = h.Ready && h.Started
+	return h
+}
+
+// Keep ends the probes of those runs of the Pod's containers that are not
+// among the given IDs.
+func (m *Manager) Keep(uid types.UID, containerIDs map[string]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, r := range m.runs {
+		if r.target.Pod.UID == uid && !containerIDs[id] {
+			r.cancel()
+			delete(m.runs, id)
+		}
+	}
+}
+
+// Terminating ends the probes that could restart a container of the Pod.
+// Readiness goes on: load balancers ask for it until the last moment.
+func (m *Manager) Terminating(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.runs {
+		if r.target.Pod.UID == uid {
+			r.alive()
+		}
+	}
+}
+
+// Remove ends all probes of the Pod.
+func (m *Manager) Remove(uid types.UID) { m.Keep(uid, nil) }
+
+// Close ends all probes and waits for them.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	for id, r := range m.runs {
+		r.cancel()
+		delete(m.runs, id)
+	}
+	m.mu.Unlock()
+	m.wg.Wait()
+}
+
+// update changes a run's health and tells if that made a difference.
+func (m *Manager) update(r *run, change func(*Health)) {
+	m.mu.Lock()
+	before := r.health
+	change(&r.health)
+	after := r.health
+	if !before.Started && after.Started {
+		close(r.started)
+	}
+	current := m.runs[r.target.ContainerID] == r
+	m.mu.Unlock()
+	if current && before != after {
+		m.cfg.Changed(r.target.Pod.UID)
+	}
+}

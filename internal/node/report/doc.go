@@ -1,0 +1,7 @@
+// Package report writes the statuses of a node's Pods to the API server and
+// deletes the Pods that have ended.
+//
+// For each Pod only the newest status counts: what is superseded while a
+// request is under way is never sent. Conditions of others are left alone. The
+// package computes nothing; it may import client-go and node/status.
+package report

@@ -1,0 +1,77 @@
+package spec
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// ContainerInput is what a container depends on beside its Pod.
+type ContainerInput struct {
+	Pod       *v1.Pod
+	Container *v1.Container
+	Restarts  uint32
+	// ImageRef is how the runtime names the image, User whom it runs as.
+	ImageRef string
+	User     ImageUser
+	Env      []*runtimeapi.KeyValue
+	Mounts   []*runtimeapi.Mount
+	// Target is the container whose processes an ephemeral one wants to see.
+	Target string
+	// Memory is the node's, against which the score for the OOM killer is taken.
+	Memory resource.Quantity
+}
+
+// Container is the configuration of one container.
+func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
+	pod, c := in.Pod, in.Container
+	sc, err := security(pod, c, in.User, in.Target)
+	if err != nil {
+		return nil, err
+	}
+	command, args := ExpandCommand(c, in.Env)
+	config := &runtimeapi.ContainerConfig{
+		Metadata:    &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: in.Restarts},
+		Image:       &runtimeapi.ImageSpec{Image: in.ImageRef, UserSpecifiedImage: c.Image},
+		Command:     command,
+		Args:        args,
+		WorkingDir:  c.WorkingDir,
+		Envs:        in.Env,
+		Mounts:      in.Mounts,
+		Labels:      containerLabels(pod, c),
+		Annotations: containerAnnotations(pod, c, in.Restarts),
+		LogPath:     LogPath(c.Name, in.Restarts),
+		Stdin:       c.Stdin,
+		StdinOnce:   c.StdinOnce,
+		Tty:         c.TTY,
+		Linux: &runtimeapi.LinuxContainerConfig{
+			Resources:       resources(pod, c, in.Memory),
+			SecurityContext: sc,
+		},
+	}
+	if l := c.Lifecycle; l != nil && l.StopSignal != nil {
+		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value[string(*l.StopSignal)])
+	}
+	return config, nil
+}
+
+// LogPath is where a container's output goes, relative to its Pod's directory.
+func LogPath(container string, restarts uint32) string {
+	return filepath.Join(container, fmt.Sprintf("%d.log", restarts))
+}
+
+// LogDir is the name of a Pod's directory of logs.
+func LogDir(pod *v1.Pod) string {
+	return fmt.Sprintf("%s_%s_%s", pod.Namespace, pod.Name, pod.UID)
+}
+
+// MountsAt tells whether the container mounts something of its own at path.
+func MountsAt(c *v1.Container, path string) bool {
+	return slices.ContainsFunc(c.VolumeMounts, func(m v1.VolumeMount) bool {
+		return filepath.Clean(m.MountPath) == path
+	})
+}

@@ -1,0 +1,154 @@
+package spec
+
+import (
+	"fmt"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// SandboxInput is what a sandbox depends on beside its Pod.
+type SandboxInput struct {
+	Pod           *v1.Pod
+	Attempt       uint32
+	LogDir        string
+	CgroupParent  string
+	ClusterDomain string
+	DNS           *runtimeapi.DNSConfig
+}
+
+// Sandbox is the configuration of a Pod's sandbox.
+func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, error) {
+	pod := in.Pod
+	c := &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{
+			Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: in.Attempt,
+		},
+		LogDirectory: in.LogDir,
+		DnsConfig:    in.DNS,
+		Labels:       podLabels(pod),
+		Annotations:  sandboxAnnotations(pod),
+		Linux: &runtimeapi.LinuxPodSandboxConfig{
+			CgroupParent:    in.CgroupParent,
+			SecurityContext: sandboxSecurity(pod),
+			Sysctls:         map[string]string{},
+			Overhead:        &runtimeapi.LinuxContainerResources{},
+			Resources:       podResources(pod),
+		},
+	}
+	if !pod.Spec.HostNetwork { // such a Pod has the node's own name
+		hostname, err := kernelHostname(pod, in.ClusterDomain)
+		if err != nil {
+			return nil, err
+		}
+		c.Hostname = hostname
+	}
+	for _, container := range pod.Spec.Containers {
+		for _, p := range container.Ports {
+			c.PortMappings = append(c.PortMappings, portMapping(p))
+		}
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil {
+		for _, s := range sc.Sysctls {
+			// Both kernel.shm_rmid_forced and kernel/shm_rmid_forced are accepted.
+			c.Linux.Sysctls[normalSysctl(s.Name)] = s.Value
+		}
+	}
+	return c, nil
+}
+
+// sandboxAnnotations hands the Pod's annotations on, as runtimes expect.
+func sandboxAnnotations(pod *v1.Pod) map[string]string {
+	a := make(map[string]string, len(pod.Annotations)+1)
+	for k, v := range pod.Annotations {
+		a[k] = v
+	}
+	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
+		a[AnnotationGracePeriod] = fmt.Sprint(*g)
+	}
+	return a
+}
+
+func portMapping(p v1.ContainerPort) *runtimeapi.PortMapping {
+	m := &runtimeapi.PortMapping{ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIp: p.HostIP}
+	switch p.Protocol {
+	case v1.ProtocolUDP:
+		m.Protocol = runtimeapi.Protocol_UDP
+	case v1.ProtocolSCTP:
+		m.Protocol = runtimeapi.Protocol_SCTP
+	default:
+		m.Protocol = runtimeapi.Protocol_TCP
+	}
+	return m
+}
+
+func normalSysctl(name string) string {
+	// Only the first separator tells the style: net/ipv4/conf/eno2.100/rp_filter
+	// has a dot inside a name.
+	i := strings.IndexAny(name, "./")
+	if i < 0 || name[i] == '.' {
+		return name
+	}
+	return strings.NewReplacer("/", ".", ".", "/").Replace(name)
+}
+
+func sandboxSecurity(pod *v1.Pod) *runtimeapi.LinuxSandboxSecurityContext {
+	sc := &runtimeapi.LinuxSandboxSecurityContext{
+		NamespaceOptions: namespaces(pod, ""),
+		Privileged:       hasPrivileged(pod),
+		Seccomp:          &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
+	}
+	p := pod.Spec.SecurityContext
+	if p == nil {
+		return sc
+	}
+	if p.RunAsUser != nil {
+		sc.RunAsUser = &runtimeapi.Int64Value{Value: *p.RunAsUser}
+	}
+	if p.RunAsGroup != nil {
+		sc.RunAsGroup = &runtimeapi.Int64Value{Value: *p.RunAsGroup}
+	}
+	sc.SupplementalGroups = podGroups(p)
+	return sc
+}
+
+// namespaces are the Pod's own ones unless it asks for the node's. target names
+// the container whose processes an ephemeral container wants to see.
+func namespaces(pod *v1.Pod, target string) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+	switch {
+	case pod.Spec.HostPID:
+		o.Pid = runtimeapi.NamespaceMode_NODE
+	case target != "":
+		o.Pid, o.TargetId = runtimeapi.NamespaceMode_TARGET, target
+	case isTrue(pod.Spec.ShareProcessNamespace):
+		o.Pid = runtimeapi.NamespaceMode_POD
+	}
+	if pod.Spec.HostNetwork {
+		o.Network = runtimeapi.NamespaceMode_NODE
+	}
+	if pod.Spec.HostIPC {
+		o.Ipc = runtimeapi.NamespaceMode_NODE
+	}
+	return o
+}
+
+func hasPrivileged(pod *v1.Pod) bool {
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for _, c := range list {
+			if c.SecurityContext != nil && isTrue(c.SecurityContext.Privileged) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func podGroups(sc *v1.PodSecurityContext) []int64 {
+	var groups []int64
+	if sc.FSGroup != nil {
+		groups = append(groups, *sc.FSGroup)
+	}
+	return append(groups, sc.SupplementalGroups...)
+}

@@ -1,0 +1,11 @@
+// Package volume makes the volumes of a node's Pods: emptyDir, configMap,
+// secret, downwardAPI, projected and hostPath, and what a container mounts of
+// them.
+//
+// Setting up is idempotent and is repeated when something behind a volume has
+// changed; files then change all at once. Tearing down removes everything of a
+// Pod, also what a run before this one has left. The package neither waits nor
+// retries, and reports nothing: it returns errors that name the volume. It may
+// import client-go, the CRI messages and node/spec; mounting is done by an
+// interface it is given.
+package volume

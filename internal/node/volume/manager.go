@@ -1,0 +1,198 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	authv1 "k8s.io/api/authentication/v1"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+)
+
+// Objects gives the ConfigMaps and Secrets behind volumes.
+type Objects interface {
+	ConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error)
+	Secret(ctx context.Context, namespace, name string) (*v1.Secret, error)
+}
+
+// Tokens asks for the token of a service account.
+type Tokens interface {
+	Token(ctx context.Context, namespace, serviceAccount string, req *authv1.TokenRequest) (*authv1.TokenRequest, error)
+}
+
+// Mounter changes the machine's mounts.
+type Mounter interface {
+	MountTmpfs(path, options string) error
+	BindMount(source, target string, readOnly bool) error
+	Unmount(path string) error
+	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
+	UnmountAllUnder(dir string) error
+	MountsUnder(dir string) ([]string, error)
+}
+
+// Config is what a Manager needs.
+type Config struct {
+	// Dir holds one directory for each Pod, on disk. MemoryDir the same for
+	// what must not reach a disk, Secrets and tokens; it should be a tmpfs.
+	Dir, MemoryDir string
+	Objects        Objects
+	Tokens         Tokens
+	Mounter        Mounter
+	Allocatable    v1.ResourceList
+	Clock          clock.PassiveClock
+}
+
+// Manager makes and removes volumes. Calls for one Pod must not overlap.
+type Manager struct {
+	cfg Config
+
+	mu     sync.Mutex
+	tokens map[tokenKey]token
+}
+
+// New returns a manager; it touches no file before the first Pod.
+func New(cfg Config) *Manager {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.MemoryDir == "" {
+		cfg.MemoryDir = cfg.Dir
+	}
+	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}}
+}
+
+// Error says which volume of a Pod could not be set up.
+type Error struct {
+	Volume string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// SetUp makes a Pod's volumes, or brings those that exist up to date. It
+// returns when the next token has to be renewed, zero for never, and joins the
+// errors of all volumes that failed, each an *Error.
+func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error) {
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		next, err := m.setUp(ctx, pod, v)
+		if err != nil {
+			errs = append(errs, &Error{Volume: v.Name, Err: err})
+		}
+		if !next.IsZero() && (renew.IsZero() || next.Before(renew)) {
+			renew = next
+		}
+	}
+	return renew, errors.Join(errs...)
+}
+
+func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Time, error) {
+	switch {
+	case v.EmptyDir != nil:
+		return time.Time{}, m.emptyDir(pod, v)
+	case v.HostPath != nil:
+		return time.Time{}, checkHostPath(v.HostPath)
+	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
+		files, next, err := m.payload(ctx, pod, v)
+		if err != nil {
+			return next, err
+		}
+		dir := m.path(pod.UID, v)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return next, err
+		}
+		return next, writeAtomically(dir, files, ownerOf(pod))
+	}
+	return time.Time{}, fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, configMap, secret, downwardAPI or projected", typeName(v))
+}
+
+// Path is where the contents of a Pod's volume are.
+func (m *Manager) Path(pod *v1.Pod, name string) (string, error) {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		switch {
+		case v.Name != name:
+		case v.HostPath != nil:
+			return v.HostPath.Path, nil
+		default:
+			return m.path(pod.UID, v), nil
+		}
+	}
+	return "", fmt.Errorf("pod %s/%s has no volume %q", pod.Namespace, pod.Name, name)
+}
+
+// PodDir is a Pod's directory on disk.
+func (m *Manager) PodDir(uid types.UID) string { return filepath.Join(m.cfg.Dir, string(uid)) }
+
+func (m *Manager) path(uid types.UID, v *v1.Volume) string {
+	base, kind := m.cfg.Dir, ""
+	switch {
+	case v.EmptyDir != nil:
+		kind = "kubernetes.io~empty-dir"
+	case v.ConfigMap != nil:
+		kind = "kubernetes.io~configmap"
+	case v.DownwardAPI != nil:
+		kind = "kubernetes.io~downward-api"
+	case v.Secret != nil:
+		base, kind = m.cfg.MemoryDir, "kubernetes.io~secret"
+	case v.Projected != nil:
+		base, kind = m.cfg.MemoryDir, "kubernetes.io~projected"
+	}
+	return filepath.Join(base, string(uid), "volumes", kind, v.Name)
+}
+
+// TearDown removes everything of a Pod. Doing it twice is fine.
+func (m *Manager) TearDown(uid types.UID) error {
+	m.forgetTokens(uid)
+	dirs := []string{m.PodDir(uid)}
+	if m.cfg.MemoryDir != m.cfg.Dir {
+		dirs = append(dirs, filepath.Join(m.cfg.MemoryDir, string(uid)))
+	}
+	for _, dir := range dirs {
+		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := m.cfg.Mounter.UnmountAllUnder(dir); err != nil {
+			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
+		}
+		// A bind mount that is still there may lead to a user's own files.
+		left, err := m.cfg.Mounter.MountsUnder(dir)
+		if err != nil || len(left) > 0 {
+			return fmt.Errorf("tear down volumes of pod %s: still mounted: %v: %w", uid, left, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
+		}
+	}
+	return nil
+}
+
+// UIDs lists the Pods that have a directory.
+func (m *Manager) UIDs() ([]types.UID, error) {
+	seen := map[types.UID]bool{}
+	var uids []types.UID
+	for _, dir := range []string{m.cfg.Dir, m.cfg.MemoryDir} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("list pod directories: %w", err)
+		}
+		for _, e := range entries {
+			if uid := types.UID(e.Name()); e.IsDir() && !seen[uid] {
+				seen[uid] = true
+				uids = append(uids, uid)
+			}
+		}
+	}
+	return uids, nil
+}

@@ -1,0 +1,419 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	authv1 "k8s.io/api/authentication/v1"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	testclock "k8s.io/utils/clock/testing"
+)
+
+type fakeObjects struct {
+	configMaps map[string]*v1.ConfigMap
+	secrets    map[string]*v1.Secret
+}
+
+func (o *fakeObjects) ConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, error) {
+	if cm := o.configMaps[name]; cm != nil {
+		return cm, nil
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmap"}, name)
+}
+
+func (o *fakeObjects) Secret(_ context.Context, _, name string) (*v1.Secret, error) {
+	if s := o.secrets[name]; s != nil {
+		return s, nil
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secret"}, name)
+}
+
+type fakeTokens struct {
+	clock    *testclock.FakePassiveClock
+	requests []*authv1.TokenRequest
+}
+
+func (f *fakeTokens) Token(_ context.Context, _, _ string, req *authv1.TokenRequest) (*authv1.TokenRequest, error) {
+	f.requests = append(f.requests, req)
+	got := req.DeepCopy()
+	got.Status = authv1.TokenRequestStatus{
+		Token:               "token-" + string(rune('0'+len(f.requests))),
+		ExpirationTimestamp: metav1.NewTime(f.clock.Now().Add(time.Duration(*req.Spec.ExpirationSeconds) * time.Second)),
+	}
+	return got, nil
+}
+
+// fakeMounter keeps a list instead of mounting, and copies a bind's source by
+// name, so that a test sees what would have been mounted.
+type fakeMounter struct {
+	mounts map[string]string
+	stuck  bool
+}
+
+func (m *fakeMounter) MountTmpfs(path, options string) error { m.mounts[path] = options; return nil }
+func (m *fakeMounter) BindMount(source, target string, _ bool) error {
+	real, err := os.Readlink(source)
+	m.mounts[target] = real
+	return err
+}
+func (m *fakeMounter) Unmount(path string) error { delete(m.mounts, path); return nil }
+func (m *fakeMounter) UnmountAllUnder(dir string) error {
+	for p := range m.mounts {
+		if strings.HasPrefix(p, dir) && !m.stuck {
+			delete(m.mounts, p)
+		}
+	}
+	return nil
+}
+func (m *fakeMounter) MountsUnder(dir string) ([]string, error) {
+	var out []string
+	for p := range m.mounts {
+		if strings.HasPrefix(p, dir) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+type bench struct {
+	*Manager
+	objects *fakeObjects
+	tokens  *fakeTokens
+	mounter *fakeMounter
+	clock   *testclock.FakePassiveClock
+}
+
+func newBench(t *testing.T) *bench {
+	clk := testclock.NewFakePassiveClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	b := &bench{
+		objects: &fakeObjects{configMaps: map[string]*v1.ConfigMap{}, secrets: map[string]*v1.Secret{}},
+		tokens:  &fakeTokens{clock: clk},
+		mounter: &fakeMounter{mounts: map[string]string{}},
+		clock:   clk,
+	}
+	dir := t.TempDir()
+	b.Manager = New(Config{
+		Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"),
+		Objects: b.objects, Tokens: b.tokens, Mounter: b.mounter, Clock: clk,
+		Allocatable: v1.ResourceList{v1.ResourceCPU: resource.MustParse("4")},
+	})
+	return b
+}
+
+func podWith(source v1.VolumeSource) *v1.Pod {
+	return &v1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u", Labels: map[string]string{"a": "1"}},
+		Spec: v1.PodSpec{
+			ServiceAccountName: "robot",
+			Volumes:            []v1.Volume{{Name: "data", VolumeSource: source}},
+			Containers:         []v1.Container{{Name: "c"}},
+		},
+	}
+}
+
+// content reads a volume as a container would see it: NAME -> "MODE TEXT".
+func (b *bench) content(t *testing.T, pod *v1.Pod) map[string]string {
+	t.Helper()
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := b.Path(pod, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := filepath.EvalSymlinks(filepath.Join(dir, "..data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	err = filepath.WalkDir(data, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(data, p)
+		text, err := os.ReadFile(filepath.Join(dir, name)) // by way of the links
+		info, _ := d.Info()
+		got[name] = strings.TrimPrefix(info.Mode().String(), "-") + " " + string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func expect(t *testing.T, got map[string]string, want map[string]string) {
+	t.Helper()
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s = %q is too much", name, got[name])
+		}
+	}
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s = %q, want %q", name, got[name], want[name])
+		}
+	}
+}
+
+func TestConfigMapVolume(t *testing.T) {
+	b := newBench(t)
+	b.objects.configMaps["cm"] = &v1.ConfigMap{Data: map[string]string{"k": "v", "x": "y"}, BinaryData: map[string][]byte{"bin": {1}}}
+	source := &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}}
+	pod := podWith(v1.VolumeSource{ConfigMap: source})
+	expect(t, b.content(t, pod), map[string]string{"k": "rw-r--r-- v", "x": "rw-r--r-- y", "bin": "rw-r--r-- \x01"})
+
+	// An update changes everything at once, and takes old names away.
+	dir, _ := b.Path(pod, "data")
+	before, _ := os.Readlink(filepath.Join(dir, "..data"))
+	if b.content(t, pod); dataTarget(t, dir) != before {
+		t.Error("setting up an unchanged volume replaced it")
+	}
+	b.objects.configMaps["cm"] = &v1.ConfigMap{Data: map[string]string{"k": "w"}}
+	expect(t, b.content(t, pod), map[string]string{"k": "rw-r--r-- w"})
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 3 { // ..data, its target, k
+		t.Errorf("left in the volume: %v", entries)
+	}
+
+	mode, private := int32(0o400), int32(0o600)
+	source.DefaultMode = &mode
+	source.Items = []v1.KeyToPath{{Key: "k", Path: "sub/dir/file"}, {Key: "k", Path: "other", Mode: &private}}
+	expect(t, b.content(t, pod), map[string]string{"sub/dir/file": "r-------- w", "other": "rw------- w"})
+}
+
+func dataTarget(t *testing.T, dir string) string {
+	t.Helper()
+	target, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+func TestMissingSources(t *testing.T) {
+	yes := true
+	ref := v1.LocalObjectReference{Name: "absent"}
+	for _, c := range []struct {
+		source v1.VolumeSource
+		want   string
+	}{
+		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: ref}}, `MountVolume.SetUp failed for volume "data" : configmap "absent" not found`},
+		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent"}}, `secret "absent" not found`},
+		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "no", Path: "p"}}}}, "references non-existent config key: no"},
+		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "k", Path: "../p"}}}}, "may not begin with '..'"},
+		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: ref, Optional: &yes}}, ""},
+		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent", Optional: &yes}}, ""},
+		{v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}, "volumes of type nfs are not supported"},
+		{v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{}}, "volumes of type persistentVolumeClaim are not supported"},
+	} {
+		b := newBench(t)
+		b.objects.configMaps["cm"] = &v1.ConfigMap{Data: map[string]string{"k": "v"}}
+		_, err := b.SetUp(t.Context(), podWith(c.source))
+		if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("error = %v, want %q", err, c.want)
+		}
+		var ve *Error
+		if err != nil && (!errors.As(err, &ve) || ve.Volume != "data") {
+			t.Errorf("error %v does not name the volume", err)
+		}
+	}
+}
+
+func TestSecretsStayOffTheDisk(t *testing.T) {
+	b := newBench(t)
+	b.objects.secrets["s"] = &v1.Secret{Data: map[string][]byte{"k": []byte("v")}}
+	group := int64(os.Getgid())
+	pod := podWith(v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "s"}})
+	pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &group}
+	mode := int32(0o400)
+	pod.Spec.Volumes[0].Secret.DefaultMode = &mode
+	expect(t, b.content(t, pod), map[string]string{"k": "r--r----- v"})
+	if p, _ := b.Path(pod, "data"); !strings.HasPrefix(p, b.cfg.MemoryDir) {
+		t.Errorf("a secret is kept at %s", p)
+	}
+}
+
+func TestDownwardVolumeFollowsThePod(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{DownwardAPI: &v1.DownwardAPIVolumeSource{Items: []v1.DownwardAPIVolumeFile{
+		{Path: "labels", FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.labels"}},
+		{Path: "cpu", ResourceFieldRef: &v1.ResourceFieldSelector{ContainerName: "c", Resource: "limits.cpu"}},
+	}}})
+	expect(t, b.content(t, pod), map[string]string{"labels": `rw-r--r-- a="1"`, "cpu": "rw-r--r-- 4"})
+	pod.Labels["a"] = "2"
+	expect(t, b.content(t, pod), map[string]string{"labels": `rw-r--r-- a="2"`, "cpu": "rw-r--r-- 4"})
+}
+
+func TestProjectedTokenIsRenewed(t *testing.T) {
+	b := newBench(t)
+	b.objects.configMaps["kube-root-ca.crt"] = &v1.ConfigMap{Data: map[string]string{"ca.crt": "CA"}}
+	seconds := int64(3607)
+	pod := podWith(v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{
+		{ServiceAccountToken: &v1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds, Audience: "aud"}},
+		{ConfigMap: &v1.ConfigMapProjection{LocalObjectReference: v1.LocalObjectReference{Name: "kube-root-ca.crt"}}},
+		{DownwardAPI: &v1.DownwardAPIProjection{Items: []v1.DownwardAPIVolumeFile{{Path: "namespace", FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.namespace"}}}}},
+	}}})
+	want := map[string]string{"token": "rw-r--r-- token-1", "ca.crt": "rw-r--r-- CA", "namespace": "rw-r--r-- ns"}
+	expect(t, b.content(t, pod), want)
+	expect(t, b.content(t, pod), want) // kept, not asked for again
+	req := b.tokens.requests[0]
+	if req.Spec.Audiences[0] != "aud" || req.Spec.BoundObjectRef.UID != "u" || *req.Spec.ExpirationSeconds != 3607 {
+		t.Errorf("request = %+v", req.Spec)
+	}
+	renew, err := b.SetUp(t.Context(), pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := renew.Sub(b.clock.Now()); d > 2886*time.Second || d < 2870*time.Second {
+		t.Errorf("the token is renewed after %v, want four fifths of 3607 s", d)
+	}
+	b.clock.SetTime(renew)
+	want["token"] = "rw-r--r-- token-2"
+	expect(t, b.content(t, pod), want)
+
+	user := int64(os.Getuid())
+	pod.Spec.SecurityContext = &v1.PodSecurityContext{RunAsUser: &user}
+	want["token"] = "rw------- token-2"
+	expect(t, b.content(t, pod), want)
+}
+
+func TestEmptyDir(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, _ := b.Path(pod, "data")
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("%v, %v", info, err)
+	}
+	group := int64(os.Getgid())
+	pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &group}
+	limit := resource.MustParse("1Mi")
+	pod.Spec.Volumes[0].EmptyDir = &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory, SizeLimit: &limit}
+	for range 2 {
+		if _, err := b.SetUp(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.mounter.mounts[dir] != "mode=0777,size=1048576" {
+		t.Errorf("mounts = %v", b.mounter.mounts)
+	}
+	if info, _ := os.Stat(dir); info.Mode()&fs.ModeSetgid == 0 {
+		t.Errorf("mode = %v, want the set-group-ID bit", info.Mode())
+	}
+	if err := b.TearDown("u"); err != nil {
+		t.Fatal(err)
+	}
+	if uids, err := b.UIDs(); err != nil || len(uids) != 0 {
+		t.Errorf("left: %v, %v", uids, err)
+	}
+	if err := b.TearDown("u"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTearDownSparesWhatIsStillMounted(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, _ := b.Path(pod, "data")
+	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.mounter.mounts[dir], b.mounter.stuck = "", true
+	if err := b.TearDown("u"); err == nil {
+		t.Error("no error though something is still mounted")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "precious")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHostPath(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		kind v1.HostPathType
+		path string
+		ok   bool
+	}{
+		{v1.HostPathUnset, filepath.Join(dir, "whatever"), true},
+		{v1.HostPathDirectory, dir, true},
+		{v1.HostPathDirectory, file, false},
+		{v1.HostPathDirectory, filepath.Join(dir, "absent"), false},
+		{v1.HostPathDirectoryOrCreate, filepath.Join(dir, "new/dir"), true},
+		{v1.HostPathFile, file, true},
+		{v1.HostPathFile, dir, false},
+		{v1.HostPathFileOrCreate, filepath.Join(dir, "newfile"), true},
+		{v1.HostPathSocket, file, false},
+		{v1.HostPathCharDev, "/dev/null", true},
+		{v1.HostPathBlockDev, "/dev/null", false},
+	} {
+		err := checkHostPath(&v1.HostPathVolumeSource{Path: c.path, Type: &c.kind})
+		if (err == nil) != c.ok {
+			t.Errorf("%s %q: %v, want ok = %v", c.path, c.kind, err, c.ok)
+		}
+	}
+}
+
+func TestSubPaths(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, _ := b.Path(pod, "data")
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc", filepath.Join(dir, "escape")); err != nil {
+		t.Fatal(err)
+	}
+	mounts := func(m v1.VolumeMount, env ...*runtimeapi.KeyValue) (*runtimeapi.Mount, error) {
+		m.Name, m.MountPath = "data", "target"
+		got, err := b.Mounts(pod, &v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{m}}, env)
+		if err != nil {
+			return nil, err
+		}
+		return got[0], nil
+	}
+	plain, err := mounts(v1.VolumeMount{ReadOnly: true})
+	if err != nil || plain.HostPath != dir || plain.ContainerPath != "/target" || !plain.Readonly {
+		t.Errorf("mount = %+v, %v", plain, err)
+	}
+	for sub, want := range map[string]string{"file": "file", "new/dir": "new/dir"} {
+		for range 2 { // a restarted container mounts it again
+			got, err := mounts(v1.VolumeMount{SubPath: sub})
+			if err != nil || b.mounter.mounts[got.HostPath] != filepath.Join(dir, want) {
+				t.Errorf("subPath %s: %+v, %v, mounts %v", sub, got, err, b.mounter.mounts)
+			}
+		}
+	}
+	got, err := mounts(v1.VolumeMount{SubPathExpr: "logs/$(POD)"}, &runtimeapi.KeyValue{Key: "POD", Value: []byte("web")})
+	if err != nil || b.mounter.mounts[got.HostPath] != filepath.Join(dir, "logs/web") {
+		t.Errorf("subPathExpr: %+v, %v", got, err)
+	}
+	for _, bad := range []v1.VolumeMount{{SubPath: "escape"}, {SubPath: "escape/passwd"}, {SubPath: "../x"}, {SubPathExpr: "$(UNKNOWN)"}, {SubPathExpr: "$(UP)/x"}} {
+		if got, err := mounts(bad, &runtimeapi.KeyValue{Key: "UP", Value: []byte("..")}); err == nil {
+			t.Errorf("%+v gave %+v, want an error", bad, got)
+		}
+	}
+}

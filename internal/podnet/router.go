@@ -1,0 +1,148 @@
+package podnet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"minato/internal/host"
+)
+
+// Peer is a node that has Pods: they are reached through its address.
+type Peer struct {
+	Name     string
+	Address  netip.Addr
+	PodCIDRs []netip.Prefix
+}
+
+// PeerOf reads a peer from its Node object; ok is false while the Node has no
+// internal address or Pod range.
+func PeerOf(node *corev1.Node) (p Peer, ok bool) {
+	p.Name = node.Name
+	for _, a := range node.Status.Addresses {
+		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && !p.Address.IsValid() {
+			p.Address = ip
+		}
+	}
+	for _, cidr := range node.Spec.PodCIDRs {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			p.PodCIDRs = append(p.PodCIDRs, prefix.Masked())
+		}
+	}
+	return p, p.Address.IsValid() && len(p.PodCIDRs) > 0
+}
+
+// RouterConfig says for whom routes are kept.
+type RouterConfig struct {
+	Netns  host.Netns
+	Link   string     // the LAN
+	Self   string     // name of the node, whose own range needs no route; empty for the machine
+	Source netip.Addr // preferred source address of the routes
+	Nodes  cache.SharedIndexInformer
+	Logger *slog.Logger
+}
+
+// Router keeps one route per Pod range of every other node.
+type Router struct {
+	cfg    RouterConfig
+	net    *host.Net
+	routes map[netip.Prefix]host.Route
+	wake   chan struct{}
+	reg    cache.ResourceEventHandlerRegistration
+}
+
+// NewRouter returns a Router that does nothing until Run.
+func NewRouter(cfg RouterConfig) (*Router, error) {
+	n, err := host.OpenNet(cfg.Netns)
+	if err != nil {
+		return nil, fmt.Errorf("routes between nodes: %w", err)
+	}
+	r := &Router{cfg: cfg, net: n, routes: map[netip.Prefix]host.Route{}, wake: make(chan struct{}, 1)}
+	r.reg, err = cfg.Nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { r.notify() },
+		UpdateFunc: func(old, new any) { r.notifyIfMoved(old, new) },
+		DeleteFunc: func(any) { r.notify() },
+	})
+	if err != nil {
+		n.Close()
+		return nil, fmt.Errorf("routes between nodes: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Router) notify() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// notifyIfMoved spares a pass for the heartbeats, nearly all updates of Nodes.
+func (r *Router) notifyIfMoved(old, new any) {
+	a, aok := PeerOf(old.(*corev1.Node))
+	b, bok := PeerOf(new.(*corev1.Node))
+	if aok != bok || a.Address != b.Address || fmt.Sprint(a.PodCIDRs) != fmt.Sprint(b.PodCIDRs) {
+		r.notify()
+	}
+}
+
+// retryAfter is how long a failed pass waits for the next.
+const retryAfter = time.Second
+
+// Run keeps the routes until ctx ends; the routes stay.
+func (r *Router) Run(ctx context.Context) error {
+	defer r.net.Close()
+	defer r.cfg.Nodes.RemoveEventHandler(r.reg)
+	for {
+		var retry <-chan time.Time
+		if err := r.sync(); err != nil {
+			r.cfg.Logger.Error("routes between nodes are incomplete", "node", r.cfg.Self, "err", err)
+			retry = time.After(retryAfter)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		case <-retry:
+		}
+	}
+}
+
+func (r *Router) sync() error {
+	want := map[netip.Prefix]host.Route{}
+	for _, obj := range r.cfg.Nodes.GetStore().List() {
+		peer, ok := PeerOf(obj.(*corev1.Node))
+		if !ok || peer.Name == r.cfg.Self {
+			continue
+		}
+		for _, cidr := range peer.PodCIDRs {
+			if cidr.Addr().BitLen() == peer.Address.BitLen() {
+				want[cidr] = host.Route{Dst: cidr, Via: peer.Address, Link: r.cfg.Link, Src: r.cfg.Source}
+			}
+		}
+	}
+	for dst, route := range want {
+		if r.routes[dst] == route {
+			continue
+		}
+		if err := r.net.ReplaceRoute(route); err != nil {
+			return err
+		}
+		r.routes[dst] = route
+	}
+	for dst, route := range r.routes {
+		if _, ok := want[dst]; ok {
+			continue
+		}
+		if err := r.net.DeleteRoute(route); err != nil {
+			return err
+		}
+		delete(r.routes, dst)
+	}
+	return nil
+}

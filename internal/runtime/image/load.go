@@ -1,0 +1,296 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Accepted names the kinds of files that Load takes, for messages.
+const Accepted = "a docker-archive tar (`docker save`, `podman save`) or an OCI layout (a directory or a tar), plain or gzipped"
+
+// ErrNotImage says that a file holds no image.
+var ErrNotImage = errors.New("not a container image")
+
+// maxDocument bounds manifests and configurations; registries allow 4 MiB.
+const maxDocument = 8 << 20
+
+// Loaded is one image that Load has put into the store.
+type Loaded struct {
+	ID    string
+	Names []string
+}
+
+// Load puts every image of a file or directory into the store; see [Accepted]
+// for what that can be. Layers that the store has are not unpacked again.
+// progress may be nil.
+func (s *Store) Load(ctx context.Context, path string, progress func(Progress)) ([]Loaded, error) {
+	src, err := openSource(ctx, path, filepath.Join(s.dir, "tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("load image from %s: %w", path, err)
+	}
+	defer src.Close()
+	candidates, err := readCandidates(src)
+	if err != nil {
+		return nil, fmt.Errorf("load image from %s: %w", path, err)
+	}
+	var loaded []Loaded
+	for _, c := range candidates {
+		c.loaded = true
+		if err := s.add(ctx, c, progress); err != nil {
+			return loaded, fmt.Errorf("load image from %s: %w", path, err)
+		}
+		loaded = append(loaded, Loaded{ID: c.id, Names: c.names})
+	}
+	return loaded, nil
+}
+
+// readCandidates finds the images of a source. Docker's manifest comes first:
+// newer `docker save` writes both, and only this one has full names.
+func readCandidates(src source) ([]*candidate, error) {
+	data, err := readDocument(src, "manifest.json")
+	if err == nil {
+		return dockerCandidates(src, data)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	data, err = readDocument(src, "index.json")
+	if err == nil {
+		return layoutCandidates(src, data)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: it has neither a manifest.json nor an index.json; accepted is %s", ErrNotImage, Accepted)
+}
+
+// dockerManifest is one entry of a docker-archive's manifest.json.
+type dockerManifest struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+func dockerCandidates(src source, data []byte) ([]*candidate, error) {
+	var manifests []dockerManifest
+	if err := json.Unmarshal(data, &manifests); err != nil {
+		return nil, fmt.Errorf("%w: read manifest.json: %w; accepted is %s", ErrNotImage, err, Accepted)
+	}
+	if len(manifests) == 0 {
+		return nil, fmt.Errorf("%w: its manifest.json lists no image", ErrNotImage)
+	}
+	var out []*candidate
+	for _, m := range manifests {
+		raw, err := readDocument(src, m.Config)
+		if err != nil {
+			return nil, fmt.Errorf("read image configuration: %w", err)
+		}
+		c, err := newCandidate(raw, len(m.Layers))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Config, err)
+		}
+		for _, tag := range m.RepoTags {
+			name, err := Normalize(tag)
+			if err != nil {
+				return nil, err
+			}
+			c.names = append(c.names, name)
+		}
+		for i, file := range m.Layers {
+			c.layers[i] = fileBlob(src, file, c.config.RootFS.DiffIDs[i].String())
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func layoutCandidates(src source, data []byte) ([]*candidate, error) {
+	idx, err := v1.ParseIndexManifest(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%w: read index.json: %w; accepted is %s", ErrNotImage, err, Accepted)
+	}
+	byID := map[string]*candidate{}
+	var out []*candidate
+	for _, desc := range idx.Manifests {
+		c, err := layoutCandidate(src, desc, 0)
+		if errors.Is(err, errOtherPlatform) && len(idx.Manifests) > 1 {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := c.nameFrom(desc); err != nil {
+			return nil, err
+		}
+		if have := byID[c.id]; have != nil {
+			have.names = sortedUnion(have.names, c.names)
+			have.digests = sortedUnion(have.digests, c.digests)
+			continue
+		}
+		byID[c.id] = c
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: its index.json lists no image for %s/%s", ErrNotImage, runtime.GOOS, runtime.GOARCH)
+	}
+	return out, nil
+}
+
+var errOtherPlatform = errors.New("made for another platform")
+
+// layoutCandidate follows a descriptor to the image for this machine. Indexes
+// are nested at most a few levels deep in practice; a loop can't be, since
+// blobs are named by their digests, but a long chain could be made on purpose.
+func layoutCandidate(src source, desc v1.Descriptor, depth int) (*candidate, error) {
+	if depth > 4 {
+		return nil, fmt.Errorf("%w: its indexes are nested too deeply", ErrNotImage)
+	}
+	if desc.Platform != nil && !platformMatches(desc.Platform) {
+		return nil, fmt.Errorf("image for %s: %w: this machine is %s/%s", desc.Platform, errOtherPlatform, runtime.GOOS, runtime.GOARCH)
+	}
+	raw, err := readBlob(src, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case desc.MediaType.IsIndex():
+		idx, err := v1.ParseIndexManifest(bytes.NewReader(raw))
+		if err != nil {
+			return nil, fmt.Errorf("read index %s: %w", desc.Digest, err)
+		}
+		for _, child := range idx.Manifests {
+			// Attestations are listed as images for the platform "unknown".
+			c, err := layoutCandidate(src, child, depth+1)
+			if !errors.Is(err, errOtherPlatform) {
+				return c, err
+			}
+		}
+		return nil, fmt.Errorf("index %s has no image for %s/%s: %w", desc.Digest, runtime.GOOS, runtime.GOARCH, errOtherPlatform)
+	case desc.MediaType.IsImage():
+		return manifestCandidate(src, desc.Digest, raw)
+	}
+	return nil, fmt.Errorf("%w: media type %q of %s", ErrNotImage, desc.MediaType, desc.Digest)
+}
+
+func manifestCandidate(src source, digest v1.Hash, raw []byte) (*candidate, error) {
+	m, err := v1.ParseManifest(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", digest, err)
+	}
+	config, err := readBlob(src, m.Config.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("read image configuration: %w", err)
+	}
+	c, err := newCandidate(config, len(m.Layers))
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", digest, err)
+	}
+	c.digests = []string{digest.String()} // names are put before it by nameFrom
+	for i, layer := range m.Layers {
+		if layer.MediaType == types.DockerForeignLayer {
+			return nil, fmt.Errorf("manifest %s: layer %s is not in the file but elsewhere, which is not supported", digest, layer.Digest)
+		}
+		c.layers[i] = fileBlob(src, blobPath(layer.Digest), c.config.RootFS.DiffIDs[i].String())
+	}
+	return c, nil
+}
+
+// nameFrom takes the image's name from the annotations that tools put beside
+// it. A bare tag, which OCI layouts may have as well, says too little.
+func (c *candidate) nameFrom(desc v1.Descriptor) error {
+	manifest := c.digests
+	c.digests = nil
+	for _, key := range []string{"io.containerd.image.name", "org.opencontainers.image.ref.name"} {
+		value := desc.Annotations[key]
+		if !strings.ContainsAny(value, "/:") {
+			continue
+		}
+		name, err := Normalize(value)
+		if err != nil {
+			return err
+		}
+		c.names = []string{name}
+		for _, digest := range manifest {
+			c.digests = append(c.digests, repository(name)+"@"+digest)
+		}
+		return nil
+	}
+	return nil
+}
+
+// newCandidate reads a configuration, whose digest is the image's ID.
+func newCandidate(raw []byte, layers int) (*candidate, error) {
+	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("read image configuration: %w", err)
+	}
+	if n := len(config.RootFS.DiffIDs); n != layers {
+		return nil, fmt.Errorf("%w: the configuration names %d layers and the manifest %d", ErrNotImage, n, layers)
+	}
+	if config.Architecture != "" && config.Architecture != runtime.GOARCH || config.OS != "" && config.OS != runtime.GOOS {
+		return nil, fmt.Errorf("image for %s/%s: %w: this machine is %s/%s", config.OS, config.Architecture, errOtherPlatform, runtime.GOOS, runtime.GOARCH)
+	}
+	sum, _, err := v1.SHA256(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	config.History = nil // nobody reads it, and the index is read often
+	return &candidate{id: sum.String(), config: config, layers: make([]blob, layers)}, nil
+}
+
+func platformMatches(p *v1.Platform) bool {
+	return p.OS == runtime.GOOS && p.Architecture == runtime.GOARCH || p.OS == "" && p.Architecture == ""
+}
+
+func fileBlob(src source, name, diffID string) blob {
+	size, _ := src.Size(name) // only for progress; opening reports errors
+	return blob{diffID: diffID, size: size, open: func() (io.ReadCloser, error) { return src.Open(name) }}
+}
+
+func blobPath(digest v1.Hash) string {
+	return path.Join("blobs", digest.Algorithm, digest.Hex)
+}
+
+// readBlob reads a small blob of an OCI layout and verifies it.
+func readBlob(src source, digest v1.Hash) ([]byte, error) {
+	if digest.Algorithm != "sha256" || len(digest.Hex) != hex.EncodedLen(32) {
+		return nil, fmt.Errorf("digest %s: only sha256 is supported", digest)
+	}
+	data, err := readDocument(src, blobPath(digest))
+	if err != nil {
+		return nil, err
+	}
+	if sum, _, err := v1.SHA256(bytes.NewReader(data)); err != nil || sum != digest {
+		return nil, fmt.Errorf("blob %s: its content has the digest %s: the file is damaged", digest, sum)
+	}
+	return data, nil
+}
+
+func readDocument(src source, name string) ([]byte, error) {
+	rc, err := src.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	data, err := io.ReadAll(io.LimitReader(rc, maxDocument+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(data) > maxDocument {
+		return nil, fmt.Errorf("read %s: it is larger than %d bytes", name, maxDocument)
+	}
+	return data, nil
+}

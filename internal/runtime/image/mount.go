@@ -1,0 +1,73 @@
+package image
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// MountRootfs mounts the image at target as a container's root file system.
+// Changes go to upper; work is overlayfs's scratch directory on the same file
+// system. Without upper the mount is read-only.
+func (s *Store) MountRootfs(img *Image, target, upper, work string) error {
+	lower := lowerDirs(img.Layers, upper == "")
+	options := "lowerdir=" + strings.Join(lower, ":")
+	flags := uintptr(0)
+	if upper != "" {
+		// volatile: nobody mounts this upper layer again after a crash of the
+		// machine, so that writing it to disk in time would be for nothing.
+		options += ",volatile,upperdir=" + upper + ",workdir=" + work
+	} else {
+		flags = unix.MS_RDONLY
+	}
+	if len(options) >= os.Getpagesize() {
+		return fmt.Errorf("mount image %s: its %d layers do not fit into one mount", img.ID, len(img.Layers))
+	}
+	err := inDirectory(s.layersDir(), func() error {
+		return unix.Mount("overlay", target, "overlay", flags, options)
+	})
+	if err != nil {
+		return fmt.Errorf("mount image %s at %s: overlayfs: %w", img.ID, target, err)
+	}
+	return nil
+}
+
+// lowerDirs orders layers for overlayfs, which wants the top one first, each
+// only once, and two of them for a mount that can't be written to.
+func lowerDirs(bottomFirst []string, readOnly bool) []string {
+	var lower []string
+	for _, name := range slices.Backward(bottomFirst) {
+		// Nothing of a layer's second appearance further down can be seen.
+		if !slices.Contains(lower, name) {
+			lower = append(lower, name)
+		}
+	}
+	for i := 0; len(lower) == 0 || readOnly && len(lower) < 2; i++ {
+		lower = append(lower, emptyLayers[i])
+	}
+	return lower
+}
+
+// inDirectory runs fn with dir as working directory of nobody else: relative
+// layer names keep the mount options short enough for the kernel.
+func inDirectory(dir string, fn func() error) error {
+	errc := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			errc <- fmt.Errorf("unshare working directory: %w", err)
+			return
+		}
+		if err := unix.Chdir(dir); err != nil {
+			errc <- fmt.Errorf("enter %s: %w", filepath.Clean(dir), err)
+			return
+		}
+		errc <- fn()
+	}()
+	return <-errc
+}

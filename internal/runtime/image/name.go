@@ -1,0 +1,65 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Normalize completes an image name the way Docker does: "nginx" is
+// "docker.io/library/nginx:latest". A name with a digest loses its tag.
+func Normalize(s string) (string, error) {
+	ref, err := parseReference(s)
+	if err != nil {
+		return "", err
+	}
+	return canonical(ref), nil
+}
+
+func parseReference(s string) (name.Reference, error) {
+	// A name written with its default registry's canonical host is the same
+	// image; go-containerregistry only adds "library/" to its own spelling.
+	if rest, ok := strings.CutPrefix(s, "docker.io/"); ok {
+		s = name.DefaultRegistry + "/" + rest
+	}
+	ref, err := name.ParseReference(s, name.WeakValidation)
+	if err == nil && ref.Context().RepositoryStr() != strings.Trim(ref.Context().RepositoryStr(), "/") {
+		err = errors.New("it begins or ends with a slash")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", s, err)
+	}
+	return ref, nil
+}
+
+func canonical(ref name.Reference) string {
+	full := ref.Name()
+	if rest, ok := strings.CutPrefix(full, name.DefaultRegistry+"/"); ok {
+		return "docker.io/" + rest
+	}
+	return full
+}
+
+// repository cuts tag and digest off a normalised name.
+func repository(normalized string) string {
+	repo, _, _ := strings.Cut(normalized, "@")
+	if i := strings.LastIndexByte(repo, ':'); i > strings.LastIndexByte(repo, '/') {
+		repo = repo[:i]
+	}
+	return repo
+}
+
+func isHexDigest(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

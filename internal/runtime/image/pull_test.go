@@ -1,0 +1,196 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// testRegistry serves images, to whoever knows the password if there is one.
+type testRegistry struct {
+	host     string
+	password string
+	requests atomic.Int32
+	server   *httptest.Server
+}
+
+func startRegistry(t *testing.T, images map[string]v1.Image) *testRegistry {
+	t.Helper()
+	r := &testRegistry{}
+	inner := registry.New()
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.requests.Add(1)
+		if _, password, _ := req.BasicAuth(); r.password != "" && password != r.password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, req)
+	}))
+	t.Cleanup(r.server.Close)
+	r.host = strings.TrimPrefix(r.server.URL, "http://")
+	for path, img := range images {
+		ref, err := name.ParseReference(r.host + "/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+func newTestService(t *testing.T, s *Store) *Service {
+	t.Helper()
+	svc, err := NewService(ServiceConfig{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return svc
+}
+
+func spec(image string) *runtimeapi.ImageSpec { return &runtimeapi.ImageSpec{Image: image} }
+
+func TestPull(t *testing.T) {
+	s := openStore(t)
+	img := makeImage(t, "x", makeTar(t, file("f", "pulled")))
+	reg := startRegistry(t, map[string]v1.Image{"team/app:v1": img})
+	svc := newTestService(t, s)
+	ref := reg.host + "/team/app:v1"
+	id, err := svc.PullImage(t.Context(), spec(ref), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := img.ConfigName()
+	if id != want.String() {
+		t.Errorf("ID = %s, want %s", id, want)
+	}
+	resp, err := svc.ImageStatus(t.Context(), spec(ref), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, _ := img.Digest()
+	if got := resp.GetImage(); got.GetId() != id || len(got.GetRepoDigests()) != 1 || got.GetRepoDigests()[0] != reg.host+"/team/app@"+digest.String() || got.GetSize() != 6 {
+		t.Errorf("status = %v", got)
+	}
+	if got := readFile(t, filepath.Join(mounted(t, s, ref), "f")); got != "pulled" {
+		t.Errorf("content = %q", got)
+	}
+	// A digest can't mean anything else: nobody is asked.
+	before := reg.requests.Load()
+	if _, err := svc.PullImage(t.Context(), spec(reg.host+"/team/app@"+digest.String()), nil, nil); err != nil {
+		t.Error(err)
+	}
+	if got := reg.requests.Load() - before; got != 0 {
+		t.Errorf("%d requests for a digest that is here", got)
+	}
+	// What is here goes on working when the registry is gone.
+	reg.server.Close()
+	if got, err := svc.PullImage(t.Context(), spec(ref), nil, nil); err != nil || got != id {
+		t.Errorf("pull without a registry = %s, %v", got, err)
+	}
+	if err := svc.RemoveImage(t.Context(), spec(id)); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := svc.ListImages(t.Context(), nil); err != nil || len(list) != 0 {
+		t.Errorf("list = %v, %v", list, err)
+	}
+}
+
+func TestPullWithPassword(t *testing.T) {
+	s := openStore(t)
+	reg := startRegistry(t, map[string]v1.Image{"app:v1": makeImage(t, "x", makeTar(t, file("f", "1")))})
+	reg.password = "sesame"
+	svc := newTestService(t, s)
+	ref := reg.host + "/app:v1"
+	for name, auth := range map[string]*runtimeapi.AuthConfig{
+		"none":  nil,
+		"wrong": {Username: "u", Password: "guess"},
+	} {
+		if _, err := svc.PullImage(t.Context(), spec(ref), auth, nil); err == nil || !strings.Contains(err.Error(), "imagePullSecret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, auth := range map[string]*runtimeapi.AuthConfig{
+		"fields": {Username: "u", Password: "sesame"},
+		"base64": {Auth: "dTpzZXNhbWU="},
+	} {
+		if _, err := svc.PullImage(t.Context(), spec(ref), auth, nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := svc.RemoveImage(t.Context(), spec(ref)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestPullErrors(t *testing.T) {
+	s := openStore(t)
+	reg := startRegistry(t, nil)
+	svc := newTestService(t, s)
+	for ref, want := range map[string]string{
+		reg.host + "/nobody:v1": "does not have it",
+		"127.0.0.1:1/nobody:v1": "can't be asked",
+		"Not A Name":            "Not A Name",
+	} {
+		start := time.Now()
+		_, err := svc.PullImage(t.Context(), spec(ref), nil, nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ref) {
+			t.Errorf("pull %s: %v", ref, err)
+		}
+		t.Logf("%v: %v", time.Since(start), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := svc.PullImage(ctx, spec(reg.host+"/x"), nil, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	resp, err := svc.ImageStatus(t.Context(), spec("nobody"), false)
+	if err != nil || resp.GetImage() != nil {
+		t.Errorf("status of what is not here: %v, %v", resp, err)
+	}
+	if _, err := svc.ImageFsInfo(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What was loaded by hand is what its name means, until it is removed.
+func TestPullKeepsWhatWasLoaded(t *testing.T) {
+	s := openStore(t)
+	theirs := makeImage(t, "x", makeTar(t, file("f", "theirs")))
+	reg := startRegistry(t, map[string]v1.Image{"team/app:latest": theirs})
+	svc := newTestService(t, s)
+	ref := reg.host + "/team/app:latest"
+	mine := makeImage(t, "x", makeTar(t, file("f", "mine")))
+	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{ref: mine}), nil); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := mine.ConfigName()
+	before := reg.requests.Load()
+	if id, err := svc.PullImage(t.Context(), spec(ref), nil, nil); err != nil || id != want.String() {
+		t.Errorf("pull = %s, %v; want the loaded %s", id, err, want)
+	}
+	if got := reg.requests.Load() - before; got != 0 {
+		t.Errorf("%d requests for a name that was loaded", got)
+	}
+	if err := s.Remove(ref); err != nil {
+		t.Fatal(err)
+	}
+	want, _ = theirs.ConfigName()
+	if id, err := svc.PullImage(t.Context(), spec(ref), nil, nil); err != nil || id != want.String() {
+		t.Errorf("pull after removal = %s, %v; want the registry's %s", id, err, want)
+	}
+}

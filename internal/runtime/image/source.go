@@ -1,0 +1,188 @@
+package image
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// source gives the files of an archive by name, any number of times.
+type source interface {
+	Open(name string) (io.ReadCloser, error)
+	Size(name string) (int64, error)
+	Close() error
+}
+
+// openSource opens a directory or a tar. A compressed tar is unpacked to
+// scratch first, since images need its files in another order.
+func openSource(ctx context.Context, path, scratch string) (source, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		root, err := os.OpenRoot(path)
+		if err != nil {
+			return nil, err
+		}
+		return dirSource{root}, nil
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: neither a file nor a directory", ErrNotImage)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if f, err = gunzipped(ctx, f, scratch); err != nil {
+		return nil, err
+	}
+	src, err := indexTar(ctx, f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+// gunzipped returns f, or in its place a nameless file with f's content
+// uncompressed.
+func gunzipped(ctx context.Context, f *os.File, scratch string) (*os.File, error) {
+	br := bufio.NewReaderSize(f, 256<<10)
+	if magic, _ := br.Peek(2); len(magic) < 2 || magic[0] != 0x1f || magic[1] != 0x8b {
+		return f, nil // read through ReadAt from here on: the offset is no matter
+	}
+	defer f.Close()
+	zr, err := gzip.NewReader(br)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotImage, err)
+	}
+	plain, err := os.CreateTemp(scratch, "archive-*")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(plain.Name())
+	if _, err := io.Copy(plain, contextReader{ctx, zr}); err != nil {
+		plain.Close()
+		return nil, fmt.Errorf("uncompress: %w", err)
+	}
+	return plain, nil
+}
+
+// dirSource is an OCI layout in a directory.
+type dirSource struct{ root *os.Root }
+
+func (d dirSource) Open(name string) (io.ReadCloser, error) { return d.root.Open(name) }
+func (d dirSource) Close() error                            { return d.root.Close() }
+
+func (d dirSource) Size(name string) (int64, error) {
+	info, err := d.root.Stat(name)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// tarSource knows where in the tar each file is.
+type tarSource struct {
+	f     *os.File
+	files map[string]tarFile
+	links map[string]string
+}
+
+type tarFile struct{ offset, size int64 }
+
+// maxFiles bounds what an archive of images may hold: a few blobs each.
+const maxFiles = 100_000
+
+func indexTar(ctx context.Context, f *os.File) (*tarSource, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	t := &tarSource{f: f, files: map[string]tarFile{}, links: map[string]string{}}
+	// A section can seek, so that the reader skips what it need not read; and
+	// its position after Next is where the file's content begins.
+	sec := io.NewSectionReader(f, 0, info.Size())
+	tr := tar.NewReader(sec)
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			return t, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: read it as a tar: %w; accepted is %s", ErrNotImage, err, Accepted)
+		}
+		if n == maxFiles {
+			return nil, fmt.Errorf("%w: it holds more than %d files", ErrNotImage, maxFiles)
+		}
+		name := path.Clean(strings.TrimPrefix(hdr.Name, "/"))
+		switch hdr.Typeflag {
+		case tar.TypeReg:
+			at, err := sec.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return nil, err
+			}
+			t.files[name] = tarFile{at, hdr.Size}
+		case tar.TypeSymlink:
+			// Older `docker save` links layers that are the same.
+			t.links[name] = path.Join(path.Dir(name), hdr.Linkname)
+		case tar.TypeLink:
+			t.links[name] = path.Clean(hdr.Linkname)
+		}
+	}
+}
+
+func (t *tarSource) find(name string) (tarFile, error) {
+	at := path.Clean(name)
+	for range 8 {
+		if file, ok := t.files[at]; ok {
+			return file, nil
+		}
+		next, ok := t.links[at]
+		if !ok {
+			break
+		}
+		at = next
+	}
+	return tarFile{}, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+func (t *tarSource) Open(name string) (io.ReadCloser, error) {
+	file, err := t.find(name)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(io.NewSectionReader(t.f, file.offset, file.size)), nil
+}
+
+func (t *tarSource) Size(name string) (int64, error) {
+	file, err := t.find(name)
+	return file.size, err
+}
+
+func (t *tarSource) Close() error { return t.f.Close() }
+
+// contextReader ends a long copy when the context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, errors.Join(err)
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,375 @@
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	whiteoutPrefix = ".wh."
+	whiteoutOpaque = ".wh..wh..opq"
+	whiteoutAUFS   = ".wh..wh." // AUFS's own bookkeeping, the opaque mark excepted
+	opaqueXattr    = "trusted.overlay.opaque"
+	xattrPAX       = "SCHILY.xattr."
+)
+
+// unpacked says what unpackTar has made.
+type unpacked struct {
+	size, inodes int64
+	// implicit are directories that the archive puts files in without saying
+	// what they are like.
+	implicit []string
+}
+
+// unpacker writes one layer's tar into a directory that becomes an overlayfs
+// lower directory. Every path is resolved inside that directory as if it were
+// the root, symbolic links included, so that no entry can reach outside.
+type unpacker struct {
+	root  int // the directory, as a descriptor
+	limit int64
+	moved moved
+	buf   []byte
+	out   unpacked
+
+	// The directory of the last entry stays open: entries come in runs.
+	parent     int
+	parentPath string
+
+	dirTimes []dirTime
+}
+
+type dirTime struct {
+	path  string
+	mtime time.Time
+}
+
+// moved says where directories really are that the layers below have a
+// symbolic link for: "lib" at "usr/lib".
+type moved map[string]string
+
+// place returns where a name of the archive belongs.
+func (m moved) place(name string) string {
+	for range len(m) + 1 { // a moved directory may be below another
+		before := name
+		for dir, target := range m {
+			if rest, ok := strings.CutPrefix(name, dir+"/"); ok {
+				name = path.Join(target, rest)
+			}
+		}
+		if name == before {
+			break
+		}
+	}
+	return name
+}
+
+// unpackTar reads an uncompressed tar stream until its end marker. A small
+// stream can stand for any amount of zeros: what does not fit on the disk is
+// refused before it is written.
+func unpackTar(ctx context.Context, r io.Reader, dir string, m moved) (unpacked, error) {
+	var fsinfo unix.Statfs_t
+	if err := unix.Statfs(dir, &fsinfo); err != nil {
+		return unpacked{}, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return unpackUpTo(ctx, r, dir, m, int64(fsinfo.Bavail)*fsinfo.Bsize)
+}
+
+func unpackUpTo(ctx context.Context, r io.Reader, dir string, m moved, limit int64) (unpacked, error) {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return unpacked{}, fmt.Errorf("open %s: %w", dir, err)
+	}
+	u := &unpacker{root: root, parent: -1, limit: limit, moved: m, buf: make([]byte, 128<<10)}
+	defer u.close()
+	tr := tar.NewReader(r)
+	for {
+		if err := ctx.Err(); err != nil {
+			return unpacked{}, err
+		}
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return unpacked{}, fmt.Errorf("read layer: %w", err)
+		}
+		if err := u.entry(hdr, tr); err != nil {
+			return unpacked{}, fmt.Errorf("unpack %q: %w", hdr.Name, err)
+		}
+	}
+	return u.out, u.setDirTimes()
+}
+
+func (u *unpacker) close() {
+	u.forgetParent()
+	unix.Close(u.root)
+}
+
+func (u *unpacker) forgetParent() {
+	if u.parent >= 0 {
+		unix.Close(u.parent)
+	}
+	u.parent = -1
+}
+
+func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := cleanName(hdr.Name)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		return u.rootEntry(hdr)
+	}
+	name = u.moved.place(name)
+	dir, base := path.Split(name)
+	parent, err := u.openParent(path.Clean(dir))
+	if err != nil {
+		return err
+	}
+	if rest, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+		return u.whiteout(parent, base, rest)
+	}
+	replaced, overWhiteout, err := makeRoom(parent, base, hdr.Typeflag == tar.TypeDir)
+	if replaced {
+		// It may have been a directory or a link on the way to other entries.
+		defer u.forgetParent()
+	}
+	if err != nil {
+		return err
+	}
+	if err := u.create(parent, base, hdr, body); err != nil {
+		return err
+	}
+	if hdr.Typeflag == tar.TypeLink {
+		return nil // shares everything with its target
+	}
+	u.out.inodes++
+	if overWhiteout && hdr.Typeflag == tar.TypeDir {
+		if err := setOpaque(parent, base); err != nil {
+			return err
+		}
+	}
+	if hdr.Typeflag == tar.TypeDir {
+		u.dirTimes = append(u.dirTimes, dirTime{name, hdr.ModTime})
+	}
+	return setAttributes(parent, base, hdr)
+}
+
+// rootEntry sets the attributes of the layer's root directory.
+func (u *unpacker) rootEntry(hdr *tar.Header) error {
+	if hdr.Typeflag != tar.TypeDir {
+		return errors.New("the layer's root is not a directory")
+	}
+	u.dirTimes = append(u.dirTimes, dirTime{".", hdr.ModTime})
+	return setAttributes(u.root, ".", hdr)
+}
+
+// cleanName returns a path below the root, or "." for the root.
+func cleanName(name string) (string, error) {
+	if strings.IndexByte(name, 0) >= 0 {
+		return "", errors.New("the name holds a zero byte")
+	}
+	clean := path.Clean(strings.TrimLeft(name, "/"))
+	if clean == ".." || strings.HasPrefix(clean, "../") {
+		return "", errors.New("the name leads out of the layer")
+	}
+	return clean, nil
+}
+
+// openIn opens a path below the root for use with the *at calls.
+func (u *unpacker) openIn(dir string) (int, error) {
+	how := &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for {
+		// EAGAIN says that something was renamed meanwhile.
+		fd, err := unix.Openat2(u.root, dir, how)
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// openParent returns a descriptor of dir, making directories that are missing.
+// The unpacker keeps it and closes it.
+func (u *unpacker) openParent(dir string) (int, error) {
+	if u.parent >= 0 && u.parentPath == dir {
+		return u.parent, nil
+	}
+	u.forgetParent()
+	fd, err := u.openIn(dir)
+	if errors.Is(err, unix.ENOENT) {
+		fd, err = u.makeParents(dir)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open its directory: %w", err)
+	}
+	u.parent, u.parentPath = fd, dir
+	return fd, nil
+}
+
+// makeParents makes dir and what is missing above it. They are implicit: what
+// they are like is for the layers below to say.
+func (u *unpacker) makeParents(dir string) (int, error) {
+	fd, err := u.openIn(".")
+	if err != nil {
+		return -1, err
+	}
+	parts := strings.Split(dir, "/")
+	for i, part := range parts {
+		upTo := strings.Join(parts[:i+1], "/")
+		next, err := u.openIn(upTo)
+		if errors.Is(err, unix.ENOENT) {
+			if err = unix.Mkdirat(fd, part, 0o755); err == nil {
+				u.out.implicit = append(u.out.implicit, upTo)
+				u.out.inodes++
+				next, err = u.openIn(upTo)
+			}
+		}
+		unix.Close(fd)
+		if err != nil {
+			return -1, err
+		}
+		fd = next
+	}
+	return fd, nil
+}
+
+// whiteout hides a name of the layers below, in overlayfs's way.
+func (u *unpacker) whiteout(parent int, base, hidden string) error {
+	if base == whiteoutOpaque {
+		return setOpaque(parent, ".")
+	}
+	if strings.HasPrefix(base, whiteoutAUFS) {
+		return nil
+	}
+	if hidden == "" || hidden == "." || hidden == ".." {
+		return errors.New("the whiteout names no file")
+	}
+	err := unix.Mknodat(parent, hidden, unix.S_IFCHR, 0)
+	if errors.Is(err, unix.EEXIST) {
+		return nil // this very layer has put something else there
+	}
+	u.out.inodes++
+	return err
+}
+
+// makeRoom removes what an earlier entry has put at this name, but keeps a
+// directory for a directory. It tells whether there was something, and whether
+// that was a whiteout.
+func makeRoom(parent int, base string, forDir bool) (replaced, whiteout bool, err error) {
+	var st unix.Stat_t
+	err = unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		whiteout = st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+		return true, whiteout, unix.Unlinkat(parent, base, 0)
+	}
+	if forDir {
+		return false, false, nil
+	}
+	return true, false, os.RemoveAll(procPath(parent, base))
+}
+
+func (u *unpacker) create(parent int, base string, hdr *tar.Header, body io.Reader) error {
+	mode := uint32(hdr.Mode & 0o7777)
+	switch hdr.Typeflag {
+	case tar.TypeDir:
+		if err := unix.Mkdirat(parent, base, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		return nil
+	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse: //nolint:staticcheck // old tars have TypeRegA
+		if hdr.Size > u.limit-u.out.size {
+			return fmt.Errorf("its %d bytes do not fit on the disk: %w", hdr.Size, unix.ENOSPC)
+		}
+		return u.writeFile(parent, base, body)
+	case tar.TypeSymlink:
+		return unix.Symlinkat(hdr.Linkname, parent, base)
+	case tar.TypeLink:
+		return u.link(parent, base, hdr.Linkname)
+	case tar.TypeChar:
+		return unix.Mknodat(parent, base, unix.S_IFCHR|mode, deviceOf(hdr))
+	case tar.TypeBlock:
+		return unix.Mknodat(parent, base, unix.S_IFBLK|mode, deviceOf(hdr))
+	case tar.TypeFifo:
+		return unix.Mknodat(parent, base, unix.S_IFIFO|mode, 0)
+	}
+	return fmt.Errorf("entries of type %q are not known", hdr.Typeflag)
+}
+
+func deviceOf(hdr *tar.Header) int {
+	return int(unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor)))
+}
+
+func (u *unpacker) writeFile(parent int, base string, body io.Reader) error {
+	fd, err := unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), base)
+	// Hides ReadFrom, which would allocate a buffer of its own for each file.
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, body, u.buf)
+	u.out.size += n
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// link makes a hard link. The target's own name is not followed if it is a
+// symbolic link, and neither may it be a directory.
+func (u *unpacker) link(parent int, base, target string) error {
+	clean, err := cleanName(target)
+	if err != nil {
+		return fmt.Errorf("hard link to %q: %w", target, err)
+	}
+	dir, targetBase := path.Split(u.moved.place(clean))
+	from, err := u.openIn(path.Clean(dir))
+	if err != nil {
+		return fmt.Errorf("hard link to %q: %w", target, err)
+	}
+	defer unix.Close(from)
+	if err := unix.Linkat(from, targetBase, parent, base, 0); err != nil {
+		return fmt.Errorf("hard link to %q: %w", target, err)
+	}
+	return nil
+}
+
+// setDirTimes comes last, since filling a directory changes its time.
+func (u *unpacker) setDirTimes() error {
+	for _, d := range u.dirTimes {
+		dir, base := path.Split(d.path)
+		fd, err := u.openIn(path.Clean(dir))
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+			continue // a later entry has replaced it
+		}
+		if err != nil {
+			return fmt.Errorf("unpack %q: %w", d.path, err)
+		}
+		err = setTime(fd, base, d.mtime)
+		unix.Close(fd)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unpack %q: %w", d.path, err)
+		}
+	}
+	return nil
+}

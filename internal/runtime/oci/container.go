@@ -1,0 +1,248 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
+	"minato/internal/runtime/image"
+)
+
+// container is one container and the conmon that watches it.
+type container struct {
+	dir    string // persistent: state and writable layer
+	runDir string // the OCI bundle, conmon's sockets and the mounted root
+
+	op   sync.Mutex    // one operation at a time; stopping takes none
+	done chan struct{} // closed once it has exited
+
+	mu    sync.Mutex // guards state from Phase on, and Resources
+	state containerState
+}
+
+func (r *Runtime) newContainer(state containerState) *container {
+	c := &container{
+		dir:    filepath.Join(r.cfg.Dir, "containers", state.ID),
+		runDir: filepath.Join(r.cfg.RunDir, "containers", state.ID),
+		done:   make(chan struct{}),
+		state:  state,
+	}
+	if state.Phase == phaseExited {
+		close(c.done)
+	}
+	return c
+}
+
+func (c *container) rootfs() string     { return filepath.Join(c.runDir, "rootfs") }
+func (c *container) configFile() string { return filepath.Join(c.runDir, "config.json") }
+
+// snapshot returns the state as it is now.
+func (c *container) snapshot() containerState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+func (c *container) unfinished() bool {
+	phase := c.snapshot().Phase
+	return phase == phaseCreated || phase == phaseRunning
+}
+
+func (c *container) change(fn func(*containerState)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fn(&c.state)
+	return save(stateFile(c.dir), &c.state)
+}
+
+// CreateContainer implements CRI. conmon and the OCI runtime are started here,
+// so that everything is in place but the image's own program.
+func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, config *runtimeapi.ContainerConfig, sandboxConfig *runtimeapi.PodSandboxConfig) (string, error) {
+	sb, err := r.sandbox(sandboxID)
+	if err != nil {
+		return "", fmt.Errorf("create container %s: %w", config.GetMetadata().GetName(), err)
+	}
+	sb.op.RLock()
+	defer sb.op.RUnlock()
+	if !sb.ready() {
+		return "", fmt.Errorf("create container %s: pod sandbox %s was stopped", config.GetMetadata().GetName(), sandboxID)
+	}
+	if sandboxConfig == nil {
+		sandboxConfig = sb.state.Config
+	}
+	state := containerState{
+		ID: newID(), SandboxID: sandboxID, PodUID: sb.info().UID, Config: config,
+		Phase: phaseCreating, Boot: r.boot, CreatedAt: time.Now(),
+		SharedPID: config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetPid() != runtimeapi.NamespaceMode_CONTAINER,
+		Resources: config.GetLinux().GetResources(),
+	}
+	if config.GetLogPath() != "" {
+		state.LogPath = filepath.Join(sandboxConfig.GetLogDirectory(), config.GetLogPath())
+	}
+	c := r.newContainer(state)
+	c.op.Lock()
+	defer c.op.Unlock()
+	if err := r.create(ctx, sb, c); err != nil {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeTimeout)
+		defer cancel()
+		return "", errors.Join(fmt.Errorf("create container %s: %w", config.GetMetadata().GetName(), err), r.forgetContainer(cleanup, c))
+	}
+	r.mu.Lock()
+	r.containers[c.state.ID] = c
+	r.mu.Unlock()
+	r.watch.add(c)
+	r.emit(c, runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT)
+	return c.state.ID, nil
+}
+
+func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
+	for _, dir := range []string{
+		c.dir, filepath.Join(c.dir, "upper"), filepath.Join(c.dir, "work"), c.runDir, c.rootfs(),
+	} {
+		// The writable layer's mode becomes that of the container's root.
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := c.change(func(*containerState) {}); err != nil {
+		return err
+	}
+	img, err := r.cfg.Store.Pin(c.state.ID, c.state.Config.GetImage().GetImage())
+	if err != nil {
+		return err
+	}
+	c.describeImage(img)
+	if err := r.cfg.Store.MountRootfs(img, c.rootfs(), filepath.Join(c.dir, "upper"), filepath.Join(c.dir, "work")); err != nil {
+		return err
+	}
+	if err := r.writeSpec(sb, c, img); err != nil {
+		return err
+	}
+	if c.state.LogPath != "" {
+		if err := os.MkdirAll(filepath.Dir(c.state.LogPath), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := makeLeaf(r.cgroupOf(c)); err != nil {
+		return err
+	}
+	pid, err := r.startConmon(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := r.adopt(c, pid); err != nil {
+		return err
+	}
+	return c.recordProcesses(pid)
+}
+
+func (c *container) describeImage(img *image.Image) {
+	c.state.ImageID, c.state.ImageRef = img.ID, img.Ref()
+	c.state.ImageName = c.state.Config.GetImage().GetUserSpecifiedImage()
+	if c.state.ImageName == "" && len(img.Names) > 0 {
+		c.state.ImageName = img.Names[0]
+	}
+	c.state.StopSignal = stopSignal(c.state.Config.GetStopSignal(), img.Config.Config.StopSignal)
+}
+
+func (c *container) recordProcesses(pid int) error {
+	init, err := newProcess(pid)
+	if err != nil {
+		return fmt.Errorf("the container's process ended at once: %w", err)
+	}
+	conmon, err := c.readConmonPID()
+	if err != nil {
+		return err
+	}
+	return c.change(func(s *containerState) { s.Init, s.Conmon, s.Phase = init, conmon, phaseCreated })
+}
+
+// StartContainer implements CRI.
+func (r *Runtime) StartContainer(ctx context.Context, id string) error {
+	c, err := r.container(id)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if p := c.snapshot().Phase; p != phaseCreated {
+		return fmt.Errorf("start container %s: it is %s", id, p)
+	}
+	// Set before, since the container may have ended when the command returns.
+	if err := c.change(func(s *containerState) { s.StartedAt, s.Phase = time.Now(), phaseRunning }); err != nil {
+		return err
+	}
+	if err := r.runOCI(ctx, "start", id); err != nil {
+		// Its process waits for a start that will not come.
+		r.signal(c, killSignal)
+		return fmt.Errorf("start container %s: %w", c.state.Config.GetMetadata().GetName(), err)
+	}
+	r.emit(c, runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT)
+	return nil
+}
+
+// RemoveContainer implements CRI.
+func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
+	c, err := r.container(id)
+	if err != nil {
+		return nil // gone already, as CRI wants it
+	}
+	return r.remove(ctx, c)
+}
+
+func (r *Runtime) remove(ctx context.Context, c *container) error {
+	if err := r.stop(ctx, c, 0); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.state.ID, err)
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if err := r.forgetContainer(ctx, c); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.state.ID, err)
+	}
+	r.mu.Lock()
+	_, first := r.containers[c.state.ID]
+	delete(r.containers, c.state.ID)
+	r.mu.Unlock()
+	if first {
+		r.emit(c, runtimeapi.ContainerEventType_CONTAINER_DELETED_EVENT)
+	}
+	return nil
+}
+
+// forgetContainer removes everything the container has or had; twice is fine.
+func (r *Runtime) forgetContainer(ctx context.Context, c *container) error {
+	if err := r.release(ctx, c); err != nil {
+		return err
+	}
+	return errors.Join(
+		r.cfg.Store.Unpin(c.state.ID),
+		os.RemoveAll(r.exitFile(c)),
+		os.RemoveAll(c.runDir),
+		os.RemoveAll(c.dir),
+	)
+}
+
+// release gives back what only a running container needs: processes, cgroup
+// and mounts. Twice is fine.
+func (r *Runtime) release(ctx context.Context, c *container) error {
+	cg := r.cgroupOf(c)
+	if err := cg.Kill(ctx); err != nil {
+		return err
+	}
+	if err := c.awaitConmon(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(r.oci.root, c.state.ID)); err == nil {
+		if err := r.runOCI(ctx, "delete", "--force", c.state.ID); err != nil {
+			return err
+		}
+	}
+	return errors.Join(cg.Delete(), host.UnmountAllUnder(c.runDir))
+}

@@ -1,0 +1,20 @@
+// Package oci runs containers: CRI's RuntimeService over crun or runc, each
+// container under a conmon.
+//
+// A pod sandbox is a set of namespaces pinned by bind mounts; there is no pause
+// process, except for pods that share their process namespace. conmon holds a
+// container's output and exit code, so that containers outlive this process:
+// [New] finds them again.
+//
+// Every process of a node lives below the node's cgroup, in
+//
+//	<node>/pod<UID>/<container ID>   the container
+//	<node>/conmon                    every conmon, and runtime commands
+//
+// in cgroup2 as in all version 1 hierarchies, before it runs its first
+// instruction of the image's code: programs attached to the node's cgroup2
+// directory see all of its sockets.
+//
+// The pod network is somebody else's, behind [Network]. The package may import
+// host, runtime/image and x/sys/unix, no Kubernetes but the CRI types.
+package oci

@@ -1,0 +1,197 @@
+package oci
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+func TestSignalNumber(t *testing.T) {
+	for in, want := range map[string]int{
+		"SIGTERM": 15, "term": 15, "15": 15, "SIGQUIT": 3, "SIGRTMIN+3": 37, "RTMAX-1": 63, "SIGRTMIN": 34,
+		"": 0, "0": 0, "-9": 0, "99": 0, "SIGNOPE": 0, "SIGRTMIN+x": 0, "SIGRTMAX+1": 0,
+	} {
+		if got, ok := signalNumber(in); ok != (want != 0) || ok && got != want {
+			t.Errorf("signalNumber(%q) = %d, %v; want %d", in, got, ok, want)
+		}
+	}
+	for _, tc := range []struct {
+		asked runtimeapi.Signal
+		image string
+		want  int
+	}{
+		{runtimeapi.Signal_RUNTIME_DEFAULT, "", 15},
+		{runtimeapi.Signal_RUNTIME_DEFAULT, "SIGINT", 2},
+		{runtimeapi.Signal_SIGUSR1, "SIGINT", 10},
+		{runtimeapi.Signal_SIGRTMINPLUS2, "", 36},
+		{runtimeapi.Signal_RUNTIME_DEFAULT, "rubbish", 15},
+	} {
+		if got := stopSignal(tc.asked, tc.image); got != tc.want {
+			t.Errorf("stopSignal(%v, %q) = %d, want %d", tc.asked, tc.image, got, tc.want)
+		}
+	}
+}
+
+func TestRuntimeMessage(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                      "",
+		"plain error of crun\n": "plain error of crun",
+		"one\n\ntwo\n":          "one; two",
+		`time="2024-01-01T00:00:00Z" level=error msg="exec: \"/x\": no such file"` + "\n": `exec: "/x": no such file`,
+	} {
+		if got := runtimeMessage(in); got != want {
+			t.Errorf("runtimeMessage(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestSysctlPath(t *testing.T) {
+	for in, want := range map[string]string{
+		"net.ipv4.tcp_syncookies":        "net/ipv4/tcp_syncookies",
+		"net/ipv4/conf/eth0.1/rp_filter": "net/ipv4/conf/eth0.1/rp_filter",
+		"net.ipv4.conf.eth0/1.rp_filter": "net/ipv4/conf/eth0.1/rp_filter",
+		"kernel.../.../etc":              "etc",
+		"../../etc/passwd":               ".etc.passwd",
+	} {
+		if got := sysctlPath(in); strings.Contains(got, "..") || !strings.HasPrefix(in, "kernel") && got != want {
+			t.Errorf("sysctlPath(%q) = %q, want %q", in, got, want)
+		}
+	}
+	net, other := splitSysctls(map[string]string{"net.a.b": "1", "kernel.shm": "2"})
+	if len(net) != 1 || len(other) != 1 || other["kernel.shm"] != "2" {
+		t.Errorf("split = %v, %v", net, other)
+	}
+}
+
+func TestResolveUser(t *testing.T) {
+	db := userDatabase{
+		users:  []passwdEntry{{"root", 0, 0, "/root"}, {"app", 10, 20, "/app"}},
+		groups: []groupEntry{{"root", 0, nil}, {"staff", 30, []string{"app"}}, {"own", 20, []string{"app"}}},
+	}
+	for in, want := range map[string]foundUser{
+		"":           {0, 0, "/root", nil},
+		"app":        {10, 20, "/app", []uint32{30}},
+		"10":         {10, 20, "/app", []uint32{30}},
+		"app:staff":  {10, 30, "/app", []uint32{20}},
+		"app:7":      {10, 7, "/app", []uint32{30, 20}},
+		"99":         {99, 0, "/", nil},
+		"99:staff":   {99, 30, "/", nil},
+		"4294967295": {4294967295, 0, "/", nil},
+	} {
+		got, err := db.resolve(in)
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(foundUser{})); err != nil || diff != "" {
+			t.Errorf("resolve(%q): %v\n%s", in, err, diff)
+		}
+	}
+	for _, bad := range []string{"nobody", "app:nogroup", "4294967296", "-1"} {
+		if got, err := db.resolve(bad); err == nil {
+			t.Errorf("resolve(%q) = %v", bad, got)
+		}
+	}
+	if got, err := (userDatabase{}).resolve("0"); err != nil || got.home != "/root" {
+		t.Errorf("root without a passwd file: %v, %v", got, err)
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	full := hostCapabilities{bounding: 1<<len(capabilityNames) - 1}
+	caps := func(add, drop, ambient []string, privileged bool) []string {
+		out := full.forContainer(&runtimeapi.LinuxContainerSecurityContext{
+			Privileged:   privileged,
+			Capabilities: &runtimeapi.Capability{AddCapabilities: add, DropCapabilities: drop, AddAmbientCapabilities: ambient},
+		})
+		if !slices.Equal(out.Bounding, out.Effective) || !slices.Equal(out.Bounding, out.Permitted) {
+			t.Errorf("sets differ: %v", out)
+		}
+		return out.Bounding
+	}
+	if got := caps(nil, nil, nil, false); len(got) != len(defaultCapabilities) {
+		t.Errorf("default = %v", got)
+	}
+	if got := caps([]string{"NET_ADMIN"}, []string{"ALL"}, nil, false); !slices.Equal(got, []string{"CAP_NET_ADMIN"}) {
+		t.Errorf("drop ALL, add one = %v", got)
+	}
+	if got := caps([]string{"ALL"}, []string{"cap_sys_admin"}, nil, false); len(got) != len(capabilityNames)-1 || slices.Contains(got, "CAP_SYS_ADMIN") {
+		t.Errorf("add ALL, drop one = %v", got)
+	}
+	if got := caps(nil, []string{"ALL"}, nil, true); len(got) != len(capabilityNames) {
+		t.Errorf("privileged = %v", got)
+	}
+	few := hostCapabilities{bounding: 1 << 10}
+	if got := few.forContainer(&runtimeapi.LinuxContainerSecurityContext{Privileged: true}).Bounding; !slices.Equal(got, []string{"CAP_NET_BIND_SERVICE"}) {
+		t.Errorf("privileged on a poor machine = %v", got)
+	}
+}
+
+func TestDefaultSeccomp(t *testing.T) {
+	refused := func(caps ...string) map[string]bool {
+		out := map[string]bool{}
+		for _, rule := range defaultSeccomp(caps).Syscalls {
+			for _, name := range rule.Names {
+				out[name] = true
+			}
+		}
+		return out
+	}
+	none := refused()
+	for _, name := range []string{"mount", "bpf", "unshare", "kexec_load", "clone3", "init_module", "keyctl"} {
+		if !none[name] {
+			t.Errorf("%s is allowed", name)
+		}
+	}
+	admin := refused("CAP_SYS_ADMIN")
+	if admin["mount"] || admin["bpf"] || admin["clone3"] || !admin["kexec_load"] || !admin["init_module"] {
+		t.Errorf("with CAP_SYS_ADMIN refused = %v", admin)
+	}
+	for _, name := range []string{"read", "execve", "futex", "adjtimex"} {
+		if none[name] {
+			t.Errorf("%s is refused", name)
+		}
+	}
+}
+
+func TestHolderProgram(t *testing.T) {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		data, err := holderProgram(arch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := elf.NewFile(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Machine != machine || len(f.Progs) != 1 || f.Entry < f.Progs[0].Vaddr || f.Progs[0].Filesz != uint64(len(data)) {
+			t.Errorf("%s: %+v", arch, f.FileHeader)
+		}
+	}
+	if _, err := holderProgram("pdp11"); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("pdp11: %v", err)
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	got, err := resolvConf(&runtimeapi.DNSConfig{Servers: []string{"10.96.0.10", "fd00::a"}, Options: []string{"ndots:5"}})
+	if err != nil || string(got) != "nameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5\n" {
+		t.Errorf("resolv.conf = %q, %v", got, err)
+	}
+}
+
+func FuzzUserDatabase(f *testing.F) {
+	f.Add("root:x:0:0:root:/root:/bin/sh\n", "root:x:0:a,b\n", "root:root")
+	f.Add("::::::", ":::", ":")
+	f.Fuzz(func(t *testing.T, passwd, group, user string) {
+		db := userDatabase{}
+		db.addUsers(strings.NewReader(passwd))
+		db.addGroups(strings.NewReader(group))
+		found, err := db.resolve(user)
+		if err == nil && slices.Contains(mergeGroups(found, nil, runtimeapi.SupplementalGroupsPolicy_Strict), found.gid) == false {
+			t.Errorf("resolve(%q) = %v loses its group", user, found)
+		}
+	})
+}

@@ -1,0 +1,109 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"minato/internal/host"
+)
+
+// recover reads what an earlier process has written down. It changes nothing
+// outside of memory; sweep, which Run calls, does.
+func (r *Runtime) recover() error {
+	err := eachState(filepath.Join(r.cfg.Dir, "sandboxes"), func(dir string) error {
+		var s sandboxState
+		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
+			r.log.Warn("state of a pod sandbox can't be read, it is dropped", "dir", dir, "error", err)
+			return os.RemoveAll(dir)
+		}
+		sb := r.newSandbox(s)
+		// Namespaces end with the boot they were made in, or with their pins.
+		if s.Boot != r.boot || !sb.pinned() {
+			sb.state.Ready = false
+		}
+		r.sandboxes[s.ID] = sb
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return eachState(filepath.Join(r.cfg.Dir, "containers"), func(dir string) error {
+		var s containerState
+		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
+			r.log.Warn("state of a container can't be read, it is dropped", "dir", dir, "error", err)
+			return os.RemoveAll(dir)
+		}
+		c := r.newContainer(s)
+		r.containers[s.ID] = c
+		if s.Boot != r.boot {
+			// Numbers of that boot's processes mean nothing now.
+			c.state.Init, c.state.Conmon = process{}, process{}
+		}
+		if c.unfinished() && !c.state.Conmon.alive() {
+			r.recordExit(c)
+		}
+		return nil
+	})
+}
+
+func eachState(parent string, fn func(dir string) error) error {
+	entries, err := os.ReadDir(parent)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := fn(filepath.Join(parent, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes what a crash has left: containers that were never finished,
+// resources of exited ones, and directories that belong to nothing.
+func (r *Runtime) sweep() {
+	ctx, cancel := context.WithTimeout(context.Background(), runtimeTimeout)
+	defer cancel()
+	for _, c := range r.allContainers() {
+		var err error
+		switch c.snapshot().Phase {
+		case phaseCreating:
+			if err = r.forgetContainer(ctx, c); err == nil {
+				r.mu.Lock()
+				delete(r.containers, c.state.ID)
+				r.mu.Unlock()
+			}
+		case phaseExited:
+			c.op.Lock()
+			err = r.release(ctx, c)
+			c.op.Unlock()
+		}
+		if err != nil {
+			r.log.Error("a container's remains could not be removed", "container", c.state.ID, "error", err)
+		}
+	}
+	r.sweepRunDirs("sandboxes", func(id string) bool { _, err := r.sandbox(id); return err == nil })
+	r.sweepRunDirs("containers", func(id string) bool { _, err := r.container(id); return err == nil })
+}
+
+// sweepRunDirs removes directories whose state is gone. Operations that begin
+// meanwhile make their persistent directory first, and so are left alone.
+func (r *Runtime) sweepRunDirs(kind string, known func(id string) bool) {
+	parent := filepath.Join(r.cfg.RunDir, kind)
+	err := eachState(parent, func(dir string) error {
+		id := filepath.Base(dir)
+		if _, err := os.Stat(filepath.Join(r.cfg.Dir, kind, id)); err == nil || known(id) {
+			return nil
+		}
+		return errors.Join(host.UnmountAllUnder(dir), os.RemoveAll(dir))
+	})
+	if err != nil {
+		r.log.Error("remains of an earlier process could not be removed", "dir", parent, "error", err)
+	}
+}

@@ -1,0 +1,135 @@
+package oci
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// resources are limits, and the devices that the container gets.
+func (b *specBuilder) resources() (*specs.LinuxResources, []specs.LinuxDevice, error) {
+	res := linuxResources(b.config().GetLinux().GetResources())
+	if b.r.layout.Unified {
+		forgetPreferences(res, b.r.layout.V2Root)
+	} else {
+		res.Unified = nil
+	}
+	rules := []specs.LinuxDeviceCgroup{{Allow: b.security().GetPrivileged(), Access: "rwm"}}
+	var devices []specs.LinuxDevice
+	if b.security().GetPrivileged() {
+		devices = hostDevices()
+	}
+	for _, d := range b.config().GetDevices() {
+		found, err := devicesAt(d.GetHostPath(), d.GetContainerPath())
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, dev := range found {
+			devices = append(devices, dev)
+			rules = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: dev.Type, Major: &dev.Major, Minor: &dev.Minor, Access: d.GetPermissions()})
+		}
+	}
+	res.Devices = rules
+	return res, devices, nil
+}
+
+// linuxResources translates limits; 0 is "not said" in CRI.
+func linuxResources(in *runtimeapi.LinuxContainerResources) *specs.LinuxResources {
+	out := &specs.LinuxResources{CPU: &specs.LinuxCPU{}, Memory: &specs.LinuxMemory{}}
+	if v := in.GetCpuShares(); v > 0 {
+		shares := uint64(v)
+		out.CPU.Shares = &shares
+	}
+	if v := in.GetCpuQuota(); v != 0 {
+		out.CPU.Quota = &v
+	}
+	if v := in.GetCpuPeriod(); v > 0 {
+		period := uint64(v)
+		out.CPU.Period = &period
+	}
+	out.CPU.Cpus, out.CPU.Mems = in.GetCpusetCpus(), in.GetCpusetMems()
+	if v := in.GetMemoryLimitInBytes(); v > 0 {
+		out.Memory.Limit = &v
+	}
+	if v := in.GetMemorySwapLimitInBytes(); v > 0 {
+		out.Memory.Swap = &v
+	}
+	for _, h := range in.GetHugepageLimits() {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.GetPageSize(), Limit: h.GetLimit()})
+	}
+	out.Unified = maps.Clone(in.GetUnified())
+	return out
+}
+
+// forgetPreferences drops what every container is given though nobody asked
+// for it, where cgroup2 does not carry the controller. Limits stay, and are
+// refused by the runtime if they can't be kept.
+func forgetPreferences(res *specs.LinuxResources, v2root string) {
+	if !hasController(v2root, "cpu") {
+		res.CPU.Shares = nil
+	}
+	if !hasController(v2root, "memory") {
+		delete(res.Unified, "memory.oom.group")
+	}
+}
+
+// devicesAt returns one device, or all below a directory.
+func devicesAt(hostPath, containerPath string) ([]specs.LinuxDevice, error) {
+	if containerPath == "" {
+		containerPath = hostPath
+	}
+	resolved, err := filepath.EvalSymlinks(hostPath)
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", hostPath, err)
+	}
+	if dev, err := deviceOf(resolved, containerPath); err == nil {
+		return []specs.LinuxDevice{dev}, nil
+	}
+	var out []specs.LinuxDevice
+	err = filepath.WalkDir(resolved, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type()&fs.ModeDevice == 0 {
+			return err
+		}
+		dev, err := deviceOf(path, filepath.Join(containerPath, strings.TrimPrefix(path, resolved)))
+		out = append(out, dev)
+		return err
+	})
+	if err == nil && len(out) == 0 {
+		err = fmt.Errorf("device %s: no device is there", hostPath)
+	}
+	return out, err
+}
+
+// hostDevices are all that a privileged container gets. Terminals and message
+// queues are its own; nodes that vanish while we look are nobody's.
+func hostDevices() []specs.LinuxDevice {
+	var out []specs.LinuxDevice
+	filepath.WalkDir("/dev", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if d.IsDir() {
+			switch path {
+			case "/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/.lxc":
+				return fs.SkipDir
+			}
+			return nil
+		}
+		switch path {
+		case "/dev/console", "/dev/ptmx", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty":
+			return nil // the OCI runtime makes these
+		}
+		if d.Type()&fs.ModeDevice != 0 {
+			if dev, err := deviceOf(path, path); err == nil {
+				out = append(out, dev)
+			}
+		}
+		return nil
+	})
+	return out
+}

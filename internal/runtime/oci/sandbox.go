@@ -1,0 +1,243 @@
+package oci
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
+)
+
+// sandbox is one pod's surroundings.
+type sandbox struct {
+	nodeNetns host.Netns
+	dir       string // persistent
+	runDir    string
+
+	op sync.RWMutex // held for writing to start and stop it, for reading to make containers in it
+
+	mu    sync.Mutex // guards state's changing fields: Ready, IPs, Holder
+	state sandboxState
+}
+
+func (r *Runtime) newSandbox(state sandboxState) *sandbox {
+	return &sandbox{
+		nodeNetns: r.cfg.NodeNetns,
+		dir:       filepath.Join(r.cfg.Dir, "sandboxes", state.ID),
+		runDir:    filepath.Join(r.cfg.RunDir, "sandboxes", state.ID),
+		state:     state,
+	}
+}
+
+func (sb *sandbox) options() *runtimeapi.NamespaceOption {
+	return sb.state.Config.GetLinux().GetSecurityContext().GetNamespaceOptions()
+}
+
+func (sb *sandbox) hostNetwork() bool {
+	return sb.options().GetNetwork() == runtimeapi.NamespaceMode_NODE
+}
+func (sb *sandbox) hostIPC() bool { return sb.options().GetIpc() == runtimeapi.NamespaceMode_NODE }
+
+// sharedPID tells whether all containers see each other's processes. CRI's
+// zero value says so, too, but whoever leaves the options out means nothing.
+func (sb *sandbox) sharedPID() bool {
+	return sb.options() != nil && sb.options().GetPid() == runtimeapi.NamespaceMode_POD
+}
+
+func (sb *sandbox) netns() host.Netns {
+	if sb.hostNetwork() {
+		return sb.nodeNetns
+	}
+	return host.Netns{Name: sb.state.ID, Path: filepath.Join(sb.namespaceDir(), "net")}
+}
+
+func (sb *sandbox) info() SandboxInfo {
+	meta := sb.state.Config.GetMetadata()
+	return SandboxInfo{
+		ID: sb.state.ID, Namespace: meta.GetNamespace(), Name: meta.GetName(), UID: meta.GetUid(),
+		NetnsPath: sb.netns().Path, PortMappings: sb.state.Config.GetPortMappings(),
+	}
+}
+
+func (sb *sandbox) ready() bool {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return sb.state.Ready
+}
+
+func (sb *sandbox) ips() []netip.Addr {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return slices.Clone(sb.state.IPs)
+}
+
+// change changes the state and writes it down.
+func (sb *sandbox) change(fn func(*sandboxState)) error {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	fn(&sb.state)
+	return save(stateFile(sb.dir), &sb.state)
+}
+
+// RunPodSandbox implements CRI.
+func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	if handler != "" {
+		return "", fmt.Errorf("runtime handler %q: %w: only the default one is", handler, ErrUnsupported)
+	}
+	meta := config.GetMetadata()
+	if meta.GetUid() == "" {
+		return "", errors.New("run pod sandbox: metadata.uid is required")
+	}
+	userns := config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
+	if userns != nil && userns.GetMode() == runtimeapi.NamespaceMode_POD {
+		return "", fmt.Errorf("run pod sandbox %s/%s: user namespaces (hostUsers: false): %w", meta.GetNamespace(), meta.GetName(), ErrUnsupported)
+	}
+	sb := r.newSandbox(sandboxState{ID: newID(), Config: config, Handler: handler, CreatedAt: time.Now(), Boot: r.boot})
+	sb.op.Lock()
+	defer sb.op.Unlock()
+	if err := r.startSandbox(ctx, sb); err != nil {
+		err = fmt.Errorf("run pod sandbox %s/%s: %w", meta.GetNamespace(), meta.GetName(), err)
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), runtimeTimeout)
+		defer cancel()
+		return "", errors.Join(err, r.tearDown(cleanup, sb), r.forgetSandbox(sb))
+	}
+	return sb.state.ID, nil
+}
+
+func (r *Runtime) startSandbox(ctx context.Context, sb *sandbox) error {
+	for _, dir := range []string{sb.dir, sb.runDir} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	// Written first: what a crash leaves from here on is found again.
+	if err := sb.change(func(*sandboxState) {}); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.sandboxes[sb.state.ID] = sb
+	r.mu.Unlock()
+	hostname := sb.state.Config.GetHostname()
+	if sb.hostNetwork() || hostname == "" {
+		hostname = r.cfg.Hostname
+	}
+	if err := sb.makeNamespaces(hostname); err != nil {
+		return err
+	}
+	if err := sb.writeFiles(hostname); err != nil {
+		return err
+	}
+	if err := r.podCgroup(sb.info().UID).Create(); err != nil {
+		return err
+	}
+	if sb.sharedPID() {
+		if err := r.startHolder(sb); err != nil {
+			return err
+		}
+	}
+	var ips []netip.Addr
+	if !sb.hostNetwork() && r.cfg.Network != nil {
+		var err error
+		if ips, err = r.cfg.Network.Attach(ctx, sb.info()); err != nil {
+			return fmt.Errorf("connect to the pod network: %w", err)
+		}
+	}
+	return sb.change(func(s *sandboxState) { s.IPs, s.Ready = ips, true })
+}
+
+// StopPodSandbox implements CRI.
+func (r *Runtime) StopPodSandbox(ctx context.Context, id string) error {
+	sb, err := r.sandbox(id)
+	if err != nil {
+		return nil // gone already, as CRI wants it
+	}
+	sb.op.Lock()
+	defer sb.op.Unlock()
+	return r.stopSandbox(ctx, sb)
+}
+
+func (r *Runtime) stopSandbox(ctx context.Context, sb *sandbox) error {
+	if err := sb.change(func(s *sandboxState) { s.Ready = false }); err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range r.containersOf(sb.state.ID) {
+		errs = append(errs, r.stop(ctx, c, 0))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stop pod sandbox %s: %w", sb.state.ID, err)
+	}
+	if err := r.tearDown(ctx, sb); err != nil {
+		return fmt.Errorf("stop pod sandbox %s: %w", sb.state.ID, err)
+	}
+	return nil
+}
+
+// tearDown undoes startSandbox but for the directories; twice is fine.
+func (r *Runtime) tearDown(ctx context.Context, sb *sandbox) error {
+	if !sb.hostNetwork() && r.cfg.Network != nil {
+		if err := r.cfg.Network.Detach(ctx, sb.info()); err != nil {
+			return fmt.Errorf("disconnect from the pod network: %w", err)
+		}
+	}
+	if err := r.stopHolder(ctx, sb); err != nil {
+		return err
+	}
+	// Namespaces and /dev/shm alike.
+	return host.UnmountAllUnder(sb.runDir)
+}
+
+// RemovePodSandbox implements CRI.
+func (r *Runtime) RemovePodSandbox(ctx context.Context, id string) error {
+	sb, err := r.sandbox(id)
+	if err != nil {
+		return nil // gone already, as CRI wants it
+	}
+	sb.op.Lock()
+	defer sb.op.Unlock()
+	if err := r.stopSandbox(ctx, sb); err != nil {
+		return err
+	}
+	for _, c := range r.containersOf(id) {
+		if err := r.remove(ctx, c); err != nil {
+			return fmt.Errorf("remove pod sandbox %s: %w", id, err)
+		}
+	}
+	if err := r.forgetSandbox(sb); err != nil {
+		return fmt.Errorf("remove pod sandbox %s: %w", id, err)
+	}
+	return nil
+}
+
+func (r *Runtime) forgetSandbox(sb *sandbox) error {
+	r.mu.Lock()
+	delete(r.sandboxes, sb.state.ID)
+	uid := sb.info().UID
+	last := true
+	for _, other := range r.sandboxes {
+		last = last && other.info().UID != uid
+	}
+	r.mu.Unlock()
+	var errs []error
+	if last {
+		errs = append(errs, r.podCgroup(uid).Delete())
+	}
+	errs = append(errs, os.RemoveAll(sb.runDir), os.RemoveAll(sb.dir))
+	return errors.Join(errs...)
+}
+
+func newID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,160 @@
+package oci
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/runtime/image"
+)
+
+// Paths below /proc and /sys that containers may not see or not change, where
+// CRI's caller does not say so itself.
+var (
+	defaultMasked = [...]string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	defaultReadonly = [...]string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// specBuilder makes the OCI configuration of one container.
+type specBuilder struct {
+	r    *Runtime
+	sb   *sandbox
+	c    *container
+	img  *image.Image
+	caps hostCapabilities
+}
+
+func (b *specBuilder) config() *runtimeapi.ContainerConfig { return b.c.state.Config }
+
+func (b *specBuilder) security() *runtimeapi.LinuxContainerSecurityContext {
+	return b.config().GetLinux().GetSecurityContext()
+}
+
+// writeSpec writes config.json and notes the user that the container runs as.
+func (r *Runtime) writeSpec(sb *sandbox, c *container, img *image.Image) error {
+	caps, err := readHostCapabilities()
+	if err != nil {
+		return err
+	}
+	b := &specBuilder{r: r, sb: sb, c: c, img: img, caps: caps}
+	spec, err := b.build()
+	if err != nil {
+		return err
+	}
+	user := spec.Process.User
+	c.state.User = &runtimeapi.LinuxContainerUser{Uid: int64(user.UID), Gid: int64(user.GID)}
+	for _, gid := range user.AdditionalGids {
+		c.state.User.SupplementalGroups = append(c.state.User.SupplementalGroups, int64(gid))
+	}
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("write container configuration: %w", err)
+	}
+	// The environment may hold secrets.
+	if err := os.WriteFile(c.configFile(), data, 0o600); err != nil {
+		return fmt.Errorf("write container configuration: %w", err)
+	}
+	return nil
+}
+
+func (b *specBuilder) build() (*specs.Spec, error) {
+	process, err := b.process()
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := b.mounts()
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := b.namespaces()
+	if err != nil {
+		return nil, err
+	}
+	resources, devices, err := b.resources()
+	if err != nil {
+		return nil, err
+	}
+	seccomp, err := b.seccomp()
+	if err != nil {
+		return nil, err
+	}
+	linux := &specs.Linux{
+		Namespaces:        namespaces,
+		CgroupsPath:       b.r.cgroupsPath(b.c),
+		Resources:         resources,
+		Devices:           devices,
+		Seccomp:           seccomp,
+		RootfsPropagation: b.rootPropagation(),
+	}
+	if !b.security().GetPrivileged() {
+		linux.MaskedPaths = orDefault(b.security().GetMaskedPaths(), defaultMasked[:])
+		linux.ReadonlyPaths = orDefault(b.security().GetReadonlyPaths(), defaultReadonly[:])
+	}
+	return &specs.Spec{
+		Version:     "1.0.2", // what the oldest supported crun and runc understand
+		Process:     process,
+		Root:        &specs.Root{Path: b.c.rootfs(), Readonly: b.security().GetReadonlyRootfs()},
+		Mounts:      mounts,
+		Annotations: maps.Clone(b.config().GetAnnotations()),
+		Linux:       linux,
+	}, nil
+}
+
+// orDefault takes the default only where nothing was said: an empty list is a
+// wish, too.
+func orDefault(asked, def []string) []string {
+	if asked == nil {
+		return def
+	}
+	return asked
+}
+
+// namespaces joins what the sandbox pins; the rest is the container's own.
+func (b *specBuilder) namespaces() ([]specs.LinuxNamespace, error) {
+	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	files := b.sb.namespaces()
+	for typ, path := range map[specs.LinuxNamespaceType]string{
+		specs.NetworkNamespace: files.net, specs.IPCNamespace: files.ipc, specs.UTSNamespace: files.uts,
+	} {
+		if path != "" { // else this process's own, by leaving it out
+			ns = append(ns, specs.LinuxNamespace{Type: typ, Path: path})
+		}
+	}
+	if b.r.layout.Unified {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
+	switch opts := b.security().GetNamespaceOptions(); opts.GetPid() {
+	case runtimeapi.NamespaceMode_NODE:
+	case runtimeapi.NamespaceMode_TARGET:
+		target, err := b.r.container(opts.GetTargetId())
+		if err != nil {
+			return nil, fmt.Errorf("target of the process namespace: %w", err)
+		}
+		init := target.snapshot().Init
+		if !init.alive() {
+			return nil, fmt.Errorf("target of the process namespace: %s: %w", opts.GetTargetId(), ErrNotRunning)
+		}
+		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", init.PID)})
+	default: // POD has a path only where the sandbox shares one
+		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: b.podPID(opts)})
+	}
+	return ns, nil
+}
+
+func (b *specBuilder) podPID(opts *runtimeapi.NamespaceOption) string {
+	if opts == nil || opts.GetPid() != runtimeapi.NamespaceMode_POD {
+		b.c.state.SharedPID = false
+		return ""
+	}
+	path := b.sb.namespaces().pid
+	b.c.state.SharedPID = path != ""
+	return path
+}

@@ -1,0 +1,137 @@
+package oci
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// sandboxState is what is written down about a sandbox.
+type sandboxState struct {
+	ID        string
+	Config    *runtimeapi.PodSandboxConfig
+	Handler   string
+	CreatedAt time.Time
+	Ready     bool
+	IPs       []netip.Addr
+	// Boot is the boot it was made in: namespaces don't outlive it.
+	Boot string
+	// Holder is the process that keeps a shared process namespace.
+	Holder process
+}
+
+// phase is how far a container has come.
+type phase string
+
+const (
+	phaseCreating phase = "creating" // a crash now leaves rubbish only
+	phaseCreated  phase = "created"
+	phaseRunning  phase = "running"
+	phaseExited   phase = "exited"
+)
+
+// containerState is what is written down about a container.
+type containerState struct {
+	ID, SandboxID, PodUID string
+	Config                *runtimeapi.ContainerConfig
+	LogPath               string
+	ImageID, ImageRef     string
+	ImageName             string
+	User                  *runtimeapi.LinuxContainerUser
+	StopSignal            int
+	SharedPID             bool
+	Resources             *runtimeapi.LinuxContainerResources
+
+	Phase                            phase
+	Boot                             string
+	Init, Conmon                     process
+	CreatedAt, StartedAt, FinishedAt time.Time
+	ExitCode                         int32
+	Reason, Message                  string
+}
+
+// process names a process for as long as the machine is up: numbers are used
+// again, but not with the same start time.
+type process struct {
+	PID   int
+	Start uint64 // clock ticks after boot
+}
+
+// newProcess looks a running process up.
+func newProcess(pid int) (process, error) {
+	start, err := startTime(pid)
+	return process{PID: pid, Start: start}, err
+}
+
+// alive tells whether it is this very process that runs.
+func (p process) alive() bool {
+	if p.PID == 0 {
+		return false
+	}
+	start, err := startTime(p.PID)
+	return err == nil && start == p.Start
+}
+
+// startTime is field 22 of /proc/PID/stat (see proc(5)); the second field may
+// hold spaces, so fields are counted from behind its closing parenthesis.
+func startTime(pid int) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	stat := string(data)
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("process %d: unexpected stat %q", pid, stat)
+	}
+	if fields[0] == "Z" {
+		return 0, os.ErrProcessDone
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot ID: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// save replaces a state file. Power failures are no concern: nothing that the
+// state is about survives them.
+func save(path string, state any) error {
+	data, err := json.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	return nil
+}
+
+func load(path string, state any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, state); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// stateFile is DIR/ID/state.json.
+func stateFile(dir string) string { return filepath.Join(dir, "state.json") }
