@@ -1,0 +1,302 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"minato/internal/service/route"
+)
+
+// DataPlane is where frontends go.
+type DataPlane interface {
+	// ApplyAll brings Services to their desired frontends; none removes a Service. After an error each of them may or
+	// may not have been brought there.
+	ApplyAll(ctx context.Context, desired map[types.NamespacedName][]route.Frontend) error
+	// SetNodes tells all nodes of the cluster.
+	SetNodes(nodes []route.Node) error
+	// Sweep deletes what an earlier process left and ApplyAll did not take over.
+	Sweep() error
+}
+
+// HealthChecks is where the answers at healthCheckNodePorts go.
+type HealthChecks interface {
+	// Set replaces the check of one Service; nil removes it.
+	Set(service types.NamespacedName, check *route.HealthCheck)
+}
+
+// Observer is told how the work goes.
+type Observer interface {
+	// Applied: some Services were handed to the data plane.
+	Applied(services int, took time.Duration)
+	// Programmed: a change of endpoints is in the kernel, this long after it came about.
+	Programmed(after time.Duration)
+}
+
+// Config names what a Controller works with. The informers may be shared by the controllers of many nodes; whoever
+// owns them starts them.
+type Config struct {
+	NodeName       string
+	Services       coreinformers.ServiceInformer
+	EndpointSlices discoveryinformers.EndpointSliceInformer
+	Nodes          coreinformers.NodeInformer
+	DataPlane      DataPlane
+	// Health may be nil: then nobody answers at healthCheckNodePorts.
+	Health HealthChecks
+	// Observer may be nil.
+	Observer Observer
+	Logger   *slog.Logger
+}
+
+// Controller keeps the data plane of one node in step with the cluster.
+type Controller struct {
+	cfg     Config
+	log     *slog.Logger
+	catalog *catalog
+	synced  chan struct{}
+	retries retries
+	// failing is since when something waits for another try, nil if nothing does.
+	failing atomic.Pointer[time.Time]
+}
+
+// New makes a Controller.
+func New(cfg Config) (*Controller, error) {
+	switch {
+	case cfg.NodeName == "":
+		return nil, errors.New("service controller: NodeName is empty; set it to the node's name in the cluster")
+	case cfg.Services == nil || cfg.EndpointSlices == nil || cfg.Nodes == nil:
+		return nil, fmt.Errorf("service controller of node %s: informers for Services, EndpointSlices and Nodes are needed", cfg.NodeName)
+	case cfg.DataPlane == nil:
+		return nil, fmt.Errorf("service controller of node %s: a data plane is needed", cfg.NodeName)
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Controller{
+		cfg:     cfg,
+		log:     log.With("node", cfg.NodeName),
+		catalog: newCatalog(cfg.NodeName),
+		synced:  make(chan struct{}),
+		retries: newRetries(),
+	}, nil
+}
+
+// Synced is closed once everything that the cluster had when Run started was handed to the data plane. What it refused
+// then is logged and tried again.
+func (c *Controller) Synced() <-chan struct{} { return c.synced }
+
+// Run follows the cluster until ctx ends. It must be called once.
+func (c *Controller) Run(ctx context.Context) error {
+	waits, stop, err := c.subscribe()
+	defer stop()
+	if err != nil {
+		return fmt.Errorf("service controller of node %s: %w", c.cfg.NodeName, err)
+	}
+	// Nothing is applied before everything is known: half of a Service's endpoints would get all of its traffic.
+	if !cache.WaitFor(ctx, "", waits...) {
+		return nil
+	}
+	announced, swept := false, false
+	for {
+		c.catalog.release(c.retries.due(time.Now()))
+		c.step(ctx)
+		c.failing.Store(c.retries.since())
+		if !announced {
+			close(c.synced)
+			announced = true
+		}
+		// While anything waits for another try, what looks like a stranger's entry may be what still carries its traffic.
+		if !swept && c.retries.empty() {
+			swept = c.sweep()
+		}
+		timer := c.retries.timer(time.Now())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-c.catalog.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (c *Controller) sweep() bool {
+	err := c.cfg.DataPlane.Sweep()
+	if err != nil {
+		c.log.Error("Entries of an earlier process are left until the next change", "error", err)
+	}
+	return err == nil
+}
+
+// step applies what changed. Services are tried together, and one by one if that fails, so that one that the kernel
+// does not take keeps nobody else waiting.
+func (c *Controller) step(ctx context.Context) {
+	u := c.catalog.take()
+	if u.nodes != nil {
+		if err := c.cfg.DataPlane.SetNodes(u.nodes); err != nil {
+			c.log.Error("Node addresses could not be applied", "error", err)
+			c.retries.failed(nodesKey, time.Now())
+		} else {
+			c.retries.succeeded(nodesKey)
+		}
+	}
+	if len(u.services) == 0 {
+		return
+	}
+	desired := make(map[types.NamespacedName][]route.Frontend, len(u.services))
+	for key, s := range u.services {
+		c.setHealth(key, s, u.node)
+		desired[key] = route.Compile(s.service, s.slices, u.node)
+	}
+	began := time.Now()
+	if c.apply(ctx, desired) != nil && len(desired) > 1 && ctx.Err() == nil {
+		for key, frontends := range desired {
+			c.apply(ctx, map[types.NamespacedName][]route.Frontend{key: frontends})
+		}
+	}
+	c.observe(u, time.Since(began))
+}
+
+// observe tells of what was applied. A Service that was refused is not in the kernel, so its changes are not told.
+func (c *Controller) observe(u update, took time.Duration) {
+	if c.cfg.Observer == nil {
+		return
+	}
+	c.cfg.Observer.Applied(len(u.services), took)
+	for key, times := range u.triggers {
+		if c.retries.waits(key) {
+			continue
+		}
+		for _, at := range times {
+			c.cfg.Observer.Programmed(time.Since(at))
+		}
+	}
+}
+
+func (c *Controller) setHealth(key types.NamespacedName, s snapshot, node route.Node) {
+	if c.cfg.Health == nil {
+		return
+	}
+	if check, ok := route.Health(s.service, s.slices, node); ok {
+		c.cfg.Health.Set(key, &check)
+	} else {
+		c.cfg.Health.Set(key, nil)
+	}
+}
+
+// Explanation is what this node makes of one Service, with reasons.
+type Explanation struct {
+	Service types.NamespacedName
+	Why     []route.Explanation
+	// Frontends are what the data plane should hold.
+	Frontends []route.Frontend
+}
+
+// Explain goes through the Services that the node knows of, in the order of their names. It decides anew, by the same
+// functions that decide for the data plane.
+func (c *Controller) Explain() []Explanation {
+	u := c.catalog.all()
+	out := make([]Explanation, 0, len(u.services))
+	for key, s := range u.services {
+		out = append(out, Explanation{Service: key, Why: route.Explain(s.service, s.slices, u.node), Frontends: route.Compile(s.service, s.slices, u.node)})
+	}
+	slices.SortFunc(out, func(a, b Explanation) int { return cmp.Compare(a.Service.String(), b.Service.String()) })
+	return out
+}
+
+// unhealthyAfter is how long something may wait for another try before the node calls itself unhealthy.
+const unhealthyAfter = 30 * time.Second
+
+// Healthy tells whether the data plane has all that the cluster has, or had it moments ago.
+func (c *Controller) Healthy() bool {
+	select {
+	case <-c.synced:
+	default:
+		return false
+	}
+	failing := c.failing.Load()
+	return failing == nil || time.Since(*failing) < unhealthyAfter
+}
+
+func (c *Controller) apply(ctx context.Context, desired map[types.NamespacedName][]route.Frontend) error {
+	err := c.cfg.DataPlane.ApplyAll(ctx, desired)
+	if err != nil && ctx.Err() == nil {
+		c.log.Error("Services could not be applied and will be tried again", "services", len(desired), "error", err)
+	}
+	for key := range desired {
+		if err != nil {
+			c.retries.failed(key, time.Now())
+		} else {
+			c.retries.succeeded(key)
+		}
+	}
+	return err
+}
+
+// subscribe fills the catalog from the informers.
+func (c *Controller) subscribe() (waits []cache.DoneChecker, stop func(), err error) {
+	var undo []func()
+	stop = func() {
+		for _, fn := range undo {
+			fn()
+		}
+	}
+	for _, s := range []struct {
+		informer cache.SharedIndexInformer
+		handler  cache.ResourceEventHandler
+	}{
+		{c.cfg.Services.Informer(), handler(c.catalog.setService, c.catalog.deleteService)},
+		{c.cfg.EndpointSlices.Informer(), handler(c.catalog.setSlice, c.catalog.deleteSlice)},
+		{c.cfg.Nodes.Informer(), handler(c.catalog.setNode, func(k types.NamespacedName) { c.catalog.deleteNode(k.Name) })},
+	} {
+		r, err := s.informer.AddEventHandler(s.handler)
+		if err != nil {
+			return nil, stop, fmt.Errorf("subscribe: %w", err)
+		}
+		undo = append(undo, func() { s.informer.RemoveEventHandler(r) })
+		waits = append(waits, r.HasSyncedChecker())
+	}
+	return waits, stop, nil
+}
+
+// object is what the three kinds have in common.
+type object interface {
+	*corev1.Service | *discoveryv1.EndpointSlice | *corev1.Node
+	GetNamespace() string
+	GetName() string
+}
+
+func handler[T object](set func(T), remove func(types.NamespacedName)) cache.ResourceEventHandler {
+	update := func(o any) {
+		if t, ok := o.(T); ok {
+			set(t)
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    update,
+		UpdateFunc: func(_, o any) { update(o) },
+		DeleteFunc: func(o any) {
+			// The informer may have missed the deletion and know only the name for sure.
+			if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			if t, ok := o.(T); ok {
+				remove(types.NamespacedName{Namespace: t.GetNamespace(), Name: t.GetName()})
+			}
+		},
+	}
+}

@@ -1,0 +1,289 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"minato/internal/service/dataplane"
+	"minato/internal/service/route"
+)
+
+var _ DataPlane = (*dataplane.DataPlane)(nil)
+
+// fakeDataPlane keeps what it was told, in words.
+type fakeDataPlane struct {
+	mu       sync.Mutex
+	services map[types.NamespacedName]string
+	nodes    map[string]string
+	swept    bool
+	calls    int
+	fail     func(call int, desired map[types.NamespacedName][]route.Frontend) error
+	changed  chan struct{}
+}
+
+func newFakeDataPlane() *fakeDataPlane {
+	return &fakeDataPlane{services: map[types.NamespacedName]string{}, nodes: map[string]string{}, changed: make(chan struct{}, 1000)}
+}
+
+func (f *fakeDataPlane) ApplyAll(_ context.Context, desired map[types.NamespacedName][]route.Frontend) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	if f.fail != nil {
+		if err := f.fail(f.calls, desired); err != nil {
+			return err
+		}
+	}
+	for key, fs := range desired {
+		delete(f.services, key)
+		for i := range fs {
+			if fs[i].Kind == route.ClusterIP {
+				f.services[key] += fmt.Sprintf("%s:%d%v", fs[i].Addr, fs[i].Port, fs[i].Cluster)
+			}
+		}
+	}
+	f.changed <- struct{}{}
+	return nil
+}
+
+func (f *fakeDataPlane) SetNodes(nodes []route.Node) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes = map[string]string{}
+	for _, n := range nodes {
+		f.nodes[n.Name] = fmt.Sprint(n.Addrs)
+	}
+	f.changed <- struct{}{}
+	return nil
+}
+
+func (f *fakeDataPlane) Sweep() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.swept = true
+	return nil
+}
+
+func (f *fakeDataPlane) snapshot() (map[types.NamespacedName]string, map[string]string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[types.NamespacedName]string{}
+	for k, v := range f.services {
+		out[k] = v
+	}
+	return out, f.nodes, f.swept
+}
+
+// wait waits until the services are as wanted.
+func (f *fakeDataPlane) wait(t *testing.T, want map[types.NamespacedName]string) {
+	t.Helper()
+	deadline := time.After(5 * time.Second)
+	for {
+		got, _, _ := f.snapshot()
+		diff := cmp.Diff(want, got)
+		if diff == "" {
+			return
+		}
+		select {
+		case <-f.changed:
+		case <-deadline:
+			t.Fatalf("data plane (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func key(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: "default", Name: name}
+}
+
+func meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: "default", Name: name}
+}
+
+func testService(name, ip string) *corev1.Service {
+	return &corev1.Service{ObjectMeta: meta(name), Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeClusterIP, ClusterIP: ip, ClusterIPs: []string{ip}, Ports: []corev1.ServicePort{{Port: 80}},
+	}}
+}
+
+func testSlice(name, service string, ips ...string) *discoveryv1.EndpointSlice {
+	port := int32(8080)
+	s := &discoveryv1.EndpointSlice{ObjectMeta: meta(name), AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}}}
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+	for _, ip := range ips {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip}})
+	}
+	return s
+}
+
+func testNode(name, ip string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: ip}, {Type: corev1.NodeHostName, Address: name}},
+	}}
+}
+
+// start runs a controller over a fake API with the objects of the test.
+func start(t *testing.T, dp DataPlane, client *fake.Clientset) *Controller {
+	t.Helper()
+	factory := informers.NewSharedInformerFactory(client, 0)
+	c, err := New(Config{
+		NodeName: "n1", DataPlane: dp,
+		Services:       factory.Core().V1().Services(),
+		EndpointSlices: factory.Discovery().V1().EndpointSlices(),
+		Nodes:          factory.Core().V1().Nodes(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		factory.Shutdown()
+	})
+	// The informers know their kinds once the controller has asked for them; starting twice is fine.
+	factory.Core().V1().Services().Informer()
+	factory.Discovery().V1().EndpointSlices().Informer()
+	factory.Core().V1().Nodes().Informer()
+	factory.Start(ctx.Done())
+	select {
+	case <-c.Synced():
+	case <-time.After(5 * time.Second):
+		t.Fatal("not synced")
+	}
+	return c
+}
+
+func TestControllerFollowsTheCluster(t *testing.T) {
+	headless := testService("headless", corev1.ClusterIPNone)
+	external := &corev1.Service{ObjectMeta: meta("external"), Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "example.org"}}
+	client := fake.NewClientset(testService("a", "10.96.0.1"), headless, external, testSlice("a-1", "a", "10.244.1.2"), testNode("n1", "172.30.0.11"))
+	dp := newFakeDataPlane()
+	start(t, dp, client)
+	one := "10.96.0.1:80[{10.244.1.2:8080 false}]"
+	dp.wait(t, map[types.NamespacedName]string{key("a"): one})
+	if _, nodes, _ := dp.snapshot(); nodes["n1"] != "[172.30.0.11]" {
+		t.Errorf("nodes: %v", nodes)
+	}
+
+	ctx := t.Context()
+	slices := client.DiscoveryV1().EndpointSlices("default")
+	services := client.CoreV1().Services("default")
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(slices.Create(ctx, testSlice("a-2", "a", "10.244.2.2"), metav1.CreateOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[{10.244.1.2:8080 false} {10.244.2.2:8080 false}]"})
+
+	// A slice moves to another Service, which appears later.
+	must(slices.Update(ctx, testSlice("a-2", "b", "10.244.2.2"), metav1.UpdateOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{key("a"): one})
+	must(services.Create(ctx, testService("b", "10.96.0.2"), metav1.CreateOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{key("a"): one, key("b"): "10.96.0.2:80[{10.244.2.2:8080 false}]"})
+
+	must(nil, slices.Delete(ctx, "a-2", metav1.DeleteOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{key("a"): one, key("b"): "10.96.0.2:80[]"})
+	must(nil, services.Delete(ctx, "b", metav1.DeleteOptions{}))
+	must(services.Update(ctx, testService("a", corev1.ClusterIPNone), metav1.UpdateOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{})
+}
+
+func TestControllerTriesAgain(t *testing.T) {
+	client := fake.NewClientset(testService("a", "10.96.0.1"), testService("b", "10.96.0.2"), testService("c", "10.96.0.3"))
+	dp := newFakeDataPlane()
+	// b is refused four times, alone or in company.
+	refusals := 4
+	dp.fail = func(_ int, desired map[types.NamespacedName][]route.Frontend) error {
+		if _, has := desired[key("b")]; has && refusals > 0 {
+			refusals--
+			return errors.New("refused")
+		}
+		return nil
+	}
+	start(t, dp, client)
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[]", key("b"): "10.96.0.2:80[]", key("c"): "10.96.0.3:80[]"})
+	deadline := time.Now().Add(5 * time.Second)
+	for _, _, swept := dp.snapshot(); !swept; _, _, swept = dp.snapshot() {
+		if time.Now().After(deadline) {
+			t.Fatal("never swept")
+		}
+	}
+}
+
+func TestControllerReactsAtOnce(t *testing.T) {
+	client := fake.NewClientset(testService("a", "10.96.0.1"))
+	dp := newFakeDataPlane()
+	c := start(t, dp, client)
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[]"})
+	var worst time.Duration
+	for i := range 200 {
+		for len(dp.changed) > 0 {
+			<-dp.changed
+		}
+		start := time.Now()
+		c.catalog.setSlice(testSlice("a-1", "a", fmt.Sprintf("10.244.1.%d", i%200+1)))
+		<-dp.changed
+		worst = max(worst, time.Since(start))
+	}
+	t.Logf("slowest of 200: %s", worst)
+	if worst > 500*time.Millisecond {
+		t.Errorf("slowest reaction took %s", worst)
+	}
+}
+
+func TestRetriesBackOff(t *testing.T) {
+	r, now := newRetries(), time.Unix(0, 0)
+	a := key("a")
+	r.failed(a, now)
+	if due := r.due(now); len(due) != 0 {
+		t.Errorf("due at once: %v", due)
+	}
+	var waited []time.Duration
+	for range 12 {
+		at := r.wait[a].at
+		waited = append(waited, at.Sub(now))
+		now = at
+		if due := r.due(now); len(due) != 1 {
+			t.Fatalf("at %s due: %v", now, due)
+		}
+		if due := r.due(now); len(due) != 0 {
+			t.Fatalf("handed out twice: %v", due)
+		}
+		r.failed(a, now)
+	}
+	if waited[0] != firstRetry || waited[1] != 2*firstRetry || waited[11] != lastRetry {
+		t.Errorf("waited %v", waited)
+	}
+	r.succeeded(a)
+	if !r.empty() {
+		t.Error("not empty after success")
+	}
+}
+
+func TestNewWantsEverything(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("no error for an empty Config")
+	}
+	if _, err := New(Config{NodeName: "n1"}); err == nil {
+		t.Error("no error without informers")
+	}
+}

@@ -1,0 +1,73 @@
+// What the programs need from the kernel: types, helpers, constants. Written by hand so that the objects build from
+// the kernel's public headers alone.
+#ifndef MINATO_BASE_H
+#define MINATO_BASE_H
+
+#include <linux/bpf.h>
+
+#define SEC(name) __attribute__((section(name), used))
+#define INLINE static __attribute__((always_inline)) inline
+// A global function is verified once, by itself, and not again for each way that leads to it. In exchange its pointers
+// may be null as far as the verifier knows.
+#define GLOBAL __attribute__((noinline))
+
+#define __uint(name, val) int(*name)[val]
+#define __type(name, val) typeof(val) *name
+
+#define htons(x) ((__be16)__builtin_bswap16(x))
+#define htonl(x) ((__be32)__builtin_bswap32(x))
+#define ntohs(x) ((__u16)__builtin_bswap16(x))
+#define ntohl(x) ((__u32)__builtin_bswap32(x))
+
+// Keeps the compiler from merging accesses that the verifier wants to see one by one.
+#define barrier() asm volatile("" ::: "memory")
+
+enum {
+	ETH_HLEN_ = 14,
+	ETH_IPV4 = 0x0800,
+	PROTO_ICMP = 1,
+	PROTO_TCP = 6,
+	PROTO_UDP = 17,
+	EADDRINUSE_ = 98,
+	ECONNREFUSED_ = 111,
+};
+
+enum action {
+	NEXT = -1, // not ours: the next classifier decides
+	PASS = 0,
+	SHOT = 2,
+};
+
+enum {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
+static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)BPF_FUNC_map_update_elem;
+static long (*map_delete)(void *map, const void *key) = (void *)BPF_FUNC_map_delete_elem;
+static __u32 (*random32)(void) = (void *)BPF_FUNC_get_prandom_u32;
+static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
+static __u64 (*netns_cookie)(void *ctx) = (void *)BPF_FUNC_get_netns_cookie;
+static __u64 (*socket_cookie)(void *ctx) = (void *)BPF_FUNC_get_socket_cookie;
+static void *(*storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)BPF_FUNC_sk_storage_get;
+static long (*storage_delete)(void *map, void *sk) = (void *)BPF_FUNC_sk_storage_delete;
+static long (*set_retval)(int retval) = (void *)BPF_FUNC_set_retval;
+static long (*skb_load)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)BPF_FUNC_skb_load_bytes;
+static long (*skb_store)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 len, __u64 flags) = (void *)BPF_FUNC_skb_store_bytes;
+static long (*l3_csum)(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 size) = (void *)BPF_FUNC_l3_csum_replace;
+static long (*l4_csum)(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 flags) = (void *)BPF_FUNC_l4_csum_replace;
+static __s64 (*csum_diff)(const void *from, __u32 from_size, const void *to, __u32 to_size, __wsum seed) = (void *)BPF_FUNC_csum_diff;
+static long (*change_tail)(struct __sk_buff *skb, __u32 len, __u64 flags) = (void *)BPF_FUNC_skb_change_tail;
+static long (*redirect)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect;
+
+INLINE __u16 csum_fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)~sum;
+}
+
+#endif

@@ -1,0 +1,118 @@
+// From a destination to a backend. Everything that was decided is in the tables; here it is only looked up.
+#ifndef MINATO_LOOKUP_H
+#define MINATO_LOOKUP_H
+
+#include "maps.h"
+
+INLINE int in_service_range(const struct config *cfg, const union addr *a)
+{
+#pragma unroll
+	for (int i = 0; i < RANGES; i++) {
+		const struct cidr *c = &cfg->services[i];
+		if ((a->d[0] & c->mask.d[0]) == c->addr.d[0] && (a->d[1] & c->mask.d[1]) == c->addr.d[1])
+			return 1;
+	}
+	return 0;
+}
+
+// find_frontend looks the address up, then, for a port that may be a NodePort, as any address of a node. Outside
+// traffic means this node's addresses only: what it sends to others merely passes through.
+GLOBAL int find_frontend(const union addr *dst, __be16 port, __u8 proto, __u8 scope, struct frontend *out)
+{
+	struct config *cfg = settings();
+	if (!dst || !out || !cfg)
+		return 0;
+	struct frontend_key key = { .addr = *dst, .port = port, .proto = proto, .scope = scope };
+	struct frontend *f = map_lookup(&frontends, &key);
+	if (f) {
+		*out = *f;
+		return 1;
+	}
+	__u16 p = ntohs(port);
+	if (p < cfg->nodeport_min || p > cfg->nodeport_max)
+		return 0;
+	struct node *n = map_lookup(&nodes, dst);
+	if (!n || (scope == OUTSIDE && !(n->flags & NODE_SELF)))
+		return 0;
+	if (is_addr4(dst))
+		key.addr.w[3] = 0;
+	else
+		key.addr.d[0] = key.addr.d[1] = 0;
+	f = map_lookup(&frontends, &key);
+	if (!f)
+		return 0;
+	*out = *f;
+	return 1;
+}
+
+// is_service_addr tells a Service's address, at a port where it doesn't answer, from one that nobody has.
+INLINE int is_service_addr(const union addr *dst)
+{
+	struct frontend_key key = { .addr = *dst };
+	return map_lookup(&frontends, &key) != 0;
+}
+
+INLINE int get_backend(__u32 id, struct backend *out)
+{
+	struct backend *b = map_lookup(&backends, &id);
+	if (!b)
+		return 0;
+	*out = *b;
+	return out->id == id;
+}
+
+GLOBAL int pick_slot(const struct frontend *f, __u32 hash, struct backend *out)
+{
+	if (!f || !out || f->count == 0)
+		return 0;
+	struct slot_key key = {
+		.service = f->service,
+		.generation = f->generation,
+		.index = (hash % f->count) | ((__u32)f->set << 31),
+	};
+	struct slot *s = map_lookup(&slots, &key);
+	if (!s || s->service != key.service)
+		return 0;
+	return get_backend(s->backend, out);
+}
+
+// pick chooses a backend for a new connection: the one of the client's last connection, if affinity asks for it and
+// it is still a candidate, or else the one at the hash.
+GLOBAL int pick(const struct frontend *f, const union addr *client, __u32 hash, struct backend *out)
+{
+	if (!f || !client || !out)
+		return 0;
+	if (!f->affinity)
+		return pick_slot(f, hash, out);
+	struct client_key key = { .addr = *client, .service = f->service };
+	struct client *c = map_lookup(&clients, &key);
+	if (c && now() - c->seen < f->affinity) {
+		struct slot_key member = {
+			.service = f->service,
+			.generation = f->generation,
+			.index = (c->backend & ~(SLOT_LOCAL_SET | SLOT_MEMBER)) | SLOT_MEMBER | ((__u32)f->set << 31),
+		};
+		if (map_lookup(&slots, &member) && get_backend(c->backend, out)) {
+			c->seen = now();
+			return 1;
+		}
+	}
+	if (!pick_slot(f, hash, out))
+		return 0;
+	struct client fresh = { .backend = out->id, .seen = now() };
+	map_update(&clients, &key, &fresh, 0);
+	return 1;
+}
+
+// may_enter tells whether a client is within the source ranges of a frontend.
+GLOBAL int may_enter(const struct frontend *f, const union addr *client)
+{
+	if (!f || !client)
+		return 0;
+	if (!(f->flags & FRONTEND_RESTRICTED))
+		return 1;
+	struct source_range_key key = { .prefix = 32 + 128, .service = f->service, .addr = *client };
+	return map_lookup(&source_ranges, &key) != 0;
+}
+
+#endif

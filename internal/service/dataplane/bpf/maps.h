@@ -1,0 +1,375 @@
+// The tables that the agent writes and the programs read, and the state that the programs keep themselves.
+// Their Go twins are in ../layout.go; a test compares the sizes.
+#ifndef MINATO_MAPS_H
+#define MINATO_MAPS_H
+
+#include "base.h"
+
+// An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d, in network order.
+union addr {
+	__u8 b[16];
+	__be32 w[4];
+	__u64 d[2];
+};
+
+// Where traffic comes from: a pod or the node itself, or a wire.
+enum scope { INSIDE = 0, OUTSIDE = 1 };
+
+enum verdict { FORWARD = 0, REJECT = 1, DROP = 2 };
+
+enum frontend_flag {
+	FRONTEND_MASQUERADE = 1, // hide the client behind the node's address
+	FRONTEND_RESTRICTED = 2, // only clients in source_ranges
+};
+
+// Port and protocol 0 mark an address as one of a Service, whatever the port. The addresses :: and ::ffff:0.0.0.0 are
+// every address in nodes.
+struct frontend_key {
+	union addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 scope;
+	__u32 pad;
+};
+
+struct frontend {
+	__u32 service;
+	__u32 generation;
+	__u32 count; // slots of the set
+	__u32 affinity; // seconds, 0 is off
+	__u8 verdict;
+	__u8 set;
+	__u16 flags;
+};
+
+// The candidates of one Service port: a new generation is written beside the old one, then the frontends switch over.
+// With session affinity there is also an entry for each member by its number, to tell whether it still is one.
+struct slot_key {
+	__u32 service;
+	__u32 generation;
+	__u32 index; // with the bits below
+};
+
+enum slot_bit {
+	SLOT_LOCAL_SET = 1u << 31,
+	SLOT_MEMBER = 1u << 30, // the rest is a backend's number
+};
+
+struct slot {
+	__u32 backend;
+	__u32 service; // says whether the entry was reused under the reader's feet
+};
+
+enum backend_flag {
+	BACKEND_LOCAL = 1, // runs on this node
+};
+
+struct backend {
+	union addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 flags;
+	__u32 id; // as in slot.service
+};
+
+enum node_flag { NODE_SELF = 1 };
+
+struct node {
+	__u32 flags;
+};
+
+struct tuple {
+	union addr saddr;
+	union addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+enum flow_flag {
+	FLOW_REPLY = 1, // from the backend to the client
+	FLOW_FIN = 2, // seen in this direction
+	FLOW_RST = 4,
+};
+
+// What becomes of a packet with a certain tuple. The entry of the other direction is this one turned around, so
+// either can be rebuilt from the other.
+struct flow {
+	union addr saddr;
+	union addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u32 flags;
+	__u32 service;
+	__u32 backend;
+	__u32 seen; // seconds since boot
+	__u32 pad;
+};
+
+struct fragment_key {
+	union addr saddr;
+	union addr daddr;
+	__be16 id;
+	__u8 proto;
+	__u8 pad[5];
+};
+
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+};
+
+// How a socket's own idea of its peer differs from the truth.
+struct peer {
+	union addr frontend;
+	union addr backend;
+	__be16 frontend_port;
+	__be16 backend_port;
+	__u32 service;
+	__u32 backend_id;
+	__u32 pad;
+};
+
+// One socket may talk to several Services, if it is an unconnected UDP one. The first place is for what it is connected
+// to.
+#define PEERS 5
+
+struct peers {
+	__u32 next; // place to fill next
+	__u32 last; // place used last
+	struct peer peer[PEERS];
+};
+
+// Session affinity: where a client's last connection to a Service port went. A process is known by its network
+// namespace, for its address is not known before it is connected.
+struct client_key {
+	union addr addr;
+	__u32 service;
+	__u32 pad;
+};
+
+struct client {
+	__u32 backend;
+	__u32 seen; // seconds since boot
+};
+
+struct source_range_key {
+	__u32 prefix; // bits that count, the service's included
+	__u32 service;
+	union addr addr;
+} __attribute__((packed));
+
+struct cidr {
+	union addr addr;
+	union addr mask;
+};
+
+#define RANGES 4
+#define UPLINKS 4
+
+struct config {
+	union addr self; // the node's IPv4 address, which masqueraded traffic takes
+	union addr self6;
+	struct cidr services[RANGES]; // unused ones match nothing
+	__u32 uplinks[UPLINKS]; // interfaces towards the outside; unused ones are 0
+	__u32 inject; // interface that takes rewritten packets in
+	__u16 nodeport_min; // host order
+	__u16 nodeport_max;
+	__u16 masquerade_min;
+	__u16 masquerade_count;
+	__u8 mac[8]; // of the interface above
+	__u32 pad;
+	__u64 netns; // of the node itself
+};
+
+enum counter {
+	COUNT_FORWARD, // connections
+	COUNT_REJECT, // packets from here on
+	COUNT_DROP_POLICY,
+	COUNT_DROP_UNALLOCATED,
+	COUNT_DROP_NO_PORT, // no source port left to masquerade with
+	COUNT_DROP_RACE, // the tables changed faster than they could be read
+	COUNT_DROP_FRAGMENT,
+	COUNT_DROP_SOURCE,
+	COUNTERS,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct frontend_key);
+	__type(value, struct frontend);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct slot_key);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, union addr);
+	__type(value, struct node);
+} nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct tuple);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct client_key);
+	__type(value, struct client);
+} clients SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_range_key);
+	__type(value, __u32);
+} source_ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct peers);
+} sockets SEC(".maps");
+
+// The backends that UDP sockets are connected to, by the sockets' cookies. The agent looks here for those to end.
+struct connection {
+	union addr backend;
+	__be16 port;
+	__u8 pad[6];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+// What went through a Service port, for each backend; 0 stands for what reached none.
+struct traffic_key {
+	__u32 service;
+	__u32 backend;
+};
+
+struct traffic {
+	__u64 connections;
+	__u64 packets; // translated ones, both ways; a socket's own packets are not seen
+	__u64 bytes;
+	__u64 refused;
+	__u64 dropped;
+};
+
+enum traffic_event { TRAFFIC_CONNECTION, TRAFFIC_PACKETS, TRAFFIC_REFUSED, TRAFFIC_DROPPED };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct traffic_key);
+	__type(value, struct traffic);
+} traffic SEC(".maps");
+
+GLOBAL int tally(__u32 service, __u32 backend, __u32 event, __u32 packets, __u32 bytes)
+{
+	struct traffic_key key = { .service = service, .backend = backend };
+	struct traffic *t = map_lookup(&traffic, &key);
+	if (!t) {
+		struct traffic none = {};
+		map_update(&traffic, &key, &none, BPF_NOEXIST);
+		t = map_lookup(&traffic, &key);
+		if (!t)
+			return 0;
+	}
+	if (event == TRAFFIC_CONNECTION)
+		t->connections += 1;
+	else if (event == TRAFFIC_REFUSED)
+		t->refused += 1;
+	else if (event == TRAFFIC_DROPPED)
+		t->dropped += 1;
+	t->packets += packets;
+	t->bytes += bytes;
+	return 0;
+}
+
+INLINE void count(__u32 what)
+{
+	__u64 *n = map_lookup(&counters, &what);
+	if (n)
+		*n += 1;
+}
+
+INLINE struct config *settings(void)
+{
+	__u32 zero = 0;
+	return map_lookup(&config, &zero);
+}
+
+INLINE __u32 now(void)
+{
+	return clock_coarse() / 1000000000ull;
+}
+
+INLINE int same_addr(const union addr *a, const union addr *b)
+{
+	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
+}
+
+INLINE void set_addr4(union addr *a, __be32 v4)
+{
+	a->d[0] = 0;
+	a->w[2] = htonl(0xffff);
+	a->w[3] = v4;
+}
+
+INLINE int is_addr4(const union addr *a)
+{
+	return a->d[0] == 0 && a->w[2] == htonl(0xffff);
+}
+
+#endif

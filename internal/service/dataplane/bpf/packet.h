@@ -1,0 +1,236 @@
+// Services at packets: what sockets could not do, because the sender is outside, or not in the node's cgroup, or
+// connected before the Service was there.
+#ifndef MINATO_PACKET_H
+#define MINATO_PACKET_H
+
+#include "icmp.h"
+#include "reject.h"
+
+// Where a packet is met. One program serves all places, because loading it four times would take four times as long.
+enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
+
+enum { LOOPBACK = 1 };
+
+INLINE int where(const struct config *cfg, __u32 ifindex)
+{
+	if (ifindex == cfg->inject)
+		return AT_HOST;
+	if (ifindex == LOOPBACK)
+		return AT_LOOPBACK;
+#pragma unroll
+	for (int i = 0; i < UPLINKS; i++)
+		if (ifindex == cfg->uplinks[i])
+			return AT_UPLINK;
+	return AT_POD;
+}
+
+// must_masquerade: an answer that would not come back through a hook of this node must be made to.
+INLINE int must_masquerade(const struct frontend *f, const struct packet *p, const struct backend *b, int hook)
+{
+	if (hook == AT_HOST || hook == AT_LOOPBACK)
+		return 1;
+	if (hook == AT_UPLINK)
+		return f->flags & FRONTEND_MASQUERADE;
+	// A pod that reaches itself would take its own address for a forgery; a process of the node answers past the
+	// pod's interface.
+	if (same_addr(&p->t.saddr, &b->addr))
+		return 1;
+	struct node *n = map_lookup(&nodes, &b->addr);
+	return n && (n->flags & NODE_SELF);
+}
+
+// establish decides where a new connection goes and writes both entries.
+GLOBAL int establish(const struct packet *p, const struct frontend *fe, const struct backend *b, int hook, struct flow *to)
+{
+	struct config *cfg = settings();
+	if (!cfg || !p || !fe || !b || !to)
+		return 0;
+	to->saddr = p->t.saddr;
+	to->sport = p->t.sport;
+	to->daddr = b->addr;
+	to->dport = b->port;
+	to->flags = 0;
+	to->service = fe->service;
+	to->backend = b->id;
+	to->seen = now();
+	to->pad = 0;
+	int masquerade = must_masquerade(fe, p, b, hook);
+	struct tuple reply;
+	if (!masquerade) {
+		// A client may reach one backend through two frontends from one port; the second must look different.
+		turn(to, p->t.proto, &reply);
+		struct flow *taken = map_lookup(&flows, &reply);
+		masquerade = taken && !points_to(taken, &p->t) && !is_free(&reply, p->t.proto);
+	}
+	if (masquerade) {
+		to->saddr = cfg->self;
+		if (!cfg->self.w[3] || !choose_source_port(to, p->t.proto)) {
+			count(COUNT_DROP_NO_PORT);
+			return 0;
+		}
+	}
+	struct flow back;
+	turn(to, p->t.proto, &reply);
+	opposite(to, &p->t, &back);
+	map_update(&flows, &reply, &back, 0);
+	map_update(&flows, &p->t, to, 0);
+	count(COUNT_FORWARD);
+	tally(fe->service, b->id, TRAFFIC_CONNECTION, 0, 0);
+	return 1;
+}
+
+// follow rewrites a packet of a known connection. It returns 0 if the packet has to be steered anew.
+GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flow *to)
+{
+	if (!p || !f || !to)
+		return 0;
+	struct tuple key;
+	turn(f, p->t.proto, &key);
+	struct flow *pair = map_lookup(&flows, &key);
+	if (f->flags & FLOW_REPLY) {
+		// What opens a connection is nobody's reply: the backend's address and port are in use the other way round.
+		if (opens(p))
+			return 0;
+	} else {
+		if (pair && !points_to(pair, &p->t))
+			return 0; // the source port went to somebody else
+		if (is_stale(f, pair, p, scope)) {
+			if (pair)
+				map_delete(&flows, &key);
+			return 0;
+		}
+	}
+	touch(f, p);
+	*to = *f;
+	if (!pair) {
+		struct flow other;
+		opposite(to, &p->t, &other);
+		map_update(&flows, &key, &other, BPF_NOEXIST);
+	}
+	return 1;
+}
+
+// no_frontend is for what matches no frontend: other traffic passes, but nothing addressed to the Service range may
+// leave the node. What the node routes to Services ends here as well, or it would be routed in circles.
+INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int hook)
+{
+	if (!in_service_range(cfg, &p->t.daddr))
+		return hook == AT_HOST ? reject(skb, p) : NEXT;
+	if (is_service_addr(&p->t.daddr))
+		return reject(skb, p);
+	count(COUNT_DROP_UNALLOCATED);
+	return SHOT;
+}
+
+// translated rewrites a packet to what its connection makes of it, and counts it.
+INLINE void translated(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+{
+	__u32 segments = skb->gso_segs;
+	tally(to->service, to->backend, TRAFFIC_PACKETS, segments ? segments : 1, skb->len);
+	rewrite(skb, p, to);
+}
+
+// steer sends the first packet of a connection to a backend.
+INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int hook, __u8 scope)
+{
+	struct backend b = {};
+	struct frontend f = {};
+	int picked = 0;
+	// The slots of the generation just read may be gone by the time they are looked up; then a new one is in place.
+	for (int try = 0; try < 2 && !picked; try++) {
+		if (!find_frontend(&p->t.daddr, p->t.dport, p->t.proto, scope, &f))
+			return no_frontend(skb, cfg, p, hook);
+		if (f.verdict == REJECT) {
+			tally(f.service, 0, TRAFFIC_REFUSED, 0, 0);
+			return reject(skb, p);
+		}
+		if (f.verdict == DROP) {
+			count(COUNT_DROP_POLICY);
+			tally(f.service, 0, TRAFFIC_DROPPED, 0, 0);
+			return SHOT;
+		}
+		if (!may_enter(&f, &p->t.saddr)) {
+			count(COUNT_DROP_SOURCE);
+			tally(f.service, 0, TRAFFIC_DROPPED, 0, 0);
+			return SHOT;
+		}
+		picked = pick(&f, &p->t.saddr, random32(), &b);
+	}
+	if (!picked) {
+		count(COUNT_DROP_RACE);
+		tally(f.service, 0, TRAFFIC_DROPPED, 0, 0);
+		return SHOT;
+	}
+	struct flow to = {};
+	if (!establish(p, &f, &b, hook, &to))
+		return SHOT;
+	translated(skb, p, &to);
+	return inject(skb, cfg);
+}
+
+INLINE int without_ports(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int parsed, int hook)
+{
+	if (parsed == OTHER && p->t.proto == PROTO_ICMP && translate_icmp(skb, p, 0))
+		return inject(skb, cfg);
+	if (hook != AT_HOST && !in_service_range(cfg, &p->t.daddr))
+		return NEXT;
+	count(parsed == ORPHAN ? COUNT_DROP_FRAGMENT : COUNT_DROP_UNALLOCATED);
+	return SHOT;
+}
+
+SEC("tc") int ingress(struct __sk_buff *skb)
+{
+	if (skb->protocol != htons(ETH_IPV4))
+		return NEXT;
+	struct config *cfg = settings();
+	struct packet p = {};
+	if (!cfg)
+		return NEXT;
+	int hook = where(cfg, skb->ifindex);
+	if (hook == AT_HOST && was_injected(skb))
+		return NEXT;
+	int parsed = parse4(skb, &p);
+	if (parsed == BROKEN)
+		return NEXT;
+	if (hook == AT_LOOPBACK && (p.t.daddr.b[12] == 127 || p.t.saddr.b[12] == 127))
+		return NEXT;
+	if (parsed != PARSED)
+		return without_ports(skb, cfg, &p, parsed, hook);
+	__u8 scope = hook == AT_UPLINK ? OUTSIDE : INSIDE;
+	struct flow *f = map_lookup(&flows, &p.t);
+	if (f) {
+		struct flow to = {};
+		if (follow(&p, f, scope, &to)) {
+			translated(skb, &p, &to);
+			return inject(skb, cfg);
+		}
+	}
+	return steer(skb, cfg, &p, hook, scope);
+}
+
+// egress is for uplinks. It gives answers of the node's own processes the address that the client outside asked for. They pass no
+// ingress hook. All that leaves under another address is not theirs.
+SEC("tc") int egress(struct __sk_buff *skb)
+{
+	if (skb->protocol != htons(ETH_IPV4))
+		return NEXT;
+	struct config *cfg = settings();
+	struct packet p = {};
+	__be32 source;
+	if (!cfg || skb_load(skb, IP_SADDR_AT, &source, sizeof(source)) || source != cfg->self.w[3])
+		return NEXT;
+	int parsed = parse4(skb, &p);
+	if (parsed == OTHER && p.t.proto == PROTO_ICMP)
+		translate_icmp(skb, &p, 1);
+	if (parsed != PARSED)
+		return NEXT;
+	struct flow *f = map_lookup(&flows, &p.t);
+	if (!f || !(f->flags & FLOW_REPLY) || !same_addr(&f->daddr, &p.t.daddr))
+		return NEXT;
+	struct flow to = {};
+	if (follow(&p, f, OUTSIDE, &to))
+		translated(skb, &p, &to);
+	return NEXT;
+}
+
+#endif

@@ -1,0 +1,114 @@
+// Reading a packet: addresses, ports and what kind of piece it is. Helpers read instead of pointers into the packet,
+// because headers of a segmentation-offloaded packet need not be in its linear part.
+#ifndef MINATO_PARSE_H
+#define MINATO_PARSE_H
+
+#include "maps.h"
+
+struct ipv4 {
+	__u8 ver_ihl;
+	__u8 tos;
+	__be16 len;
+	__be16 id;
+	__be16 frag;
+	__u8 ttl;
+	__u8 proto;
+	__be16 csum;
+	__be32 saddr;
+	__be32 daddr;
+};
+
+struct ports {
+	__be16 sport;
+	__be16 dport;
+};
+
+struct tcp {
+	__be16 sport;
+	__be16 dport;
+	__be32 seq;
+	__be32 ack;
+	__u8 off;
+	__u8 flags;
+	__be16 window;
+	__be16 csum;
+	__be16 urgent;
+};
+
+struct udp {
+	__be16 sport;
+	__be16 dport;
+	__be16 len;
+	__be16 csum;
+};
+
+struct icmp {
+	__u8 type;
+	__u8 code;
+	__be16 csum;
+	__be32 rest;
+};
+
+enum { IP_MORE = 0x2000, IP_OFFSET = 0x1fff, IP_DONT = 0x4000 };
+
+struct packet {
+	struct tuple t;
+	__u32 l4; // offset of the transport header
+	__u8 tcp_flags;
+	__u8 has_l4; // not so in the later pieces of a fragmented packet
+	__u8 fragment;
+	__u8 pad;
+};
+
+enum parsed { PARSED, OTHER, BROKEN, ORPHAN };
+
+// parse4 reads an IPv4 packet. OTHER is one without ports; ORPHAN a later fragment whose first one was not seen.
+INLINE int parse4(struct __sk_buff *skb, struct packet *p)
+{
+	struct ipv4 ip;
+	if (skb_load(skb, ETH_HLEN_, &ip, sizeof(ip)) || (ip.ver_ihl >> 4) != 4)
+		return BROKEN;
+	p->l4 = ETH_HLEN_ + (ip.ver_ihl & 15) * 4;
+	set_addr4(&p->t.saddr, ip.saddr);
+	set_addr4(&p->t.daddr, ip.daddr);
+	p->t.proto = ip.proto;
+	__u16 frag = ntohs(ip.frag) & (IP_MORE | IP_OFFSET);
+	p->fragment = frag != 0;
+	p->has_l4 = (frag & IP_OFFSET) == 0;
+	if (ip.proto != PROTO_TCP && ip.proto != PROTO_UDP)
+		return OTHER;
+	if (frag) {
+		struct fragment_key key = { .saddr = p->t.saddr, .daddr = p->t.daddr, .id = ip.id, .proto = ip.proto };
+		if (!p->has_l4) {
+			struct fragment *f = map_lookup(&fragments, &key);
+			if (!f)
+				return ORPHAN;
+			p->t.sport = f->sport;
+			p->t.dport = f->dport;
+			return PARSED;
+		}
+		struct ports ports;
+		if (skb_load(skb, p->l4, &ports, sizeof(ports)))
+			return BROKEN;
+		struct fragment f = { .sport = ports.sport, .dport = ports.dport };
+		map_update(&fragments, &key, &f, 0);
+	}
+	if (ip.proto == PROTO_TCP) {
+		struct tcp tcp;
+		// A first fragment may be shorter than the header; it has the flags or nothing works anyway.
+		if (skb_load(skb, p->l4, &tcp, sizeof(tcp)))
+			return BROKEN;
+		p->t.sport = tcp.sport;
+		p->t.dport = tcp.dport;
+		p->tcp_flags = tcp.flags;
+		return PARSED;
+	}
+	struct udp udp;
+	if (skb_load(skb, p->l4, &udp, sizeof(udp)))
+		return BROKEN;
+	p->t.sport = udp.sport;
+	p->t.dport = udp.dport;
+	return PARSED;
+}
+
+#endif

@@ -1,0 +1,74 @@
+// Changing a packet's addresses and ports, with the checksums that cover them.
+#ifndef MINATO_REWRITE_H
+#define MINATO_REWRITE_H
+
+#include "parse.h"
+
+enum { IP_CSUM_AT = ETH_HLEN_ + 10, IP_SADDR_AT = ETH_HLEN_ + 12 };
+
+// Frames that went through here carry this source address, so that the hook at the injection interface lets them pass.
+#define SEEN_MAC_0 htons(0x026d)
+#define SEEN_MAC_1 htons(0x6e73)
+#define SEEN_MAC_2 htons(0x6565)
+
+// rewrite_l3 replaces both addresses of the outer header and returns the difference for the transport's checksum.
+INLINE __s64 rewrite_l3(struct __sk_buff *skb, const union addr *os, const union addr *od, const union addr *ns, const union addr *nd)
+{
+	__be32 from[2] = { os->w[3], od->w[3] };
+	__be32 to[2] = { ns->w[3], nd->w[3] };
+	__s64 diff = csum_diff(from, sizeof(from), to, sizeof(to), 0);
+	l3_csum(skb, IP_CSUM_AT, 0, diff, 0);
+	skb_store(skb, IP_SADDR_AT, to, sizeof(to), 0);
+	return diff;
+}
+
+// rewrite changes the tuple of a packet. Checksums are adjusted and never computed: a packet from a veth has only the
+// pseudo header's sum so far, and a UDP packet may have none at all.
+GLOBAL int rewrite(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+{
+	if (!p || !to)
+		return 0;
+	__s64 diff = rewrite_l3(skb, &p->t.saddr, &p->t.daddr, &to->saddr, &to->daddr);
+	if (!p->has_l4)
+		return 0;
+	int udp = p->t.proto == PROTO_UDP;
+	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
+	__u32 at = p->l4 + (udp ? 6 : 16);
+	l4_csum(skb, at, 0, diff, flags | BPF_F_PSEUDO_HDR);
+	struct ports ports = { .sport = to->sport, .dport = to->dport };
+	__u32 old = (__u32)p->t.dport << 16 | p->t.sport;
+	__u32 new = (__u32)ports.dport << 16 | ports.sport;
+	if (old == new)
+		return 0;
+	l4_csum(skb, at, old, new, flags | sizeof(__u32));
+	skb_store(skb, p->l4, &ports, sizeof(ports), 0);
+	return 0;
+}
+
+// inject hands a rewritten packet to the kernel as if it had come in at the injection interface. Its new source may be
+// an address of this node, which the kernel takes for a lie on any other interface.
+INLINE int inject(struct __sk_buff *skb, const struct config *cfg)
+{
+	if (!cfg->inject || skb->ifindex == cfg->inject)
+		return PASS;
+	struct {
+		__u8 to[6];
+		__be16 from[3];
+	} macs;
+	__builtin_memcpy(macs.to, cfg->mac, 6);
+	macs.from[0] = SEEN_MAC_0;
+	macs.from[1] = SEEN_MAC_1;
+	macs.from[2] = SEEN_MAC_2;
+	skb_store(skb, 0, &macs, sizeof(macs), 0);
+	return redirect(cfg->inject, BPF_F_INGRESS);
+}
+
+INLINE int was_injected(struct __sk_buff *skb)
+{
+	__be16 mac[3];
+	if (skb_load(skb, 6, mac, sizeof(mac)))
+		return 0;
+	return mac[0] == SEEN_MAC_0 && mac[1] == SEEN_MAC_1 && mac[2] == SEEN_MAC_2;
+}
+
+#endif

@@ -1,0 +1,279 @@
+// Services at the socket: a process that connects or sends to a frontend talks straight to the backend, and no packet
+// is ever rewritten. The socket remembers what its owner asked for, so that it is told so when it asks.
+#ifndef MINATO_SOCKET_H
+#define MINATO_SOCKET_H
+
+#include "lookup.h"
+
+enum { UNTOUCHED = 0, TRANSLATED = 1, REFUSED = 2 };
+
+// forget drops what the socket remembers of a peer that is now addressed directly. Sending says nothing about what the
+// socket is connected to: on an IPv6 socket connected to an IPv4 address each write counts as sending to the backend.
+INLINE void forget(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port, int connected)
+{
+	struct peers *ps = ctx->sk ? storage_get(&sockets, ctx->sk, 0, 0) : 0;
+	if (!ps)
+		return;
+	if (connected)
+		ps->peer[0].backend_port = 0;
+#pragma unroll
+	for (int i = 1; i < PEERS; i++) {
+		struct peer *p = &ps->peer[i];
+		if (p->backend_port == port && same_addr(&p->backend, dst))
+			p->backend_port = 0;
+	}
+}
+
+// known_backend returns the backend that this socket already uses for the frontend, if it still serves.
+INLINE int known_backend(struct peers *ps, const union addr *dst, __be16 port, __u32 service, struct backend *out)
+{
+#pragma unroll
+	for (int i = 1; i < PEERS; i++) {
+		struct peer *p = &ps->peer[i];
+		if (p->frontend_port == port && p->backend_port && p->service == service && same_addr(&p->frontend, dst))
+			return get_backend(p->backend_id, out);
+	}
+	return 0;
+}
+
+INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32 service, const struct backend *b, int connected)
+{
+	__u32 at = 0;
+	if (!connected) {
+#pragma unroll
+		for (int i = 1; i < PEERS; i++) {
+			struct peer *p = &ps->peer[i];
+			if (!at && p->frontend_port == port && same_addr(&p->frontend, dst))
+				at = i;
+		}
+		if (!at) {
+			at = ps->next % (PEERS - 1) + 1;
+			ps->next = at;
+		}
+	}
+	if (at >= PEERS)
+		return;
+	ps->last = at;
+	struct peer *p = &ps->peer[at];
+	p->frontend = *dst;
+	p->frontend_port = port;
+	p->backend = b->addr;
+	p->backend_port = b->port;
+	p->service = service;
+	p->backend_id = b->id;
+}
+
+// translate replaces *dst and *port, the destination that the process gave, by a backend. One of the packet hooks does
+// what a socket can't: dropping silently, and Services that came to be after the connection.
+INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, int connected)
+{
+	struct config *cfg = settings();
+	__u8 proto = ctx->protocol;
+	if (!cfg || (proto != PROTO_TCP && proto != PROTO_UDP))
+		return UNTOUCHED;
+	struct frontend f = {};
+	if (!find_frontend(dst, *port, proto, INSIDE, &f)) {
+		if (in_service_range(cfg, dst) && is_service_addr(dst)) {
+			count(COUNT_REJECT);
+			return REFUSED;
+		}
+		forget(ctx, dst, *port, connected);
+		return UNTOUCHED;
+	}
+	// Whether a client may enter depends on its address, which only its packets show.
+	if (f.verdict == DROP || (f.flags & FRONTEND_RESTRICTED))
+		return UNTOUCHED;
+	if (f.verdict != FORWARD) {
+		count(COUNT_REJECT);
+		tally(f.service, 0, TRAFFIC_REFUSED, 0, 0);
+		return REFUSED;
+	}
+	// A TCP socket connects once, and each connection is spread anew. A UDP socket must stay with its backend.
+	__u32 hash = proto == PROTO_TCP ? random32() : (__u32)socket_cookie(ctx) * 2654435761u >> 8;
+	struct peers *ps = ctx->sk ? storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+	struct backend b = {};
+	int have = 0;
+	if (ps && !connected)
+		have = known_backend(ps, dst, *port, f.service, &b);
+	union addr client = { .d = { netns_cookie(ctx), 0 } };
+	if (!have && !pick(&f, &client, hash, &b)) {
+		if (!find_frontend(dst, *port, proto, INSIDE, &f))
+			return REFUSED;
+		if (f.verdict != FORWARD || !pick(&f, &client, hash, &b)) {
+			count(COUNT_DROP_RACE);
+			return REFUSED;
+		}
+	}
+	if (ps)
+		remember(ps, dst, *port, f.service, &b, connected);
+	if (connected && proto == PROTO_UDP) {
+		__u64 cookie = socket_cookie(ctx);
+		struct connection c = { .backend = b.addr, .port = b.port };
+		map_update(&connections, &cookie, &c, 0);
+	}
+	if (!have)
+		tally(f.service, b.id, TRAFFIC_CONNECTION, 0, 0);
+	*dst = b.addr;
+	*port = b.port;
+	return TRANSLATED;
+}
+
+INLINE int is_backend(const struct peer *p, const union addr *addr, __be16 port)
+{
+	return p->backend_port && p->backend_port == port && same_addr(&p->backend, addr);
+}
+
+// restore puts the frontend back where the backend's address would show. Two Services may share a backend; the answer
+// is most likely to what was asked last.
+INLINE int restore(struct bpf_sock_addr *ctx, union addr *addr, __be16 *port)
+{
+	struct peers *ps = ctx->sk ? storage_get(&sockets, ctx->sk, 0, 0) : 0;
+	if (!ps)
+		return 0;
+	__u32 at = ps->last;
+	if (at >= PEERS)
+		return 0;
+	if (!is_backend(&ps->peer[at], addr, *port)) {
+		at = PEERS;
+#pragma unroll
+		for (int i = 0; i < PEERS; i++)
+			if (at == PEERS && is_backend(&ps->peer[i], addr, *port))
+				at = i;
+	}
+	if (at >= PEERS)
+		return 0;
+	*addr = ps->peer[at].frontend;
+	*port = ps->peer[at].frontend_port;
+	return 1;
+}
+
+INLINE int refuse(void)
+{
+	set_retval(-ECONNREFUSED_);
+	return 0;
+}
+
+INLINE void get4(struct bpf_sock_addr *ctx, union addr *a)
+{
+	set_addr4(a, ctx->user_ip4);
+}
+
+INLINE void get6(struct bpf_sock_addr *ctx, union addr *a)
+{
+	a->w[0] = ctx->user_ip6[0];
+	a->w[1] = ctx->user_ip6[1];
+	a->w[2] = ctx->user_ip6[2];
+	a->w[3] = ctx->user_ip6[3];
+}
+
+INLINE void put6(struct bpf_sock_addr *ctx, const union addr *a)
+{
+	ctx->user_ip6[0] = a->w[0];
+	ctx->user_ip6[1] = a->w[1];
+	ctx->user_ip6[2] = a->w[2];
+	ctx->user_ip6[3] = a->w[3];
+}
+
+INLINE int out4(struct bpf_sock_addr *ctx, int connected)
+{
+	union addr dst;
+	__be16 port = (__be16)ctx->user_port;
+	get4(ctx, &dst);
+	int r = translate(ctx, &dst, &port, connected);
+	if (r == REFUSED)
+		return refuse();
+	if (r == TRANSLATED) {
+		ctx->user_ip4 = dst.w[3];
+		ctx->user_port = port;
+	}
+	return 1;
+}
+
+INLINE int out6(struct bpf_sock_addr *ctx, int connected)
+{
+	union addr dst;
+	__be16 port = (__be16)ctx->user_port;
+	get6(ctx, &dst);
+	int r = translate(ctx, &dst, &port, connected);
+	if (r == REFUSED)
+		return refuse();
+	if (r == TRANSLATED) {
+		put6(ctx, &dst);
+		ctx->user_port = port;
+	}
+	return 1;
+}
+
+INLINE int in4(struct bpf_sock_addr *ctx)
+{
+	union addr src;
+	__be16 port = (__be16)ctx->user_port;
+	get4(ctx, &src);
+	if (restore(ctx, &src, &port)) {
+		ctx->user_ip4 = src.w[3];
+		ctx->user_port = port;
+	}
+	return 1;
+}
+
+INLINE int in6(struct bpf_sock_addr *ctx)
+{
+	union addr src;
+	__be16 port = (__be16)ctx->user_port;
+	get6(ctx, &src);
+	if (restore(ctx, &src, &port)) {
+		put6(ctx, &src);
+		ctx->user_port = port;
+	}
+	return 1;
+}
+
+// is_node_port tells whether a Service has a port on every node.
+INLINE int is_node_port(int ipv6, __u16 port, __u8 proto)
+{
+	struct frontend_key key = { .port = htons(port), .proto = proto, .scope = INSIDE };
+	if (!ipv6)
+		key.addr.w[2] = htonl(0xffff);
+	return map_lookup(&frontends, &key) != 0;
+}
+
+// may_bind keeps processes in the node's own network from listening where they would never hear anything: packets for a
+// NodePort go to the Service before any socket is asked. The loopback addresses are not the Service's.
+INLINE int may_bind(struct bpf_sock *ctx, int any4, int any6)
+{
+	struct config *cfg = settings();
+	__u16 port = (__u16)ctx->src_port;
+	__u8 proto = (__u8)ctx->protocol;
+	if (!cfg || port < cfg->nodeport_min || port > cfg->nodeport_max || netns_cookie(ctx) != cfg->netns)
+		return 1;
+	if (!(any4 && is_node_port(0, port, proto)) && !(any6 && is_node_port(1, port, proto)))
+		return 1;
+	set_retval(-EADDRINUSE_);
+	return 0;
+}
+
+SEC("cgroup/post_bind4") int post_bind4(struct bpf_sock *ctx)
+{
+	return may_bind(ctx, (ntohl(ctx->src_ip4) >> 24) != 127, 0);
+}
+
+SEC("cgroup/post_bind6") int post_bind6(struct bpf_sock *ctx)
+{
+	__u32 a = ctx->src_ip6[0], b = ctx->src_ip6[1], c = ctx->src_ip6[2], d = ctx->src_ip6[3];
+	if (!a && !b && c == htonl(0xffff))
+		return may_bind(ctx, (ntohl(d) >> 24) != 127, 0);
+	// Without an address, a socket hears both families.
+	int any = !a && !b && !c && !d, loopback = !a && !b && !c && d == htonl(1);
+	return may_bind(ctx, any, !loopback);
+}
+
+SEC("cgroup/connect4") int connect4(struct bpf_sock_addr *ctx) { return out4(ctx, 1); }
+SEC("cgroup/connect6") int connect6(struct bpf_sock_addr *ctx) { return out6(ctx, 1); }
+SEC("cgroup/sendmsg4") int sendmsg4(struct bpf_sock_addr *ctx) { return out4(ctx, 0); }
+SEC("cgroup/sendmsg6") int sendmsg6(struct bpf_sock_addr *ctx) { return out6(ctx, 0); }
+SEC("cgroup/recvmsg4") int recvmsg4(struct bpf_sock_addr *ctx) { return in4(ctx); }
+SEC("cgroup/recvmsg6") int recvmsg6(struct bpf_sock_addr *ctx) { return in6(ctx); }
+SEC("cgroup/getpeername4") int getpeername4(struct bpf_sock_addr *ctx) { return in4(ctx); }
+SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr *ctx) { return in6(ctx); }
+
+#endif

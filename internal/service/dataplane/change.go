@@ -1,0 +1,312 @@
+package dataplane
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/service/route"
+)
+
+// change is one step of the reconciler: the writes for some Services, in the order in which they must happen.
+type change struct {
+	r     *reconciler
+	steps map[types.NamespacedName]*step
+
+	backends  writes[uint32, backend]
+	slots     writes[slotKey, slot]
+	ranges    writes[sourceRange, uint32]
+	frontends writes[frontendKey, frontend]
+}
+
+// step is what the change makes of one Service.
+type step struct {
+	old *service
+	new *service
+	// added are slots and backends that old does not account for.
+	addedSlots    []slotKey
+	addedBackends []backendKey
+}
+
+// writes collects the entries to set and to delete in one table.
+type writes[K, V comparable] struct {
+	keys   []K
+	values []V
+	gone   []K
+}
+
+func (w *writes[K, V]) set(k K, v V) {
+	w.keys = append(w.keys, k)
+	w.values = append(w.values, v)
+}
+
+func newChange(r *reconciler) *change {
+	return &change{r: r, steps: map[types.NamespacedName]*step{}}
+}
+
+// plan works out the writes for one Service.
+func (c *change) plan(key types.NamespacedName, desired []route.Frontend) {
+	old := c.r.services[key]
+	if old == nil {
+		old = &service{}
+	}
+	s := &step{old: old, new: &service{
+		desired: desired,
+		ports:   map[portKey]*servicePort{},
+		entries: map[frontendKey]frontend{},
+		ranges:  map[sourceRange]bool{},
+		lost:    map[frontendKey]bool{},
+	}}
+	c.steps[key] = s
+	for pk, fs := range byPort(desired) {
+		c.planPort(key, s, pk, fs)
+	}
+	c.planDeletions(s)
+}
+
+func byPort(desired []route.Frontend) map[portKey][]*route.Frontend {
+	out := map[portKey][]*route.Frontend{}
+	for i := range desired {
+		f := &desired[i]
+		if p, ok := protoOf(f.Protocol); ok {
+			k := portKey{Name: f.PortName, Proto: p, IPv6: f.IPv6}
+			out[k] = append(out[k], f)
+		}
+	}
+	return out
+}
+
+// planPort plans one Service port: its slots, if the candidates changed, and the frontends that point at them.
+func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*route.Frontend) {
+	entries := map[frontendKey]frontend{}
+	for _, f := range fs {
+		addEntries(entries, f, pk.Proto)
+	}
+	for k := range entries {
+		if owner, taken := c.r.owners[k]; taken && owner != key {
+			c.r.log.Warn("Service address is in use by another Service", "service", key, "owner", owner,
+				"address", k.Addr.Addr(), "port", k.Port.Number())
+			s.new.lost[k] = true
+			delete(entries, k)
+			continue
+		}
+		c.r.owners[k] = key
+	}
+	p := c.portSlots(s, pk, fs[0], slices.Collect(maps.Keys(entries)))
+	s.new.ports[pk] = p
+	c.planRanges(s, p, fs)
+	for k, e := range entries {
+		if !k.isMarker() {
+			e.Service, e.Generation = p.id, p.generation
+		}
+		s.new.entries[k] = e
+		if was, ok := s.old.entries[k]; !ok || was != e || s.old.dirty {
+			c.frontends.set(k, e)
+		}
+	}
+}
+
+// planRanges admits clients to the restricted frontends of a port, which all have the same ranges.
+func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
+	for _, f := range fs {
+		for _, r := range f.SourceRanges {
+			k := sourceRangeOf(p.id, r)
+			if !s.new.ranges[k] && (!s.old.ranges[k] || s.old.dirty) {
+				c.ranges.set(k, 1)
+			}
+			s.new.ranges[k] = true
+		}
+	}
+}
+
+// portSlots keeps the slots of a port whose candidates stayed the same, and plans a new generation otherwise.
+func (c *change) portSlots(s *step, pk portKey, f *route.Frontend, keys []frontendKey) *servicePort {
+	was := s.old.ports[pk]
+	if was != nil && !s.old.dirty && slices.Equal(was.cluster, f.Cluster) && slices.Equal(was.local, f.Local) &&
+		slices.Equal(was.draining, f.Draining) && was.sticky == (f.Affinity > 0) {
+		return was
+	}
+	c.r.generation++
+	p := &servicePort{generation: c.r.generation, cluster: f.Cluster, local: f.Local, draining: f.Draining, sticky: f.Affinity > 0}
+	if was != nil {
+		p.id = was.id
+	} else {
+		p.id = c.r.serviceID(keys)
+	}
+	for set, list := range [][]route.Backend{f.Cluster, f.Local, f.Draining} {
+		for i, b := range list {
+			key, known := c.r.acquire(b, pk.Proto)
+			p.backends = append(p.backends, key)
+			if !known.written {
+				c.backends.set(known.entry.ID, known.entry)
+			}
+			if set > 1 {
+				continue // serves what it has, gets nothing new
+			}
+			c.addSlot(p, uint32(i)|uint32(set)<<31, known.entry.ID)
+			if p.sticky {
+				c.addSlot(p, known.entry.ID|uint32(set)<<31|memberSlot, known.entry.ID)
+			}
+		}
+	}
+	s.addedSlots = append(s.addedSlots, p.slots...)
+	s.addedBackends = append(s.addedBackends, p.backends...)
+	return p
+}
+
+func (c *change) addSlot(p *servicePort, index, backend uint32) {
+	k := slotKey{Service: p.id, Generation: p.generation, Index: index}
+	p.slots = append(p.slots, k)
+	c.slots.set(k, slot{Backend: backend, Service: p.id})
+}
+
+// addEntries makes the table entries of one frontend: one per scope, and for a cluster IP the mark that says that the
+// address is taken, whatever the port.
+func addEntries(entries map[frontendKey]frontend, f *route.Frontend, p proto) {
+	addr := anyNode(f.IPv6)
+	if f.Kind != route.NodePort {
+		addr = addressOf(f.Addr)
+	}
+	k := frontendKey{Addr: addr, Port: portOf(f.Port), Proto: p}
+	// Pods and the node itself have one decision for all that the tables say; they differ in masquerading, which the
+	// programs know by the place where they meet the packet.
+	for sc, class := range map[scope]route.Class{inside: route.FromPod, outside: route.FromOutside} {
+		d := f.Decisions[class]
+		e := frontend{Verdict: uint8(d.Verdict), Set: uint8(d.Set), Affinity: uint32(f.Affinity / time.Second)}
+		if d.Verdict == route.Forward {
+			e.Count = uint32(len(f.Backends(d.Set)))
+		}
+		if d.Masquerade {
+			e.Flags |= flagMasquerade
+		}
+		if f.Restricted {
+			e.Flags |= flagRestricted
+		}
+		k.Scope = sc
+		entries[k] = e
+	}
+	if f.Kind == route.ClusterIP {
+		entries[frontendKey{Addr: addr}] = frontend{Verdict: uint8(route.Reject)}
+	}
+}
+
+func (k frontendKey) isMarker() bool { return k.Proto == 0 }
+
+// planDeletions finds what the Service no longer needs, and what failed attempts may have left.
+func (c *change) planDeletions(s *step) {
+	for k := range s.old.entries {
+		if _, keep := s.new.entries[k]; !keep {
+			c.frontends.gone = append(c.frontends.gone, k)
+		}
+	}
+	for k := range s.old.ranges {
+		if !s.new.ranges[k] {
+			c.ranges.gone = append(c.ranges.gone, k)
+		}
+	}
+	c.slots.gone = append(c.slots.gone, s.old.debris...)
+	for pk, p := range s.old.ports {
+		if s.new.ports[pk] != p {
+			c.slots.gone = append(c.slots.gone, p.slots...)
+		}
+	}
+}
+
+// write does all that traffic depends on, in order. What nobody points at any more is deleted later.
+func (c *change) write() error {
+	if err := c.r.backends.put(c.backends.keys, c.backends.values); err != nil {
+		return err
+	}
+	if err := c.r.slots.put(c.slots.keys, c.slots.values); err != nil {
+		return err
+	}
+	if err := c.r.ranges.put(c.ranges.keys, c.ranges.values); err != nil {
+		return err
+	}
+	if err := c.r.frontends.put(c.frontends.keys, c.frontends.values); err != nil {
+		return err
+	}
+	if err := c.r.frontends.remove(c.frontends.gone); err != nil {
+		return err
+	}
+	return c.r.ranges.remove(c.ranges.gone)
+}
+
+// abandon records that any of the writes may have happened.
+func (c *change) abandon() {
+	for key, s := range c.steps {
+		kept := &service{
+			desired:  s.new.desired,
+			ports:    s.old.ports,
+			entries:  union(s.old.entries, s.new.entries),
+			ranges:   union(s.old.ranges, s.new.ranges),
+			lost:     s.new.lost,
+			dirty:    true,
+			debris:   append(slices.Clone(s.old.debris), s.addedSlots...),
+			orphaned: append(slices.Clone(s.old.orphaned), s.addedBackends...),
+		}
+		c.keepIDs(kept, s.new)
+		c.r.setService(key, kept)
+	}
+}
+
+func union[K comparable, V any](a, b map[K]V) map[K]V {
+	out := make(map[K]V, len(a)+len(b))
+	maps.Copy(out, a)
+	maps.Copy(out, b)
+	return out
+}
+
+// keepIDs remembers the numbers of ports that are new in an abandoned step.
+func (c *change) keepIDs(kept, attempted *service) {
+	ports := maps.Clone(kept.ports)
+	if ports == nil {
+		ports = map[portKey]*servicePort{}
+	}
+	for pk, p := range attempted.ports {
+		if ports[pk] == nil {
+			ports[pk] = &servicePort{id: p.id, generation: p.generation}
+		}
+	}
+	kept.ports = ports
+}
+
+// commit takes the change for done, deletes what nobody points at any more, and returns Services that may now have a
+// frontend they had lost.
+func (c *change) commit() map[types.NamespacedName][]route.Frontend {
+	freed := map[frontendKey]bool{}
+	for key, s := range c.steps {
+		for _, bk := range s.addedBackends {
+			c.r.known[bk].written = true
+		}
+		for k := range s.old.entries {
+			if _, keep := s.new.entries[k]; !keep {
+				delete(c.r.owners, k)
+				freed[k] = true
+			}
+		}
+		for k := range s.new.entries {
+			delete(c.r.left.frontends, k)
+		}
+		for k := range s.new.ranges {
+			delete(c.r.left.ranges, k)
+		}
+		c.r.unused.backends = append(c.r.unused.backends, c.r.release(s.old.orphaned)...)
+		for pk, p := range s.old.ports {
+			if s.new.ports[pk] != p {
+				c.r.unused.backends = append(c.r.unused.backends, c.r.release(p.backends)...)
+			}
+			if s.new.ports[pk] == nil {
+				delete(c.r.ids, p.id)
+			}
+		}
+		c.r.setService(key, s.new)
+	}
+	c.r.unused.slots = append(c.r.unused.slots, c.slots.gone...)
+	if err := c.r.deleteUnused(); err != nil {
+		c.r.log.Warn("Unused entries are left in the kernel until the next change", "error", err)
+	}
+	return c.r.waitingFor(freed)
+}

@@ -1,0 +1,165 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
+)
+
+const (
+	// routeLink carries the node's own routes to the Service ranges; what is sent there comes out of injectLink.
+	routeLink  = "svc0"
+	injectLink = "svc1"
+
+	loopbackIndex = 1
+)
+
+// injectMAC is the address of both ends. Neither uses ARP, so a packet sent to one is addressed to the other too.
+var injectMAC = net.HardwareAddr{0x02, 0x6d, 0x6e, 0x73, 0x76, 0x63}
+
+// loose is the address that the injection interface gets where reverse path filtering can't be switched off.
+var loose = netip.MustParsePrefix("169.254.254.254/32")
+
+// injection is what the programs need to know of the node's interfaces.
+type injection struct {
+	index   int // of the link where they come in
+	route   int // of the other end
+	mac     net.HardwareAddr
+	uplinks []int
+	// fresh says that the links were not there before, so no earlier process left anything attached.
+	fresh bool
+}
+
+// ensureInjection makes the pair of links for rewritten packets, sets what the kernel must tolerate on it, and returns
+// the node's addresses on its uplinks.
+func (d *DataPlane) ensureInjection() (injection, []netip.Addr, error) {
+	h := d.links
+	in := injection{mac: injectMAC}
+	mtu := 1500
+	var own []netip.Addr
+	for i, name := range d.cfg.Uplinks {
+		l, err := h.LinkByName(name)
+		if err != nil {
+			return in, nil, fmt.Errorf("uplink %s of node %s: %w", name, d.cfg.NodeName, err)
+		}
+		if i == 0 {
+			mtu = l.Attrs().MTU
+		}
+		in.uplinks = append(in.uplinks, l.Attrs().Index)
+		addrs, err := h.AddrList(l, netlink.FAMILY_ALL)
+		if err != nil {
+			return in, nil, fmt.Errorf("addresses of uplink %s: %w", name, err)
+		}
+		own = append(own, globalAddrs(addrs)...)
+	}
+	fresh, err := ensureLinks(h, mtu)
+	if err != nil {
+		return in, nil, err
+	}
+	in.fresh = fresh
+	r, err := h.LinkByName(routeLink)
+	if err != nil {
+		return in, nil, fmt.Errorf("look up link %s: %w", routeLink, err)
+	}
+	l, err := h.LinkByName(injectLink)
+	if err != nil {
+		return in, nil, fmt.Errorf("look up link %s: %w", injectLink, err)
+	}
+	in.index, in.route = l.Attrs().Index, r.Attrs().Index
+	if err := d.tolerate(l); err != nil {
+		return in, nil, err
+	}
+	return in, own, nil
+}
+
+func globalAddrs(addrs []netlink.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == unix.RT_SCOPE_UNIVERSE {
+			out = append(out, ip.Unmap())
+		}
+	}
+	return out
+}
+
+func ensureLinks(h *netlink.Handle, mtu int) (fresh bool, err error) {
+	l, err := h.LinkByName(routeLink)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.HardwareAddr = routeLink, mtu, injectMAC
+		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: injectLink, PeerHardwareAddr: injectMAC, PeerMTU: uint32(mtu)}
+		if err := h.LinkAdd(veth); err != nil {
+			return false, fmt.Errorf("create links %s and %s: %w", routeLink, injectLink, err)
+		}
+		fresh = true
+		l, err = h.LinkByName(routeLink)
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up link %s: %w", routeLink, err)
+	}
+	if _, isVeth := l.(*netlink.Veth); !isVeth {
+		return false, fmt.Errorf("link %s exists and is not ours but a %s; rename it", routeLink, l.Type())
+	}
+	for _, name := range []string{routeLink, injectLink} {
+		if err := upWithoutARP(h, name); err != nil {
+			return false, err
+		}
+	}
+	return fresh, nil
+}
+
+func upWithoutARP(h *netlink.Handle, name string) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("look up link %s: %w", name, err)
+	}
+	if l.Attrs().Flags&net.FlagUp != 0 {
+		return nil
+	}
+	if err := h.LinkSetARPOff(l); err != nil {
+		return fmt.Errorf("switch ARP off on link %s: %w", name, err)
+	}
+	if err := h.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set link %s up: %w", name, err)
+	}
+	return nil
+}
+
+// tolerate lets packets in at the injection interface that have an address of the node as their source, or one that
+// is routed elsewhere. Nobody but the programs and the node itself can send there.
+func (d *DataPlane) tolerate(inject netlink.Link) error {
+	conf := "net/ipv4/conf/" + injectLink + "/"
+	filter := "0"
+	err := d.cfg.Netns.Do(func() error {
+		// The kernel takes the stricter of this interface's filter and the one of "all", and calls 2 stricter than 1
+		// although it is looser.
+		if all, err := host.ReadSysctl("net/ipv4/conf/all/rp_filter"); err != nil {
+			return err
+		} else if all != "0" {
+			filter = "2"
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if filter == "2" {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: loose.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}, Scope: unix.RT_SCOPE_LINK}
+		if err := d.links.AddrReplace(inject, addr); err != nil {
+			return fmt.Errorf("add address %s to link %s: %w", loose, injectLink, err)
+		}
+	}
+	return d.cfg.Netns.Sysctls(map[string]string{
+		conf + "rp_filter":                              filter,
+		conf + "accept_local":                           "1",
+		conf + "forwarding":                             "1",
+		"net/ipv6/conf/" + injectLink + "/disable_ipv6": "1",
+		"net/ipv6/conf/" + routeLink + "/disable_ipv6":  "1",
+	})
+}

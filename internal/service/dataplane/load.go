@@ -1,0 +1,85 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+)
+
+func (d *DataPlane) mapDir() string  { return filepath.Join(d.cfg.PinDir, "maps-"+layoutVersion) }
+func (d *DataPlane) linkDir() string { return filepath.Join(d.cfg.PinDir, "links") }
+
+// load loads the programs over the pinned tables, or over new ones which it pins.
+func (d *DataPlane) load() (*ebpf.Collection, error) {
+	shared, err := collectionSpec()
+	if err != nil {
+		return nil, err
+	}
+	spec := shared.Copy()
+	d.cfg.Limits.apply(spec)
+	for _, dir := range []string{d.mapDir(), d.linkDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("create pin directory: %w", err)
+		}
+	}
+	kept, err := d.pinnedMaps(spec)
+	defer func() {
+		for _, m := range kept {
+			m.Close()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: kept})
+	if err != nil {
+		return nil, fmt.Errorf("load eBPF programs: %w", err)
+	}
+	for name, m := range c.Maps {
+		if kept[name] != nil {
+			continue
+		}
+		if err := m.Pin(filepath.Join(d.mapDir(), name)); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("pin table %s: %w", name, err)
+		}
+	}
+	return c, nil
+}
+
+func (l Limits) apply(spec *ebpf.CollectionSpec) {
+	for name, n := range map[string]uint32{"frontends": l.Frontends, "slots": l.Slots, "backends": l.Backends, "flows": l.Flows} {
+		if n > 0 {
+			spec.Maps[name].MaxEntries = n
+		}
+	}
+}
+
+// pinnedMaps opens the tables of an earlier process. One that was made with other sizes can't be used any more; its
+// content is lost, and what depends on it is written anew.
+func (d *DataPlane) pinnedMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+	kept := map[string]*ebpf.Map{}
+	for name, ms := range spec.Maps {
+		path := filepath.Join(d.mapDir(), name)
+		m, err := ebpf.LoadPinnedMap(path, nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return kept, fmt.Errorf("open pinned table %s: %w", name, err)
+		}
+		if err := ms.Compatible(m); err != nil {
+			d.log.Warn("Pinned table does not fit and is replaced", "table", name, "error", err)
+			m.Close()
+			if err := os.Remove(path); err != nil {
+				return kept, fmt.Errorf("remove pinned table %s: %w", name, err)
+			}
+			continue
+		}
+		kept[name] = m
+	}
+	return kept, nil
+}

@@ -1,0 +1,70 @@
+package dataplane
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
+)
+
+// netnsCookie is the number by which the programs know the node's own network.
+func netnsCookie(ns host.Netns) (cookie uint64, err error) {
+	err = ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open a socket: %w", err)
+		}
+		defer unix.Close(fd)
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cookie of network namespace %s: %w", ns.Name, err)
+	}
+	return cookie, nil
+}
+
+const reservedPorts = "net/ipv4/ip_local_reserved_ports"
+
+// ownPorts are those that the kernel must not give to sockets that ask for any: NodePorts, and those that masqueraded
+// traffic takes.
+func ownPorts() []string {
+	return []string{fmt.Sprintf("%d-%d", nodePortMin, nodePortMax), fmt.Sprintf("%d-%d", masqueradeMin, masqueradeMax)}
+}
+
+// reservePorts adds them to what others have reserved.
+func reservePorts(ns host.Netns) error {
+	return editReserved(ns, func(have []string) []string {
+		for _, p := range ownPorts() {
+			if !slices.Contains(have, p) {
+				have = append(have, p)
+			}
+		}
+		return have
+	})
+}
+
+// releasePorts ends reservePorts.
+func releasePorts(ns host.Netns) error {
+	return editReserved(ns, func(have []string) []string {
+		return slices.DeleteFunc(have, func(p string) bool { return slices.Contains(ownPorts(), p) })
+	})
+}
+
+func editReserved(ns host.Netns, edit func([]string) []string) error {
+	return ns.Do(func() error {
+		text, err := host.ReadSysctl(reservedPorts)
+		if err != nil {
+			return err
+		}
+		have := strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+		want := strings.Join(edit(slices.Clone(have)), ",")
+		if want == text {
+			return nil
+		}
+		return host.Sysctl(reservedPorts, want+"\n") // an empty write would be none at all
+	})
+}

@@ -1,0 +1,130 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/service/dataplane"
+)
+
+type source struct{ err error }
+
+func (s source) Traffic() ([]dataplane.Traffic, error) {
+	web := types.NamespacedName{Namespace: "shop", Name: "web"}
+	return []dataplane.Traffic{
+		{Service: web, PortName: "http", Protocol: "TCP", Refused: 2, Dropped: 3},
+		{Service: web, PortName: "http", Protocol: "TCP", Backend: netip.MustParseAddrPort("10.244.1.2:8080"), Connections: 7, Packets: 40, Bytes: 4000},
+		{Service: web, PortName: "http", Protocol: "TCP", IPv6: true, Refused: 1},
+	}, s.err
+}
+
+func (s source) Counters() (map[string]uint64, error) {
+	return map[string]uint64{"packets rejected": 5}, s.err
+}
+
+func newServer(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	if cfg.Listen == nil {
+		cfg.Listen = (&net.ListenConfig{}).Listen
+	}
+	cfg.Address = netip.MustParseAddr("127.0.0.1")
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func get(s *Server, path string) (int, string) {
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w.Code, w.Body.String()
+}
+
+func TestFigures(t *testing.T) {
+	s := newServer(t, Config{Source: source{}, Healthy: func() bool { return true }})
+	s.Applied(3, 2*time.Millisecond)
+	s.Programmed(30 * time.Millisecond)
+	code, text := get(s, "/metrics")
+	if code != http.StatusOK {
+		t.Fatalf("%d: %s", code, text)
+	}
+	for _, want := range []string{
+		`minato_service_connections_total{endpoint="10.244.1.2:8080",family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 7`,
+		`minato_service_packets_total{endpoint="10.244.1.2:8080",family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 40`,
+		`minato_service_bytes_total{endpoint="10.244.1.2:8080",family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 4000`,
+		`minato_service_refused_total{family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 2`,
+		`minato_service_refused_total{family="IPv6",namespace="shop",port="http",protocol="TCP",service="web"} 1`,
+		`minato_service_dropped_total{family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 3`,
+		`minato_service_events_total{event="packets_rejected"} 5`,
+		`kubeproxy_sync_proxy_rules_service_changes_total 3`,
+		`kubeproxy_sync_proxy_rules_duration_seconds_count 1`,
+		`kubeproxy_network_programming_duration_seconds_count 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	var healthy atomic.Bool
+	s := newServer(t, Config{Source: source{}, Healthy: healthy.Load})
+	if code, _ := get(s, "/healthz"); code != http.StatusServiceUnavailable {
+		t.Errorf("unhealthy: %d", code)
+	}
+	healthy.Store(true)
+	if code, body := get(s, "/healthz"); code != http.StatusOK || body != "ok\n" {
+		t.Errorf("healthy: %d %s", code, body)
+	}
+}
+
+func TestAFailureToReadIsNoFailureOfTheRest(t *testing.T) {
+	s := newServer(t, Config{Source: source{err: errors.New("closed")}, Healthy: func() bool { return true }})
+	s.Applied(1, time.Millisecond)
+	if code, text := get(s, "/metrics"); code != http.StatusOK || !strings.Contains(text, "service_changes_total 1") {
+		t.Errorf("%d: %s", code, text)
+	}
+}
+
+func TestRun(t *testing.T) {
+	opened := make(chan string, 2)
+	listen := func(ctx context.Context, network, address string) (net.Listener, error) {
+		if strings.HasSuffix(address, ":10249") {
+			return nil, errors.New("address in use")
+		}
+		l, err := (&net.ListenConfig{}).Listen(ctx, network, "127.0.0.1:0")
+		if err == nil {
+			opened <- l.Addr().String()
+		}
+		return l, err
+	}
+	s := newServer(t, Config{Source: source{}, Healthy: func() bool { return true }, Listen: listen})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	resp, err := http.Get("http://" + <-opened + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || string(body) != "ok\n" {
+		t.Errorf("%q, %v", body, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

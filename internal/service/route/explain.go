@@ -1,0 +1,42 @@
+package route
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// Candidate is an endpoint and its standing in both sets.
+type Candidate struct {
+	Endpoint
+	Cluster Why
+	Local   Why
+}
+
+// Explanation is one Service port in one family: its frontends and why each candidate is in a set or not.
+type Explanation struct {
+	PortName   string
+	Protocol   corev1.Protocol
+	IPv6       bool
+	Topology   Topology
+	Candidates []Candidate
+	Frontends  []Frontend
+}
+
+// Explain runs the same decision as Compile and keeps its reasons.
+func Explain(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, node Node) []Explanation {
+	var out []Explanation
+	for _, p := range compilePorts(svc, epSlices, node) {
+		e := Explanation{
+			PortName:  p.port.Name,
+			Protocol:  protocol(p.port),
+			IPv6:      p.ipv6,
+			Topology:  p.choice.topology,
+			Frontends: p.frontends,
+		}
+		for i, ep := range p.choice.endpoints {
+			e.Candidates = append(e.Candidates, Candidate{Endpoint: ep, Cluster: p.choice.cluster[i], Local: p.choice.local[i]})
+		}
+		out = append(out, e)
+	}
+	return out
+}
