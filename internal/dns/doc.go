@@ -1,0 +1,14 @@
+// Package dns is the cluster's DNS server, answered on every Pod's own node.
+//
+// A Store follows the API's Services, EndpointSlices and Namespaces and keeps
+// the zone; one Store serves all nodes of a process. A Server answers on the
+// sockets it is given, from the zone where the name is the cluster's and through
+// the node's upstream resolvers where it is not. A Registration makes the
+// kube-dns Service and this node's EndpointSlice, so that the cluster DNS address
+// leads to the Server on the node that asks.
+//
+// What a question answers is decided in dns/zone alone; this package moves the
+// messages. It opens no listening sockets, enters no network namespaces and knows
+// nothing of other features. It may import dns/zone, client-go, k8s.io/api and
+// miekg/dns.
+package dns

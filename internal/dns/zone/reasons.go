@@ -1,0 +1,91 @@
+package zone
+
+import (
+	"slices"
+	"strings"
+)
+
+// maxTraced bounds how many endpoints a story names.
+const maxTraced = 50
+
+// traceMissing tells of a Service that is not there, and where its namesakes are.
+func (r *resolution) traceMissing(p parsedName) {
+	name := p.service[:len(p.service)-len(p.namespace)-1]
+	if _, ok := r.snap.namespaces.get(foldKey(p.namespace)); !ok {
+		r.trace.dropped("Namespace "+p.namespace, "it does not exist")
+	}
+	r.trace.dropped("Service "+p.namespace+"/"+name, "it does not exist")
+	var elsewhere []string
+	r.snap.services.each(func(_ foldKey, s *service) bool {
+		if equalFold(s.name, name) {
+			elsewhere = append(elsewhere, s.namespace)
+		}
+		return true
+	})
+	slices.Sort(elsewhere)
+	for _, ns := range elsewhere {
+		r.trace.dropped("Service "+ns+"/"+name, "it has the name but is in another namespace; ask for %s.%s%s", name, ns, r.snap.zone.suffix)
+	}
+}
+
+// traceEmpty tells why a Service that is there has no name in the zone.
+func (r *resolution) traceEmpty(svc *service) {
+	if svc.kind == external {
+		r.trace.dropped(svc.String(), "its externalName %q is not a domain name; for an address use a Service without selector and an EndpointSlice", svc.externalName)
+		return
+	}
+	r.traceEndpoints(svc)
+	r.trace.dropped(svc.String(), "it is headless and has no ready endpoint")
+}
+
+func (r *resolution) traceService(svc *service) {
+	switch svc.kind {
+	case external:
+		r.trace.used(svc.String(), "it is an alias of %s", svc.external)
+	case headless:
+		r.traceEndpoints(svc)
+		r.trace.used(svc.String(), "it is headless: the answer is its %d ready endpoints", len(svc.ready))
+	default:
+		var ips []string
+		for _, a := range svc.clusterIPs {
+			ips = append(ips, a.String())
+		}
+		r.trace.used(svc.String(), "it has the cluster IP %s", strings.Join(ips, " and "))
+	}
+}
+
+func (r *resolution) traceEndpoints(svc *service) {
+	for i, e := range svc.ready {
+		if i == maxTraced {
+			r.trace.used(svc.String(), "%d more endpoints are ready", len(svc.ready)-i)
+			break
+		}
+		r.trace.used("endpoint "+e.addr.String(), "it is ready, as %s", e.host)
+	}
+	for i, e := range svc.notReady {
+		if i == maxTraced {
+			r.trace.dropped(svc.String(), "%d more endpoints are not ready", len(svc.notReady)-i)
+			break
+		}
+		r.trace.dropped("endpoint "+e.addr.String(), "it is not ready (%s)", e.host)
+	}
+}
+
+func (r *resolution) traceHost(svc *service, host string) {
+	found := false
+	for _, e := range svc.ready {
+		if equalFold(e.host, host) {
+			found = true
+			r.trace.used("endpoint "+e.addr.String(), "its host name is %s and it is ready", e.host)
+		}
+	}
+	for _, e := range svc.notReady {
+		if equalFold(e.host, host) {
+			found = true
+			r.trace.dropped("endpoint "+e.addr.String(), "its host name is %s but it is not ready", e.host)
+		}
+	}
+	if !found {
+		r.trace.dropped(svc.String(), "it has no endpoint with the host name %q; a Pod gets one from spec.hostname and spec.subdomain, or from a StatefulSet whose serviceName is %s", host, svc.name)
+	}
+}

@@ -1,0 +1,158 @@
+package zone
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+// schemaVersion is the version of the Kubernetes DNS schema implemented here.
+const schemaVersion = "1.1.0"
+
+// versionTTL is the lifetime of the schema's version: eight hours.
+const versionTTL = 28800
+
+// The timers of the record of authority are for secondary servers; there are none.
+const (
+	soaRefresh = 7200
+	soaRetry   = 1800
+	soaExpire  = 86400
+)
+
+func header(name string, rrtype uint16, ttl uint32) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
+}
+
+func versionRecord(owner string) dns.RR {
+	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, versionTTL), Txt: []string{schemaVersion}}
+}
+
+// soa is the record of authority; minttl equals the records' own lifetime, so
+// that a name that did not exist is asked for again as soon as one that did.
+func (s *Snapshot) soa(owner string) dns.RR {
+	return &dns.SOA{
+		Hdr:     header(owner, dns.TypeSOA, s.zone.ttl),
+		Ns:      "ns.dns." + s.zone.domain,
+		Mbox:    "hostmaster." + s.zone.domain,
+		Serial:  s.serial,
+		Refresh: soaRefresh,
+		Retry:   soaRetry,
+		Expire:  soaExpire,
+		Minttl:  s.zone.ttl,
+	}
+}
+
+// appendAddrs appends the A records of addrs, the AAAA records, or both,
+// as rrtype says. However many there are, it makes four allocations at most
+// for each kind.
+func appendAddrs(rrs []dns.RR, owner string, ttl uint32, rrtype uint16, addrs []netip.Addr) []dns.RR {
+	n4 := 0
+	for _, a := range addrs {
+		if a.Is4() {
+			n4++
+		}
+	}
+	n6 := len(addrs) - n4
+	if rrtype != dns.TypeA && rrtype != dns.TypeANY {
+		n4 = 0
+	}
+	if rrtype != dns.TypeAAAA && rrtype != dns.TypeANY {
+		n6 = 0
+	}
+	if n4+n6 == 0 {
+		return rrs
+	}
+	rrs = slices.Grow(rrs, n4+n6)
+	raw := make([]byte, 0, 4*n4+16*n6)
+	if n4 > 0 {
+		records := make([]dns.A, 0, n4)
+		for _, a := range addrs {
+			if !a.Is4() {
+				continue
+			}
+			b := a.As4()
+			raw = append(raw, b[:]...)
+			records = append(records, dns.A{Hdr: header(owner, dns.TypeA, ttl), A: raw[len(raw)-4 : len(raw) : len(raw)]})
+			rrs = append(rrs, &records[len(records)-1])
+		}
+	}
+	if n6 > 0 {
+		records := make([]dns.AAAA, 0, n6)
+		for _, a := range addrs {
+			if a.Is4() {
+				continue
+			}
+			b := a.As16()
+			raw = append(raw, b[:]...)
+			records = append(records, dns.AAAA{Hdr: header(owner, dns.TypeAAAA, ttl), AAAA: raw[len(raw)-16 : len(raw) : len(raw)]})
+			rrs = append(rrs, &records[len(records)-1])
+		}
+	}
+	return rrs
+}
+
+func (s *Snapshot) ptr(owner string, names []string) []dns.RR {
+	records := make([]dns.PTR, len(names))
+	out := make([]dns.RR, len(names))
+	for i, name := range names {
+		records[i] = dns.PTR{Hdr: header(owner, dns.TypePTR, s.zone.ttl), Ptr: name + s.zone.suffix}
+		out[i] = &records[i]
+	}
+	return out
+}
+
+// srv answers with a record for each port that match accepts: of the Service
+// itself, or of each host behind a headless one, or of one host where it is not
+// "". The targets' addresses go along.
+func (r *resolution) srv(q Question, svc *service, only string, match func(port) bool) {
+	z := r.snap.zone
+	type pair struct {
+		host   string
+		number uint16
+	}
+	var pairs []pair
+	seen := map[pair]bool{}
+	collect := func(host string, ports []port) {
+		for _, p := range ports {
+			if k := (pair{host, p.number}); match(p) && !seen[k] {
+				seen[k] = true
+				pairs = append(pairs, k)
+			}
+		}
+	}
+	target := svc.rel() + z.suffix
+	if svc.kind == headless || only != "" {
+		for _, e := range svc.ready {
+			if only == "" || e.host == only {
+				collect(e.host, e.ports)
+			}
+		}
+	} else {
+		collect("", svc.ports)
+	}
+	if len(pairs) == 0 {
+		r.noData()
+		return
+	}
+	weight := uint16(max(1, 100/len(pairs)))
+	done := map[string]bool{}
+	for _, p := range pairs {
+		name, addrs := target, svc.clusterIPs
+		if p.host != "" {
+			name, addrs = p.host+"."+target, svc.host(p.host)
+		}
+		r.add(&dns.SRV{Hdr: header(q.Name, dns.TypeSRV, z.ttl), Weight: weight, Port: p.number, Target: name})
+		if !done[p.host] {
+			done[p.host] = true
+			r.Extra = appendAddrs(r.Extra, name, z.ttl, dns.TypeANY, addrs)
+		}
+	}
+}
+
+func appendLower(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		dst = append(dst, lower(s[i]))
+	}
+	return dst
+}
