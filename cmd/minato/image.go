@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"minato/internal/cluster"
+)
+
+func newImageCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "image",
+		Short:   "Load, list and remove the images that all nodes share",
+		Example: "  minato image load app.tar\n  minato image ls\n  minato image rm app:dev",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q; `minato image --help` lists the commands", args[0])}
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(newImageLoadCommand(o), newImageListCommand(o), newImageRemoveCommand(o))
+	return cmd
+}
+
+func newImageLoadCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "load FILE...",
+		Short: "Put images into the content store, for every node at once",
+		Long: `Put the images of files into the content store that all nodes share. A file is
+what "docker save" or "podman save" writes, or an OCI layout as a directory or
+an archive. A name that was loaded means this image until it is removed: no
+node asks a registry for it, whatever the Pod's imagePullPolicy.`,
+		Example: "  docker save app:dev -o app.tar && minato image load app.tar",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{errors.New("name the files to load: `minato image load FILE...`")}
+			}
+			out := cmd.OutOrStdout()
+			for _, file := range args {
+				names, err := cluster.LoadImages(cmd.Context(), o.name, file, loadProgress(out))
+				if err != nil {
+					return err
+				}
+				for _, name := range names {
+					fmt.Fprintf(out, "Loaded %s\n", name)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// loadProgress draws a line that changes, on a terminal only.
+func loadProgress(out io.Writer) func(image string, done, total int64) {
+	f, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return func(image string, done, total int64) {
+		if total > 0 {
+			fmt.Fprintf(out, "\r\x1b[K%s %d%% of %s", image, 100*done/total, size(total))
+		}
+		if done >= total {
+			fmt.Fprint(out, "\r\x1b[K")
+		}
+	}
+}
+
+func newImageListCommand(o *options) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "List the images that every node can run",
+		Example: "  minato image ls\n  minato image ls -o json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			images, err := cluster.ListImages(o.name)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), images)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
+			fmt.Fprintln(w, "IMAGE\tID\tSIZE\tADDED")
+			for _, img := range images {
+				id := strings.TrimPrefix(img.ID, "sha256:")
+				names := img.Names
+				if len(names) == 0 {
+					names = []string{"<none>"}
+				}
+				for _, name := range names {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, id[:min(12, len(id))], size(img.Size), img.AddedAt.Local().Format("2006-01-02 15:04"))
+				}
+			}
+			return w.Flush()
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func newImageRemoveCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "rm IMAGE...",
+		Short:   "Remove images from the content store",
+		Example: "  minato image rm app:dev",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{errors.New("name the images to remove: `minato image rm IMAGE...`; `minato image ls` lists them")}
+			}
+			for _, ref := range args {
+				if err := cluster.RemoveImage(o.name, ref); err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "Removed %s\n", ref)
+			}
+			return nil
+		},
+	}
+}
+
+// size prints bytes for people.
+func size(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, u := float64(n), 0
+	for v >= 1024 && u < len(units)-1 {
+		v, u = v/1024, u+1
+	}
+	if u == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[u])
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"minato/internal/cluster"
+)
+
+func newServerCommand(o *options) *cobra.Command {
+	began := time.Now()
+	progressFD := -1
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run a cluster in the foreground, for a service manager",
+		Long: `Run the control plane and the nodes of an existing cluster in the foreground,
+with the settings that "minato up" saved. Ending the process leaves containers
+and forwarding as they are, and starting it again takes them over; "minato
+down" ends them.`,
+		Example: "  minato up && minato down   # once, to make the cluster\n  minato server --name minato",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cluster.RequireRoot(); err != nil {
+				return err
+			}
+			config, err := cluster.LoadConfig(o.name)
+			if err != nil {
+				return err
+			}
+			var progress io.WriteCloser
+			if progressFD >= 0 {
+				progress = os.NewFile(uintptr(progressFD), "progress")
+			}
+			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+			server, err := cluster.NewServer(config, began, progress, log)
+			if err != nil {
+				return err
+			}
+			return server.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().IntVar(&progressFD, "progress-fd", -1, "file descriptor to write the start's progress to, as lines of JSON")
+	cmd.Flags().MarkHidden("progress-fd")
+	return cmd
+}

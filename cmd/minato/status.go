@@ -1,0 +1,65 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"minato/internal/cluster"
+)
+
+func newStatusCommand(o *options) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show a cluster and its nodes",
+		Example: "  minato status\n  minato status -o json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := cluster.ReadStatus(cmd.Context(), o.name)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			return printStatus(cmd.OutOrStdout(), s)
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func printJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func printStatus(out io.Writer, s cluster.Status) error {
+	state := "down"
+	switch {
+	case s.Ready:
+		state = "ready"
+	case s.Running:
+		state = "starting or stopping"
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(w, "Cluster:\t%s (%s)\n", s.Name, state)
+	if s.Running {
+		fmt.Fprintf(w, "API server:\t%s\n", s.Server)
+		fmt.Fprintf(w, "Process:\t%d, %d MiB resident\n", s.PID, s.MemoryBytes>>20)
+	}
+	fmt.Fprintf(w, "Context:\t%s\nLAN:\t%s\nPods:\t%s\nServices:\t%s\nData:\t%s\nLog:\t%s\n", s.Context, s.LAN, s.PodCIDR, s.ServiceCIDR, s.Data, s.Log)
+	if len(s.Nodes) > 0 {
+		fmt.Fprintln(w)
+		fmt.Fprintln(w, "NODE\tREADY\tADDRESS\tPODS\tPOD RANGE\tNETWORK NAMESPACE")
+		for _, n := range s.Nodes {
+			fmt.Fprintf(w, "%s\t%t\t%s\t%d\t%s\t%s\n", n.Name, n.Ready, n.IP, n.Pods, n.PodCIDR, n.Netns)
+		}
+	}
+	return w.Flush()
+}

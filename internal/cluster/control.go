@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Status is what `minato status -o json` prints.
+type Status struct {
+	Name        string       `json:"name"`
+	Running     bool         `json:"running"`
+	Ready       bool         `json:"ready"`
+	PID         int          `json:"pid,omitempty"`
+	Server      string       `json:"server,omitempty"`
+	Context     string       `json:"context"`
+	LAN         string       `json:"lan"`
+	PodCIDR     string       `json:"podCIDR"`
+	ServiceCIDR string       `json:"serviceCIDR"`
+	Data        string       `json:"data"`
+	Log         string       `json:"log"`
+	MemoryBytes int64        `json:"memoryBytes,omitempty"` // resident, of the server and the containers' monitors
+	StartedAt   time.Time    `json:"startedAt,omitzero"`
+	ReadyAfter  string       `json:"readyAfter,omitempty"`
+	Nodes       []NodeStatus `json:"nodes,omitempty"`
+	Stages      []Event      `json:"stages,omitempty"`
+}
+
+// NodeStatus is one node of a Status.
+type NodeStatus struct {
+	Name    string `json:"name"`
+	IP      string `json:"ip"`
+	PodCIDR string `json:"podCIDR"`
+	Netns   string `json:"netns"`
+	Ready   bool   `json:"ready"`
+	Pods    int    `json:"pods"`
+}
+
+// ReadStatus asks the cluster's server how it is; a cluster that is down is
+// described from its configuration.
+func ReadStatus(ctx context.Context, name string) (Status, error) {
+	if err := ValidateName(name); err != nil {
+		return Status{}, err
+	}
+	c, err := LoadConfig(name)
+	if err != nil {
+		return Status{}, err
+	}
+	p := Paths{Name: name}
+	var s Status
+	err = call(ctx, p, http.MethodGet, "/status", &s)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		s = describe(c)
+		// A server that is about to answer, or about to end.
+		s.PID, err = serverPID(p)
+		s.Running = s.PID != 0
+	}
+	return s, err
+}
+
+// describe is what can be said of a cluster without its server.
+func describe(c Config) Status {
+	p := Paths{Name: c.Name}
+	return Status{
+		Name: c.Name, Context: c.ContextName(), Data: p.Data(), Log: p.Log(),
+		LAN: c.LAN.String(), PodCIDR: c.PodCIDR.String(), ServiceCIDR: c.ServiceCIDR.String(),
+	}
+}
+
+// requestStop asks the server to end its Pods with their grace, and itself.
+func requestStop(ctx context.Context, p Paths) error {
+	return call(ctx, p, http.MethodPost, "/stop", nil)
+}
+
+// call makes one request over the server's socket.
+func call(ctx context.Context, p Paths, method, path string, out any) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", p.Socket())
+	}}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://minato"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the server of cluster %q: %w", p.Name, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask the server of cluster %q: %s %s answered %s", p.Name, method, path, resp.Status)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// controlHandler answers on the server's socket, which only root can open.
+func controlHandler(status func() Status, stop func(), services serviceReader, more ...func(*http.ServeMux)) http.Handler {
+	mux := http.NewServeMux()
+	for _, handle := range more {
+		handle(mux)
+	}
+	handleServices(mux, services)
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(status())
+	})
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) { stop() })
+	return mux
+}

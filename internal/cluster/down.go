@@ -1,0 +1,143 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"minato/internal/host"
+)
+
+// stopTimeout bounds how long ending a cluster may take.
+const stopTimeout = 60 * time.Second
+
+// Down ends the server, the nodes and everything that runs on them; the data
+// stays, so that Up brings the same cluster back. A cluster that is down
+// already is fine, and so is what a killed server left half-made.
+func Down(ctx context.Context, name string) error {
+	if err := ValidateName(name); err != nil {
+		return err
+	}
+	if err := RequireRoot(); err != nil {
+		return err
+	}
+	if _, err := LoadConfig(name); err != nil {
+		return err
+	}
+	return stop(ctx, name, true)
+}
+
+// Delete is Down, and removes the data and the kubeconfig context as well.
+// A cluster that does not exist is fine.
+func Delete(ctx context.Context, name string) error {
+	if err := ValidateName(name); err != nil {
+		return err
+	}
+	if err := RequireRoot(); err != nil {
+		return err
+	}
+	c, err := LoadConfig(name)
+	if err != nil {
+		// Nothing, or a broken file: there may be remains all the same.
+		c = DefaultConfig()
+		c.Name = name
+	}
+	if err := stop(ctx, name, false); err != nil {
+		return err
+	}
+	return errors.Join(removeKubeconfig(c), os.RemoveAll(Paths{Name: name}.Data()), removeEmpty(dataRoot))
+}
+
+func stop(ctx context.Context, name string, gracefully bool) error {
+	p := Paths{Name: name}
+	if err := endServer(ctx, p, gracefully); err != nil {
+		return err
+	}
+	return clean(ctx, p)
+}
+
+// endServer ends the server process: by its socket, so that Pods are ended
+// with their grace first, or by signal.
+func endServer(ctx context.Context, p Paths, gracefully bool) error {
+	pid, err := serverPID(p)
+	if err != nil || pid == 0 {
+		return err
+	}
+	if gracefully {
+		ctx, cancel := context.WithTimeout(ctx, stopTimeout/2)
+		defer cancel()
+		if err := requestStop(ctx, p); err == nil && waitStopped(ctx, p) == nil {
+			return nil
+		}
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("end the server, process %d: %w", pid, err)
+		}
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err = waitStopped(wait, p)
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// clean removes everything of the cluster that is not data, in an order in
+// which nothing is in use any more when its turn comes.
+func clean(ctx context.Context, p Paths) error {
+	var errs []error
+	if err := p.Cgroup().Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+		errs = append(errs, err)
+	}
+	// Attached programs go with their pins, and before the links they hang on.
+	errs = append(errs, host.UnmountAllUnder(p.Run()), host.UnmountAllUnder(p.Data()))
+	cfg := DefaultConfig()
+	if saved, err := LoadConfig(p.Name); err == nil {
+		cfg = saved
+	}
+	cfg.Name = p.Name
+	if l, err := openLAN(cfg); err != nil {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, l.down())
+		l.close()
+	}
+	if err := p.Cgroup().Delete(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, removeEmptyCgroupRoot())
+	}
+	errs = append(errs, os.RemoveAll(p.Run()), removeEmpty(runRoot))
+	return errors.Join(errs...)
+}
+
+// removeEmptyCgroupRoot removes the directory above the clusters' cgroups,
+// unless another cluster has one.
+func removeEmptyCgroupRoot() error {
+	root := host.Cgroup{Path: "minato"}
+	entries, err := os.ReadDir(root.V2())
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			return nil
+		}
+	}
+	return root.Delete()
+}
+
+// removeEmpty removes dir unless something else is in it.
+func removeEmpty(dir string) error {
+	err := os.Remove(dir)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"path/filepath"
+
+	"minato/internal/host"
+)
+
+// Roots of everything that Minato keeps on a machine.
+const (
+	dataRoot = "/var/lib/minato"
+	runRoot  = "/run/minato"
+)
+
+// Paths tells where a cluster's things are.
+type Paths struct{ Name string }
+
+// Data survives `down`; `delete` removes it.
+func (p Paths) Data() string { return filepath.Join(dataRoot, p.Name) }
+
+// Run holds sockets, mounts and pins, and is gone after `down`.
+func (p Paths) Run() string { return filepath.Join(runRoot, p.Name) }
+
+// Config is the file that Config.Save writes.
+func (p Paths) Config() string { return filepath.Join(p.Data(), "config.json") }
+
+// Kubeconfig is the administrator's kubeconfig, kept beside the data.
+func (p Paths) Kubeconfig() string { return filepath.Join(p.Data(), "admin.conf") }
+
+// Log is what the server prints.
+func (p Paths) Log() string { return filepath.Join(p.Data(), "minato.log") }
+
+// Store is the machine's one content store for all nodes of the cluster.
+func (p Paths) Store() string { return filepath.Join(p.Data(), "store") }
+
+// ControlPlane is the directory of etcd's data and the PKI.
+func (p Paths) ControlPlane(ephemeral bool) string {
+	if ephemeral {
+		return filepath.Join(p.Run(), "ephemeral")
+	}
+	return p.Data()
+}
+
+// NodeData is a node's directory that survives `down`.
+func (p Paths) NodeData(node string) string { return filepath.Join(p.Data(), "nodes", node) }
+
+// NodeRun is a node's directory of namespaces, mounts and sockets.
+func (p Paths) NodeRun(node string) string { return filepath.Join(p.Run(), "nodes", node) }
+
+// BPF is where our own BPF file system is mounted.
+func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
+
+// Socket is where the server answers.
+func (p Paths) Socket() string { return filepath.Join(p.Run(), "minato.sock") }
+
+// Lock is held by the server for as long as it runs.
+func (p Paths) Lock() string { return filepath.Join(p.Run(), "lock") }
+
+// Netns is the name of a node's network namespace.
+func (p Paths) Netns(node string) host.Netns { return host.NamedNetns(p.Name + "-" + node) }
+
+// Cgroup holds the cgroups of all nodes.
+func (p Paths) Cgroup() host.Cgroup { return host.Cgroup{Path: "minato/" + p.Name} }
+
+// Bridge is the machine's end of the LAN.
+func (p Paths) Bridge() string { return "mn-" + p.Name }
+
+// NATTable is the nftables table that masquerades what leaves the machine.
+func (p Paths) NATTable() string { return "minato-" + p.Name }

@@ -1,0 +1,137 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"minato/internal/host"
+	"minato/internal/runtime/oci"
+)
+
+// ErrNotRoot says that the command needs root.
+var ErrNotRoot = errors.New("minato makes network namespaces, cgroups and eBPF programs, and needs root for them: run it with sudo")
+
+// RequireRoot returns ErrNotRoot unless the process is root.
+func RequireRoot() error {
+	if os.Geteuid() != 0 {
+		return ErrNotRoot
+	}
+	return nil
+}
+
+// Preflight tells what stands in the way of c on this machine, before
+// anything is changed: all of it, not only the first.
+func Preflight(ctx context.Context, c Config) error {
+	if err := RequireRoot(); err != nil {
+		return err
+	}
+	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkRanges(c), checkPort(ctx, c.APIPort), checkEtcd(ctx, c.EtcdServers))
+}
+
+func checkCgroups() error {
+	_, err := host.Cgroups()
+	return err
+}
+
+// kernelFeatures are files that tell of what the kernel was built with.
+var kernelFeatures = []struct{ path, missing string }{
+	{"/sys/kernel/btf/vmlinux", "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF), which the eBPF programs need: use a kernel 6.6 or later of a common distribution"},
+	{"/proc/sys/net/ipv4/ip_forward", "the kernel has no IPv4 forwarding"},
+	{"/proc/self/ns/net", "the kernel has no network namespaces (CONFIG_NET_NS)"},
+}
+
+func checkKernel() error {
+	var errs []error
+	for _, f := range kernelFeatures {
+		if _, err := os.Stat(f.path); err != nil {
+			errs = append(errs, errors.New(f.missing))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRanges looks for routes and addresses of the machine in the ranges
+// that the cluster is going to use.
+func checkRanges(c Config) error {
+	n, err := host.OpenNet(host.Netns{})
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	used, err := n.UsedRanges()
+	if err != nil {
+		return err
+	}
+	return overlaps(c, used)
+}
+
+// overlaps names each range of the cluster that the machine uses already.
+func overlaps(c Config, used []host.Used) error {
+	own := map[string]bool{Paths{Name: c.Name}.Bridge(): true}
+	var errs []error
+	for _, r := range []struct {
+		flag   string
+		prefix netip.Prefix
+	}{{"--lan-cidr", c.LAN}, {"--pod-cidr", c.PodCIDR}, {"--service-cidr", c.ServiceCIDR}} {
+		for _, u := range used {
+			// What a killed server left of this very cluster is no obstacle.
+			if own[u.Link] || u.Link == "" && u.Prefix == r.prefix || !u.Prefix.Overlaps(r.prefix) {
+				continue
+			}
+			where := "a route"
+			if u.Link != "" {
+				where = "link " + u.Link
+			}
+			errs = append(errs, fmt.Errorf("%s %s overlaps %s, which this machine uses already (%s): choose another range with %s", r.flag, r.prefix, u.Prefix, where, r.flag))
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkPort tries the API server's port on loopback.
+func checkPort(ctx context.Context, port int) error {
+	l, err := listenAPI(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// etcdTimeout is how long an external etcd has to take a connection.
+const etcdTimeout = 3 * time.Second
+
+// checkEtcd tries the endpoints of an external etcd; one that answers is enough.
+func checkEtcd(ctx context.Context, endpoints []string) error {
+	var errs []error
+	for _, endpoint := range endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("--etcd-servers %s: give URLs such as https://10.0.0.5:2379, separated by commas", endpoint)
+		}
+		d := net.Dialer{Timeout: etcdTimeout}
+		conn, err := d.DialContext(ctx, "tcp", u.Host)
+		if err == nil {
+			conn.Close()
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("--etcd-servers %s does not answer: %w; start it, or correct the address", endpoint, err))
+	}
+	return errors.Join(errs...)
+}
+
+func listenAPI(ctx context.Context, ip netip.Addr, port int) (net.Listener, error) {
+	address := net.JoinHostPort(ip.String(), strconv.Itoa(port))
+	l, err := host.Netns{}.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("the API server's port %d can't be opened on %s: %w; end what uses it (`ss -ltnp 'sport = :%d'` names it), or choose another with --api-port", port, ip, err, port)
+	}
+	return l, nil
+}

@@ -1,0 +1,261 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"minato/internal/controlplane"
+	"minato/internal/host"
+)
+
+// Server is the process that holds the control plane and every node of the
+// cluster on this machine.
+type Server struct {
+	cfg      Config
+	paths    Paths
+	log      *slog.Logger
+	progress *progress
+	started  time.Time
+
+	lan     *lan
+	control *controlplane.ControlPlane
+	nodes   []*node
+	shared  *shared
+
+	ready    atomic.Bool
+	stopPods atomic.Bool // Pods end with the server, because `down` was asked for
+	stop     context.CancelCauseFunc
+}
+
+// NewServer prepares a server for an existing cluster's configuration. began
+// is when the process started; progress may be nil, and is closed when the
+// start has succeeded or failed.
+func NewServer(cfg Config, began time.Time, progress io.WriteCloser, log *slog.Logger) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Server{cfg: cfg, paths: Paths{Name: cfg.Name}, log: log, progress: newProgress(began, progress), started: began}, nil
+}
+
+// gcPercent keeps the idle heap near what is in use: a cluster on a developer's
+// machine is idle nearly all the time. The environment's GOGC wins.
+const gcPercent = 50
+
+// Run starts everything and blocks until ctx ends or a part fails. Containers
+// and forwarding outlive it, unless it is ended by `down`.
+func (s *Server) Run(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	err := s.run(ctx)
+	if err != nil {
+		s.progress.report(Event{Error: err.Error()})
+	}
+	return err
+}
+
+func (s *Server) run(ctx context.Context) (err error) {
+	lock, err := acquireLock(s.paths)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	// Ports first: one that is taken is told before anything is changed.
+	loopback, err := listenAPI(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.cfg.APIPort)
+	if err != nil {
+		return err
+	}
+	defer loopback.Close()
+	if s.lan, err = openLAN(s.cfg); err != nil {
+		return err
+	}
+	defer s.lan.close()
+	began := time.Now()
+	if err := s.lan.up(); err != nil {
+		return err
+	}
+	s.progress.stage("lan", began)
+	onLAN, err := listenAPI(ctx, s.cfg.Gateway(), s.cfg.APIPort)
+	if err != nil {
+		return err
+	}
+	defer onLAN.Close()
+	ctx, s.stop = context.WithCancelCause(ctx)
+	defer s.stop(nil)
+	return s.runParts(ctx, []net.Listener{loopback, onLAN})
+}
+
+// runParts runs the control plane, the nodes and the socket side by side: the
+// nodes make their namespaces and load their programs while etcd and the API
+// server start.
+func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
+	var err error
+	s.control, err = controlplane.New(s.controlPlaneConfig(listeners))
+	if err != nil {
+		return err
+	}
+	if s.shared, err = newShared(s.cfg, s.control, s.log); err != nil {
+		return err
+	}
+	for i := 1; i <= s.cfg.Nodes; i++ {
+		s.nodes = append(s.nodes, newNode(s, i))
+	}
+	// Nodes and their clients go first when the server ends, then the API.
+	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAPI()
+	var api errgroup.Group
+	parts, ctx := errgroup.WithContext(ctx)
+	api.Go(func() error {
+		err := s.control.Run(apiCtx)
+		if err != nil {
+			s.stop(fmt.Errorf("control plane: %w", err))
+		}
+		return err
+	})
+	parts.Go(func() error { return s.serveSocket(ctx) })
+	parts.Go(func() error { return s.shared.run(ctx) })
+	for _, n := range s.nodes {
+		parts.Go(func() error { return n.run(ctx) })
+	}
+	parts.Go(func() error {
+		if err := s.finishStart(ctx); err != nil {
+			return err
+		}
+		return s.settle(ctx)
+	})
+	err = parts.Wait()
+	stopAPI()
+	err = errors.Join(err, api.Wait())
+	if err != nil && context.Cause(ctx) != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Config {
+	return controlplane.Config{
+		Name:             s.cfg.Name,
+		DataDir:          s.paths.ControlPlane(s.cfg.Ephemeral),
+		RunDir:           s.paths.Run(),
+		Ephemeral:        s.cfg.Ephemeral,
+		EtcdServers:      s.cfg.EtcdServers,
+		EtcdCAFile:       s.cfg.EtcdCAFile,
+		EtcdCertFile:     s.cfg.EtcdCertFile,
+		EtcdKeyFile:      s.cfg.EtcdKeyFile,
+		Listeners:        listeners,
+		AdvertiseAddress: s.cfg.Gateway(),
+		ServiceCIDR:      s.cfg.ServiceCIDR,
+		PodCIDR:          s.cfg.PodCIDR,
+		NodeCIDRMask:     podCIDRBits,
+		ClusterDomain:    s.cfg.ClusterDomain,
+		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },
+		Logger:           s.log.With("part", "controlplane"),
+	}
+}
+
+// finishStart reports the cluster as ready once it is.
+func (s *Server) finishStart(ctx context.Context) error {
+	if err := s.writeAdminKubeconfig(); err != nil {
+		return err
+	}
+	for _, n := range s.nodes {
+		if err := n.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	s.progress.stage("nodes Ready", s.started)
+	for _, n := range s.nodes {
+		if err := n.waitDNS(ctx); err != nil {
+			return err
+		}
+	}
+	s.progress.stage("DNS answers on every node", s.started)
+	s.ready.Store(true)
+	s.progress.report(Event{Ready: true})
+	s.log.Info("the cluster is ready", "nodes", len(s.nodes), "after", time.Since(s.started).Round(time.Millisecond))
+	return nil
+}
+
+// settleAfter is when a start's last background work is over.
+const settleAfter = 5 * time.Second
+
+// settle gives back the memory that only the start needed.
+func (s *Server) settle(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(settleAfter):
+	}
+	debug.FreeOSMemory()
+	if err := host.ReleaseProgramPages(); err != nil {
+		s.log.Warn("memory of the start is kept", "err", err)
+	}
+	return nil
+}
+
+func (s *Server) writeAdminKubeconfig() error {
+	data, err := s.control.PKI().Kubeconfig(fmt.Sprintf("https://127.0.0.1:%d", s.cfg.APIPort), s.cfg.ContextName())
+	if err != nil {
+		return err
+	}
+	return writeFile(s.paths.Kubeconfig(), data, 0o600)
+}
+
+// serveSocket answers `status` and `down`.
+func (s *Server) serveSocket(ctx context.Context) error {
+	os.Remove(s.paths.Socket()) // a killed server's; the lock says that it is gone
+	l, err := host.Netns{}.Listen(ctx, "unix", s.paths.Socket())
+	if err != nil {
+		return fmt.Errorf("open the control socket: %w", err)
+	}
+	if err := os.Chmod(s.paths.Socket(), 0o600); err != nil {
+		return err
+	}
+	stop := func() {
+		s.stopPods.Store(true)
+		s.stop(nil)
+	}
+	srv := &http.Server{Handler: controlHandler(s.status, stop, s, s.handleDNS), ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		<-ctx.Done()
+		srv.Close()
+	}()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) status() Status {
+	st := describe(s.cfg)
+	st.Running, st.Ready, st.PID = true, s.ready.Load(), os.Getpid()
+	st.Server = fmt.Sprintf("https://127.0.0.1:%d", s.cfg.APIPort)
+	st.StartedAt, st.Stages = s.started, s.progress.all()
+	if n := len(st.Stages); st.Ready && n > 0 {
+		st.ReadyAfter = st.Stages[n-1].At.Round(time.Millisecond).String()
+	}
+	st.MemoryBytes = residentMemory(os.Getpid())
+	if pids, err := s.paths.Cgroup().Procs(); err == nil {
+		for _, pid := range pids {
+			if isMonitor(pid) {
+				st.MemoryBytes += residentMemory(pid)
+			}
+		}
+	}
+	for _, n := range s.nodes {
+		st.Nodes = append(st.Nodes, n.status())
+	}
+	return st
+}

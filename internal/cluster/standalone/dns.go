@@ -1,0 +1,231 @@
+// Package standalone wires single parts of Minato to a cluster that something
+// else runs. It knows nothing of clusters of our own, so that a program made of
+// it alone stays small. It may import features, host and client-go.
+package standalone
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"minato/internal/dns"
+	"minato/internal/dns/zone"
+	"minato/internal/host"
+)
+
+// DNSConfig is the cluster DNS alone, for a cluster that something else runs.
+type DNSConfig struct {
+	// Kubeconfig leads to the API; empty means a Pod's own service account.
+	Kubeconfig string
+	Domain     string
+	// Listen are the addresses to answer on; Health, Ready and Metrics those of
+	// the HTTP endpoints, empty for none.
+	Listen                 []string
+	Health, Ready, Metrics string
+	// Upstreams resolve other names; without any, those of ResolvConf do.
+	Upstreams  []netip.AddrPort
+	ResolvConf string
+	// ServiceIPs are the cluster DNS addresses; never asked as upstreams.
+	ServiceIPs []netip.Addr
+	// Owned are ranges whose reverse names nobody else knows.
+	Owned []netip.Prefix
+	Debug bool
+}
+
+// AddFlags binds the configuration to flags.
+func (cfg *DNSConfig) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "kubeconfig of the cluster; without it, the Pod's service account")
+	f.StringVar(&cfg.Domain, "domain", "cluster.local", "the cluster's domain")
+	f.StringSliceVar(&cfg.Listen, "listen", []string{":53"}, "addresses to answer on, over UDP and TCP")
+	f.StringVar(&cfg.Health, "health", ":8080", "address of /health, empty for none")
+	f.StringVar(&cfg.Ready, "ready", ":8181", "address of /ready, empty for none")
+	f.StringVar(&cfg.Metrics, "metrics", ":9153", "address of /metrics, empty for none")
+	f.StringVar(&cfg.ResolvConf, "resolv-conf", "/etc/resolv.conf", "file with the resolvers for names outside of the cluster")
+	f.Func("upstream", "ADDRESS:PORT of a resolver for those names, in place of resolv.conf's (repeatable)", func(text string) error {
+		ap, err := netip.ParseAddrPort(text)
+		cfg.Upstreams = append(cfg.Upstreams, ap)
+		return err
+	})
+	f.Func("service-ip", "address of the kube-dns Service, which is the name server in NS and SOA records (repeatable)", func(text string) error {
+		ip, err := netip.ParseAddr(text)
+		cfg.ServiceIPs = append(cfg.ServiceIPs, ip)
+		return err
+	})
+	f.Func("owned", "range whose reverse names are the cluster's alone, such as the Services' (repeatable)", func(text string) error {
+		p, err := netip.ParsePrefix(text)
+		cfg.Owned = append(cfg.Owned, p)
+		return err
+	})
+	f.BoolVar(&cfg.Debug, "debug", false, "log what is of interest only when something is wrong")
+}
+
+// gcPercent trades time for memory: most questions are answered without
+// allocating anything, so the collector has little to do.
+const gcPercent = 40
+
+// RunDNS answers until ctx ends.
+func RunDNS(ctx context.Context, cfg DNSConfig) error {
+	debug.SetGCPercent(gcPercent)
+	level := slog.LevelInfo
+	if cfg.Debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	client, err := dnsClient(cfg.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(keepForDNS))
+	store, err := dns.NewStore(dns.StoreConfig{
+		Zone:           zone.Config{Domain: cfg.Domain, NameServers: cfg.ServiceIPs, Owned: cfg.Owned},
+		Services:       factory.Core().V1().Services(),
+		EndpointSlices: factory.Discovery().V1().EndpointSlices(),
+		Namespaces:     factory.Core().V1().Namespaces(),
+		Client:         client,
+		Logger:         log,
+	})
+	if err != nil {
+		return err
+	}
+	settings, err := dns.NewSettings(dns.SettingsConfig{Client: client, Domain: cfg.Domain, Zone: store, Logger: log})
+	if err != nil {
+		return err
+	}
+	server, err := openAlone(ctx, cfg, store, settings, log)
+	if err != nil {
+		return err
+	}
+	endpoints, err := openEndpoints(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	defer factory.Shutdown()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return store.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-store.Ready():
+			debug.FreeOSMemory() // reading everything once took far more than keeping it does
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	g.Go(func() error { return settings.Run(ctx) })
+	g.Go(func() error { return server.Run(ctx) })
+	g.Go(func() error {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(dns.NewMetrics(server, store), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		h := server.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+		return dns.ServeHTTP(ctx, h, endpoints...)
+	})
+	return g.Wait()
+}
+
+func openAlone(ctx context.Context, cfg DNSConfig, store *dns.Store, settings *dns.Settings, log *slog.Logger) (*dns.Server, error) {
+	c := dns.ServerConfig{
+		Source: store, Domain: cfg.Domain, Settings: settings, Logger: log,
+		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf),
+	}
+	if len(cfg.Upstreams) > 0 {
+		c.Upstreams = dns.StaticUpstreams(cfg.Upstreams...)
+	}
+	for _, ip := range cfg.ServiceIPs {
+		c.Self = append(c.Self, dns.AddrPort(ip))
+	}
+	for _, address := range cfg.Listen {
+		l, err := host.Netns{}.Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("DNS server: %w", err)
+		}
+		packets, err := host.Netns{}.ListenPackets(ctx, "udp", address, runtime.GOMAXPROCS(0))
+		if err != nil {
+			l.Close()
+			return nil, fmt.Errorf("DNS server: %w", err)
+		}
+		c.Listeners, c.PacketConns = append(c.Listeners, l), append(c.PacketConns, packets...)
+	}
+	return dns.NewServer(c)
+}
+
+// openEndpoints opens each address of the HTTP endpoints once.
+func openEndpoints(ctx context.Context, cfg DNSConfig) ([]net.Listener, error) {
+	var out []net.Listener
+	seen := map[string]bool{"": true}
+	for _, address := range []string{cfg.Health, cfg.Ready, cfg.Metrics} {
+		if seen[address] {
+			continue
+		}
+		seen[address] = true
+		l, err := host.Netns{}.Listen(ctx, "tcp", address)
+		if err != nil {
+			for _, l := range out {
+				l.Close()
+			}
+			return nil, fmt.Errorf("DNS endpoints: %w", err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func dnsClient(kubeconfig string) (kubernetes.Interface, error) {
+	var c *rest.Config
+	var err error
+	if kubeconfig == "" {
+		if c, err = rest.InClusterConfig(); err != nil {
+			return nil, fmt.Errorf("outside of a Pod, --kubeconfig says which cluster's names to answer: %w", err)
+		}
+	} else if c, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	}
+	c.UserAgent = "minato-dns"
+	c.ContentType = kruntime.ContentTypeProtobuf
+	c.AcceptContentTypes = kruntime.ContentTypeProtobuf + "," + kruntime.ContentTypeJSON
+	return kubernetes.NewForConfig(c)
+}
+
+// keepForDNS drops from an object what the zone is not made from: the zone has
+// its own copy of the rest, and the watch needs little more than names.
+func keepForDNS(obj any) (any, error) {
+	meta := func(m metav1.ObjectMeta) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
+	}
+	switch o := obj.(type) {
+	case *corev1.Service:
+		return &corev1.Service{ObjectMeta: meta(o.ObjectMeta), Spec: corev1.ServiceSpec{
+			Type: o.Spec.Type, ClusterIP: o.Spec.ClusterIP, ClusterIPs: o.Spec.ClusterIPs, ExternalName: o.Spec.ExternalName, Ports: o.Spec.Ports,
+		}}, nil
+	case *discoveryv1.EndpointSlice:
+		out := &discoveryv1.EndpointSlice{ObjectMeta: meta(o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports}
+		if name, ok := o.Labels[discoveryv1.LabelServiceName]; ok {
+			out.Labels = map[string]string{discoveryv1.LabelServiceName: name}
+		}
+		for _, e := range o.Endpoints {
+			out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Addresses: e.Addresses, Hostname: e.Hostname, Conditions: discoveryv1.EndpointConditions{Ready: e.Conditions.Ready}})
+		}
+		return out, nil
+	case *corev1.Namespace:
+		return &corev1.Namespace{ObjectMeta: meta(o.ObjectMeta)}, nil
+	}
+	return obj, nil
+}
