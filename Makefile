@@ -1,0 +1,65 @@
+# Minato's tasks. `make` alone prints them.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
+GO       ?= go
+BIN      := bin/minato
+IMAGES   := build/images
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE     ?= $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
+V        := minato/internal/version
+LDFLAGS  := -s -w -X $(V).version=$(VERSION) -X $(V).commit=$(COMMIT) -X $(V).date=$(DATE)
+# Upstream's components report the version that they were built as.
+K8S      := v1.36.3
+LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
+LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
+
+.PHONY: help build demo test test-unit test-e2e images lint generate bench-start bench-dns deps deps-test clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/minato
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/minato
+
+demo: deps build ## start a three-node cluster, deploy an application and send it requests (as root)
+	$(GO) run ./test/images/build -out $(IMAGES) whoami
+	demo/demo.sh $(BIN) $(IMAGES)
+
+test: deps-test build images lint test-unit test-e2e ## run every test (as root)
+
+test-unit: ## run the tests of the packages (as root, for those that need the kernel)
+	$(GO) test ./cmd/... ./internal/... ./test/rules ./test/images/...
+
+test-e2e: build images ## drive a real kubectl against real clusters (as root)
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 30m ./test/e2e
+
+images: ## make the images that the tests use, from Debian packages
+	$(GO) run ./test/images/build -out $(IMAGES)
+
+lint: ## check formatting, vet, and run golangci-lint where it is installed
+	@test -z "$$(gofmt -l cmd internal test bench)" || { gofmt -l cmd internal test bench; echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet ./cmd/... ./internal/... ./test/... ./bench/...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi
+
+generate: ## compile the eBPF programs (needs clang)
+	$(GO) generate ./internal/...
+
+bench-start: build images ## measure a cold start, stage by stage, and idle memory (as root)
+	$(GO) run ./bench/start -minato $(BIN) -images $(IMAGES) -out build/bench/start.json
+
+bench-dns: ## measure the DNS server beside CoreDNS (installs dnsperf)
+	scripts/deps.sh bench
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/minato-dns ./cmd/minato-dns
+	cd bench/dns/coredns && $(GO) build -o $(CURDIR)/build/bench/coredns .
+	$(GO) run ./bench/dns -compare -minato bin/minato-dns -coredns build/bench/coredns
+	$(GO) run ./bench/dns -minato bin/minato-dns -coredns build/bench/coredns -out build/bench/dns.json
+
+deps: # what running Minato needs, from the distribution
+	scripts/deps.sh run
+
+deps-test: # what the tests need besides
+	scripts/deps.sh run test
+
+clean: ## remove what was built
+	rm -rf bin build

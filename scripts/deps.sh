@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs what Minato needs from the distribution's packages, if it is missing.
+#   deps.sh run         crun or runc, conmon, and curl for the demo
+#   deps.sh run test    and what the tests use
+#   deps.sh bench       what the benchmarks use besides
+set -eu
+
+missing=
+need() { # need PROGRAM PACKAGE
+	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+for what in "$@"; do
+	case $what in
+	run)
+		# crun is the faster one; beside version 1 of cgroups, older ones of it
+		# can't work, and runc does.
+		if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
+			command -v runc >/dev/null 2>&1 || need crun crun
+		else
+			need runc runc
+		fi
+		need conmon conmon
+		need curl curl
+		;;
+	test)
+		need crun crun
+		need runc runc
+		need ip iproute2
+		need nft nftables
+		need curl curl
+		need dig dnsutils
+		need dpkg-deb dpkg
+		need busybox busybox-static
+		need clang clang
+		;;
+	bench)
+		need dnsperf dnsperf
+		;;
+	*)
+		echo "deps.sh: $what: give run, test or bench" >&2
+		exit 2
+		;;
+	esac
+done
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "missing:$missing; install them, or run this as root" >&2
+	exit 1
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "missing:$missing; install them with your distribution's package manager" >&2
+	exit 1
+fi
+echo "installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of names
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

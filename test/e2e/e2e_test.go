@@ -1,0 +1,275 @@
+// Package e2e drives a real kubectl against real clusters, by txtar scripts.
+//
+// Every script starts a cluster of its own and deletes it. The scripts need
+// root, the binary (MINATO) and the images that test/images makes (IMAGES);
+// `make test-e2e` provides both.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"minato/internal/host"
+)
+
+// clusterName is the cluster of the scripts, so that yours is left alone.
+const clusterName = "e2e"
+
+func TestScripts(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	minato, images := os.Getenv("MINATO"), os.Getenv("IMAGES")
+	if minato == "" || images == "" {
+		t.Skip("needs MINATO (the binary) and IMAGES (the directory of test images); `make test-e2e` sets both")
+	}
+	if out, err := exec.Command(minato, "delete", "--name", clusterName).CombinedOutput(); err != nil {
+		t.Fatalf("delete what an earlier run left: %v\n%s", err, out)
+	}
+	if err := sweep(); err != nil {
+		t.Fatalf("remove the outside hosts that an earlier run left: %v", err)
+	}
+	testscript.RunT(sequential{t}, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			bin := filepath.Join(env.WorkDir, "bin")
+			if err := os.Mkdir(bin, 0o755); err != nil {
+				return err
+			}
+			for _, name := range []string{"minato", "kubectl"} {
+				if err := os.Symlink(minato, filepath.Join(bin, name)); err != nil {
+					return err
+				}
+			}
+			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("KUBECONFIG", filepath.Join(env.WorkDir, "kubeconfig"))
+			env.Setenv("IMAGES", images)
+			env.Setenv("NAME", clusterName)
+			env.Defer(func() {
+				// A script that failed leaves its cluster; the log says why.
+				if t.Failed() {
+					if log, err := os.ReadFile(filepath.Join("/var/lib/minato", clusterName, "minato.log")); err == nil {
+						lines := strings.Split(string(log), "\n")
+						t.Logf("the cluster's log:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
+					}
+				}
+				if out, err := exec.Command(minato, "delete", "--name", clusterName).CombinedOutput(); err != nil {
+					t.Errorf("delete the cluster: %v\n%s", err, out)
+				}
+				if err := sweep(); err != nil {
+					t.Errorf("remove the outside hosts: %v", err)
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"eventually": eventually,
+			"capture":    capture,
+			"machine":    machine,
+			"curl":       curl,
+			"killhalf":   killHalf,
+			"listen":     listen,
+			"udp":        udp,
+			"webhook":    webhook,
+		},
+	})
+}
+
+// sweep removes the hosts outside of the cluster that a script makes: the
+// namespaces and links whose names begin with mt-e2e. Their routes would
+// otherwise lead the next script's packets, and the machine's, astray.
+func sweep() error {
+	var errs []error
+	remove := func(dir string, command ...string) {
+		found, err := filepath.Glob(filepath.Join(dir, "mt-e2e*"))
+		errs = append(errs, err)
+		for _, path := range found {
+			command := append(command, filepath.Base(path))
+			if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+				errs = append(errs, fmt.Errorf("%v: %w: %s", command, err, out))
+			}
+		}
+	}
+	remove("/sys/class/net", "ip", "link", "del")
+	remove("/run/netns", "ip", "netns", "del")
+	return errors.Join(errs...)
+}
+
+// sequential runs the scripts one after the other: their clusters share the
+// machine's ranges and ports.
+type sequential struct{ *testing.T }
+
+func (s sequential) Parallel() {}
+
+// Run runs f as a subtest.
+func (s sequential) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(sequential{t}) })
+}
+
+// Verbose tells whether to log what passes.
+func (s sequential) Verbose() bool { return testing.Verbose() }
+
+// eventuallyFor bounds each wait of a script.
+const eventuallyFor = 60 * time.Second
+
+// eventually 'REGEXP' COMMAND ARG...: runs the command until it succeeds and
+// its standard output matches.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually 'REGEXP' COMMAND ARG...")
+	}
+	re, err := regexp.Compile(`(?m)` + args[0])
+	ts.Check(err)
+	deadline := time.Now().Add(eventuallyFor)
+	for {
+		cmd := command(ts, args[1], args[2:]...)
+		out, err := cmd.CombinedOutput()
+		if err == nil && re.Match(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("after %s, %v still answers %v with:\n%s", eventuallyFor, args[1:], err, out)
+		}
+		pause(50 * time.Millisecond)
+	}
+}
+
+// capture VAR COMMAND ARG...: sets an environment variable to the trimmed
+// standard output.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: capture VAR COMMAND ARG...")
+	}
+	cmd := command(ts, args[1], args[2:]...)
+	cmd.Stderr = ts.Stderr()
+	out, err := cmd.Output()
+	ts.Check(err)
+	ts.Setenv(args[0], strings.TrimSpace(string(out)))
+}
+
+// curl COUNT URL: sends bounded requests from this machine, outside of the
+// cluster, and writes the names of the Pods that answered to standard output,
+// sorted. With ! every one of them must be refused at once.
+func curl(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: curl COUNT URL")
+	}
+	var count int
+	if _, err := fmt.Sscan(args[0], &count); err != nil || count < 1 || count > 200 {
+		ts.Fatalf("curl: COUNT is a number from 1 to 200")
+	}
+	pods := map[string]bool{}
+	for range count {
+		began := time.Now()
+		out, err := command(ts, "/usr/bin/curl", "-sS", "-m", "5", args[1]).CombinedOutput()
+		switch {
+		case neg && err == nil:
+			ts.Fatalf("curl %s: answered %s; want it refused", args[1], out)
+		case neg && !strings.Contains(string(out), "Connection refused") && !strings.Contains(string(out), "Failed to connect"):
+			ts.Fatalf("curl %s: %s; want it refused", args[1], out)
+		case neg && time.Since(began) > time.Second:
+			ts.Fatalf("curl %s: refused only after %s", args[1], time.Since(began))
+		case !neg && err != nil:
+			ts.Fatalf("curl %s: %v: %s", args[1], err, out)
+		}
+		if fields := strings.Fields(string(out)); !neg && len(fields) > 1 {
+			pods[fields[1]] = true // "pod NAME on node NODE ..."
+		}
+	}
+	for _, pod := range slices.Sorted(maps.Keys(pods)) {
+		fmt.Fprintln(ts.Stdout(), pod)
+	}
+}
+
+// listen NETNS ADDRESS: answers HTTP there until the script ends, with the
+// address that the client has. NETNS "-" is the machine's own namespace.
+func listen(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: listen NETNS ADDRESS")
+	}
+	ns := host.Netns{}
+	if args[0] != "-" {
+		ns = host.NamedNetns(args[0])
+	}
+	l, err := ns.Listen(context.Background(), "tcp", args[1])
+	ts.Check(err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client, _, _ := net.SplitHostPort(r.RemoteAddr)
+		fmt.Fprintln(w, client)
+	})}
+	go srv.Serve(l)
+	ts.Defer(func() { srv.Close() })
+}
+
+// udp COUNT ADDRESS: sends datagrams from this machine, one socket each, and
+// writes the names of the Pods that answered to standard output, sorted.
+func udp(ts *testscript.TestScript, neg bool, args []string) {
+	var count int
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: udp COUNT ADDRESS")
+	}
+	if _, err := fmt.Sscan(args[0], &count); err != nil || count < 1 || count > 200 {
+		ts.Fatalf("udp: COUNT is a number from 1 to 200")
+	}
+	pods := map[string]bool{}
+	for range count {
+		conn, err := net.Dial("udp", args[1])
+		ts.Check(err)
+		conn.SetDeadline(time.Now().Add(2 * time.Second))
+		_, err = conn.Write([]byte("who?"))
+		ts.Check(err)
+		answer := make([]byte, 512)
+		n, err := conn.Read(answer)
+		conn.Close()
+		if err != nil {
+			ts.Fatalf("udp %s: %v", args[1], err)
+		}
+		if fields := strings.Fields(string(answer[:n])); len(fields) > 1 {
+			pods[fields[1]] = true
+		}
+	}
+	for _, pod := range slices.Sorted(maps.Keys(pods)) {
+		fmt.Fprintln(ts.Stdout(), pod)
+	}
+}
+
+// command prepares a program with the script's directory and environment.
+func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
+	path := name
+	if !strings.Contains(name, "/") {
+		for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				path = filepath.Join(dir, name)
+				break
+			}
+		}
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "NAME", "WORK"} {
+		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
+	}
+	return cmd
+}
+
+// pause waits between two looks at something that has a deadline.
+func pause(d time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	<-ctx.Done()
+}

@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// machine FILE: writes everything of this machine that a cluster could leave
+// behind, for comparison before and after.
+func machine(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: machine FILE")
+	}
+	var out bytes.Buffer
+	section := func(title string, lines []string) {
+		sort.Strings(lines)
+		out.WriteString("# " + title + "\n")
+		for _, l := range lines {
+			out.WriteString(l + "\n")
+		}
+	}
+	section("namespaces", dirNames("/run/netns"))
+	section("links", output(ts, `^\d+: ([^:@]+)`, "ip", "-o", "link"))
+	section("addresses", output(ts, `inet6? (\S+)`, "ip", "-o", "addr"))
+	section("routes", output(ts, `(.+)`, "ip", "route", "show", "table", "all"))
+	section("nftables", output(ts, `(.+)`, "nft", "list", "tables"))
+	section("mounts", mounts())
+	section("cgroups", cgroups())
+	section("forwarding", forwarding())
+	section("eBPF programs", output(ts, `\bname (\S+)`, "bpftool", "prog"))
+	section("processes", processes(ts.Getenv("NAME")))
+	section("state", append(dirNames("/run/minato"), dirNames("/var/lib/minato")...))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o644))
+}
+
+func dirNames(dir string) []string {
+	var names []string
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, filepath.Join(dir, e.Name()))
+	}
+	return names
+}
+
+// output runs a command and returns what the expression's group matches in each line.
+func output(ts *testscript.TestScript, expr, name string, args ...string) []string {
+	data, err := exec.Command(name, args...).Output()
+	if err != nil {
+		ts.Fatalf("%s %v: %v", name, args, err)
+	}
+	re := regexp.MustCompile(expr)
+	var lines []string
+	for sc := bufio.NewScanner(bytes.NewReader(data)); sc.Scan(); {
+		if m := re.FindStringSubmatch(sc.Text()); m != nil {
+			lines = append(lines, strings.TrimSpace(m[1]))
+		}
+	}
+	return lines
+}
+
+func mounts() []string {
+	data, _ := os.ReadFile("/proc/self/mountinfo")
+	var points []string
+	for _, line := range strings.Split(string(data), "\n") {
+		if fields := strings.Fields(line); len(fields) > 4 {
+			points = append(points, fields[4])
+		}
+	}
+	return points
+}
+
+func cgroups() []string {
+	var found []string
+	filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && !strings.Contains(path, "/mt-") { // other tests'
+			found = append(found, path)
+		}
+		return nil
+	})
+	return found
+}
+
+func forwarding() []string {
+	paths, _ := filepath.Glob("/proc/sys/net/ipv4/conf/*/forwarding")
+	var values []string
+	for _, path := range paths {
+		data, _ := os.ReadFile(path)
+		values = append(values, path+" "+strings.TrimSpace(string(data)))
+	}
+	return values
+}
+
+// processes lists the cluster's: the server, what is in the nodes' cgroups, and
+// what works in the cluster's directories.
+func processes(name string) []string {
+	var found []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
+		cgroup, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+		args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		cmdline := strings.ReplaceAll(string(args), "\x00", " ")
+		ours := strings.Contains(string(cgroup), "minato/"+name) || strings.Contains(cmdline, "minato/"+name+"/") || strings.Contains(cmdline, "server --name "+name)
+		// Without arguments it is dead and waits for init to take note.
+		if err == nil && ours && cmdline != "" {
+			found = append(found, strings.TrimSpace(string(comm))+" "+cmdline)
+		}
+	}
+	return found
+}
+
+// killHalf STAGE: starts `minato up` and kills it and its server as soon as
+// the stage is reported.
+func killHalf(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: killhalf STAGE")
+	}
+	cmd := command(ts, "minato", "up", "--name", ts.Getenv("NAME"))
+	pipe, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	seen := false
+	for sc := bufio.NewScanner(pipe); sc.Scan(); {
+		if strings.Contains(sc.Text(), args[0]) {
+			seen = true
+			break
+		}
+	}
+	killed := time.Now()
+	cmd.Process.Kill()
+	cmd.Wait()
+	if !seen {
+		ts.Fatalf("up ended before it told of %q", args[0])
+	}
+	data, err := os.ReadFile(filepath.Join("/run/minato", ts.Getenv("NAME"), "lock"))
+	ts.Check(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	ts.Logf("killed up and its server, process %d, at %q, %s after it", pid, args[0], time.Since(killed))
+}

@@ -1,0 +1,100 @@
+package images
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Recipe is one image.
+type Recipe struct {
+	// Name is the archive's, NAME.tar.
+	Name string
+	// Tags are the names that a Pod's spec may use.
+	Tags   []string
+	Config v1.Config
+	layer  *layer
+}
+
+// layer is one layer of an image and, through on, all those below it.
+type layer struct {
+	name string
+	on   *layer
+	// packages are put into the layer with all that they need and that the
+	// layers below do not have.
+	packages []string
+	// finish adds what no package holds.
+	finish func(*kitchen, *tree) error
+}
+
+// stack lists the layers from the lowest.
+func (l *layer) stack() []*layer {
+	if l == nil {
+		return nil
+	}
+	return append(l.on.stack(), l)
+}
+
+const debianPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Recipes lists all images.
+func Recipes() []Recipe {
+	base := &layer{name: "base", packages: []string{
+		"base-files", "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname",
+		"libc-bin", "mawk", "netbase", "procps", "sed", "tar",
+	}, finish: finishBase}
+	web := &layer{name: "web", on: base, packages: []string{"ca-certificates", "curl", "iproute2", "iputils-ping"}, finish: finishWeb}
+	tools := &layer{name: "tools", on: web, packages: []string{"bind9-dnsutils", "bind9-host", "netcat-openbsd"}, finish: finishTools}
+	nginx := &layer{name: "nginx", on: web, packages: []string{"nginx"}, finish: finishNginx}
+	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
+	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
+	whoami := &layer{name: "whoami", finish: finishWhoami}
+	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
+	return []Recipe{
+		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest"}, layer: nginx, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"nginx", "-g", "daemon off;"},
+			ExposedPorts: map[string]struct{}{"80/tcp": {}}, StopSignal: "SIGQUIT",
+		}},
+		{Name: "redis", Tags: []string{"redis:3.2", "redis:latest"}, layer: redis, Config: v1.Config{
+			// Without a password redis answers the loopback only, unless told otherwise.
+			Env: []string{debianPath}, Cmd: []string{"redis-server", "--protected-mode", "no"},
+			ExposedPorts: map[string]struct{}{"6379/tcp": {}}, WorkingDir: "/data",
+			Volumes: map[string]struct{}{"/data": {}},
+		}},
+		{Name: "centos6", Tags: []string{"centos:6"}, layer: tools, Config: shell},
+		{Name: "centos7", Tags: []string{"centos:7", "centos:latest"}, layer: tools, Config: shell},
+		{Name: "debian", Tags: []string{"debian:latest", "ubuntu:latest"}, layer: tools, Config: shell},
+		{Name: "busybox", Tags: []string{"busybox:1.28", "busybox:latest", "alpine:latest"}, layer: busybox, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"sh"},
+		}},
+		{Name: "whoami", Tags: []string{"minato.local/whoami:latest"}, layer: whoami, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/whoami"},
+			ExposedPorts: map[string]struct{}{"8080/tcp": {}, "8080/udp": {}},
+		}},
+	}
+}
+
+// Select returns the recipes named, by archive or by tag; without names, all.
+func Select(names ...string) ([]Recipe, error) {
+	all := Recipes()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var out []Recipe
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(r Recipe) bool { return r.Name == name || slices.Contains(r.Tags, name) })
+		if i < 0 {
+			var known []string
+			for _, r := range all {
+				known = append(known, r.Name)
+			}
+			return nil, fmt.Errorf("there is no image %q; there are %s", name, strings.Join(known, ", "))
+		}
+		if !slices.ContainsFunc(out, func(r Recipe) bool { return r.Name == all[i].Name }) {
+			out = append(out, all[i])
+		}
+	}
+	return out, nil
+}
