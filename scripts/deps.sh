@@ -28,6 +28,7 @@ for what in "$@"; do
 		need runc runc
 		need ip iproute2
 		need nft nftables
+		need bpftool bpftool
 		need curl curl
 		need dig dnsutils
 		need dpkg-deb dpkg
