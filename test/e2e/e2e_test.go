@@ -86,6 +86,7 @@ func TestScripts(t *testing.T) {
 			"listen":     listen,
 			"udp":        udp,
 			"webhook":    webhook,
+			"aggregated": aggregated,
 		},
 	})
 }

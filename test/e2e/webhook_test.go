@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
 )
@@ -30,11 +31,57 @@ func webhook(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: webhook NETNS ADDRESS DNSNAME")
 	}
-	cert, pemBytes, err := selfSigned(args[2])
+	serveTLS(ts, args[0], args[1], args[2], http.HandlerFunc(review))
+}
+
+// aggregated NETNS ADDRESS DNSNAME: is an API server for the one resource boats
+// of sea.example.com/v1 there until the script ends, as DNSNAME. It has one
+// boat, named after the user for whom the asking API server speaks, and answers
+// 401 to who has no certificate that such a server could have. Sets CABUNDLE.
+func aggregated(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: aggregated NETNS ADDRESS DNSNAME")
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /apis/sea.example.com/v1", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, metav1.APIResourceList{
+			TypeMeta:     metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+			GroupVersion: "sea.example.com/v1",
+			APIResources: []metav1.APIResource{{Name: "boats", SingularName: "boat", Kind: "Boat", Verbs: metav1.Verbs{"list"}}},
+		})
+	})
+	mux.HandleFunc("GET /apis/sea.example.com/v1/boats", func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) == 0 || r.Header.Get("X-Remote-User") == "" {
+			http.Error(w, "only an API server may ask, for a user", http.StatusUnauthorized)
+			return
+		}
+		writeJSON(w, metav1.PartialObjectMetadataList{
+			TypeMeta: metav1.TypeMeta{Kind: "BoatList", APIVersion: "sea.example.com/v1"},
+			Items: []metav1.PartialObjectMetadata{{
+				TypeMeta:   metav1.TypeMeta{Kind: "Boat", APIVersion: "sea.example.com/v1"},
+				ObjectMeta: metav1.ObjectMeta{Name: r.Header.Get("X-Remote-User"), UID: types.UID(r.TLS.PeerCertificates[0].Subject.CommonName)},
+			}},
+		})
+	})
+	serveTLS(ts, args[0], args[1], args[2], mux)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+// serveTLS serves in a network namespace until the script ends, and sets
+// CABUNDLE to the certificate to trust.
+func serveTLS(ts *testscript.TestScript, netns, address, name string, handler http.Handler) {
+	cert, pemBytes, err := selfSigned(name)
 	ts.Check(err)
-	l, err := host.NamedNetns(args[0]).Listen(context.Background(), "tcp", args[1])
+	l, err := host.NamedNetns(netns).Listen(context.Background(), "tcp", address)
 	ts.Check(err)
-	srv := &http.Server{Handler: http.HandlerFunc(review), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
+	srv := &http.Server{Handler: handler, TLSConfig: &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		ClientAuth:   tls.RequestClientCert,
+	}}
 	go srv.ServeTLS(l, "", "")
 	ts.Defer(func() { srv.Close() })
 	ts.Setenv("CABUNDLE", base64.StdEncoding.EncodeToString(pemBytes))
