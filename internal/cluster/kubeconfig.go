@@ -27,9 +27,11 @@ func writeKubeconfig(c Config, admin *clientcmdapi.Config, file string) (string,
 		return "", fmt.Errorf("read your kubeconfig: %w; repair it, or give another file with --kubeconfig", err)
 	}
 	name := c.ContextName()
-	config.Clusters[name] = admin.Clusters[name]
-	config.AuthInfos[name] = admin.AuthInfos[name]
-	config.Contexts[name] = admin.Contexts[name]
+	admin = admin.DeepCopy()
+	cluster, user, context := admin.Clusters[name], admin.AuthInfos[name], admin.Contexts[name]
+	// They would be written back to where they were read.
+	cluster.LocationOfOrigin, user.LocationOfOrigin, context.LocationOfOrigin = "", "", ""
+	config.Clusters[name], config.AuthInfos[name], config.Contexts[name] = cluster, user, context
 	config.CurrentContext = name
 	if err := clientcmd.ModifyConfig(access, *config, false); err != nil {
 		return "", fmt.Errorf("write your kubeconfig: %w", err)

@@ -28,8 +28,17 @@ func TestKubeconfigIsMergedAndTakenOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := DefaultConfig()
+	// As the cluster reads it from its own file.
+	own := filepath.Join(t.TempDir(), "own")
+	if err := clientcmd.WriteToFile(*admin("minato"), own); err != nil {
+		t.Fatal(err)
+	}
+	read, err := clientcmd.LoadFromFile(own)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 2 { // up twice
-		file, err := writeKubeconfig(c, admin("minato"), "")
+		file, err := writeKubeconfig(c, read, "")
 		if err != nil || file != path {
 			t.Fatalf("wrote %q, %v; want %q", file, err, path)
 		}
@@ -38,8 +47,8 @@ func TestKubeconfigIsMergedAndTakenOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.CurrentContext != "minato" || len(got.Contexts) != 2 || got.AuthInfos["work"].Token != "secret" {
-		t.Errorf("after up: current %q, contexts %v", got.CurrentContext, got.Contexts)
+	if got.CurrentContext != "minato" || len(got.Contexts) != 2 || len(got.Clusters) != 2 || got.AuthInfos["work"].Token != "secret" || got.AuthInfos["minato"] == nil {
+		t.Fatalf("after up: current %q, contexts %v, clusters %v, users %v", got.CurrentContext, got.Contexts, got.Clusters, got.AuthInfos)
 	}
 	for range 2 { // delete twice
 		if err := removeKubeconfig(c); err != nil {
