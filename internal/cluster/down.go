@@ -17,18 +17,24 @@ const stopTimeout = 60 * time.Second
 
 // Down ends the server, the nodes and everything that runs on them; the data
 // stays, so that Up brings the same cluster back. A cluster that is down
-// already is fine, and so is what a killed server left half-made.
-func Down(ctx context.Context, name string) error {
+// already is fine, and so is what a killed server left half-made. It returns
+// what is kept, in words.
+func Down(ctx context.Context, name string) (kept string, err error) {
 	if err := ValidateName(name); err != nil {
-		return err
+		return "", err
 	}
 	if err := RequireRoot(); err != nil {
-		return err
+		return "", err
 	}
-	if _, err := LoadConfig(name); err != nil {
-		return err
+	c, err := LoadConfig(name)
+	if err != nil {
+		return "", err
 	}
-	return stop(ctx, name, true)
+	kept = "its data is kept"
+	if c.Ephemeral {
+		kept = "its objects were ephemeral and are gone; its certificates and images are kept"
+	}
+	return kept, stop(ctx, name, true)
 }
 
 // Delete is Down, and removes the data and the kubeconfig context as well.

@@ -95,7 +95,7 @@ func undo(c Config, known bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if known {
-		return Down(ctx, c.Name)
+		return stop(ctx, c.Name, true)
 	}
 	return Delete(ctx, c.Name)
 }
