@@ -58,15 +58,20 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod, gone bool) error {
 	if err != nil {
 		return err
 	}
+	tell := !gone
 	if _, known := w.lastStatus(); !known && terminal(pod.Status.Phase) && len(view.Running()) == 0 {
 		// It had ended before this agent began; the API knows it all.
 		w.remember(pod.Status)
-	} else if !gone {
+		tell = false
+	}
+	if tell {
 		w.ensureProbes(ctx, pod, view)
 		w.report(pod, view)
 	}
 	w.m.cfg.Probes.Terminating(w.uid)
-	if err := w.killAll(ctx, pod, view); err != nil {
+	killed := make(chan error, 1)
+	go func() { killed <- w.killAll(ctx, pod, view) }()
+	if err := w.follow(ctx, killed, tell); err != nil {
 		return err
 	}
 	for i := range view.Sandboxes {
@@ -93,6 +98,31 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod, gone bool) error {
 	w.ended = true
 	w.over.Store(true)
 	return nil
+}
+
+// follow waits until the containers are killed, and goes on telling how they
+// are: a Pod that ends serves until its readiness probe says otherwise, and what
+// it is still asked goes elsewhere from then on.
+func (w *worker) follow(ctx context.Context, killed <-chan error, tell bool) error {
+	woken := false
+	for {
+		select {
+		case err := <-killed:
+			if woken { // what that was about may be the next step's matter
+				w.poke()
+			}
+			return err
+		case <-w.wake:
+			woken = true
+		}
+		if !tell {
+			continue
+		}
+		pod := w.latest()
+		if view, err := w.read(ctx, pod); err == nil {
+			w.report(pod, view)
+		}
+	}
 }
 
 // cleanUp removes what the node still has of a Pod that no longer exists.

@@ -169,6 +169,32 @@ func TestDeletedPodEnds(t *testing.T) {
 	}
 }
 
+func TestEndingPodTellsThatItIsNoLongerReady(t *testing.T) {
+	b := newBench(t)
+	release := b.runtime.HoldStop("main")
+	defer release()
+	ready := func() bool {
+		s := b.reporter.get("web").ContainerStatuses
+		return len(s) == 1 && s[0].Ready
+	}
+	p := newPod("web")
+	b.manager.Update(p)
+	b.eventually("it is ready", ready)
+	b.manager.Update(deleted(p, 30))
+	b.eventually("it is being stopped", b.called("StopContainer main"))
+	if !ready() {
+		t.Error("it is not ready though its probe has not said so")
+	}
+	b.eventually("it is probed", func() bool { return b.probes.set("main", probe.Health{Started: true}) })
+	b.manager.Wake(p.UID)
+	b.eventually("it is not ready", func() bool { return !ready() })
+	if st := b.reporter.get("web"); b.reporter.done("web")() || st.Phase != v1.PodRunning {
+		t.Errorf("its container runs, and its status is %+v", st)
+	}
+	release()
+	b.eventually("the API is told to let go", b.reporter.done("web"))
+}
+
 func TestForcedDeletionCutsTheGracePeriod(t *testing.T) {
 	b := newBench(t)
 	release := b.runtime.HoldStop("main")
