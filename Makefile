@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-e2e images lint generate bench-start bench-dns deps deps-test clean
+.PHONY: help build demo test test-unit test-e2e test-churn images lint generate bench-start bench-dns deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-unit: ## run the tests of the packages (as root, for those that need the ke
 
 test-e2e: build images ## drive a real kubectl against real clusters (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 30m ./test/e2e
+
+test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
 
 images: ## make the images that the tests use, from Debian packages
 	$(GO) run ./test/images/build -out $(IMAGES)

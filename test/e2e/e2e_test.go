@@ -37,6 +37,10 @@ func TestScripts(t *testing.T) {
 	if minato == "" || images == "" {
 		t.Skip("needs MINATO (the binary) and IMAGES (the directory of test images); `make test-e2e` sets both")
 	}
+	churn, err := churnSeconds()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command(minato, "delete", "--name", clusterName).CombinedOutput(); err != nil {
 		t.Fatalf("delete what an earlier run left: %v\n%s", err, out)
 	}
@@ -60,6 +64,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("KUBECONFIG", filepath.Join(env.WorkDir, "kubeconfig"))
 			env.Setenv("IMAGES", images)
 			env.Setenv("NAME", clusterName)
+			env.Setenv("CHURN_SECONDS", churn)
+			env.Values[loadsKey] = &loads{}
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -84,6 +90,7 @@ func TestScripts(t *testing.T) {
 			"curl":       curl,
 			"killhalf":   killHalf,
 			"listen":     listen,
+			"load":       loadCommand,
 			"udp":        udp,
 			"webhook":    webhook,
 			"aggregated": aggregated,

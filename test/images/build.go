@@ -26,7 +26,7 @@ import (
 
 // source is everything that an image is made by; when it changes, images are made anew.
 //
-//go:embed *.go files demo/whoami/*.go
+//go:embed *.go files demo/load/*.go demo/whoami/*.go
 var source embed.FS
 
 // Config says where images go.

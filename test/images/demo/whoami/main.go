@@ -3,11 +3,14 @@
 // shows where traffic goes.
 //
 //	whoami                          answer on :8080, HTTP and UDP
-//	whoami serve -listen :80 -delay 2s
+//	whoami serve -listen :80 -delay 2s -drain 5s
 //	whoami get [-n 10] URL          print what URL answers
 //	whoami udp [-n 10] HOST:PORT    print what a datagram is answered with
+//	whoami load [-rate 20] [-for 1m] KIND=HOST:PORT...
+//	                                ask all the time and tell of what fails
 //
-// It may import the standard library only: the image holds nothing but it.
+// It may import the standard library and ../load only: the image holds
+// nothing but it.
 package main
 
 import (
@@ -19,7 +22,7 @@ import (
 	"syscall"
 )
 
-var errUsage = errors.New("usage: whoami [serve [-listen :8080]] | get [-n COUNT] [-timeout 5s] URL | udp [-n COUNT] [-timeout 5s] HOST:PORT")
+var errUsage = errors.New("usage: whoami [serve [-listen :8080]] | get [-n COUNT] [-timeout 5s] URL | udp [-n COUNT] [-timeout 5s] HOST:PORT | load [-name NAME] [-rate 20] [-for 1m] KIND=HOST:PORT...")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -41,6 +44,8 @@ func run(ctx context.Context, args []string) error {
 		return ask(ctx, args[0], args[1:], get)
 	case "udp":
 		return ask(ctx, args[0], args[1:], datagram)
+	case "load":
+		return keepAsking(ctx, args[1:])
 	}
 	return errUsage
 }

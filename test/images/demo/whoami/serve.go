@@ -50,14 +50,15 @@ func (id identity) line(local net.Addr) string {
 type server struct {
 	id       identity
 	delay    time.Duration
-	stopping atomic.Bool
+	stopping atomic.Bool // asked to end: not ready any more
+	leaving  atomic.Bool // connections end with the next answer
 }
 
 func serve(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen := flags.String("listen", ":8080", "address for HTTP (TCP) and UDP")
 	delay := flags.Duration("delay", 0, "wait before each HTTP answer")
-	drain := flags.Duration("drain", 0, "go on answering so long after SIGTERM, with /healthz failing")
+	drain := flags.Duration("drain", 0, "go on answering so long after SIGTERM, with /healthz failing, and ending connections with their next answer in the second half")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -84,11 +85,14 @@ func (s *server) run(ctx context.Context, tcp net.Listener, udp net.PacketConn, 
 		return errors.Join(err, web.Close(), udp.Close())
 	case <-ctx.Done():
 	}
-	s.stopping.Store(true)
-	select {
-	case <-time.After(drain):
-	case err := <-failed:
-		return err
+	// What routes to here must have time to hear of it; then clients are told.
+	for _, said := range []*atomic.Bool{&s.stopping, &s.leaving} {
+		said.Store(true)
+		select {
+		case <-time.After(drain / 2):
+		case err := <-failed:
+			return err
+		}
 	}
 	last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -120,7 +124,12 @@ func (s *server) handler() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprint(w, s.id.line(local))
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // requestText is what arrived: which address the client seems to have, and what

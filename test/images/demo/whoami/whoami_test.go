@@ -61,6 +61,42 @@ func TestHealthFailsWhileStopping(t *testing.T) {
 	}
 }
 
+// A server that drains answers until the end, and at last tells clients that
+// their connections end.
+func TestDrain(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, err := net.ListenPacket("udp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- (&server{}).run(ctx, tcp, udp, 400*time.Millisecond) }()
+	client := &http.Client{Transport: &http.Transport{}}
+	begun := time.Now()
+	cancel()
+	for stayed := 0; ; stayed++ {
+		resp, err := client.Get("http://" + tcp.Addr().String())
+		if err != nil {
+			t.Fatalf("after %s: %v", time.Since(begun), err)
+		}
+		resp.Body.Close()
+		if resp.Close {
+			if stayed == 0 || time.Since(begun) < 200*time.Millisecond {
+				t.Errorf("the connection ended after %d answers and %s", stayed, time.Since(begun))
+			}
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://example.com/headers?x=1", nil)
 	r.Header.Set("X-Forwarded-For", "192.0.2.1")
@@ -81,7 +117,7 @@ func TestErrorStatusFails(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"what"}, {"get"}, {"get", "a", "b"}, {"udp"}} {
+	for _, args := range [][]string{{"what"}, {"get"}, {"get", "a", "b"}, {"udp"}, {"load"}, {"load", "ftp=a:1"}} {
 		if err := run(context.Background(), args); err == nil {
 			t.Errorf("%v: no error", args)
 		}
