@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-e2e test-churn images lint generate bench-start bench-dns deps deps-test clean
+.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-dns deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test: deps-test build images lint test-unit test-e2e ## run every test (as root)
 
 test-unit: ## run the tests of the packages (as root, for those that need the kernel)
 	$(GO) test ./cmd/... ./internal/... ./test/rules ./test/images/...
+
+# What runs on nodes; the race detector needs a C compiler.
+RACE := ./internal/dns/... ./internal/node/... ./internal/podnet ./internal/runtime/... ./internal/service/...
+
+test-race: ## run the tests of what runs on nodes under the race detector (as root; needs gcc)
+	CGO_ENABLED=1 nice -n 10 $(GO) test -race $(RACE) ./test/images/demo/...
 
 test-e2e: build images ## drive a real kubectl against real clusters (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 30m ./test/e2e

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,7 +120,7 @@ func question(name string, typ uint16) *dns.Msg {
 // fakeUpstream is a resolver whose behaviour a test decides.
 type fakeUpstream struct {
 	addr       netip.AddrPort
-	withProbes bool
+	withProbes atomic.Bool
 
 	mu   sync.Mutex
 	seen []string // "udp www.example.com."
@@ -138,7 +139,7 @@ func startUpstream(t testing.TB, handle func(network string, q *dns.Msg) *dns.Ms
 	u := &fakeUpstream{addr: netip.MustParseAddrPort(l.Addr().String())}
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		network := w.RemoteAddr().Network()
-		if q.Question[0].Qtype == dns.TypeHINFO && !u.withProbes {
+		if q.Question[0].Qtype == dns.TypeHINFO && !u.withProbes.Load() {
 			return // the server wants to know whether it would come back
 		}
 		u.mu.Lock()

@@ -334,9 +334,16 @@ type tableSource struct{ tab *zone.Table }
 
 func (s *tableSource) Snapshot() *zone.Snapshot { return s.tab.Snapshot() }
 
+// changingSource may lose its zone while the server runs.
+type changingSource struct{ snap atomic.Pointer[zone.Snapshot] }
+
+func (s *changingSource) Snapshot() *zone.Snapshot { return s.snap.Load() }
+
 func TestEndpointsTellTheTruth(t *testing.T) {
 	l, p := loopback(t)
-	s, err := NewServer(ServerConfig{Source: fixedSource{testZone(t)}, Domain: "cluster.local", Listeners: []net.Listener{l}, PacketConns: []net.PacketConn{p}})
+	source := &changingSource{}
+	source.snap.Store(testZone(t))
+	s, err := NewServer(ServerConfig{Source: source, Domain: "cluster.local", Listeners: []net.Listener{l}, PacketConns: []net.PacketConn{p}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +364,7 @@ func TestEndpointsTellTheTruth(t *testing.T) {
 	if code, why := get("/health"); code != http.StatusOK {
 		t.Errorf("health: %d %s", code, why)
 	}
-	s.cfg.Source = fixedSource{nil}
+	source.snap.Store(nil)
 	if code, why := get("/ready"); code != http.StatusServiceUnavailable || !strings.Contains(why, "not loaded") {
 		t.Errorf("without the zone: %d %s", code, why)
 	}

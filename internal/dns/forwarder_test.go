@@ -213,7 +213,7 @@ func TestForwardingLoopEnds(t *testing.T) {
 
 func TestForwardingLoopIsFound(t *testing.T) {
 	up, self := startLoop(t, func(q *dns.Msg) *dns.Msg { return question(q.Question[0].Name, q.Question[0].Qtype) })
-	up.withProbes = true
+	up.withProbes.Store(true)
 	client := fake.NewClientset()
 	settings, err := NewSettings(SettingsConfig{Domain: "cluster.local", Client: client})
 	if err != nil {
