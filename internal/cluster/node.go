@@ -100,6 +100,7 @@ func (n *node) prepare(ctx context.Context) error {
 	n.data, err = dataplane.New(dataplane.Config{
 		Netns: n.netns, Cgroup: cgroup, PinDir: filepath.Join(paths.BPF(), n.name),
 		Uplinks: []string{nodeLink}, NodeName: n.name,
+		NodeIPs:      []netip.Addr{n.ip},
 		ServiceCIDRs: []netip.Prefix{cfg.ServiceCIDR},
 		Logger:       n.log.With("part", "service"),
 	})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 
 	"minato/internal/host"
 )
@@ -22,7 +23,11 @@ type Config struct {
 	Uplinks []string
 	// NodeName finds the node's own entry in SetNodes.
 	NodeName string
-	// ServiceCIDRs are the ranges of cluster IPs.
+	// NodeIPs are the node's own addresses, one of each family that the cluster has; masqueraded traffic takes them.
+	// They are on an uplink, and an IPv6 one is past duplicate address detection or was added without it. With an IPv6
+	// address the programs for IPv6 packets are loaded.
+	NodeIPs []netip.Addr
+	// ServiceCIDRs are the ranges of cluster IPs, of families that NodeIPs has too.
 	ServiceCIDRs []netip.Prefix
 	// Limits bounds the tables; the zero value takes the defaults.
 	Limits Limits
@@ -56,13 +61,44 @@ func (c *Config) validate() error {
 	case len(c.ServiceCIDRs) > maxRanges:
 		return fmt.Errorf("data plane of node %s: %d Service ranges given, at most %d are supported", c.NodeName, len(c.ServiceCIDRs), maxRanges)
 	}
-	for _, p := range c.ServiceCIDRs {
-		if !p.IsValid() {
-			return fmt.Errorf("data plane of node %s: a Service range is invalid", c.NodeName)
-		}
+	if err := c.validateAddresses(); err != nil {
+		return fmt.Errorf("data plane of node %s: %w", c.NodeName, err)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
 }
+
+func (c *Config) validateAddresses() error {
+	for i, a := range c.NodeIPs {
+		if !a.IsValid() || a.IsUnspecified() || a.Is4In6() {
+			return fmt.Errorf("NodeIPs has %s; give the node's own addresses", a)
+		}
+		if slices.ContainsFunc(c.NodeIPs[:i], func(o netip.Addr) bool { return o.Is6() == a.Is6() }) {
+			return fmt.Errorf("NodeIPs %v has two addresses of one family; give one of each", c.NodeIPs)
+		}
+	}
+	for _, p := range c.ServiceCIDRs {
+		if !p.IsValid() {
+			return errors.New("ServiceCIDRs has an invalid range")
+		}
+		if !c.nodeIP(p.Addr().Is6()).IsValid() {
+			return fmt.Errorf("ServiceCIDRs has %s, but NodeIPs %v has no address of its family; add the node's", p, c.NodeIPs)
+		}
+	}
+	return nil
+}
+
+// nodeIP is the node's address of a family, or the zero address.
+func (c *Config) nodeIP(ipv6 bool) netip.Addr {
+	for _, a := range c.NodeIPs {
+		if a.Is6() == ipv6 {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// ipv6 tells whether the cluster has IPv6.
+func (c *Config) ipv6() bool { return c.nodeIP(true).IsValid() }

@@ -77,14 +77,13 @@ func (d *DataPlane) open(ctx context.Context) error {
 	}
 	d.links = links
 	var (
-		wg       sync.WaitGroup
-		in       injection
-		linkErr  error
-		loadErr  error
-		ownAddrs []netip.Addr
+		wg      sync.WaitGroup
+		in      injection
+		linkErr error
+		loadErr error
 	)
 	// The links and the programs don't need each other until both are there.
-	wg.Go(func() { in, ownAddrs, linkErr = d.ensureInjection() })
+	wg.Go(func() { in, linkErr = d.ensureInjection() })
 	d.collection, loadErr = d.load()
 	wg.Wait()
 	if err := errors.Join(linkErr, loadErr, ctx.Err()); err != nil {
@@ -108,7 +107,7 @@ func (d *DataPlane) open(ctx context.Context) error {
 		return err
 	}
 	d.routes = newRoutes(links, in.route, d.cfg.ServiceCIDRs)
-	d.setSelf(ownAddrs)
+	d.setSelf(d.cfg.NodeIPs)
 	if err := d.writeSettings(); err != nil {
 		return err
 	}

@@ -36,56 +36,39 @@ type injection struct {
 	fresh bool
 }
 
-// ensureInjection makes the pair of links for rewritten packets, sets what the kernel must tolerate on it, and returns
-// the node's addresses on its uplinks.
-func (d *DataPlane) ensureInjection() (injection, []netip.Addr, error) {
+// ensureInjection makes the pair of links for rewritten packets and sets what the kernel must tolerate on it.
+func (d *DataPlane) ensureInjection() (injection, error) {
 	h := d.links
 	in := injection{mac: injectMAC}
 	mtu := 1500
-	var own []netip.Addr
 	for i, name := range d.cfg.Uplinks {
 		l, err := h.LinkByName(name)
 		if err != nil {
-			return in, nil, fmt.Errorf("uplink %s of node %s: %w", name, d.cfg.NodeName, err)
+			return in, fmt.Errorf("uplink %s of node %s: %w", name, d.cfg.NodeName, err)
 		}
 		if i == 0 {
 			mtu = l.Attrs().MTU
 		}
 		in.uplinks = append(in.uplinks, l.Attrs().Index)
-		addrs, err := h.AddrList(l, netlink.FAMILY_ALL)
-		if err != nil {
-			return in, nil, fmt.Errorf("addresses of uplink %s: %w", name, err)
-		}
-		own = append(own, globalAddrs(addrs)...)
 	}
 	fresh, err := ensureLinks(h, mtu)
 	if err != nil {
-		return in, nil, err
+		return in, err
 	}
 	in.fresh = fresh
 	r, err := h.LinkByName(routeLink)
 	if err != nil {
-		return in, nil, fmt.Errorf("look up link %s: %w", routeLink, err)
+		return in, fmt.Errorf("look up link %s: %w", routeLink, err)
 	}
 	l, err := h.LinkByName(injectLink)
 	if err != nil {
-		return in, nil, fmt.Errorf("look up link %s: %w", injectLink, err)
+		return in, fmt.Errorf("look up link %s: %w", injectLink, err)
 	}
 	in.index, in.route = l.Attrs().Index, r.Attrs().Index
 	if err := d.tolerate(l); err != nil {
-		return in, nil, err
+		return in, err
 	}
-	return in, own, nil
-}
-
-func globalAddrs(addrs []netlink.Addr) []netip.Addr {
-	var out []netip.Addr
-	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == unix.RT_SCOPE_UNIVERSE {
-			out = append(out, ip.Unmap())
-		}
-	}
-	return out
+	return in, nil
 }
 
 func ensureLinks(h *netlink.Handle, mtu int) (fresh bool, err error) {

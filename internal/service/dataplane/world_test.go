@@ -121,6 +121,7 @@ func (w *world) startDataPlane() {
 	w.t.Cleanup(func() { host.Unmount(bpf) })
 	w.cfg = Config{
 		Netns: w.n1, Cgroup: w.cgroup, PinDir: filepath.Join(bpf, "n1"), Uplinks: []string{"eth0"}, NodeName: "n1",
+		NodeIPs:      []netip.Addr{netip.MustParseAddr(n1IP)},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
 	}
 	w.open()
