@@ -82,14 +82,25 @@ func unescapeMountinfo(s string) string {
 
 // Cgroup is one directory in every hierarchy of the machine, by its path
 // below the mount points, such as "minato/NAME/node-1".
-type Cgroup struct{ Path string }
+type Cgroup struct {
+	Path string
+	// Root, where it is set, is a directory of cgroup2 that the path is below,
+	// in place of every hierarchy: what a container sees of another cgroup
+	// namespace, or a mount of one's own.
+	Root string
+}
 
 // Child returns the cgroup of that name below c.
-func (c Cgroup) Child(name string) Cgroup { return Cgroup{Path: filepath.Join(c.Path, name)} }
+func (c Cgroup) Child(name string) Cgroup {
+	return Cgroup{Path: filepath.Join(c.Path, name), Root: c.Root}
+}
 
 // V2 is c's directory in cgroup2: programs are attached to it, and processes
 // are started in it with CLONE_INTO_CGROUP.
 func (c Cgroup) V2() string {
+	if c.Root != "" {
+		return filepath.Join(c.Root, c.Path)
+	}
 	l, err := Cgroups()
 	if err != nil {
 		return ""
@@ -141,6 +152,9 @@ func delegateControllers(dir string) error {
 
 // dirs are the directories of c that can exist.
 func (c Cgroup) dirs() ([]string, error) {
+	if c.Root != "" {
+		return []string{c.V2()}, nil
+	}
 	l, err := Cgroups()
 	if err != nil {
 		return nil, err

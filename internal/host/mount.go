@@ -12,19 +12,75 @@ import (
 )
 
 // MountBPF mounts a BPF file system of its own at path, so that pins go with
-// one unmount. One that is mounted there already is kept.
+// one unmount. A path that is on one already is kept as it is.
 func MountBPF(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("mount bpf at %s: %w", path, err)
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err == nil && st.Type == unix.BPF_FS_MAGIC {
+	if IsBPF(path) {
 		return nil
 	}
-	if err := unix.Mount("bpf", path, "bpf", 0, "mode=0700"); err != nil {
+	if err := unix.Mount(ownSource, path, "bpf", 0, "mode=0700"); err != nil {
 		return fmt.Errorf("mount bpf at %s: %w", path, err)
 	}
 	return nil
+}
+
+// ownSource is what our mounts of kernel file systems name as their source, so
+// that they are known from those that were there before.
+const ownSource = "minato"
+
+// MountCgroup2 mounts the cgroup2 hierarchy at path. One that is mounted there
+// already is kept.
+func MountCgroup2(path string) error {
+	if IsCgroup2(path) {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("mount cgroup2 at %s: %w", path, err)
+	}
+	if err := unix.Mount(ownSource, path, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount cgroup2 at %s: %w", path, err)
+	}
+	return nil
+}
+
+// IsCgroup2 tells whether path is a directory of a cgroup2 file system.
+func IsCgroup2(path string) bool { return isOn(path, unix.CGROUP2_SUPER_MAGIC) }
+
+// IsBPF tells whether path is a directory of a BPF file system.
+func IsBPF(path string) bool { return isOn(path, unix.BPF_FS_MAGIC) }
+
+func isOn(path string, magic int64) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == magic
+}
+
+// UnmountOwn detaches what MountBPF or MountCgroup2 mounted at path; what
+// somebody else mounted there stays.
+func UnmountOwn(path string) error {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("look for a mount at %s: %w", path, err)
+	}
+	defer f.Close()
+	own := false
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		if point, _ := parseMountinfo(sc.Text()); point == path {
+			_, after, _ := strings.Cut(sc.Text(), " - ")
+			fields := strings.Fields(after)
+			own = len(fields) > 1 && fields[1] == ownSource // the last one listed is on top
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("look for a mount at %s: %w", path, err)
+	}
+	if !own {
+		return nil
+	}
+	return Unmount(path)
 }
 
 // MountTmpfs mounts a tmpfs at path; options are mount(8)'s, such as "size=1m".

@@ -165,6 +165,37 @@ func (n *Net) AddAddress(link string, address netip.Prefix) error {
 	return nil
 }
 
+// LinkAddress is an address of an interface.
+type LinkAddress struct {
+	Link    string
+	Address netip.Addr
+}
+
+// Addresses lists the addresses of the namespace that others can reach: of
+// global scope, on whichever interface.
+func (n *Net) Addresses() ([]LinkAddress, error) {
+	all, err := n.h.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	links, err := n.Links()
+	if err != nil {
+		return nil, err
+	}
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Index] = l.Name
+	}
+	var out []LinkAddress
+	for _, a := range all {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if name := names[a.LinkIndex]; ok && name != "" && a.Scope == unix.RT_SCOPE_UNIVERSE {
+			out = append(out, LinkAddress{Link: name, Address: ip.Unmap()})
+		}
+	}
+	return out, nil
+}
+
 // Route is one route. Link or Blackhole says where it leads.
 type Route struct {
 	Dst       netip.Prefix
