@@ -29,7 +29,7 @@ var socketPrograms = map[string]ebpf.AttachType{
 // attach attaches everything but new pods.
 func (d *DataPlane) attach(in injection) error {
 	indices := append([]int{in.index, loopbackIndex}, in.uplinks...)
-	if !in.fresh {
+	if !in.fresh && !d.cfg.AllLinks {
 		// Pods of an earlier process get the program just loaded.
 		links, err := filtered(d.links, inbound)
 		if err != nil {
@@ -46,6 +46,11 @@ func (d *DataPlane) attach(in injection) error {
 	}
 	for _, index := range in.uplinks {
 		if err := d.attachPackets(index, outbound); err != nil {
+			return err
+		}
+	}
+	if d.cfg.AllLinks {
+		if err := d.attachLinks(); err != nil {
 			return err
 		}
 	}

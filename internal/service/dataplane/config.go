@@ -21,6 +21,11 @@ type Config struct {
 	PinDir string
 	// Uplinks are the interfaces through which the outside reaches the node.
 	Uplinks []string
+	// AllLinks serves the packets of every interface that may lead to Pods, as they come and go, for nodes where others
+	// make the Pods' interfaces. See FollowLinks.
+	AllLinks bool
+	// NodePortsAt tells whether NodePorts answer at an address of a node; nil means at all of them.
+	NodePortsAt func(netip.Addr) bool
 	// NodeName finds the node's own entry in SetNodes.
 	NodeName string
 	// NodeIPs are the node's own addresses, one of each family that the cluster has; masqueraded traffic takes them.

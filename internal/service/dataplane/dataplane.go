@@ -260,6 +260,9 @@ func (d *DataPlane) SetNodes(nodes []route.Node) error {
 			if n.Name == d.cfg.NodeName {
 				flags |= nodeSelf
 			}
+			if d.cfg.NodePortsAt != nil && !d.cfg.NodePortsAt(a) {
+				flags |= nodeClosed
+			}
 			want[addressOf(a)] = node{Flags: flags}
 		}
 		if n.Name == d.cfg.NodeName {

@@ -156,7 +156,10 @@ type backend struct {
 	ID    uint32
 }
 
-const nodeSelf = 1
+const (
+	nodeSelf   = 1
+	nodeClosed = 2 // NodePorts don't answer there
+)
 
 type node struct{ Flags uint32 }
 

@@ -32,7 +32,7 @@ GLOBAL int find_frontend(const union addr *dst, __be16 port, __u8 proto, __u8 sc
 	if (p < cfg->nodeport_min || p > cfg->nodeport_max)
 		return 0;
 	struct node *n = map_lookup(&nodes, dst);
-	if (!n || (scope == OUTSIDE && !(n->flags & NODE_SELF)))
+	if (!n || (n->flags & NODE_CLOSED) || (scope == OUTSIDE && !(n->flags & NODE_SELF)))
 		return 0;
 	if (is_addr4(dst))
 		key.addr.w[3] = 0;

@@ -72,7 +72,10 @@ struct backend {
 	__u32 id; // as in slot.service
 };
 
-enum node_flag { NODE_SELF = 1 };
+enum node_flag {
+	NODE_SELF = 1,
+	NODE_CLOSED = 2, // NodePorts don't answer there
+};
 
 struct node {
 	__u32 flags;

@@ -208,8 +208,10 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 	return steer(skb, cfg, &p, hook, scope);
 }
 
-// egress is for uplinks. It gives answers of the node's own processes the address that the client outside asked for. They pass no
-// ingress hook. All that leaves under another address is not theirs.
+// egress gives answers that passed no ingress hook the address that the client asked for. At uplinks these are the
+// answers of the node's own processes to clients outside; all that leaves under another address is not theirs. At
+// interfaces of Pods, where others make those, they are answers that somebody else addressed to the Pod, who had
+// masqueraded what the Pod sent.
 SEC("tc") int egress(struct __sk_buff *skb)
 {
 	if (skb->protocol != htons(ETH_IPV4))
@@ -217,7 +219,9 @@ SEC("tc") int egress(struct __sk_buff *skb)
 	struct config *cfg = settings();
 	struct packet p = {};
 	__be32 source;
-	if (!cfg || skb_load(skb, IP_SADDR_AT, &source, sizeof(source)) || source != cfg->self.w[3])
+	if (!cfg || skb_load(skb, IP_SADDR_AT, &source, sizeof(source)))
+		return NEXT;
+	if (source != cfg->self.w[3] && where(cfg, skb->ifindex) == AT_UPLINK)
 		return NEXT;
 	int parsed = parse4(skb, &p);
 	if (parsed == OTHER && p.t.proto == PROTO_ICMP)
