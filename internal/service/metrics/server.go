@@ -37,7 +37,7 @@ type Config struct {
 	Source Source
 	// Listen opens a port of the node.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
-	// Address is the node's.
+	// Address is the node's, where Run answers.
 	Address netip.Addr
 	Healthy func() bool
 	// Registry takes the metrics; nil makes one.
@@ -57,8 +57,8 @@ type Server struct {
 
 // New makes a Server and registers its metrics.
 func New(cfg Config) (*Server, error) {
-	if cfg.Source == nil || cfg.Listen == nil || cfg.Healthy == nil || !cfg.Address.IsValid() {
-		return nil, errors.New("service metrics: Source, Listen, Healthy and Address are needed")
+	if cfg.Source == nil || cfg.Listen == nil || cfg.Healthy == nil {
+		return nil, errors.New("service metrics: Source, Listen and Healthy are needed")
 	}
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
@@ -103,6 +103,9 @@ func (s *Server) Programmed(after time.Duration) { s.programming.Observe(after.S
 
 // Run answers until ctx ends. A port that another process has is no reason to end the node.
 func (s *Server) Run(ctx context.Context) error {
+	if !s.cfg.Address.IsValid() {
+		return errors.New("service metrics: an Address is needed to answer at")
+	}
 	var g errgroup.Group
 	for _, port := range []int{Port, HealthPort} {
 		address := net.JoinHostPort(s.cfg.Address.String(), strconv.Itoa(port))
@@ -113,7 +116,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		srv := &http.Server{Handler: s.handler(), ReadHeaderTimeout: readTimeout}
+		srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: readTimeout}
 		stop := context.AfterFunc(ctx, func() { srv.Close() })
 		g.Go(func() error {
 			defer stop()
@@ -126,7 +129,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (s *Server) handler() http.Handler {
+// Handler answers /metrics and /healthz, for whoever serves it in place of Run.
+func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

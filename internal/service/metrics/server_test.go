@@ -48,7 +48,7 @@ func newServer(t *testing.T, cfg Config) *Server {
 
 func get(s *Server, path string) (int, string) {
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
 

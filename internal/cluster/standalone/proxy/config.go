@@ -1,0 +1,104 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is the command line. Flags that kube-proxy has too mean the same.
+type Config struct {
+	// Node is the name of the node's object; empty is NODE_NAME of the environment or else the host's name.
+	Node string
+	// Kubeconfig leads to the API, empty by the Pod's own service account. Master is the API's address in place of the
+	// one that is found there.
+	Kubeconfig, Master string
+	// HealthzBindAddress and MetricsBindAddress are where to answer, empty for nowhere.
+	HealthzBindAddress, MetricsBindAddress string
+	// NodePortAddresses are ranges of node addresses at which NodePorts answer, or "primary" for one address of each
+	// family; without any, all addresses of the Node object.
+	NodePortAddresses []string
+	// ServiceCIDRs are the ranges of cluster IPs; without any, those of the cluster's ServiceCIDR objects.
+	ServiceCIDRs []netip.Prefix
+	// Uplinks are the interfaces towards the outside; without any, those that have the node's addresses.
+	Uplinks []string
+	// Cgroup is the cgroup2 directory whose processes are served at their sockets, empty for the machine's root.
+	Cgroup string
+	// BPFDir is where what outlives the process is pinned, empty for the machine's BPF file system.
+	BPFDir string
+	// Cleanup removes everything of an earlier process and does nothing else.
+	Cleanup bool
+	// Verbosity is as in all Kubernetes programs; 4 and above tell what is of interest only when something is wrong.
+	Verbosity int
+}
+
+// AddFlags binds the configuration to flags.
+func (cfg *Config) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&cfg.Node, "node", "", "name of the node's object (default: $NODE_NAME, or else the host's name in lower case)")
+	f.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "kubeconfig of the cluster; without it, the Pod's service account")
+	f.StringVar(&cfg.Master, "master", "", "address of the API server in place of the one found, which in a Pod is a Service that this very proxy makes reachable")
+	f.StringVar(&cfg.HealthzBindAddress, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez, empty for none")
+	f.StringVar(&cfg.MetricsBindAddress, "metrics-bind-address", "127.0.0.1:10249", "address of /metrics, empty for none")
+	f.StringSliceVar(&cfg.NodePortAddresses, "nodeport-addresses", nil, "ranges of this node's addresses at which NodePorts answer, or primary for one address of each family (default: all addresses of the Node object)")
+	f.Func("service-cidr", "range of cluster IPs, repeatable (default: those of the cluster's ServiceCIDR objects)", func(text string) error {
+		p, err := netip.ParsePrefix(text)
+		cfg.ServiceCIDRs = append(cfg.ServiceCIDRs, p.Masked())
+		return err
+	})
+	f.StringSliceVar(&cfg.Uplinks, "uplink", nil, "interface towards the outside, repeatable (default: those that have the node's addresses)")
+	f.StringVar(&cfg.Cgroup, "cgroup", "", "cgroup2 directory whose processes are served at their sockets; one with a subdirectory unified will do (default: the root)")
+	f.StringVar(&cfg.BPFDir, "bpf-dir", "", "directory for what outlives the process, on a BPF file system or to mount one at (default: "+systemBPF+"/minato, or "+runDir+"/bpf where that is none)")
+	f.BoolVar(&cfg.Cleanup, "cleanup", false, "remove everything that a proxy left on this node, and end")
+	f.IntVarP(&cfg.Verbosity, "v", "v", 0, "log verbosity; 4 shows what is of interest only when something is wrong")
+}
+
+// primary is the word for one address of each family.
+const primary = "primary"
+
+// complete fills what has defaults and checks the rest. It changes nothing on the machine.
+func (cfg *Config) complete() error {
+	if cfg.Node == "" {
+		cfg.Node = os.Getenv("NODE_NAME")
+	}
+	if cfg.Node == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("name of the node: %w; give it with --node", err)
+		}
+		cfg.Node = strings.ToLower(name)
+	}
+	if cfg.BPFDir != "" && !filepath.IsAbs(cfg.BPFDir) {
+		return fmt.Errorf("--bpf-dir %s is no absolute path", cfg.BPFDir)
+	}
+	if _, err := cfg.nodePortRanges(); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("eBPF programs, interfaces and routes are root's to make: run it as root, or in a privileged container")
+	}
+	return nil
+}
+
+// nodePortRanges parses NodePortAddresses; none means all addresses, or the primary ones.
+func (cfg *Config) nodePortRanges() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range cfg.NodePortAddresses {
+		if text == primary {
+			if len(cfg.NodePortAddresses) > 1 {
+				return nil, fmt.Errorf("--nodeport-addresses %s: %s stands for itself; leave the ranges out", strings.Join(cfg.NodePortAddresses, ","), primary)
+			}
+			return nil, nil
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--nodeport-addresses %s: give ranges such as 10.0.0.0/8, or %s: %w", text, primary, err)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}

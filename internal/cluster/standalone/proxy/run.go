@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
+
+	"minato/internal/host"
+	"minato/internal/service"
+	"minato/internal/service/dataplane"
+	"minato/internal/service/health"
+	"minato/internal/service/metrics"
+)
+
+// component is how the proxy calls itself to the API server.
+const component = "minato-proxy"
+
+// Run serves the node's Services until ctx ends. What it made stays and goes on forwarding; Run with Cleanup takes it
+// away.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.complete(); err != nil {
+		return err
+	}
+	if cfg.Cleanup {
+		return cleanup(cfg)
+	}
+	level := slog.LevelInfo
+	if cfg.Verbosity >= 4 {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	client, err := connect(cfg.Kubeconfig, cfg.Master)
+	if err != nil {
+		return err
+	}
+	where, err := findPlaces(&cfg)
+	if err != nil {
+		return err
+	}
+	if rules := host.KubeProxyRules(); len(rules) > 0 {
+		log.Warn("kube-proxy's own rules are on this node and translate packets a second time; once it runs no more, remove them with `kube-proxy --cleanup`", "found", rules)
+	}
+	p := &proxy{cfg: cfg, log: log, client: client, places: where}
+	if p.facts, err = learnFacts(ctx, client, &cfg, log); err != nil {
+		return err
+	}
+	return p.run(ctx)
+}
+
+// connect makes a client of the API.
+func connect(kubeconfig, master string) (kubernetes.Interface, error) {
+	var c *rest.Config
+	var err error
+	if kubeconfig == "" {
+		if c, err = rest.InClusterConfig(); err != nil {
+			return nil, fmt.Errorf("outside of a Pod, --kubeconfig says which cluster's Services to serve: %w", err)
+		}
+		if master != "" {
+			c.Host = master
+		}
+	} else if c, err = clientcmd.BuildConfigFromFlags(master, kubeconfig); err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	}
+	c.UserAgent = component
+	c.ContentType = kruntime.ContentTypeProtobuf
+	c.AcceptContentTypes = kruntime.ContentTypeProtobuf + "," + kruntime.ContentTypeJSON
+	return kubernetes.NewForConfig(c)
+}
+
+// withoutManagedFields drops from an object what nobody here reads and what takes most of its memory.
+func withoutManagedFields(obj any) (any, error) {
+	if o, err := meta.Accessor(obj); err == nil {
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// proxy is one node's.
+type proxy struct {
+	cfg    Config
+	log    *slog.Logger
+	client kubernetes.Interface
+	places places
+	facts  facts
+
+	data     *dataplane.DataPlane
+	services *service.Controller
+	figures  *metrics.Server
+	nodes    cache.Indexer
+	applied  lastApplied
+}
+
+// run makes the data plane, or takes over what an earlier process left of it, and keeps it in step.
+func (p *proxy) run(ctx context.Context) (err error) {
+	open, ports, err := nodePortsAt(&p.cfg, p.facts.object, p.facts.ips)
+	if err != nil {
+		return err
+	}
+	p.data, err = dataplane.New(dataplane.Config{
+		Cgroup: host.Cgroup{Root: p.places.cgroup}, PinDir: p.places.pins,
+		Uplinks: p.facts.uplinks, AllLinks: true, NodePortsAt: open,
+		NodeName: p.cfg.Node, NodeIPs: p.facts.ips, ServiceCIDRs: p.facts.services, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	// Nothing was changed so far.
+	lock, err := p.places.prepare()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := p.data.Open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.data.Close()) }()
+	p.log.Info("Serving Services", "node", p.cfg.Node, "addresses", p.facts.ips, "uplinks", p.facts.uplinks, "services", p.facts.services, "cgroup", p.places.cgroup, "pins", p.places.pins)
+
+	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(withoutManagedFields))
+	parts, err := p.parts(factory, ports)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		g.Go(func() error { return part(ctx) })
+	}
+	factory.Start(ctx.Done())
+	defer factory.Shutdown()
+	return g.Wait()
+}
+
+// parts are the functions that serve the node for as long as the process lives.
+func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Prefix) ([]func(context.Context) error, error) {
+	healthy := func() bool { return p.services.Healthy() }
+	checks, err := health.New(health.Config{Listen: host.Netns{}.Listen, Healthy: healthy, Logger: p.log})
+	if err != nil {
+		return nil, err
+	}
+	p.figures, err = metrics.New(metrics.Config{Source: p.data, Listen: host.Netns{}.Listen, Healthy: healthy, Logger: p.log})
+	if err != nil {
+		return nil, err
+	}
+	nodes, all, slices := factory.Core().V1().Nodes(), factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
+	// The factory starts only informers that somebody has asked for by then.
+	p.nodes = nodes.Informer().GetIndexer()
+	all.Informer()
+	slices.Informer()
+	p.services, err = service.New(service.Config{
+		NodeName:  p.cfg.Node,
+		DataPlane: plane{DataPlane: p.data, node: p.cfg.Node, ips: p.facts.ips, ports: ports},
+		Health:    checks, Observer: observer{p.figures, &p.applied},
+		Services: all, EndpointSlices: slices, Nodes: nodes, Logger: p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []func(context.Context) error{
+		p.data.Run, p.data.FollowLinks, p.services.Run, checks.Run,
+		p.followFacts(factory), p.tell,
+		p.serve(p.cfg.HealthzBindAddress, p.healthHandler()), p.serve(p.cfg.MetricsBindAddress, p.figures.Handler()),
+	}, nil
+}
+
+// tell says in an event of the Node that the proxy started, as kube-proxy does.
+func (p *proxy) tell(ctx context.Context) error {
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: p.client.EventsV1()})
+	defer broadcaster.Shutdown()
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("record events: %w", err)
+	}
+	recorder := broadcaster.NewRecorder(scheme.Scheme, component)
+	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: p.cfg.Node}
+	recorder.Eventf(node, nil, corev1.EventTypeNormal, "Starting", "StartMinatoProxy", "Services of this node are served by %s", component)
+	<-ctx.Done()
+	return nil
+}
