@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"minato/internal/host"
+)
+
+// The machines of the test, each a network namespace:
+//
+//	lan 172.31.0.1 ─ bridge ─┬─ n1 172.31.0.11 ─┬─ p1 10.245.1.2    routed, an interface each
+//	                         │                  └─ q1 10.245.1.3
+//	                         └─ n2 172.31.0.12 ─ cni0 ─┬─ p2 10.245.2.2
+//	                                                   └─ q2 10.245.2.3
+const (
+	lanIP = "172.31.0.1"
+	n1IP  = "172.31.0.11"
+	n2IP  = "172.31.0.12"
+	p1IP  = "10.245.1.2"
+	q1IP  = "10.245.1.3"
+	p2IP  = "10.245.2.2"
+	q2IP  = "10.245.2.3"
+
+	n1Pods = "10.245.1.0/24"
+	n2Pods = "10.245.2.0/24"
+	allPod = "10.245.0.0/16"
+	// podGateway is where routed Pods send everything.
+	podGateway = "169.254.1.1"
+	prefix     = "mt-proxy-"
+	mtu        = 1500
+)
+
+type network struct {
+	lan, n1, n2, p1, q1, p2, q2 host.Netns
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	w := &network{
+		lan: namespace(t, "lan"), n1: namespace(t, "n1"), n2: namespace(t, "n2"),
+		p1: namespace(t, "p1"), q1: namespace(t, "q1"), p2: namespace(t, "p2"), q2: namespace(t, "q2"),
+	}
+	edit(t, w.lan, func(n *host.Net) error {
+		return n.EnsureBridge("br", netip.MustParsePrefix(lanIP+"/16"), mtu)
+	})
+	for _, node := range []struct {
+		ns         host.Netns
+		port, ip   string
+		pods       string
+		other, via string
+	}{{w.n1, "v1", n1IP, n1Pods, n2Pods, n2IP}, {w.n2, "v2", n2IP, n2Pods, n1Pods, n1IP}} {
+		edit(t, w.lan, func(n *host.Net) error {
+			return errors.Join(
+				n.AddVeth(node.port, "br", nil, host.VethEnd{Netns: node.ns, Name: "eth0"}, mtu),
+				n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix(node.pods), Via: netip.MustParseAddr(node.ip), Link: "br"}))
+		})
+		edit(t, node.ns, func(n *host.Net) error {
+			return errors.Join(
+				n.AddAddress("eth0", netip.MustParsePrefix(node.ip+"/16")), n.SetUp("eth0", ""),
+				n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(lanIP), Link: "eth0"}),
+				n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix(node.other), Via: netip.MustParseAddr(node.via), Link: "eth0"}))
+		})
+		if err := node.ns.Sysctls(map[string]string{"net/ipv4/ip_forward": "1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	routedPod(t, w.n1, "cali1", w.p1, p1IP)
+	routedPod(t, w.n1, "cali2", w.q1, q1IP)
+	edit(t, w.n2, func(n *host.Net) error {
+		return n.EnsureBridge("cni0", netip.MustParsePrefix("10.245.2.1/24"), mtu)
+	})
+	bridgedPod(t, w.n2, "vethp2", w.p2, p2IP)
+	bridgedPod(t, w.n2, "vethq2", w.q2, q2IP)
+	return w
+}
+
+// namespace makes a namespace in place of one that a killed run left.
+func namespace(t *testing.T, name string) host.Netns {
+	t.Helper()
+	if old := host.NamedNetns(prefix + name); old.Exists() {
+		if err := host.DeleteNetns(old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ns, err := host.CreateNetns(prefix + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.DeleteNetns(ns); err != nil {
+			t.Error(err)
+		}
+	})
+	return ns
+}
+
+func edit(t *testing.T, ns host.Netns, fn func(*host.Net) error) {
+	t.Helper()
+	n, err := host.OpenNet(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := fn(n); err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", ns.Name, err))
+	}
+}
+
+// routedPod gives a Pod an interface as Calico or a point-to-point plugin does.
+func routedPod(t *testing.T, node host.Netns, link string, pod host.Netns, ip string) {
+	t.Helper()
+	address := netip.MustParsePrefix(ip + "/32")
+	edit(t, node, func(n *host.Net) error {
+		return errors.Join(n.AddVeth(link, "", nil, host.VethEnd{Netns: pod, Name: "eth0"}, mtu),
+			n.AddAddress(link, netip.MustParsePrefix(podGateway+"/32")),
+			n.ReplaceRoute(host.Route{Dst: address, Link: link}))
+	})
+	edit(t, pod, func(n *host.Net) error {
+		gateway := netip.MustParseAddr(podGateway)
+		return errors.Join(n.AddAddress("eth0", address), n.SetUp("eth0", ""),
+			n.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(gateway, 32), Link: "eth0"}),
+			n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: gateway, Link: "eth0"}))
+	})
+}
+
+// bridgedPod gives a Pod an interface as the bridge plugin does.
+func bridgedPod(t *testing.T, node host.Netns, link string, pod host.Netns, ip string) {
+	t.Helper()
+	edit(t, node, func(n *host.Net) error {
+		return n.AddVeth(link, "cni0", nil, host.VethEnd{Netns: pod, Name: "eth0"}, mtu)
+	})
+	edit(t, pod, func(n *host.Net) error {
+		return errors.Join(n.AddAddress("eth0", netip.MustParsePrefix(ip+"/24")), n.SetUp("eth0", ""),
+			n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.245.2.1"), Link: "eth0"}))
+	})
+}
