@@ -55,7 +55,7 @@ const (
 // legacyNAT looks for a chain in the table nat of the older iptables. Its rules
 // are one block of bytes, in which each chain begins with its name.
 func legacyNAT(chain string) bool {
-	tables, err := os.ReadFile("/proc/net/ip_tables_names") // asking the kernel itself would load the module
+	tables, err := os.ReadFile("/proc/thread-self/net/ip_tables_names") // asking for the table would load the module
 	if err != nil || !slices.Contains(strings.Fields(string(tables)), "nat") {
 		return false
 	}
