@@ -24,9 +24,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// source is everything that an image is made by; when it changes, images are made anew.
+// source is everything that an image is made by, but for its programs; when it
+// changes, images are made anew.
 //
-//go:embed *.go files demo/load/*.go demo/whoami/*.go
+//go:embed *.go files
 var source embed.FS
 
 // Config says where images go.
@@ -41,11 +42,12 @@ type Config struct {
 
 // Builder makes images.
 type Builder struct {
-	cfg    Config
-	cache  string
-	debian *debian
-	source string
-	layers map[*layer]v1.Layer // made or found in this run
+	cfg      Config
+	cache    string
+	debian   *debian
+	source   string
+	programs map[string][]byte   // compiled in this run, by package
+	layers   map[*layer]v1.Layer // made or found in this run
 }
 
 // New checks cfg.
@@ -62,11 +64,12 @@ func New(cfg Config) (*Builder, error) {
 	}
 	cache := filepath.Join(cfg.Out, ".cache")
 	return &Builder{
-		cfg:    cfg,
-		cache:  cache,
-		source: sum,
-		debian: &debian{cache: filepath.Join(cache, "debs"), log: cfg.Log, known: map[string]*deb{}},
-		layers: map[*layer]v1.Layer{},
+		cfg:      cfg,
+		cache:    cache,
+		source:   sum,
+		debian:   &debian{cache: filepath.Join(cache, "debs"), log: cfg.Log, known: map[string]*deb{}},
+		programs: map[string][]byte{},
+		layers:   map[*layer]v1.Layer{},
 	}, nil
 }
 
@@ -92,12 +95,19 @@ func (b *Builder) Build(ctx context.Context, recipes []Recipe) error {
 		}
 	}
 	for _, r := range recipes {
-		if !b.cfg.Force && b.current(r) {
+		madeBy, err := b.madeBy(ctx, r.layer)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", r.Name, err)
+		}
+		if !b.cfg.Force && b.current(r, madeBy) {
 			continue
 		}
 		start := time.Now()
 		if err := b.image(ctx, r); err != nil {
 			return fmt.Errorf("image %s: %w", r.Name, err)
+		}
+		if err := os.WriteFile(b.stamp(r), []byte(madeBy), 0o644); err != nil {
+			return err
 		}
 		info, err := os.Stat(b.archive(r))
 		if err != nil {
@@ -111,12 +121,12 @@ func (b *Builder) Build(ctx context.Context, recipes []Recipe) error {
 func (b *Builder) archive(r Recipe) string { return filepath.Join(b.cfg.Out, r.Name+".tar") }
 func (b *Builder) stamp(r Recipe) string   { return filepath.Join(b.cache, r.Name+".made-by") }
 
-func (b *Builder) current(r Recipe) bool {
+func (b *Builder) current(r Recipe, madeBy string) bool {
 	if _, err := os.Stat(b.archive(r)); err != nil {
 		return false
 	}
 	stamp, err := os.ReadFile(b.stamp(r))
-	return err == nil && string(stamp) == b.source
+	return err == nil && string(stamp) == madeBy
 }
 
 func (b *Builder) image(ctx context.Context, r Recipe) error {
@@ -160,10 +170,7 @@ func (b *Builder) write(r Recipe, img v1.Image) error {
 	if err := tarball.MultiWriteToFile(part, refs); err != nil {
 		return errors.Join(err, os.Remove(part))
 	}
-	if err := os.Rename(part, b.archive(r)); err != nil {
-		return err
-	}
-	return os.WriteFile(b.stamp(r), []byte(b.source), 0o644)
+	return os.Rename(part, b.archive(r))
 }
 
 // kitchen is what a layer's last step may use.
@@ -188,7 +195,11 @@ func (b *Builder) layer(ctx context.Context, l *layer) (v1.Layer, error) {
 		return nil, err
 	}
 	key := sha256.New()
-	fmt.Fprintln(key, b.source, l.name)
+	madeBy, err := b.madeBy(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(key, madeBy, l.name)
 	for _, p := range packages {
 		fmt.Fprintln(key, p.sha256)
 	}
@@ -245,6 +256,13 @@ func (b *Builder) makeLayer(ctx context.Context, l *layer, packages []*deb, path
 	t, err := b.debian.unpackAll(ctx, packages)
 	if err != nil {
 		return err
+	}
+	if l.program != "" {
+		data, err := b.program(ctx, l.program)
+		if err != nil {
+			return err
+		}
+		t.put(executable(filepath.Base(l.program)), data)
 	}
 	if l.finish != nil {
 		if err := l.finish(&kitchen{ctx: ctx, scratch: scratch}, t); err != nil {

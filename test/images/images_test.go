@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,13 +110,20 @@ func TestImages(t *testing.T) {
 		})
 	}
 	t.Run("shared", func(t *testing.T) { checkShared(t, b, recipes) })
-	t.Run("whoami answers", func(t *testing.T) {
-		root := unpack(t, load(t, b, recipes[len(recipes)-1]))
-		cmd := exec.CommandContext(ctx, "chroot", root, "/whoami", "get")
-		if text, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(text), "usage: whoami") {
-			t.Errorf("%v: %s", err, text)
-		}
-	})
+	// These images hold no shell to run them from.
+	for _, p := range []struct{ name, arg, want string }{
+		{"whoami", "get", "usage: whoami"},
+		{"minato-dns", "--no-such-flag", "unknown flag: --no-such-flag"},
+	} {
+		t.Run(p.name+" runs", func(t *testing.T) {
+			at := slices.IndexFunc(recipes, func(r Recipe) bool { return r.Name == p.name })
+			root := unpack(t, load(t, b, recipes[at]))
+			cmd := exec.CommandContext(ctx, "chroot", root, "/"+p.name, p.arg)
+			if text, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(text), p.want) {
+				t.Errorf("%v: %s", err, text)
+			}
+		})
+	}
 }
 
 // load reads the archive by each of the image's names.
@@ -231,8 +239,8 @@ func checkShared(t *testing.T, b *Builder, recipes []Recipe) {
 		}
 		bottom[digest.String()]++
 	}
-	if len(bottom) != 3 {
-		t.Errorf("lowest layers: %v; want one for the Debian images, one for busybox, one for whoami", bottom)
+	if len(bottom) != 4 {
+		t.Errorf("lowest layers: %v; want one for the Debian images, one for busybox, and one for each program of ours", bottom)
 	}
 }
 

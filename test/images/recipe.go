@@ -25,6 +25,8 @@ type layer struct {
 	// packages are put into the layer with all that they need and that the
 	// layers below do not have.
 	packages []string
+	// program is a package of this repository whose program the layer holds.
+	program string
 	// finish adds what no package holds.
 	finish func(*kitchen, *tree) error
 }
@@ -50,7 +52,8 @@ func Recipes() []Recipe {
 	nginx := &layer{name: "nginx", on: web, packages: []string{"nginx"}, finish: finishNginx}
 	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
 	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
-	whoami := &layer{name: "whoami", finish: finishWhoami}
+	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
+	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	return []Recipe{
 		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest"}, layer: nginx, Config: v1.Config{
@@ -72,6 +75,10 @@ func Recipes() []Recipe {
 		{Name: "whoami", Tags: []string{"minato.local/whoami:latest"}, layer: whoami, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/whoami"},
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}, "8080/udp": {}},
+		}},
+		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},
+			ExposedPorts: map[string]struct{}{"53/udp": {}, "53/tcp": {}},
 		}},
 	}
 }
