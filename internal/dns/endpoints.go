@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Ready returns nil when every source has been read and every socket is being
-// answered on.
+// Ready returns nil while every source has been read, every socket is being
+// answered on, and that is to go on.
 func (s *Server) Ready() error {
 	var errs []error
 	if s.cfg.Source.Snapshot() == nil {
@@ -24,6 +24,9 @@ func (s *Server) Ready() error {
 	}
 	if have, want := int(s.serving.Load()), len(s.streams)+len(s.packets); have < want {
 		errs = append(errs, fmt.Errorf("%d of %d sockets are served", have, want))
+	}
+	if s.leaving.Load() {
+		errs = append(errs, errors.New("the server is about to end"))
 	}
 	return errors.Join(errs...)
 }

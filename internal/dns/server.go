@@ -45,7 +45,10 @@ type ServerConfig struct {
 	// Search gives the domains that the node's resolver adds to names, which Pods
 	// have at the end of their search path; nil gives none.
 	Search func() []string
-	Logger *slog.Logger
+	// Lameduck is how long questions are still answered once Run is to end, while
+	// Ready says so: clients hear of it later than the server.
+	Lameduck time.Duration
+	Logger   *slog.Logger
 }
 
 // Server answers DNS questions on one node.
@@ -59,6 +62,7 @@ type Server struct {
 	inFlight  atomic.Int64
 	answering sync.WaitGroup
 	serving   atomic.Int64    // sockets that are being answered on
+	leaving   atomic.Bool     // Run is to end
 	handling  context.Context // ends when Run does; bounds every question in flight
 	stop      context.CancelFunc
 }
@@ -130,10 +134,12 @@ func (s *Server) self() []netip.AddrPort {
 	return out
 }
 
-// Run answers until ctx ends, then lets the questions in flight finish and
-// closes the sockets. It may be called once.
+// Run answers until ctx ends and Lameduck is over, then lets the questions in
+// flight finish and closes the sockets. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.stop()
+	ctx, cancel := s.outlast(ctx)
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { s.forwarder.run(s.handling); return nil })
 	g.Go(func() error {
@@ -162,6 +168,22 @@ func (s *Server) Run(ctx context.Context) error {
 		l.conn.Close()
 	}
 	return err
+}
+
+// outlast returns a context that ends Lameduck after ctx does.
+func (s *Server) outlast(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		s.leaving.Store(true)
+		timer := time.NewTimer(s.cfg.Lameduck)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-longer.Done(): // a socket failed
+		}
+	})
+	return longer, cancel
 }
 
 func (s *Server) runStream(ctx context.Context, g *errgroup.Group, srv *dns.Server) {

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -48,7 +50,9 @@ type DNSConfig struct {
 	ServiceIPs []netip.Addr
 	// Owned are ranges whose reverse names nobody else knows.
 	Owned []netip.Prefix
-	Debug bool
+	// Lameduck is how long questions are answered beyond the order to stop.
+	Lameduck time.Duration
+	Debug    bool
 }
 
 // AddFlags binds the configuration to flags.
@@ -75,6 +79,7 @@ func (cfg *DNSConfig) AddFlags(f *pflag.FlagSet) {
 		cfg.Owned = append(cfg.Owned, p)
 		return err
 	})
+	f.DurationVar(&cfg.Lameduck, "lameduck", 0, "how long to go on answering, no longer ready, when told to stop")
 	f.BoolVar(&cfg.Debug, "debug", false, "log what is of interest only when something is wrong")
 }
 
@@ -82,15 +87,15 @@ func (cfg *DNSConfig) AddFlags(f *pflag.FlagSet) {
 // allocating anything, so the collector has little to do.
 const gcPercent = 40
 
-// RunDNS answers until ctx ends.
-func RunDNS(ctx context.Context, cfg DNSConfig) error {
+// RunDNS answers until it is told to end, and for cfg.Lameduck from then on.
+func RunDNS(told context.Context, cfg DNSConfig) error {
 	debug.SetGCPercent(gcPercent)
 	level := slog.LevelInfo
 	if cfg.Debug {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	client, err := dnsClient(cfg.Kubeconfig)
+	client, err := dnsClient(cfg.Kubeconfig, log)
 	if err != nil {
 		return err
 	}
@@ -110,18 +115,28 @@ func RunDNS(ctx context.Context, cfg DNSConfig) error {
 	if err != nil {
 		return err
 	}
-	server, err := openAlone(ctx, cfg, store, settings, log)
+	server, err := openAlone(told, cfg, store, settings, log)
 	if err != nil {
 		return err
 	}
-	endpoints, err := openEndpoints(ctx, cfg)
+	endpoints, err := openEndpoints(told, cfg)
 	if err != nil {
 		return err
 	}
-	factory.Start(ctx.Done())
+	// What the server answers from, and what tells of it, lasts as long as it does.
+	ctx, end := context.WithCancel(context.WithoutCancel(told))
 	defer factory.Shutdown()
+	defer end()
+	factory.Start(ctx.Done())
 	g, ctx := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(told)
+	defer context.AfterFunc(ctx, stop)()
+	g.Go(func() error {
+		defer end()
+		return server.Run(serving)
+	})
 	g.Go(func() error { return store.Run(ctx) })
+	g.Go(func() error { return settings.Run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-store.Ready():
@@ -130,8 +145,6 @@ func RunDNS(ctx context.Context, cfg DNSConfig) error {
 		}
 		return nil
 	})
-	g.Go(func() error { return settings.Run(ctx) })
-	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(dns.NewMetrics(server, store), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -143,7 +156,7 @@ func RunDNS(ctx context.Context, cfg DNSConfig) error {
 
 func openAlone(ctx context.Context, cfg DNSConfig, store *dns.Store, settings *dns.Settings, log *slog.Logger) (*dns.Server, error) {
 	c := dns.ServerConfig{
-		Source: store, Domain: cfg.Domain, Settings: settings, Logger: log,
+		Source: store, Domain: cfg.Domain, Settings: settings, Logger: log, Lameduck: cfg.Lameduck,
 		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf),
 	}
 	if len(cfg.Upstreams) > 0 {
@@ -188,7 +201,7 @@ func openEndpoints(ctx context.Context, cfg DNSConfig) ([]net.Listener, error) {
 	return out, nil
 }
 
-func dnsClient(kubeconfig string) (kubernetes.Interface, error) {
+func dnsClient(kubeconfig string, log *slog.Logger) (kubernetes.Interface, error) {
 	var c *rest.Config
 	var err error
 	if kubeconfig == "" {
@@ -199,6 +212,7 @@ func dnsClient(kubeconfig string) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
 	}
 	c.UserAgent = "minato-dns"
+	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patientTransport{next: next, log: log} })
 	c.ContentType = kruntime.ContentTypeProtobuf
 	c.AcceptContentTypes = kruntime.ContentTypeProtobuf + "," + kruntime.ContentTypeJSON
 	return kubernetes.NewForConfig(c)
