@@ -47,6 +47,10 @@ func TestScripts(t *testing.T) {
 	if err := sweep(); err != nil {
 		t.Fatalf("remove the outside hosts that an earlier run left: %v", err)
 	}
+	deploy, err := filepath.Abs("../../deploy")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.RunT(sequential{t}, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -63,6 +67,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("KUBECONFIG", filepath.Join(env.WorkDir, "kubeconfig"))
 			env.Setenv("IMAGES", images)
+			env.Setenv("DEPLOY", deploy)
 			env.Setenv("NAME", clusterName)
 			env.Setenv("CHURN_SECONDS", churn)
 			env.Values[loadsKey] = &loads{}
@@ -91,6 +96,7 @@ func TestScripts(t *testing.T) {
 			"killhalf":   killHalf,
 			"listen":     listen,
 			"load":       loadCommand,
+			"resolver":   resolver,
 			"udp":        udp,
 			"webhook":    webhook,
 			"aggregated": aggregated,
