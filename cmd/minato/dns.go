@@ -75,8 +75,19 @@ func queryDNS(ctx context.Context, out io.Writer, name string, q cluster.DNSQues
 		return err
 	}
 	if output == "json" {
-		return printJSON(out, story)
+		if err := printJSON(out, story); err != nil {
+			return err
+		}
+	} else {
+		printDNSStory(out, story)
 	}
+	if last := story.Queries[len(story.Queries)-1]; !last.Found() {
+		return fmt.Errorf("%s has no %s record for this client", q.Name, last.Type)
+	}
+	return nil
+}
+
+func printDNSStory(out io.Writer, story cluster.DNSStory) {
 	if story.From != "" {
 		fmt.Fprintf(out, "Pod %s on %s asks %s, ndots:%d, search %s\n", story.From, story.Node, story.Server, story.Search.Ndots, strings.Join(story.Search.Domains, " "))
 	}
@@ -89,8 +100,4 @@ func queryDNS(ctx context.Context, out io.Writer, name string, q cluster.DNSQues
 			fmt.Fprintf(out, "  - %s\n", r)
 		}
 	}
-	if last := story.Queries[len(story.Queries)-1]; !last.Found() {
-		return fmt.Errorf("%s has no %s record for this client", q.Name, last.Type)
-	}
-	return nil
 }

@@ -175,49 +175,6 @@ func TestRewrittenAnswersHaveTheNameAskedFor(t *testing.T) {
 	}
 }
 
-func TestAutopath(t *testing.T) {
-	tab, err := zone.New(zone.Config{Domain: "cluster.local"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ns := range []string{"default", "other"} {
-		tab.SetNamespace(ns)
-	}
-	tab.SetService(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "web"}, Spec: corev1.ServiceSpec{ClusterIP: "10.96.1.1"}})
-	tab.SetPod("default", "a", []netip.Addr{netip.MustParseAddr("127.0.0.1")})
-	up := startUpstream(t, func(_ string, q *dns.Msg) *dns.Msg {
-		if q.Question[0].Name == "www.example.com." {
-			return answerA(q, "192.0.2.1")
-		}
-		return new(dns.Msg).SetRcode(q, dns.RcodeNameError)
-	})
-	source := fixedSource{tab.Commit()}
-	search := func() []string { return []string{"node.example"} }
-	on := startServer(t, ServerConfig{Source: source, Upstreams: StaticUpstreams(up.addr), Search: search, Settings: fixedSettings(t, "autopath: true")})
-	off := startServer(t, ServerConfig{Source: source, Upstreams: StaticUpstreams(up.addr), Search: search})
-	for _, c := range []struct {
-		server, name string
-		want         string // the last record's data; "" for NXDOMAIN
-	}{
-		{on, "www.example.com.default.svc.cluster.local.", "192.0.2.1"},
-		{on, "web.other.default.svc.cluster.local.", "10.96.1.1"},
-		{on, "nope.example.default.svc.cluster.local.", ""},
-		{on, "www.example.com.other.svc.cluster.local.", ""}, // not the Pod's namespace
-		{off, "www.example.com.default.svc.cluster.local.", ""},
-	} {
-		in := query(t, "udp", c.server, question(c.name, dns.TypeA))
-		if c.want == "" {
-			if in.Rcode != dns.RcodeNameError {
-				t.Errorf("%s: %v", c.name, in)
-			}
-			continue
-		}
-		if len(in.Answer) != 2 || in.Answer[0].Header().Name != c.name || !strings.HasSuffix(in.Answer[1].String(), c.want) {
-			t.Errorf("%s: %v", c.name, in)
-		}
-	}
-}
-
 // malformed is how many broken messages the server has to survive.
 const malformed = 100_000
 

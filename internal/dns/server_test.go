@@ -263,3 +263,32 @@ func TestAnswersOnEveryAddress(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Told to end, the server answers on for a while and says that it is not ready.
+func TestLameduck(t *testing.T) {
+	l, p := loopback(t)
+	const lameduck = time.Second
+	s, err := NewServer(ServerConfig{Source: fixedSource{testZone(t)}, Domain: "cluster.local", Listeners: []net.Listener{l}, PacketConns: []net.PacketConn{p}, Lameduck: lameduck})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	waitFor(t, func() bool { return s.Ready() == nil })
+	addr := p.LocalAddr().String()
+	told := time.Now()
+	end()
+	waitFor(t, func() bool { return s.Ready() != nil })
+	for _, network := range []string{"udp", "tcp"} {
+		if in := query(t, network, addr, question("web.default.svc.cluster.local.", dns.TypeA)); len(in.Answer) != 1 {
+			t.Errorf("%s: %v", network, in)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(told); took < lameduck {
+		t.Errorf("it ended after %s", took)
+	}
+}
