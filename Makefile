@@ -14,10 +14,10 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-dns deps deps-test clean
+.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-dns compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/minato
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/minato
@@ -57,12 +57,19 @@ generate: ## compile the eBPF programs (needs clang)
 bench-start: build images ## measure a cold start, stage by stage, and idle memory (as root)
 	$(GO) run ./bench/start -minato $(BIN) -images $(IMAGES) -out build/bench/start.json
 
-bench-dns: ## measure the DNS server beside CoreDNS (installs dnsperf)
+bench-dns: dns-servers ## measure the DNS server beside CoreDNS, turn by turn (installs dnsperf; 8 minutes)
 	scripts/deps.sh bench
+	$(GO) run ./bench/dns -minato bin/minato-dns -coredns build/bench/coredns -out build/bench/dns.json
+
+compare-dns: dns-servers ## ask the DNS server and CoreDNS the same about one stock API server; fails where they differ
+	$(GO) run ./bench/dns -compare -minato bin/minato-dns -coredns build/bench/coredns
+
+dns-servers: # the DNS server and CoreDNS, as programs of their own
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/minato-dns ./cmd/minato-dns
 	cd bench/dns/coredns && $(GO) build -o $(CURDIR)/build/bench/coredns .
-	$(GO) run ./bench/dns -compare -minato bin/minato-dns -coredns build/bench/coredns
-	$(GO) run ./bench/dns -minato bin/minato-dns -coredns build/bench/coredns -out build/bench/dns.json
+
+test-dns-outage: ## take the API server from the DNS server for a minute, and change 10,000 Services at once
+	MINATO_DNS_OUTAGE=60s MINATO_DNS_BURST=10000 $(GO) test -count=1 -v -timeout 20m -run TestWithAPIServer ./cmd/minato-dns
 
 deps: # what running Minato needs, from the distribution
 	scripts/deps.sh run

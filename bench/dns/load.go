@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // mix is a kind of questions.
@@ -41,40 +43,42 @@ func mixes(services int) []mix {
 			return fmt.Sprintf("www%d.example.com%s A", pick.IntN(1000), suffixes[pick.IntN(len(suffixes))])
 		}),
 		make("reverse", func() string {
-			b := strings.Split(clusterIP(pick.IntN(services)), ".")
-			slices.Reverse(b)
-			return strings.Join(b, ".") + ".in-addr.arpa PTR"
+			return strings.TrimSuffix(reverseName(netip.MustParseAddr(clusterIP(pick.IntN(services)))), ".") + " PTR"
 		}),
 		make("external names", func() string { return fmt.Sprintf("www%d.example.com A", pick.IntN(1000)) }),
 	}
 }
 
 // perf lets dnsperf ask, first as fast as it goes and then at a fixed rate.
-func perf(ctx context.Context, o options, p *process, dir string, m mix) (run, error) {
+func perf(ctx context.Context, o options, p *process, dir string, m mix, warmUp bool) (run, error) {
 	file := filepath.Join(dir, "questions")
 	if err := os.WriteFile(file, []byte(strings.Join(m.questions, "\n")+"\n"), 0o600); err != nil {
 		return run{}, err
 	}
-	base := []string{"-s", "127.0.0.1", "-p", strconv.Itoa(p.port), "-d", file, "-c", "16", "-l", strconv.Itoa(o.seconds), "-t", "2"}
-	if _, err := dnsperf(ctx, append(base, "-l", "1")); err != nil { // caches fill
-		return run{}, err
+	ask := func(length time.Duration, more ...string) ([]byte, error) {
+		return dnsperf(ctx, append([]string{"-s", "127.0.0.1", "-p", strconv.Itoa(p.port), "-d", file, "-c", "16", "-t", "2",
+			"-l", strconv.Itoa(int(length.Seconds()))}, more...))
+	}
+	if warmUp { // caches fill
+		if _, err := ask(time.Second); err != nil {
+			return run{}, err
+		}
 	}
 	began := p.cpu()
-	out, err := dnsperf(ctx, base)
+	out, err := ask(o.length)
 	used := p.cpu() - began
 	if err != nil {
 		return run{}, err
 	}
-	r := run{Questions: m.name, Rate: o.rate, QPS: number(out, `Queries per second:\s+([\d.]+)`), Lost: int(number(out, `Queries lost:\s+(\d+)`))}
-	if r.QPS == 0 {
+	r := run{qps: number(out, `Queries per second:\s+([\d.]+)`), lost: int(number(out, `Queries lost:\s+(\d+)`))}
+	if r.qps == 0 {
 		return run{}, fmt.Errorf("dnsperf says no rate:\n%s", out)
 	}
-	r.CPUMicros = float64(used.Microseconds()) / number(out, `Queries completed:\s+(\d+)`)
-	if out, err = dnsperf(ctx, append(base, "-Q", strconv.Itoa(o.rate), "-v")); err != nil {
+	r.cpuMicros = float64(used.Microseconds()) / number(out, `Queries completed:\s+(\d+)`)
+	if out, err = ask(o.length, "-Q", strconv.Itoa(o.rate), "-v"); err != nil {
 		return run{}, err
 	}
-	r.P50, r.P99 = latencies(out)
-	r.MemoryMiB = p.memory("VmHWM")
+	r.p50, r.p99 = latencies(out)
 	return r, nil
 }
 

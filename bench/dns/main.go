@@ -1,8 +1,8 @@
 // Command dns measures Minato's DNS beside CoreDNS: the same machine, the same
-// API objects, the same questions, one run. It serves the objects itself, as an
-// API server would list them, starts one server after the other, and lets
-// dnsperf ask. With -compare it asks both servers every kind of question
-// instead and tells where they differ.
+// API objects, the same questions, and turn by turn, so that whatever else the
+// machine does comes over both. It serves the objects itself, as an API server
+// would list them, and lets dnsperf ask. With -compare it asks both servers every
+// kind of question about one real API server instead, and tells where they differ.
 package main
 
 import (
@@ -17,29 +17,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
-
-// run is one measurement.
-type run struct {
-	Server    string  `json:"server"`
-	Services  int     `json:"services"`
-	Questions string  `json:"questions"`
-	QPS       float64 `json:"qps"`       // as many as go, 100 at once
-	Lost      int     `json:"lost"`      // of those
-	Rate      int     `json:"rate"`      // of the run that gives the latencies
-	P50       float64 `json:"p50Millis"` // at that rate
-	P99       float64 `json:"p99Millis"`
-	CPUMicros float64 `json:"cpuMicros"` // the server's, for each question of the first run
-	MemoryMiB float64 `json:"memoryMiB"` // resident, most until then
-	IdleMiB   float64 `json:"idleMiB"`   // resident, before the first question
-}
 
 // options are the flags.
 type options struct {
 	minato, coredns, out string
-	seconds, rate        int
+	length               time.Duration
+	rate, rounds         int
 	sizes                string
 	compare              bool
 }
@@ -49,41 +34,42 @@ func main() {
 	flag.StringVar(&o.minato, "minato", "bin/minato-dns", "the minato-dns or minato binary")
 	flag.StringVar(&o.coredns, "coredns", "build/bench/coredns", "the CoreDNS binary, built from bench/dns/coredns")
 	flag.StringVar(&o.out, "out", "build/bench/dns.json", "where the figures go")
-	flag.IntVar(&o.seconds, "seconds", 5, "length of each measurement")
+	flag.DurationVar(&o.length, "length", 2*time.Second, "length of each measurement, in whole seconds")
 	flag.IntVar(&o.rate, "rate", 10000, "questions per second while latencies are taken")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each server is measured with each kind of questions")
 	flag.StringVar(&o.sizes, "services", "1000,10000", "numbers of Services")
 	flag.BoolVar(&o.compare, "compare", false, "compare answers rather than speed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := measure(ctx, o)
+	run := measure
 	if o.compare {
-		err = compareServers(ctx, o)
+		run = compareServers
 	}
-	if err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/dns:", err)
 		os.Exit(1)
 	}
 }
 
 func measure(ctx context.Context, o options) error {
-	if o.compare {
-		return nil
-	}
 	if _, err := exec.LookPath("dnsperf"); err != nil {
 		return errors.New("dnsperf is missing; install the package dnsperf")
 	}
-	var all []run
+	if o.length < time.Second || o.rounds < 1 {
+		return errors.New("-length is a second at least, -rounds 1")
+	}
+	var all []figure
 	for _, text := range strings.Split(o.sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return fmt.Errorf("-services: %q is no number", text)
 		}
-		runs, err := measureSize(ctx, o, n)
+		figures, err := measureSize(ctx, o, n)
 		if err != nil {
 			return err
 		}
-		all = append(all, runs...)
+		all = append(all, figures...)
 	}
 	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
 		return err
@@ -92,49 +78,55 @@ func measure(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	printRuns(all)
+	printFigures(os.Stdout, all)
 	return os.WriteFile(o.out, append(data, '\n'), 0o644)
 }
 
-func measureSize(ctx context.Context, o options, services int) ([]run, error) {
+// measureSize runs both servers at once, each on the same processors, and asks
+// one of them at a time.
+func measureSize(ctx context.Context, o options, services int) ([]figure, error) {
 	dir, err := os.MkdirTemp("", "bench-dns-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	world, err := startWorld(ctx, dir, manyServices(services))
+	w, err := startWorld(dir, manyServices(services))
 	if err != nil {
 		return nil, err
 	}
-	defer world.close()
-	var out []run
-	for _, s := range []server{coreDNS(o.coredns), minatoDNS(o.minato)} {
-		p, err := s.start(ctx, world)
-		if err != nil {
+	defer w.close()
+	servers := []server{coreDNS(o.coredns), minatoDNS(o.minato)}
+	pair := make([]*process, len(servers))
+	for i, s := range servers {
+		if pair[i], err = s.start(ctx, w); err != nil {
 			return nil, err
 		}
-		time.Sleep(time.Second) // garbage of the start is part of neither figure
-		idle := p.memory("VmRSS")
-		for _, mix := range mixes(services) {
-			r, err := perf(ctx, o, p, dir, mix)
-			if err != nil {
-				p.stop()
-				return nil, err
+		defer pair[i].stop()
+	}
+	time.Sleep(time.Second) // garbage of the start is part of no figure
+	var out []figure
+	idle := make([]float64, len(pair))
+	for i, p := range pair {
+		idle[i] = p.memory("VmRSS")
+	}
+	for _, m := range mixes(services) {
+		runs := make([][]run, len(pair))
+		for round := range o.rounds {
+			for i, p := range pair {
+				r, err := perf(ctx, o, p, dir, m, round == 0)
+				if err != nil {
+					return nil, err
+				}
+				runs[i] = append(runs[i], r)
 			}
-			r.Server, r.Services, r.IdleMiB = s.name, services, idle
-			fmt.Fprintf(os.Stderr, "%s, %d Services, %s: %.0f/s, p50 %.3f ms, p99 %.3f ms, %.0f MiB\n", r.Server, r.Services, r.Questions, r.QPS, r.P50, r.P99, r.MemoryMiB)
-			out = append(out, r)
 		}
-		p.stop()
+		for i, s := range servers {
+			f := summarize(runs[i])
+			f.Server, f.Services, f.Questions, f.Rate, f.IdleMiB = s.name, services, m.name, o.rate, idle[i]
+			f.MemoryMiB = pair[i].memory("VmHWM")
+			fmt.Fprintf(os.Stderr, "%s, %d Services, %s: %.0f/s, p99 %.3f ms\n", f.Server, f.Services, f.Questions, f.QPS.Median, f.P99.Median)
+			out = append(out, f)
+		}
 	}
 	return out, nil
-}
-
-func printRuns(all []run) {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Services\tquestions\tserver\tper second\tCPU µs\tp50 ms\tp99 ms\tidle MiB\tMiB\t")
-	for _, r := range all {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%.0f\t%.1f\t%.3f\t%.3f\t%.0f\t%.0f\t\n", r.Services, r.Questions, r.Server, r.QPS, r.CPUMicros, r.P50, r.P99, r.IdleMiB, r.MemoryMiB)
-	}
-	w.Flush()
 }

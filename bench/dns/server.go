@@ -101,7 +101,7 @@ func (s server) start(ctx context.Context, w *world) (*process, error) {
 	}
 	q := new(dns.Msg).SetQuestion(serviceName(0)+".svc.cluster.local.", dns.TypeA)
 	for end := time.Now().Add(startTimeout); ctx.Err() == nil && time.Now().Before(end); {
-		if in, err := p.ask(q); err == nil && (len(in.Answer) == 1 || in.Rcode == dns.RcodeNameError) {
+		if in, err := p.ask("udp", q); err == nil && len(in.Answer) == 1 {
 			return p, nil
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -119,8 +119,8 @@ func freePort() (int, error) {
 	return c.LocalAddr().(*net.UDPAddr).Port, nil
 }
 
-func (p *process) ask(q *dns.Msg) (*dns.Msg, error) {
-	in, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(q, fmt.Sprintf("127.0.0.1:%d", p.port))
+func (p *process) ask(network string, q *dns.Msg) (*dns.Msg, error) {
+	in, _, err := (&dns.Client{Net: network, Timeout: 5 * time.Second}).Exchange(q, fmt.Sprintf("127.0.0.1:%d", p.port))
 	return in, err
 }
 

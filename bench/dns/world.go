@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -29,7 +28,7 @@ type world struct {
 	dir        string
 	kubeconfig string
 	upstream   string
-	api        *http.Server
+	api        *http.Server // nil where a real API server has the objects
 	resolver   *dns.Server
 }
 
@@ -38,7 +37,7 @@ const namespaceCount = 20
 
 func serviceName(i int) string { return fmt.Sprintf("service-%d.ns-%d", i, i%namespaceCount) }
 
-func clusterIP(i int) string { return fmt.Sprintf("10.96.%d.%d", i/250, i%250+1) }
+func clusterIP(i int) string { return fmt.Sprintf("10.96.%d.%d", i/250+1, i%250+1) }
 
 // manyServices makes n ClusterIP Services with three endpoints each.
 func manyServices(n int) objects {
@@ -80,7 +79,7 @@ func meta(namespace, name string) metav1.ObjectMeta {
 }
 
 // startWorld serves the objects and resolves names outside of the cluster.
-func startWorld(_ context.Context, dir string, o objects) (*world, error) {
+func startWorld(dir string, o objects) (*world, error) {
 	w := &world{dir: dir, kubeconfig: filepath.Join(dir, "kubeconfig")}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -88,19 +87,29 @@ func startWorld(_ context.Context, dir string, o objects) (*world, error) {
 	}
 	w.api = &http.Server{Handler: apiHandler(o), ReadHeaderTimeout: time.Second}
 	go func() { _ = w.api.Serve(l) }() // ends with Close
-	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
+	if err := w.startResolver(); err != nil {
+		w.api.Close()
 		return nil, err
 	}
-	w.upstream = p.LocalAddr().String()
-	w.resolver = &dns.Server{PacketConn: p, Handler: dns.HandlerFunc(resolve)}
-	go func() { _ = w.resolver.ActivateAndServe() }() // ends with Shutdown
 	conf := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":"http://%s"}}],"users":[{"name":"u","user":{}}],"contexts":[{"name":"x","context":{"cluster":"c","user":"u"}}],"current-context":"x"}`, l.Addr())
 	return w, os.WriteFile(w.kubeconfig, []byte(conf), 0o600)
 }
 
+func (w *world) startResolver() error {
+	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	w.upstream = p.LocalAddr().String()
+	w.resolver = &dns.Server{PacketConn: p, Handler: dns.HandlerFunc(resolve)}
+	go func() { _ = w.resolver.ActivateAndServe() }() // ends with Shutdown
+	return nil
+}
+
 func (w *world) close() {
-	w.api.Close()
+	if w.api != nil {
+		w.api.Close()
+	}
 	_ = w.resolver.Shutdown()
 }
 
