@@ -112,9 +112,13 @@ func (s *Server) services(name string) ([]Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	visits, err := n.data.Visits()
+	if err != nil {
+		return nil, err
+	}
 	out := []Service{}
 	for _, e := range n.services.Explain() {
-		out = append(out, show.Describe(e.Service, n.name, n.data.Holds(e.Service, e.Frontends), e.Why, traffic))
+		out = append(out, show.Describe(e.Service, n.name, n.data.Holds(e.Service, e.Frontends), e.Why, traffic, visits))
 	}
 	return out, nil
 }

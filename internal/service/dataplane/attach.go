@@ -58,8 +58,14 @@ func (d *DataPlane) attach(in injection) error {
 }
 
 func (d *DataPlane) attachPackets(index int, dir direction) error {
-	if err := setFilter(d.links, index, dir, d.collection.Programs[dir.String()].FD()); err != nil {
-		return fmt.Errorf("attach to interface %d of node %s: %w", index, d.cfg.NodeName, err)
+	for _, ipv6 := range []bool{false, true} {
+		p := d.collection.Programs[dir.program(ipv6)]
+		if p == nil {
+			continue // not a family of the cluster
+		}
+		if err := setFilter(d.links, index, dir, ipv6, p.FD()); err != nil {
+			return fmt.Errorf("attach to interface %d of node %s: %w", index, d.cfg.NodeName, err)
+		}
 	}
 	return nil
 }
@@ -92,7 +98,7 @@ func (d *DataPlane) DetachPod(ifname string) error {
 	if err != nil {
 		return fmt.Errorf("detach pod interface %s: %w", ifname, err)
 	}
-	if err := removeFilter(d.links, l.Attrs().Index, inbound); err != nil {
+	if err := removeFilters(d.links, l.Attrs().Index, inbound); err != nil {
 		return fmt.Errorf("detach pod interface %s: %w", ifname, err)
 	}
 	return nil

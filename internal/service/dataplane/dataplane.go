@@ -106,16 +106,18 @@ func (d *DataPlane) open(ctx context.Context) error {
 	if err := reservePorts(d.cfg.Netns); err != nil {
 		return err
 	}
-	d.routes = newRoutes(links, in.route, d.cfg.ServiceCIDRs)
+	d.routes = newRoutes(links, in.route, d.cfg.ipv6(), d.cfg.ServiceCIDRs)
 	d.setSelf(d.cfg.NodeIPs)
 	if err := d.writeSettings(); err != nil {
 		return err
 	}
-	d.routes.source = d.self()
-	if err := d.routes.setAll(); err != nil {
+	if err := d.routes.setSources(d.self()); err != nil {
 		return err
 	}
-	return d.attach(in)
+	if err := d.attach(in); err != nil {
+		return err
+	}
+	return d.removeOldTables()
 }
 
 func (d *DataPlane) initialSettings(in injection) settings {
@@ -158,12 +160,14 @@ func (d *DataPlane) setSelf(addrs []netip.Addr) {
 	}
 }
 
-// self is the address that masqueraded traffic takes; the zero address if it is not known yet.
-func (d *DataPlane) self() netip.Addr {
-	if d.settings.Self == (address{}) {
-		return netip.Addr{}
+// self are the addresses that masqueraded traffic takes.
+func (d *DataPlane) self() (out []netip.Addr) {
+	for _, a := range []address{d.settings.Self, d.settings.Self6} {
+		if a != (address{}) {
+			out = append(out, a.Addr())
+		}
 	}
-	return d.settings.Self.Addr()
+	return out
 }
 
 func (d *DataPlane) writeSettings() error {
@@ -299,7 +303,7 @@ func (d *DataPlane) becomeNode(n route.Node) error {
 	if err := d.writeSettings(); err != nil {
 		return err
 	}
-	return d.routes.setSource(d.self())
+	return d.routes.setSources(d.self())
 }
 
 // Close lets go of the programs and tables. They stay pinned and keep working.

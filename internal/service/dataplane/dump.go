@@ -12,8 +12,9 @@ import (
 
 // Dump is what the kernel holds, in words. It marshals to JSON.
 type Dump struct {
-	Node      string
-	Self      netip.Addr
+	Node string
+	// Self are the addresses that masqueraded traffic takes, one of each family.
+	Self      []netip.Addr
 	Nodes     []DumpNode
 	Frontends []DumpFrontend
 	Backends  []DumpBackend
@@ -29,7 +30,7 @@ type DumpNode struct {
 
 // DumpFrontend is an entry for one source of traffic.
 type DumpFrontend struct {
-	// Addr is the zero address for all node addresses.
+	// Addr is the unspecified address of the family for all node addresses.
 	Addr       netip.Addr
 	Port       uint16
 	Protocol   string
@@ -45,6 +46,8 @@ type DumpFrontend struct {
 	Service    uint32
 	Generation uint32
 	Backends   []netip.AddrPort
+	// What came here since the entry came to be, see Visits.
+	Connections, Refused, Dropped uint64
 }
 
 // DumpBackend is an endpoint that may be in use, even if no frontend points to it any more.
@@ -71,7 +74,7 @@ func (d *DataPlane) Dump() (*Dump, error) {
 	if d.collection == nil {
 		return nil, fmt.Errorf("dump tables of node %s: %w", d.cfg.NodeName, errClosed)
 	}
-	out := &Dump{Node: d.cfg.NodeName, Self: d.settings.Self.Addr(), Counters: map[string]uint64{}}
+	out := &Dump{Node: d.cfg.NodeName, Self: d.self(), Counters: map[string]uint64{}}
 	backends := map[uint32]backend{}
 	slots := map[slotKey]slot{}
 	err := d.nodeTable().each(func(a address, n node) {
@@ -91,8 +94,12 @@ func (d *DataPlane) Dump() (*Dump, error) {
 	if err != nil {
 		return nil, err
 	}
+	came := map[frontendKey]visits{}
+	if err := d.eachVisits(func(k frontendKey, v visits) { came[k] = v }); err != nil {
+		return nil, err
+	}
 	err = d.reconciler.frontends.each(func(k frontendKey, f frontend) {
-		df := dumpFrontend(k, f, slots, backends)
+		df := dumpFrontend(k, f, slots, backends, came[k])
 		if df.Restricted {
 			df.SourceRanges = ranges[f.Service]
 		}
@@ -107,8 +114,8 @@ func (d *DataPlane) Dump() (*Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	for id, b := range backends {
-		out.Backends = append(out.Backends, DumpBackend{ID: id, Addr: addrPort(b.Addr, b.Port), Protocol: b.Proto.String(), Local: b.Flags&backendLocal != 0})
+	for _, b := range backends {
+		out.Backends = append(out.Backends, dumpBackend(b))
 	}
 	out.sort()
 	return out, d.dumpCounters(out)
@@ -116,15 +123,13 @@ func (d *DataPlane) Dump() (*Dump, error) {
 
 func addrPort(a address, p port) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), p.Number()) }
 
-func dumpFrontend(k frontendKey, f frontend, slots map[slotKey]slot, backends map[uint32]backend) DumpFrontend {
+func dumpFrontend(k frontendKey, f frontend, slots map[slotKey]slot, backends map[uint32]backend, v visits) DumpFrontend {
 	out := DumpFrontend{
-		Addr: k.Addr.Addr(), Port: k.Port.Number(), Protocol: k.Proto.String(), From: "inside",
+		Addr: k.Addr.Addr(), Port: k.Port.Number(), Protocol: k.Proto.String(), From: k.Scope.String(),
 		Verdict: route.Verdict(f.Verdict).String(), Set: route.Set(f.Set).String(),
 		Masquerade: f.Flags&flagMasquerade != 0, Restricted: f.Flags&flagRestricted != 0, Affinity: f.Affinity,
 		Service: f.Service, Generation: f.Generation,
-	}
-	if k.Scope == outside {
-		out.From = "outside"
+		Connections: v.Connections, Refused: v.Refused, Dropped: v.Dropped,
 	}
 	for i := range f.Count {
 		s := slots[slotKey{Service: f.Service, Generation: f.Generation, Index: i | uint32(f.Set)<<31}]
@@ -132,6 +137,10 @@ func dumpFrontend(k frontendKey, f frontend, slots map[slotKey]slot, backends ma
 		out.Backends = append(out.Backends, addrPort(b.Addr, b.Port))
 	}
 	return out
+}
+
+func dumpBackend(b backend) DumpBackend {
+	return DumpBackend{ID: b.ID, Addr: addrPort(b.Addr, b.Port), Protocol: b.Proto.String(), Local: b.Flags&backendLocal != 0}
 }
 
 func dumpFlow(t tuple, f flow) DumpFlow {
@@ -182,7 +191,7 @@ func (o *Dump) sort() {
 // String tells it line by line.
 func (o *Dump) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "node %s, masquerading as %s\n", o.Node, o.Self)
+	fmt.Fprintf(&s, "node %s, masquerading as %v\n", o.Node, o.Self)
 	for _, n := range o.Nodes {
 		who := "other node"
 		if n.Self {
@@ -213,7 +222,10 @@ func (o *Dump) String() string {
 
 func (f DumpFrontend) String() string {
 	addr := f.Addr.String()
-	if f.Addr.IsUnspecified() {
+	switch {
+	case f.Addr.IsUnspecified() && f.Addr.Is6():
+		addr = "every node, IPv6,"
+	case f.Addr.IsUnspecified():
 		addr = "every node"
 	}
 	if f.Protocol == proto(0).String() {
@@ -221,7 +233,7 @@ func (f DumpFrontend) String() string {
 	}
 	s := fmt.Sprintf("%s %d/%s from %s: %s", addr, f.Port, f.Protocol, f.From, f.Verdict)
 	if f.Verdict != route.Forward.String() {
-		return s
+		return s + f.came()
 	}
 	if f.Masquerade {
 		s += ", masquerade"
@@ -232,7 +244,20 @@ func (f DumpFrontend) String() string {
 	if f.Affinity > 0 {
 		s += fmt.Sprintf(", affinity %d s", f.Affinity)
 	}
-	return fmt.Sprintf("%s, service %d generation %d, %s set %v", s, f.Service, f.Generation, f.Set, f.Backends)
+	return fmt.Sprintf("%s, service %d generation %d, %s set %v%s", s, f.Service, f.Generation, f.Set, f.Backends, f.came())
+}
+
+// came tells what came, if anything did.
+func (f DumpFrontend) came() (s string) {
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{{f.Connections, "connections"}, {f.Refused, "refused"}, {f.Dropped, "dropped"}} {
+		if c.n > 0 {
+			s += fmt.Sprintf(", %d %s", c.n, c.what)
+		}
+	}
+	return s
 }
 
 func (f DumpFlow) String() string {

@@ -13,9 +13,12 @@ import (
 // held, for every pod that starts or stops. A classifier takes effect in microseconds, stays when this process ends,
 // and goes with its interface.
 const (
-	filterName     = "minato-service"
-	filterPriority = 1
-	filterHandle   = 0x6d6e
+	filterName   = "minato-service"
+	filterHandle = 0x6d6e
+	// The classifiers of the families stand one behind the other. The first is called for every packet, and leaves those
+	// of the other family to the second.
+	filterPriority  = 1
+	filterPriority6 = 2
 )
 
 type direction uint32
@@ -32,16 +35,28 @@ func (d direction) String() string {
 	return "ingress"
 }
 
-func filterAttrs(index int, dir direction) netlink.FilterAttrs {
-	return netlink.FilterAttrs{
-		LinkIndex: index, Parent: uint32(dir), Handle: filterHandle, Priority: filterPriority, Protocol: unix.ETH_P_ALL,
+// program names the program for one direction and family.
+func (d direction) program(ipv6 bool) string {
+	if ipv6 {
+		return d.String() + "6"
 	}
+	return d.String()
 }
 
-// setFilter makes the program fd see every packet of the interface in one direction. One that is there already is
-// exchanged without a gap.
-func setFilter(h *netlink.Handle, index int, dir direction, fd int) error {
-	filter := &netlink.BpfFilter{FilterAttrs: filterAttrs(index, dir), Fd: fd, Name: filterName, DirectAction: true}
+func filterAttrs(index int, dir direction, ipv6 bool) netlink.FilterAttrs {
+	attrs := netlink.FilterAttrs{
+		LinkIndex: index, Parent: uint32(dir), Handle: filterHandle, Priority: filterPriority, Protocol: unix.ETH_P_ALL,
+	}
+	if ipv6 {
+		attrs.Priority, attrs.Protocol = filterPriority6, unix.ETH_P_IPV6
+	}
+	return attrs
+}
+
+// setFilter makes the program fd see every packet of the family at the interface in one direction. One that is there
+// already is exchanged without a gap.
+func setFilter(h *netlink.Handle, index int, dir direction, ipv6 bool, fd int) error {
+	filter := &netlink.BpfFilter{FilterAttrs: filterAttrs(index, dir, ipv6), Fd: fd, Name: filterName, DirectAction: true}
 	err := h.FilterReplace(filter)
 	if err == nil {
 		return nil
@@ -56,14 +71,16 @@ func setFilter(h *netlink.Handle, index int, dir direction, fd int) error {
 	return nil
 }
 
-// removeFilter takes the program off the interface. The place for classifiers stays, see removePlace.
-func removeFilter(h *netlink.Handle, index int, dir direction) error {
-	filter := &netlink.BpfFilter{FilterAttrs: filterAttrs(index, dir)}
-	err := h.FilterDel(filter)
-	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
-		return nil // EINVAL: no place for classifiers
+// removeFilters takes the programs of both families off the interface. The place for classifiers stays, see removePlace.
+func removeFilters(h *netlink.Handle, index int, dir direction) error {
+	for _, ipv6 := range []bool{false, true} {
+		err := h.FilterDel(&netlink.BpfFilter{FilterAttrs: filterAttrs(index, dir, ipv6)})
+		if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
+			continue // EINVAL: no place for classifiers
+		}
+		return fmt.Errorf("remove %s classifier: %w", dir, err)
 	}
-	return fmt.Errorf("remove %s classifier: %w", dir, err)
+	return nil
 }
 
 // removePlace removes an interface's place for classifiers unless somebody else has one there.

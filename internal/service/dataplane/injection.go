@@ -65,10 +65,10 @@ func (d *DataPlane) ensureInjection() (injection, error) {
 		return in, fmt.Errorf("look up link %s: %w", injectLink, err)
 	}
 	in.index, in.route = l.Attrs().Index, r.Attrs().Index
-	if err := d.tolerate(l); err != nil {
+	if err := errors.Join(d.tolerate(l), d.setIPv6()); err != nil {
 		return in, err
 	}
-	return in, nil
+	return in, errors.Join(upWithoutARP(h, r), upWithoutARP(h, l))
 }
 
 func ensureLinks(h *netlink.Handle, mtu int) (fresh bool, err error) {
@@ -89,27 +89,19 @@ func ensureLinks(h *netlink.Handle, mtu int) (fresh bool, err error) {
 	if _, isVeth := l.(*netlink.Veth); !isVeth {
 		return false, fmt.Errorf("link %s exists and is not ours but a %s; rename it", routeLink, l.Type())
 	}
-	for _, name := range []string{routeLink, injectLink} {
-		if err := upWithoutARP(h, name); err != nil {
-			return false, err
-		}
-	}
 	return fresh, nil
 }
 
-func upWithoutARP(h *netlink.Handle, name string) error {
-	l, err := h.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("look up link %s: %w", name, err)
-	}
+// upWithoutARP also spares IPv6 from looking for neighbours: there is one, and its address is known.
+func upWithoutARP(h *netlink.Handle, l netlink.Link) error {
 	if l.Attrs().Flags&net.FlagUp != 0 {
 		return nil
 	}
 	if err := h.LinkSetARPOff(l); err != nil {
-		return fmt.Errorf("switch ARP off on link %s: %w", name, err)
+		return fmt.Errorf("switch ARP off on link %s: %w", l.Attrs().Name, err)
 	}
 	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set link %s up: %w", name, err)
+		return fmt.Errorf("set link %s up: %w", l.Attrs().Name, err)
 	}
 	return nil
 }
@@ -139,10 +131,41 @@ func (d *DataPlane) tolerate(inject netlink.Link) error {
 		}
 	}
 	return d.cfg.Netns.Sysctls(map[string]string{
-		conf + "rp_filter":                              filter,
-		conf + "accept_local":                           "1",
-		conf + "forwarding":                             "1",
-		"net/ipv6/conf/" + injectLink + "/disable_ipv6": "1",
-		"net/ipv6/conf/" + routeLink + "/disable_ipv6":  "1",
+		conf + "rp_filter":    filter,
+		conf + "accept_local": "1",
+		conf + "forwarding":   "1",
 	})
+}
+
+// setIPv6 has the links carry IPv6 if the cluster has it. They get no addresses of their own and listen to no router.
+// IPv6 has no filter for sources, so nothing needs to be tolerated.
+func (d *DataPlane) setIPv6() error {
+	const noAddress = "1"
+	values := map[string]string{}
+	if d.cfg.ipv6() {
+		values[d.forwarding6()] = "1"
+	}
+	for _, name := range []string{routeLink, injectLink} {
+		conf := "net/ipv6/conf/" + name + "/"
+		if !d.cfg.ipv6() {
+			values[conf+"disable_ipv6"] = "1"
+			continue
+		}
+		values[conf+"disable_ipv6"], values[conf+"addr_gen_mode"], values[conf+"accept_ra"] = "0", noAddress, "0"
+	}
+	return d.cfg.Netns.Sysctls(values)
+}
+
+// forwarding6 is the setting that has rewritten packets forwarded. Before Linux 6.17, IPv6 forwards what comes in at any
+// interface or at none; there, a node whose uplinks learn routes from routers needs accept_ra=2 on them.
+func (d *DataPlane) forwarding6() string {
+	here := "net/ipv6/conf/" + injectLink + "/force_forwarding"
+	err := d.cfg.Netns.Do(func() error {
+		_, err := host.ReadSysctl(here)
+		return err
+	})
+	if err != nil {
+		return "net/ipv6/conf/all/forwarding"
+	}
+	return here
 }

@@ -42,6 +42,13 @@ const (
 	outside
 )
 
+func (s scope) String() string {
+	if s == outside {
+		return "outside"
+	}
+	return "inside"
+}
+
 type proto uint8
 
 const (
@@ -223,10 +230,12 @@ type settings struct {
 	Netns           uint64
 }
 
-// trafficKey has the backend 0 for what reached none.
 type trafficKey struct{ Service, Backend uint32 }
 
-type traffic struct{ Connections, Packets, Bytes, Refused, Dropped uint64 }
+type traffic struct{ Connections, Packets, Bytes uint64 }
+
+// visits are counted for a frontendKey.
+type visits struct{ Connections, Refused, Dropped uint64 }
 
 // connection is what a UDP socket is connected to.
 type connection struct {

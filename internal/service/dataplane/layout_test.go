@@ -23,6 +23,7 @@ func TestLayoutsAgree(t *testing.T) {
 		"clients":       {unsafe.Sizeof(clientKey{}), unsafe.Sizeof(lastBackend{})},
 		"source_ranges": {unsafe.Sizeof(sourceRange{}), 4},
 		"traffic":       {unsafe.Sizeof(trafficKey{}), unsafe.Sizeof(traffic{})},
+		"visits":        {unsafe.Sizeof(frontendKey{}), unsafe.Sizeof(visits{})},
 		"connections":   {8, unsafe.Sizeof(connection{})},
 		"flows":         {unsafe.Sizeof(tuple{}), unsafe.Sizeof(flow{})},
 	} {

@@ -76,7 +76,7 @@ func (d *DataPlane) attachLinks() error {
 			if serves[a.Index] || a.Index == loopbackIndex || a.Name == injectLink {
 				continue
 			}
-			if err := removeFilter(d.links, a.Index, dir); err != nil {
+			if err := removeFilters(d.links, a.Index, dir); err != nil {
 				return fmt.Errorf("interface %s of node %s: %w", a.Name, d.cfg.NodeName, err)
 			}
 		}

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/host"
-	"minato/internal/service/route"
 )
 
 func TestServesLink(t *testing.T) {
@@ -54,7 +53,9 @@ func TestServesLink(t *testing.T) {
 
 // With AllLinks nobody says which interfaces are Pods': those that are there, those that come and those that stay when
 // the process changes are served, until Remove.
-func TestAllLinks(t *testing.T) {
+func TestAllLinks(t *testing.T) { eachFamily(t, testAllLinks) }
+
+func testAllLinks(t *testing.T, fam family) {
 	w := newWorld(t)
 	w.dp.Close()
 	if err := Remove(w.cfg); err != nil {
@@ -62,23 +63,25 @@ func TestAllLinks(t *testing.T) {
 	}
 	w.cfg.AllLinks = true
 	w.open()
-	w.serveTCP(w.p2, "p2", p2IP+":8080")
-	w.apply(clusterIP("web", "10.96.0.1", 80, corev1.ProtocolTCP, back(p2IP+":8080")))
+	w.serveTCP(w.p2, "p2", fam.p2+":8080")
+	w.apply(clusterIP("web", fam.vip(1), 80, corev1.ProtocolTCP, back(fam.p2+":8080")))
 	w.ownNodes()
 	asks := func(what string, ns host.Netns) {
 		t.Helper()
-		eventually(t, what, func() bool { return ask(ns, "tcp", "10.96.0.1:80").Server == "p2" })
+		eventually(t, what, func() bool { return ask(ns, "tcp", fam.vip(1)+":80").Server == "p2" })
 	}
 	asks("a Pod that was there", w.p1)
 	w.follow(func() {
-		w.pod(w.n1, "vlate", netnsFor(t, "late"), "10.244.1.9")
-		asks("a Pod that came", host.NamedNetns("mt-svc-late"))
+		late := netnsFor(t, "late")
+		w.pod(w.n1, "vlate", late, func(f family) string { return f.localPod(9) })
+		asks("a Pod that came", late)
 	})
-	w.pod(w.n1, "vmissed", netnsFor(t, "missed"), "10.244.1.10")
+	missed := netnsFor(t, "missed")
+	w.pod(w.n1, "vmissed", missed, func(f family) string { return f.localPod(10) })
 	w.dp.Close()
 	w.open()
-	w.apply(clusterIP("web", "10.96.0.1", 80, corev1.ProtocolTCP, back(p2IP+":8080")))
-	asks("a Pod that came between two processes", host.NamedNetns("mt-svc-missed"))
+	w.apply(clusterIP("web", fam.vip(1), 80, corev1.ProtocolTCP, back(fam.p2+":8080")))
+	asks("a Pod that came between two processes", missed)
 
 	w.dp.Close()
 	if err := Remove(w.cfg); err != nil {
@@ -118,21 +121,23 @@ func (w *world) follow(fn func()) {
 }
 
 // NodePorts answer at those addresses of the node that NodePortsAt allows.
-func TestNodePortsAt(t *testing.T) {
+func TestNodePortsAt(t *testing.T) { eachFamily(t, testNodePortsAt) }
+
+func testNodePortsAt(t *testing.T, fam family) {
 	w := newWorld(t)
-	w.serveTCP(w.p1, "p1", p1IP+":8080")
-	w.apply(nodePort("web", 30080, corev1.ProtocolTCP, back(p1IP+":8080")))
-	if a := ask(w.lan, "tcp", n1IP+":30080"); a.Server != "p1" {
+	w.serveTCP(w.p1, "p1", fam.p1+":8080")
+	w.apply(fam.nodePort("web", 30080, corev1.ProtocolTCP, back(fam.p1+":8080")))
+	if a := ask(w.lan, "tcp", fam.n1+":30080"); a.Server != "p1" {
 		t.Errorf("without a restriction: %+v", a)
 	}
 	w.dp.Close()
-	w.cfg.NodePortsAt = func(a netip.Addr) bool { return a.String() != n1IP }
+	w.cfg.NodePortsAt = func(a netip.Addr) bool { return a != ip(fam.n1) }
 	w.open()
 	w.ownNodes()
-	if a := ask(w.lan, "tcp", n1IP+":30080"); !a.refused() {
+	if a := ask(w.lan, "tcp", fam.n1+":30080"); !a.refused() {
 		t.Errorf("an address that is excluded: %+v, want refused by the node", a)
 	}
-	if a := ask(w.p2, "tcp", n1IP+":30080"); !a.refused() {
+	if a := ask(w.p2, "tcp", fam.n1+":30080"); !a.refused() {
 		t.Errorf("an address that is excluded, from a Pod elsewhere: %+v, want refused by the node", a)
 	}
 }
@@ -140,11 +145,7 @@ func TestNodePortsAt(t *testing.T) {
 // ownNodes tells a data plane that was opened anew of the nodes.
 func (w *world) ownNodes() {
 	w.t.Helper()
-	err := w.dp.SetNodes([]route.Node{
-		{Name: "n1", Addrs: []netip.Addr{netip.MustParseAddr(n1IP)}},
-		{Name: "n2", Addrs: []netip.Addr{netip.MustParseAddr(n2IP)}},
-	})
-	if err != nil {
+	if err := w.dp.SetNodes(nodesOf(v4, v6)); err != nil {
 		w.t.Fatal(err)
 	}
 }

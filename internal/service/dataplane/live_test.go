@@ -2,11 +2,8 @@ package dataplane
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -35,24 +32,26 @@ func wantRefused(t *testing.T, what string, a answer) {
 	}
 }
 
-func TestTrafficReachesBackends(t *testing.T) {
+func TestTrafficReachesBackends(t *testing.T) { eachFamily(t, testTrafficReachesBackends) }
+
+func testTrafficReachesBackends(t *testing.T, fam family) {
 	w := newWorld(t)
 	for _, s := range []struct {
 		ns   host.Netns
 		name string
 		ip   string
-	}{{w.p1, "p1", p1IP}, {w.p2, "p2", p2IP}, {w.n1, "n1", n1IP}} {
+	}{{w.p1, "p1", fam.p1}, {w.p2, "p2", fam.p2}, {w.n1, "n1", fam.n1}} {
 		w.serveTCP(s.ns, s.name, s.ip+":8080")
 		w.serveUDP(s.ns, s.name, s.ip+":8080")
 	}
 	tcp, udp := corev1.ProtocolTCP, corev1.ProtocolUDP
 	for i, server := range []string{"p1", "p2", "n1"} {
-		b := back([]string{p1IP, p2IP, n1IP}[i] + ":8080")
-		ip := "10.96.1." + string(rune('1'+i))
+		b := back([]string{fam.p1, fam.p2, fam.n1}[i] + ":8080")
+		vip := fam.vip(1 + i)
 		np := uint16(30001 + i)
 		w.apply(
-			clusterIP("tcp-"+server, ip, 80, tcp, b), nodePort("tcp-"+server, np, tcp, b),
-			clusterIP("udp-"+server, ip, 80, udp, b), nodePort("udp-"+server, np, udp, b))
+			clusterIP("tcp-"+server, vip, 80, tcp, b), fam.nodePort("tcp-"+server, np, tcp, b),
+			clusterIP("udp-"+server, vip, 80, udp, b), fam.nodePort("udp-"+server, np, udp, b))
 	}
 	inPod, inNode := w.helperIn(w.q1), w.helperIn(w.n1)
 	clients := map[string]func(network, addr string) answer{
@@ -66,10 +65,10 @@ func TestTrafficReachesBackends(t *testing.T) {
 	w.inside(w.lan, outsideRoute)
 	for what, client := range clients {
 		for i, server := range []string{"p1", "p2", "n1"} {
-			for _, network := range []string{"tcp4", "udp4"} {
-				frontends := []string{"10.96.1." + string(rune('1'+i)) + ":80", n1IP + ":3000" + string(rune('1'+i))}
+			for _, network := range []string{fam.tcp, fam.udp} {
+				frontends := []string{fam.vip(1+i) + ":80", fam.n1 + ":3000" + string(rune('1'+i))}
 				if !strings.Contains(what, "outside") && !strings.HasPrefix(what, "packet of the node") {
-					frontends = append(frontends, n2IP+":3000"+string(rune('1'+i)))
+					frontends = append(frontends, fam.n2+":3000"+string(rune('1'+i)))
 				}
 				for _, f := range frontends {
 					for range 3 {
@@ -84,15 +83,17 @@ func TestTrafficReachesBackends(t *testing.T) {
 	}
 }
 
-func TestNobodyThereIsRefusedAtOnce(t *testing.T) {
+func TestNobodyThereIsRefusedAtOnce(t *testing.T) { eachFamily(t, testNobodyThereIsRefusedAtOnce) }
+
+func testNobodyThereIsRefusedAtOnce(t *testing.T, fam family) {
 	w := newWorld(t)
 	w.inside(w.lan, outsideRoute)
-	w.serveTCP(w.p1, "p1", p1IP+":8080")
+	w.serveTCP(w.p1, "p1", fam.p1+":8080")
 	tcp, udp := corev1.ProtocolTCP, corev1.ProtocolUDP
 	w.apply(
-		clusterIP("full", "10.96.1.1", 80, tcp, back(p1IP+":8080")),
-		clusterIP("empty", "10.96.1.2", 80, tcp, nil), nodePort("empty", 30002, tcp, nil),
-		clusterIP("empty-udp", "10.96.1.3", 80, udp, nil), nodePort("empty-udp", 30003, udp, nil))
+		clusterIP("full", fam.vip(1), 80, tcp, back(fam.p1+":8080")),
+		clusterIP("empty", fam.vip(2), 80, tcp, nil), fam.nodePort("empty", 30002, tcp, nil),
+		clusterIP("empty-udp", fam.vip(3), 80, udp, nil), fam.nodePort("empty-udp", 30003, udp, nil))
 	pod, node := w.helperIn(w.q1), w.helperIn(w.n1)
 	for what, client := range map[string]func(network, addr string) answer{
 		"socket of a pod":         pod.ask,
@@ -101,14 +102,14 @@ func TestNobodyThereIsRefusedAtOnce(t *testing.T) {
 		"packet of the node":      func(n, a string) answer { return ask(w.n1, n, a) },
 		"packet from the outside": func(n, a string) answer { return ask(w.lan, n, a) },
 	} {
-		wantAnswer(t, what+" to a backend", client("tcp4", "10.96.1.1:80"), "p1", "")
-		wantRefused(t, what+" to a wrong port", client("tcp4", "10.96.1.1:81"))
-		wantRefused(t, what+" to a wrong UDP port", client("udp4", "10.96.1.1:81"))
-		wantRefused(t, what+" to no endpoints", client("tcp4", "10.96.1.2:80"))
-		wantRefused(t, what+" to a NodePort without endpoints", client("tcp4", n1IP+":30002"))
-		wantRefused(t, what+" to no UDP endpoints", client("udp4", "10.96.1.3:80"))
-		wantRefused(t, what+" to a UDP NodePort without endpoints", client("udp4", n1IP+":30003"))
-		wantRefused(t, what+" to a NodePort that nobody has", client("tcp4", n1IP+":30009"))
+		wantAnswer(t, what+" to a backend", client(fam.tcp, fam.vip(1)+":80"), "p1", "")
+		wantRefused(t, what+" to a wrong port", client(fam.tcp, fam.vip(1)+":81"))
+		wantRefused(t, what+" to a wrong UDP port", client(fam.udp, fam.vip(1)+":81"))
+		wantRefused(t, what+" to no endpoints", client(fam.tcp, fam.vip(2)+":80"))
+		wantRefused(t, what+" to a NodePort without endpoints", client(fam.tcp, fam.n1+":30002"))
+		wantRefused(t, what+" to no UDP endpoints", client(fam.udp, fam.vip(3)+":80"))
+		wantRefused(t, what+" to a UDP NodePort without endpoints", client(fam.udp, fam.n1+":30003"))
+		wantRefused(t, what+" to a NodePort that nobody has", client(fam.tcp, fam.n1+":30009"))
 		if t.Failed() {
 			t.Log(w.dp.Dump())
 			return
@@ -117,20 +118,24 @@ func TestNobodyThereIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestUnallocatedAndForbiddenAreDropped(t *testing.T) {
+	eachFamily(t, testUnallocatedAndForbiddenAreDropped)
+}
+
+func testUnallocatedAndForbiddenAreDropped(t *testing.T, fam family) {
 	w := newWorld(t)
 	w.inside(w.lan, outsideRoute)
-	w.serveTCP(w.p2, "p2", p2IP+":8080")
-	local := nodePort("local", 30001, corev1.ProtocolTCP, back(p2IP+":8080"))
+	w.serveTCP(w.p2, "p2", fam.p2+":8080")
+	local := fam.nodePort("local", 30001, corev1.ProtocolTCP, back(fam.p2+":8080"))
 	local.Decisions[route.FromOutside] = route.Decision{Verdict: route.Drop, Set: route.LocalSet}
 	w.apply(local)
 	pod := w.helperIn(w.q1)
 	var wg sync.WaitGroup
 	for what, client := range map[string]func() answer{
-		"socket to an unallocated address":           func() answer { return pod.ask("tcp4", "10.96.9.9:80") },
-		"packet to an unallocated address":           func() answer { return ask(w.q1, "tcp4", "10.96.9.9:80") },
-		"node to an unallocated address":             func() answer { return ask(w.n1, "tcp4", "10.96.9.9:80") },
-		"outside to an unallocated address":          func() answer { return ask(w.lan, "tcp4", "10.96.9.9:80") },
-		"outside under policy Local with none local": func() answer { return ask(w.lan, "tcp4", n1IP+":30001") },
+		"socket to an unallocated address":           func() answer { return pod.ask(fam.tcp, fam.vip(9)+":80") },
+		"packet to an unallocated address":           func() answer { return ask(w.q1, fam.tcp, fam.vip(9)+":80") },
+		"node to an unallocated address":             func() answer { return ask(w.n1, fam.tcp, fam.vip(9)+":80") },
+		"outside to an unallocated address":          func() answer { return ask(w.lan, fam.tcp, fam.vip(9)+":80") },
+		"outside under policy Local with none local": func() answer { return ask(w.lan, fam.tcp, fam.n1+":30001") },
 	} {
 		wg.Go(func() {
 			if a := client(); a.Err == "" || a.refused() || a.Took < prompt {
@@ -140,32 +145,34 @@ func TestUnallocatedAndForbiddenAreDropped(t *testing.T) {
 	}
 	wg.Wait()
 	// Inside, the policy does not hold.
-	wantAnswer(t, "pod under policy Local", pod.ask("tcp4", n1IP+":30001"), "p2", n1IP+":30001")
-	wantAnswer(t, "node under policy Local", ask(w.n1, "tcp4", n1IP+":30001"), "p2", n1IP+":30001")
+	wantAnswer(t, "pod under policy Local", pod.ask(fam.tcp, fam.n1+":30001"), "p2", fam.n1+":30001")
+	wantAnswer(t, "node under policy Local", ask(w.n1, fam.tcp, fam.n1+":30001"), "p2", fam.n1+":30001")
 }
 
-func TestLocalPolicyKeepsTheClient(t *testing.T) {
+func TestLocalPolicyKeepsTheClient(t *testing.T) { eachFamily(t, testLocalPolicyKeepsTheClient) }
+
+func testLocalPolicyKeepsTheClient(t *testing.T, fam family) {
 	w := newWorld(t)
-	w.serveTCP(w.p1, "p1", p1IP+":8080")
-	w.serveUDP(w.p1, "p1", p1IP+":8080")
-	w.serveTCP(w.n1, "n1", n1IP+":8080")
-	w.serveUDP(w.n1, "n1", n1IP+":8080")
+	w.serveTCP(w.p1, "p1", fam.p1+":8080")
+	w.serveUDP(w.p1, "p1", fam.p1+":8080")
+	w.serveTCP(w.n1, "n1", fam.n1+":8080")
+	w.serveUDP(w.n1, "n1", fam.n1+":8080")
 	var fs []route.Frontend
 	for i, p := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
-		for j, b := range []string{p1IP, n1IP} {
-			f := nodePort(strings.ToLower(string(p))+b, uint16(30001+10*i+j), p, nil)
+		for j, b := range []string{fam.p1, fam.n1} {
+			f := fam.nodePort(strings.ToLower(string(p))+b, uint16(30001+10*i+j), p, nil)
 			f.Local = back(b + ":8080")
 			f.Decisions[route.FromOutside] = route.Decision{Set: route.LocalSet}
 			fs = append(fs, f)
 		}
 	}
 	w.apply(fs...)
-	for i, network := range []string{"tcp4", "udp4"} {
+	for i, network := range []string{fam.tcp, fam.udp} {
 		for j, server := range []string{"p1", "n1"} {
-			a := ask(w.lan, network, fmt.Sprintf("%s:%d", n1IP, 30001+10*i+j))
+			a := ask(w.lan, network, fmt.Sprintf("%s:%d", fam.n1, 30001+10*i+j))
 			wantAnswer(t, network+" to "+server, a, server, "")
-			if !strings.HasPrefix(a.Client, lanIP+":") {
-				t.Errorf("%s to %s: server saw client %s, want %s", network, server, a.Client, lanIP)
+			if !strings.HasPrefix(a.Client, fam.lan+":") {
+				t.Errorf("%s to %s: server saw client %s, want %s", network, server, a.Client, fam.lan)
 			}
 		}
 	}
@@ -189,21 +196,23 @@ func TestIPv6SocketsReachIPv4Services(t *testing.T) {
 	wantAnswer(t, "unconnected", pod.do(request{Op: "sendto", Network: "udp", Addr: "10.96.1.1:80"}), "p2", "10.96.1.1:80")
 }
 
-func TestUnconnectedUDPStaysAndMoves(t *testing.T) {
+func TestUnconnectedUDPStaysAndMoves(t *testing.T) { eachFamily(t, testUnconnectedUDPStaysAndMoves) }
+
+func testUnconnectedUDPStaysAndMoves(t *testing.T, fam family) {
 	w := newWorld(t)
-	w.serveUDP(w.p1, "p1", p1IP+":8080")
-	w.serveUDP(w.p2, "p2", p2IP+":8080")
+	w.serveUDP(w.p1, "p1", fam.p1+":8080")
+	w.serveUDP(w.p2, "p2", fam.p2+":8080")
 	udp := corev1.ProtocolUDP
-	both := back(p1IP+":8080", p2IP+":8080")
-	w.apply(clusterIP("a", "10.96.1.1", 53, udp, both), clusterIP("b", "10.96.1.2", 53, udp, back(p2IP+":8080")))
+	both := back(fam.p1+":8080", fam.p2+":8080")
+	w.apply(clusterIP("a", fam.vip(1), 53, udp, both), clusterIP("b", fam.vip(2), 53, udp, back(fam.p2+":8080")))
 	pod := w.helperIn(w.q1)
-	send := func(addr string) answer { return pod.do(request{Op: "sendto", Network: "udp4", Addr: addr}) }
-	first := send("10.96.1.1:53")
-	wantAnswer(t, "first", first, first.Server, "10.96.1.1:53")
+	send := func(addr string) answer { return pod.do(request{Op: "sendto", Network: fam.udp, Addr: addr}) }
+	first := send(fam.vip(1) + ":53")
+	wantAnswer(t, "first", first, first.Server, fam.vip(1)+":53")
 	for range 20 {
-		wantAnswer(t, "again", send("10.96.1.1:53"), first.Server, "10.96.1.1:53")
+		wantAnswer(t, "again", send(fam.vip(1)+":53"), first.Server, fam.vip(1)+":53")
 	}
-	wantAnswer(t, "other Service", send("10.96.1.2:53"), "p2", "10.96.1.2:53")
+	wantAnswer(t, "other Service", send(fam.vip(2)+":53"), "p2", fam.vip(2)+":53")
 	// A backend that drains keeps what it has; one that is gone does not.
 	keep, other := both[:1], "p2"
 	if first.Server == "p1" {
@@ -211,21 +220,25 @@ func TestUnconnectedUDPStaysAndMoves(t *testing.T) {
 	} else {
 		other = "p1"
 	}
-	drained := clusterIP("a", "10.96.1.1", 53, udp, keep)
+	drained := clusterIP("a", fam.vip(1), 53, udp, keep)
 	drained.Draining = both
 	w.apply(drained)
-	wantAnswer(t, "draining", send("10.96.1.1:53"), first.Server, "")
-	w.apply(clusterIP("a", "10.96.1.1", 53, udp, keep), clusterIP("b", "10.96.1.2", 53, udp, keep))
-	wantAnswer(t, "gone", send("10.96.1.1:53"), other, "10.96.1.1:53")
+	wantAnswer(t, "draining", send(fam.vip(1)+":53"), first.Server, "")
+	w.apply(clusterIP("a", fam.vip(1), 53, udp, keep), clusterIP("b", fam.vip(2), 53, udp, keep))
+	wantAnswer(t, "gone", send(fam.vip(1)+":53"), other, fam.vip(1)+":53")
 }
 
 func TestPacketUDPMovesWhenItsBackendIsGone(t *testing.T) {
+	eachFamily(t, testPacketUDPMovesWhenItsBackendIsGone)
+}
+
+func testPacketUDPMovesWhenItsBackendIsGone(t *testing.T, fam family) {
 	w := newWorld(t)
-	w.serveUDP(w.p1, "p1", p1IP+":8080")
-	w.serveUDP(w.p2, "p2", p2IP+":8080")
-	b := back(p1IP+":8080", p2IP+":8080")
-	w.apply(nodePort("a", 30001, corev1.ProtocolUDP, b[:1]))
-	c, err := w.lan.DialContext(t.Context(), "udp4", n1IP+":30001")
+	w.serveUDP(w.p1, "p1", fam.p1+":8080")
+	w.serveUDP(w.p2, "p2", fam.p2+":8080")
+	b := back(fam.p1+":8080", fam.p2+":8080")
+	w.apply(fam.nodePort("a", 30001, corev1.ProtocolUDP, b[:1]))
+	c, err := w.lan.DialContext(t.Context(), fam.udp, fam.n1+":30001")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,13 +257,13 @@ func TestPacketUDPMovesWhenItsBackendIsGone(t *testing.T) {
 	if got := exchange(); got != "p1" {
 		t.Errorf("first answer from %s", got)
 	}
-	f := nodePort("a", 30001, corev1.ProtocolUDP, b[1:])
+	f := fam.nodePort("a", 30001, corev1.ProtocolUDP, b[1:])
 	f.Draining = b[:1]
 	w.apply(f)
 	if got := exchange(); got != "p1" {
 		t.Errorf("answer from %s while p1 drains", got)
 	}
-	w.apply(nodePort("a", 30001, corev1.ProtocolUDP, b[1:]))
+	w.apply(fam.nodePort("a", 30001, corev1.ProtocolUDP, b[1:]))
 	if got := exchange(); got != "p2" {
 		t.Errorf("answer from %s after p1 is gone", got)
 	}
@@ -359,93 +372,16 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// TestBulk moves data in segmentation-offloaded packets both ways, and UDP datagrams in fragments.
-func TestBulk(t *testing.T) {
-	w := newWorld(t)
-	w.inside(w.lan, outsideRoute)
-	const size = 8 << 20
-	for _, s := range []struct {
-		ns   host.Netns
-		name string
-		ip   string
-	}{{w.p1, "p1", p1IP}, {w.p2, "p2", p2IP}, {w.n1, "n1", n1IP}} {
-		w.serveTCP(s.ns, s.name, s.ip+":8080")
-		w.serveUDP(s.ns, s.name, s.ip+":8080")
-		b := back(s.ip + ":8080")
-		w.apply(clusterIP("tcp", "10.96.1.1", 80, corev1.ProtocolTCP, b), clusterIP("udp", "10.96.1.1", 80, corev1.ProtocolUDP, b))
-		for from, ns := range map[string]host.Netns{"pod": w.q1, "node": w.n1, "outside": w.lan} {
-			if err := bulk(ns, "10.96.1.1:80", size); err != nil {
-				t.Errorf("%s to %s: %v", from, s.name, err)
-			}
-			if err := datagram(ns, "10.96.1.1:80", 5000); err != nil {
-				t.Errorf("%s to %s: datagram in fragments: %v", from, s.name, err)
-			}
-		}
-	}
-	if t.Failed() {
-		t.Log(w.dp.Dump())
-	}
-}
-
-func bulk(ns host.Netns, addr string, size int) error {
-	c, err := ns.DialContext(context.Background(), "tcp4", addr)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
-	r := bufio.NewReader(c)
-	if _, err := r.ReadString('\n'); err != nil {
-		return err
-	}
-	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(i * 7 >> 3)
-	}
-	errc := make(chan error, 1)
-	go func() {
-		_, err := c.Write(data)
-		errc <- err
-	}()
-	got := make([]byte, size)
-	if _, err := io.ReadFull(r, got); err != nil {
-		return err
-	}
-	if !bytes.Equal(got, data) {
-		return errors.New("data changed on the way")
-	}
-	return <-errc
-}
-
-func datagram(ns host.Netns, addr string, size int) error {
-	c, err := ns.DialContext(context.Background(), "udp4", addr)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(3 * time.Second))
-	if _, err := c.Write(make([]byte, size)); err != nil {
-		return err
-	}
-	buf := make([]byte, 100)
-	n, err := c.Read(buf)
-	if err != nil {
-		return err
-	}
-	if f := strings.Fields(string(buf[:n])); f[len(f)-1] != fmt.Sprint(size) {
-		return fmt.Errorf("answer %q", buf[:n])
-	}
-	return nil
-}
-
 // TestICMPErrorsComeBack has a backend's kernel say that nobody listens; the client must understand.
-func TestICMPErrorsComeBack(t *testing.T) {
+func TestICMPErrorsComeBack(t *testing.T) { eachFamily(t, testICMPErrorsComeBack) }
+
+func testICMPErrorsComeBack(t *testing.T, fam family) {
 	w := newWorld(t)
 	w.inside(w.lan, outsideRoute)
-	for _, ip := range []string{p1IP, p2IP, n1IP} {
-		w.apply(clusterIP("udp", "10.96.1.1", 80, corev1.ProtocolUDP, back(ip+":9")))
+	for _, ip := range []string{fam.p1, fam.p2, fam.n1} {
+		w.apply(clusterIP("udp", fam.vip(1), 80, corev1.ProtocolUDP, back(ip+":9")))
 		for from, ns := range map[string]host.Netns{"pod": w.q1, "node": w.n1, "outside": w.lan} {
-			wantRefused(t, from+" to a closed port at "+ip, ask(ns, "udp4", "10.96.1.1:80"))
+			wantRefused(t, from+" to a closed port at "+ip, ask(ns, fam.udp, fam.vip(1)+":80"))
 		}
 	}
 }
@@ -464,7 +400,7 @@ func TestPodsComeAndGo(t *testing.T) {
 		l, err := h.LinkByName("vp1")
 		return errors.Join(err, h.LinkDel(l))
 	})
-	w.pod(w.n1, "vp1", w.p1, p1IP)
+	w.pod(w.n1, "vp1", w.p1, func(f family) string { return f.p1 })
 	if err := w.dp.AttachPod("vp1"); err != nil {
 		t.Fatal(err)
 	}

@@ -14,11 +14,10 @@ func (d *DataPlane) linkDir() string { return filepath.Join(d.cfg.PinDir, "links
 
 // load loads the programs over the pinned tables, or over new ones which it pins.
 func (d *DataPlane) load() (*ebpf.Collection, error) {
-	shared, err := collectionSpec()
+	spec, err := specFor(d.cfg.ipv6())
 	if err != nil {
 		return nil, err
 	}
-	spec := shared.Copy()
 	d.cfg.Limits.apply(spec)
 	for _, dir := range []string{d.mapDir(), d.linkDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -48,6 +47,23 @@ func (d *DataPlane) load() (*ebpf.Collection, error) {
 		}
 	}
 	return c, nil
+}
+
+// removeOldTables removes the pins of tables with an older layout. The programs that used them are replaced by now.
+func (d *DataPlane) removeOldTables() error {
+	dirs, err := filepath.Glob(filepath.Join(d.cfg.PinDir, "maps-*"))
+	if err != nil {
+		return fmt.Errorf("list pinned tables: %w", err)
+	}
+	for _, dir := range dirs {
+		if dir == d.mapDir() {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove pinned tables of an older layout: %w", err)
+		}
+	}
+	return nil
 }
 
 func (l Limits) apply(spec *ebpf.CollectionSpec) {

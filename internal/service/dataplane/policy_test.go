@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/host"
@@ -17,8 +18,8 @@ import (
 )
 
 // loadBalancer makes the frontend at an outside address.
-func loadBalancer(name, ip string, port uint16, p corev1.Protocol, backends []route.Backend, ranges ...string) route.Frontend {
-	f := clusterIP(name, ip, port, p, backends)
+func loadBalancer(name, addr string, port uint16, p corev1.Protocol, backends []route.Backend, ranges ...string) route.Frontend {
+	f := clusterIP(name, addr, port, p, backends)
 	f.Kind = route.LoadBalancer
 	for _, r := range ranges {
 		f.Restricted = true
@@ -27,37 +28,39 @@ func loadBalancer(name, ip string, port uint16, p corev1.Protocol, backends []ro
 	return f
 }
 
-func TestPacketAffinity(t *testing.T) {
+func TestPacketAffinity(t *testing.T) { eachFamily(t, testPacketAffinity) }
+
+func testPacketAffinity(t *testing.T, fam family) {
 	r := newRig(t)
 	var addrs []string
 	for i := range 8 {
-		addrs = append(addrs, fmt.Sprintf("10.244.2.%d:8080", i+2))
+		addrs = append(addrs, fam.remotePod(i+2)+":8080")
 	}
 	b := back(addrs...)
-	f := clusterIP("a", "10.96.1.1", 80, corev1.ProtocolTCP, b)
+	f := clusterIP("a", fam.vip(1), 80, corev1.ProtocolTCP, b)
 	f.Affinity = time.Hour
-	np := nodePort("a", 30001, corev1.ProtocolTCP, b)
+	np := fam.nodePort("a", 30001, corev1.ProtocolTCP, b)
 	np.Affinity = time.Hour
 	r.apply(f, np)
-	port := 1000
+	port, vip := 1000, fam.vip(1)+":80"
 	connect := func(client, to string) string {
 		t.Helper()
 		port++
 		_, out := r.ingress(r.uplink, segment{from: fmt.Sprintf("%s:%d", client, port), to: to, flags: syn}.packet())
 		return parse(t, out).to
 	}
-	first := connect(lanIP, vip)
+	first := connect(fam.lan, vip)
 	for range 20 {
-		if got := connect(lanIP, vip); got != first {
+		if got := connect(fam.lan, vip); got != first {
 			t.Fatalf("one client went to %s and %s", first, got)
 		}
 	}
-	if got := connect(lanIP, n1IP+":30001"); got != first {
+	if got := connect(fam.lan, fam.n1+":30001"); got != first {
 		t.Errorf("through the NodePort the client went to %s, before to %s", got, first)
 	}
 	spread := map[string]bool{}
 	for i := range 40 {
-		spread[connect(fmt.Sprintf("172.30.1.%d", i), vip)] = true
+		spread[connect(fam.outsider(i), vip)] = true
 	}
 	if len(spread) < 4 {
 		t.Errorf("40 clients went to %v only", slices.Collect(maps.Keys(spread)))
@@ -67,37 +70,45 @@ func TestPacketAffinity(t *testing.T) {
 	f.Cluster, np.Cluster = rest, rest
 	f.Draining, np.Draining = back(first), back(first)
 	r.apply(f, np)
-	second := connect(lanIP, vip)
-	if second == first || connect(lanIP, vip) != second {
+	second := connect(fam.lan, vip)
+	if second == first || connect(fam.lan, vip) != second {
 		t.Errorf("went to %s after %s was draining", second, first)
 	}
 	f.Cluster, np.Cluster, f.Draining, np.Draining = b, b, nil, nil
 	r.apply(f, np)
-	if got := connect(lanIP, vip); got != second {
+	if got := connect(fam.lan, vip); got != second {
 		t.Errorf("went to %s after %s, which is still there", got, second)
 	}
 	// Long after the last connection anything goes.
 	clients := kernelTable[clientKey, lastBackend]{r.collection.Maps["clients"]}
 	moved := false
 	for range 50 {
+		var old writes[clientKey, lastBackend]
 		clients.each(func(k clientKey, l lastBackend) {
 			l.Seen -= 3600
-			clients.put([]clientKey{k}, []lastBackend{l})
+			old.set(k, l)
 		})
-		moved = moved || connect(lanIP, vip) != second
+		if err := clients.put(old.keys, old.values); err != nil {
+			t.Fatal(err)
+		}
+		moved = moved || connect(fam.lan, vip) != second
 	}
 	if !moved {
 		t.Errorf("the client is bound to %s for ever", second)
 	}
 }
 
-func TestPacketSourceRanges(t *testing.T) {
+func TestPacketSourceRanges(t *testing.T) { eachFamily(t, testPacketSourceRanges) }
+
+func testPacketSourceRanges(t *testing.T, fam family) {
 	r := newRig(t)
-	b := back(p2IP + ":8080")
-	np := nodePort("a", 30001, corev1.ProtocolTCP, b)
+	b := back(fam.p2 + ":8080")
+	lb, lan, one := fam.foreign, netip.PrefixFrom(ip(fam.lan), ip(fam.lan).BitLen()-8).Masked().String(), fam.outsider(7)
+	onlyOne := netip.PrefixFrom(ip(one), ip(one).BitLen()).String()
+	np := fam.nodePort("a", 30001, corev1.ProtocolTCP, b)
 	set := func(ranges ...string) {
 		t.Helper()
-		r.apply(np, loadBalancer("a", "192.0.2.1", 80, corev1.ProtocolTCP, b, ranges...))
+		r.apply(np, loadBalancer("a", lb, 80, corev1.ProtocolTCP, b, ranges...))
 	}
 	port := 1000
 	try := func(client, to string) bool {
@@ -109,42 +120,44 @@ func TestPacketSourceRanges(t *testing.T) {
 		}
 		return v == pass
 	}
-	set("172.30.0.0/24", "198.51.100.7/32")
-	for client, want := range map[string]bool{lanIP: true, "172.30.1.1": false, "198.51.100.7": true, "198.51.100.8": false} {
-		if got := try(client, "192.0.2.1:80"); got != want {
+	set(lan, onlyOne)
+	for client, want := range map[string]bool{fam.lan: true, fam.outsider(1): false, one: true, fam.outsider(8): false} {
+		if got := try(client, lb+":80"); got != want {
 			t.Errorf("%s may enter: %v", client, got)
 		}
-		if !try(client, n1IP+":30001") {
+		if !try(client, fam.n1+":30001") {
 			t.Errorf("%s may not use the NodePort", client)
 		}
 	}
-	set("198.51.100.7/32")
-	if try(lanIP, "192.0.2.1:80") {
+	set(onlyOne)
+	if try(fam.lan, lb+":80") {
 		t.Error("a range that was taken away still holds")
 	}
-	f := loadBalancer("a", "192.0.2.1", 80, corev1.ProtocolTCP, b)
+	f := loadBalancer("a", lb, 80, corev1.ProtocolTCP, b)
 	f.Restricted = true // only ranges of the other family
 	r.apply(np, f)
-	if try(lanIP, "192.0.2.1:80") {
+	if try(fam.lan, lb+":80") {
 		t.Error("a restriction without ranges admits somebody")
 	}
 	set()
-	if !try(lanIP, "192.0.2.1:80") {
+	if !try(fam.lan, lb+":80") {
 		t.Error("not open without restriction")
 	}
 }
 
-func TestLoadBalancerAddress(t *testing.T) {
+func TestLoadBalancerAddress(t *testing.T) { eachFamily(t, testLoadBalancerAddress) }
+
+func testLoadBalancerAddress(t *testing.T, fam family) {
 	w := newWorld(t)
-	const lb = "172.30.200.1"
-	w.inside(w.lan, func(h *netlink.Handle) error { return via(h, lb+"/32", n1IP, "br") })
-	w.serveTCP(w.p1, "p1", p1IP+":8080")
-	w.serveTCP(w.p2, "p2", p2IP+":8080")
+	lb, services := fam.outsider(200), fam.services().String()
+	w.inside(w.lan, func(h *netlink.Handle) error { return via(h, single(lb), fam.n1, "br") })
+	w.serveTCP(w.p1, "p1", fam.p1+":8080")
+	w.serveTCP(w.p2, "p2", fam.p2+":8080")
 	tcp := corev1.ProtocolTCP
-	local := loadBalancer("local", lb, 81, tcp, back(p2IP+":8080"))
-	local.Local = back(p1IP + ":8080")
+	local := loadBalancer("local", lb, 81, tcp, back(fam.p2+":8080"))
+	local.Local = back(fam.p1 + ":8080")
 	local.Decisions[route.FromOutside] = route.Decision{Set: route.LocalSet}
-	w.apply(loadBalancer("a", lb, 80, tcp, back(p2IP+":8080")), local, loadBalancer("some", lb, 82, tcp, back(p2IP+":8080"), "172.30.0.1/32"))
+	w.apply(loadBalancer("a", lb, 80, tcp, back(fam.p2+":8080")), local, loadBalancer("some", lb, 82, tcp, back(fam.p2+":8080"), single(fam.lan)))
 	pod, node := w.helperIn(w.q1), w.helperIn(w.n1)
 	inside := map[string]func(network, addr string) answer{
 		"socket of a pod":    pod.ask,
@@ -155,24 +168,24 @@ func TestLoadBalancerAddress(t *testing.T) {
 	var wg sync.WaitGroup
 	for what, client := range inside {
 		wg.Go(func() {
-			wantAnswer(t, what, client("tcp4", lb+":80"), "p2", lb+":80")
-			wantAnswer(t, what+" under policy Local", client("tcp4", lb+":81"), "p2", lb+":81")
-			if a := client("tcp4", lb+":82"); a.Err == "" || a.refused() {
+			wantAnswer(t, what, client(fam.tcp, lb+":80"), "p2", lb+":80")
+			wantAnswer(t, what+" under policy Local", client(fam.tcp, lb+":81"), "p2", lb+":81")
+			if a := client(fam.tcp, lb+":82"); a.Err == "" || a.refused() {
 				t.Errorf("%s outside the source ranges: %+v", what, a)
 			}
 		})
 	}
 	wg.Wait()
-	wantAnswer(t, "outside", ask(w.lan, "tcp4", lb+":80"), "p2", lb+":80")
-	wantAnswer(t, "outside, within the source ranges", ask(w.lan, "tcp4", lb+":82"), "p2", lb+":82")
-	a := ask(w.lan, "tcp4", lb+":81")
+	wantAnswer(t, "outside", ask(w.lan, fam.tcp, lb+":80"), "p2", lb+":80")
+	wantAnswer(t, "outside, within the source ranges", ask(w.lan, fam.tcp, lb+":82"), "p2", lb+":82")
+	a := ask(w.lan, fam.tcp, lb+":81")
 	wantAnswer(t, "outside under policy Local", a, "p1", lb+":81")
-	if a.Client[:len(lanIP)] != lanIP {
+	if a.Client[:len(fam.lan)] != fam.lan {
 		t.Errorf("under policy Local the server saw %s", a.Client)
 	}
-	wantRefused(t, "node to another port", ask(w.n1, "tcp4", lb+":83"))
-	wantRefused(t, "outside to another port", ask(w.lan, "tcp4", lb+":83"))
-	if got := vipRoutes(t, w.n1); !slices.Equal(got, []string{"10.96.0.0/16", lb + "/32"}) {
+	wantRefused(t, "node to another port", ask(w.n1, fam.tcp, lb+":83"))
+	wantRefused(t, "outside to another port", ask(w.lan, fam.tcp, lb+":83"))
+	if got := vipRoutes(t, w.n1, fam); !slices.Equal(got, slices.Sorted(slices.Values([]string{services, single(lb)}))) {
 		t.Errorf("routes %v", got)
 	}
 	if err := w.dp.ApplyAll(t.Context(), nil); err != nil {
@@ -184,22 +197,22 @@ func TestLoadBalancerAddress(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := vipRoutes(t, w.n1); !slices.Equal(got, []string{"10.96.0.0/16"}) {
+	if got := vipRoutes(t, w.n1, fam); !slices.Equal(got, []string{services}) {
 		t.Errorf("routes %v after all are gone", got)
 	}
 	// A route that an earlier process left goes with the sweep.
-	w.apply(loadBalancer("a", lb, 80, tcp, back(p2IP+":8080")))
+	w.apply(loadBalancer("a", lb, 80, tcp, back(fam.p2+":8080")))
 	w.dp.Close()
 	w.open()
 	if err := w.dp.Sweep(); err != nil {
 		t.Error(err)
 	}
-	if got := vipRoutes(t, w.n1); !slices.Equal(got, []string{"10.96.0.0/16"}) {
+	if got := vipRoutes(t, w.n1, fam); !slices.Equal(got, []string{services}) {
 		t.Errorf("routes %v after sweeping", got)
 	}
 }
 
-func vipRoutes(t *testing.T, ns host.Netns) (out []string) {
+func vipRoutes(t *testing.T, ns host.Netns, fam family) (out []string) {
 	t.Helper()
 	h, err := ns.Handle()
 	if err != nil {
@@ -210,12 +223,18 @@ func vipRoutes(t *testing.T, ns host.Netns) (out []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes, err := h.RouteList(l, netlink.FAMILY_V4)
+	number := netlink.FAMILY_V4
+	if fam.ipv6 {
+		number = netlink.FAMILY_V6
+	}
+	routes, err := h.RouteList(l, number)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range routes {
-		out = append(out, r.Dst.String())
+		if r.Protocol != unix.RTPROT_KERNEL { // the multicast one that every link has
+			out = append(out, r.Dst.String())
+		}
 	}
 	slices.Sort(out)
 	return out
@@ -244,7 +263,9 @@ func TestSocketAffinity(t *testing.T) {
 
 // TestChecksumsWithoutOffload has packets finished in software on their last hop, so that receivers check what the
 // programs made of them.
-func TestChecksumsWithoutOffload(t *testing.T) {
+func TestChecksumsWithoutOffload(t *testing.T) { eachFamily(t, testChecksumsWithoutOffload) }
+
+func testChecksumsWithoutOffload(t *testing.T, fam family) {
 	w := newWorld(t)
 	w.inside(w.lan, outsideRoute)
 	for _, dev := range []string{"vp1", "vq1", "eth0"} {
@@ -253,25 +274,25 @@ func TestChecksumsWithoutOffload(t *testing.T) {
 		}
 	}
 	tcp, udp := corev1.ProtocolTCP, corev1.ProtocolUDP
-	w.apply(clusterIP("empty", "10.96.1.2", 80, tcp, nil), clusterIP("empty-udp", "10.96.1.3", 80, udp, nil))
+	w.apply(clusterIP("empty", fam.vip(2), 80, tcp, nil), clusterIP("empty-udp", fam.vip(3), 80, udp, nil))
 	for from, ns := range map[string]host.Netns{"pod": w.q1, "outside": w.lan} {
-		wantRefused(t, from+" by TCP", ask(ns, "tcp4", "10.96.1.2:80"))
-		wantRefused(t, from+" by UDP", ask(ns, "udp4", "10.96.1.3:80"))
+		wantRefused(t, from+" by TCP", ask(ns, fam.tcp, fam.vip(2)+":80"))
+		wantRefused(t, from+" by UDP", ask(ns, fam.udp, fam.vip(3)+":80"))
 	}
 	for _, s := range []struct {
 		ns   host.Netns
 		name string
 		ip   string
-	}{{w.p1, "p1", p1IP}, {w.p2, "p2", p2IP}} {
+	}{{w.p1, "p1", fam.p1}, {w.p2, "p2", fam.p2}} {
 		w.serveTCP(s.ns, s.name, s.ip+":8080")
 		w.serveUDP(s.ns, s.name, s.ip+":8080")
 		b := back(s.ip + ":8080")
-		w.apply(clusterIP("tcp", "10.96.1.1", 80, tcp, b), clusterIP("udp", "10.96.1.1", 80, udp, b))
+		w.apply(clusterIP("tcp", fam.vip(1), 80, tcp, b), clusterIP("udp", fam.vip(1), 80, udp, b))
 		for from, ns := range map[string]host.Netns{"pod": w.q1, "node": w.n1, "outside": w.lan} {
-			if err := bulk(ns, "10.96.1.1:80", 1<<20); err != nil {
+			if err := bulk(ns, fam.vip(1)+":80", 1<<20); err != nil {
 				t.Errorf("%s to %s: %v", from, s.name, err)
 			}
-			if err := datagram(ns, "10.96.1.1:80", 100); err != nil {
+			if err := datagram(ns, fam.vip(1)+":80", 100); err != nil {
 				t.Errorf("%s to %s: %v", from, s.name, err)
 			}
 		}

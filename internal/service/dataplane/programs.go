@@ -16,7 +16,7 @@ var object []byte
 
 // layoutVersion names the pinned tables. It changes whenever the meaning of their content does, because a table of the
 // same size but another meaning would be taken over from an earlier process.
-const layoutVersion = "2"
+const layoutVersion = "3"
 
 // collectionSpec parses the object once per process; nodes load copies.
 var collectionSpec = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
@@ -26,3 +26,19 @@ var collectionSpec = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
 	}
 	return spec, nil
 })
+
+// specFor is what a node loads: without IPv6 not the programs for its packets, which would take as long to verify as
+// those for IPv4. The programs for IPv6 sockets are always needed, because such a socket may talk IPv4.
+func specFor(ipv6 bool) (*ebpf.CollectionSpec, error) {
+	shared, err := collectionSpec()
+	if err != nil {
+		return nil, err
+	}
+	spec := shared.Copy()
+	if !ipv6 {
+		for _, dir := range []direction{inbound, outbound} {
+			delete(spec.Programs, dir.program(true))
+		}
+	}
+	return spec, nil
+}

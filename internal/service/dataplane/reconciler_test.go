@@ -110,7 +110,7 @@ func (k *fakeKernel) words() map[string]string {
 	out := map[string]string{}
 	for key, f := range k.frontends.entries {
 		out[fmt.Sprintf("%s:%d/%s from %d", key.Addr.Addr(), key.Port.Number(), key.Proto, key.Scope)] =
-			fmt.Sprint(f.Verdict, f.Flags, f.Affinity, dumpFrontend(key, f, k.slots.entries, k.backends.entries).Backends, k.rangesOf(f))
+			fmt.Sprint(f.Verdict, f.Flags, f.Affinity, dumpFrontend(key, f, k.slots.entries, k.backends.entries, visits{}).Backends, k.rangesOf(f))
 	}
 	return out
 }

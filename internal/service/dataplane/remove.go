@@ -40,7 +40,7 @@ func removeLinks(cfg Config) error {
 			return err
 		}
 		for _, l := range links {
-			err := errors.Join(removeFilter(h, l.Attrs().Index, dir), removePlace(h, l))
+			err := errors.Join(removeFilters(h, l.Attrs().Index, dir), removePlace(h, l))
 			if err != nil {
 				return fmt.Errorf("interface %s of node %s: %w", l.Attrs().Name, cfg.NodeName, err)
 			}

@@ -20,8 +20,10 @@ import (
 type routes struct {
 	h    *netlink.Handle
 	link int
-	// source is the address that the node's processes take, since the link they send through has none.
-	source netip.Addr
+	// ipv6 says that the cluster has it. Without it the link has no IPv6 either, and nothing can be routed there.
+	ipv6 bool
+	// sources are the addresses that the node's processes take, since the link they send through has none.
+	sources []netip.Addr
 	// want are the prefixes in use, each with the number of its users.
 	want map[netip.Prefix]int
 	vips map[types.NamespacedName]map[netip.Prefix]bool
@@ -30,26 +32,17 @@ type routes struct {
 	nodes map[netip.Addr]bool
 }
 
-func newRoutes(h *netlink.Handle, link int, ranges []netip.Prefix) *routes {
-	r := &routes{h: h, link: link, want: map[netip.Prefix]int{}, vips: map[types.NamespacedName]map[netip.Prefix]bool{}}
+func newRoutes(h *netlink.Handle, link int, ipv6 bool, ranges []netip.Prefix) *routes {
+	r := &routes{h: h, link: link, ipv6: ipv6, want: map[netip.Prefix]int{}, vips: map[types.NamespacedName]map[netip.Prefix]bool{}}
 	for _, p := range ranges {
-		if p.Addr().Is4() {
-			r.want[p.Masked()]++
-		}
+		r.want[p.Masked()]++
 	}
 	return r
 }
 
-// setSource takes another source address and sets all routes anew.
-func (r *routes) setSource(a netip.Addr) error {
-	if a == r.source {
-		return nil
-	}
-	r.source = a
-	return r.setAll()
-}
-
-func (r *routes) setAll() error {
+// setSources takes other source addresses and sets all routes anew.
+func (r *routes) setSources(own []netip.Addr) error {
+	r.sources = own
 	for p := range r.want {
 		if err := r.set(p); err != nil {
 			return err
@@ -82,8 +75,8 @@ func (r *routes) apply(key types.NamespacedName, frontends []route.Frontend) err
 	now := map[netip.Prefix]bool{}
 	for i := range frontends {
 		f := &frontends[i]
-		if (f.Kind == route.ExternalIP || f.Kind == route.LoadBalancer) && f.Addr.Is4() {
-			now[netip.PrefixFrom(f.Addr, 32)] = true
+		if (f.Kind == route.ExternalIP || f.Kind == route.LoadBalancer) && (f.Addr.Is4() || r.ipv6) {
+			now[netip.PrefixFrom(f.Addr, f.Addr.BitLen())] = true
 		}
 	}
 	was := r.vips[key]
@@ -134,8 +127,10 @@ func (r *routes) set(p netip.Prefix) error {
 		return nil
 	}
 	rt := r.route(p)
-	if r.source.IsValid() {
-		rt.Src = r.source.AsSlice()
+	for _, a := range r.sources {
+		if a.Is6() == p.Addr().Is6() {
+			rt.Src = a.AsSlice()
+		}
 	}
 	err := r.h.RouteReplace(rt)
 	if errors.Is(err, unix.EINVAL) && rt.Src != nil {
@@ -158,12 +153,12 @@ func (r *routes) remove(p netip.Prefix) error {
 
 // sweep removes routes of an earlier process that nobody asked for again.
 func (r *routes) sweep() error {
-	have, err := r.h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: r.link}, netlink.RT_FILTER_OIF)
+	have, err := r.h.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: r.link}, netlink.RT_FILTER_OIF)
 	if err != nil {
 		return fmt.Errorf("list routes of link %s: %w", routeLink, err)
 	}
 	for _, rt := range have {
-		if rt.Dst == nil {
+		if rt.Dst == nil || rt.Protocol == unix.RTPROT_KERNEL {
 			continue
 		}
 		ip, _ := netip.AddrFromSlice(rt.Dst.IP)

@@ -31,7 +31,7 @@ func (d *DataPlane) Run(ctx context.Context) error {
 			return nil
 		case <-d.stale:
 		case <-tick.C:
-			d.pruneTraffic()
+			d.pruneCounters()
 		}
 		ended, err := d.endStaleSockets()
 		if err != nil && !errors.Is(err, errClosed) {

@@ -3,14 +3,19 @@ package dataplane
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
+	"minato/internal/service/route"
 )
 
 // runLoop runs the data plane's own loop until the test ends.
@@ -28,30 +33,34 @@ func (w *world) runLoop() {
 }
 
 func TestConnectedUDPSocketsOfDeadBackendsEnd(t *testing.T) {
+	eachFamily(t, testConnectedUDPSocketsOfDeadBackendsEnd)
+}
+
+func testConnectedUDPSocketsOfDeadBackendsEnd(t *testing.T, fam family) {
 	w := newWorld(t)
-	w.serveUDP(w.p1, "p1", p1IP+":8080")
-	w.serveUDP(w.p2, "p2", p2IP+":8080")
+	w.serveUDP(w.p1, "p1", fam.p1+":8080")
+	w.serveUDP(w.p2, "p2", fam.p2+":8080")
 	w.runLoop()
-	one, two := back(p1IP+":8080"), back(p2IP+":8080")
-	w.apply(clusterIP("a", "10.96.1.1", 53, corev1.ProtocolUDP, one))
+	one, two := back(fam.p1+":8080"), back(fam.p2+":8080")
+	w.apply(clusterIP("a", fam.vip(1), 53, corev1.ProtocolUDP, one))
 	through, direct, six := w.helperIn(w.q1), w.helperIn(w.q1), w.helperIn(w.n1)
 	keep := func(h *helper, addr string) answer { return h.do(request{Op: "keep", Network: "udp", Addr: addr}) }
-	wantAnswer(t, "through the Service", keep(through, "10.96.1.1:53"), "p1", "")
-	wantAnswer(t, "of the node", keep(six, "10.96.1.1:53"), "p1", "")
-	wantAnswer(t, "without a Service", keep(direct, p1IP+":8080"), "p1", "")
+	wantAnswer(t, "through the Service", keep(through, fam.vip(1)+":53"), "p1", "")
+	wantAnswer(t, "of the node", keep(six, fam.vip(1)+":53"), "p1", "")
+	wantAnswer(t, "without a Service", keep(direct, fam.p1+":8080"), "p1", "")
 
 	// Draining keeps the socket.
-	f := clusterIP("a", "10.96.1.1", 53, corev1.ProtocolUDP, two)
+	f := clusterIP("a", fam.vip(1), 53, corev1.ProtocolUDP, two)
 	f.Draining = one
 	w.apply(f)
-	wantAnswer(t, "while draining", keep(through, "10.96.1.1:53"), "p1", "")
+	wantAnswer(t, "while draining", keep(through, fam.vip(1)+":53"), "p1", "")
 
-	w.apply(clusterIP("a", "10.96.1.1", 53, corev1.ProtocolUDP, two))
+	w.apply(clusterIP("a", fam.vip(1), 53, corev1.ProtocolUDP, two))
 	for name, h := range map[string]*helper{"pod": through, "node": six} {
 		deadline := time.Now().Add(10 * time.Second)
-		a := keep(h, "10.96.1.1:53")
+		a := keep(h, fam.vip(1)+":53")
 		for a.Err == "" && a.Server == "p1" && time.Now().Before(deadline) {
-			a = keep(h, "10.96.1.1:53")
+			a = keep(h, fam.vip(1)+":53")
 		}
 		if a.Err != "" && !strings.Contains(a.Err, "abort") && !strings.Contains(a.Err, "not connected") && !strings.Contains(a.Err, "destination address") {
 			t.Errorf("%s: the socket ended with %q", name, a.Err)
@@ -59,9 +68,9 @@ func TestConnectedUDPSocketsOfDeadBackendsEnd(t *testing.T) {
 		if a.Err == "" {
 			t.Errorf("%s: the socket of a dead backend goes on: %+v", name, a)
 		}
-		wantAnswer(t, name+": a new socket", keep(h, "10.96.1.1:53"), "p2", "")
+		wantAnswer(t, name+": a new socket", keep(h, fam.vip(1)+":53"), "p2", "")
 	}
-	wantAnswer(t, "without a Service, afterwards", keep(direct, p1IP+":8080"), "p1", "")
+	wantAnswer(t, "without a Service, afterwards", keep(direct, fam.p1+":8080"), "p1", "")
 }
 
 func TestNodePortsCantBeBound(t *testing.T) {
@@ -70,7 +79,7 @@ func TestNodePortsCantBeBound(t *testing.T) {
 	bind := func(h *helper, network, addr string) string {
 		return h.do(request{Op: "bind", Network: network, Addr: addr}).Err
 	}
-	w.apply(nodePort("a", 30080, corev1.ProtocolTCP, back(p1IP+":8080")))
+	w.apply(nodePort("a", 30080, corev1.ProtocolTCP, back(p1IP+":8080")), v6.nodePort("b", 30082, corev1.ProtocolTCP, back(v6.p1+":8080")))
 	for _, c := range []struct {
 		h             *helper
 		network, addr string
@@ -85,6 +94,12 @@ func TestNodePortsCantBeBound(t *testing.T) {
 		{node, "udp4", ":30080", false},
 		{node, "tcp4", ":30081", false},
 		{pod, "tcp4", ":30080", false},
+		{node, "tcp6", ":30082", true},
+		{node, "tcp6", v6.n1 + ":30082", true},
+		{node, "tcp6", "[::1]:30082", false},
+		{node, "tcp4", ":30082", false},
+		{node, "udp6", ":30082", false},
+		{pod, "tcp6", ":30082", false},
 	} {
 		err := bind(c.h, c.network, c.addr)
 		if taken := strings.Contains(err, "address already in use"); taken != c.taken || !taken && err != "" {
@@ -150,7 +165,10 @@ func TestTrafficIsCounted(t *testing.T) {
 	w := newWorld(t)
 	w.serveTCP(w.p1, "p1", p1IP+":8080")
 	tcp := corev1.ProtocolTCP
-	w.apply(clusterIP("a", "10.96.1.1", 80, tcp, back(p1IP+":8080")), clusterIP("none", "10.96.1.2", 80, tcp, nil))
+	closed := nodePort("closed", 30081, corev1.ProtocolUDP, nil)
+	closed.Decisions[route.FromOutside] = route.Decision{Verdict: route.Drop}
+	w.apply(clusterIP("a", "10.96.1.1", 80, tcp, back(p1IP+":8080")), nodePort("a", 30080, tcp, back(p1IP+":8080")),
+		clusterIP("none", "10.96.1.2", 80, tcp, nil), closed)
 	pod := w.helperIn(w.q1)
 	for range 3 {
 		wantAnswer(t, "socket", pod.ask("tcp4", "10.96.1.1:80"), "p1", "")
@@ -160,28 +178,48 @@ func TestTrafficIsCounted(t *testing.T) {
 	}
 	wantRefused(t, "socket", pod.ask("tcp4", "10.96.1.2:80"))
 	wantRefused(t, "packets", ask(w.q1, "tcp4", "10.96.1.2:80"))
+	wantAnswer(t, "outside", ask(w.lan, "tcp4", n1IP+":30080"), "p1", "")
+	if a := ask(w.lan, "udp4", n1IP+":30081"); a.Err == "" || a.refused() {
+		t.Errorf("to a closed NodePort: %+v", a)
+	}
 	all, err := w.dp.Traffic()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 2 {
+	if len(all) != 1 {
 		t.Fatalf("traffic %+v", all)
 	}
-	a, none := all[0], all[1]
-	if a.Service.Name != "a" || a.Protocol != "TCP" || a.Backend != netip.MustParseAddrPort(p1IP+":8080") || a.Connections != 5 ||
-		a.Packets < 10 || a.Packets > 100 || a.Bytes < a.Packets*54 || a.Refused+a.Dropped != 0 {
+	a := all[0]
+	if a.Service.Name != "a" || a.Protocol != "TCP" || a.Backend != netip.MustParseAddrPort(p1IP+":8080") || a.Connections != 6 ||
+		a.Packets < 10 || a.Packets > 100 || a.Bytes < a.Packets*54 {
 		t.Errorf("%+v", a)
 	}
-	if none.Service.Name != "none" || none.Backend.IsValid() || none.Refused != 2 || none.Connections+none.Packets != 0 {
-		t.Errorf("%+v", none)
+	got, err := w.dp.Visits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := func(s, protocol string) ServicePortName {
+		return ServicePortName{Service: types.NamespacedName{Namespace: "default", Name: s}, Protocol: protocol}
+	}
+	want := []Visits{
+		{ServicePortName: name("a", "TCP"), Port: 30080, From: "outside", Connections: 1},
+		{ServicePortName: name("a", "TCP"), Addr: netip.MustParseAddr("10.96.1.1"), Port: 80, From: "inside", Connections: 5},
+		{ServicePortName: name("closed", "UDP"), Port: 30081, From: "outside", Dropped: 1},
+		{ServicePortName: name("none", "TCP"), Addr: netip.MustParseAddr("10.96.1.2"), Port: 80, From: "inside", Refused: 2},
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("visits (-want +got):\n%s", diff)
 	}
 	if err := w.dp.Apply(t.Context(), a.Service, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.dp.pruneTraffic()
+	w.dp.pruneCounters()
 	left := 0
-	if err := w.dp.eachTraffic(func(trafficKey, traffic) { left++ }); err != nil || left != 1 {
-		t.Errorf("%d counters are left, %v", left, err)
+	if err := w.dp.eachTraffic(func(trafficKey, traffic) { left++ }); err != nil || left != 0 {
+		t.Errorf("%d counters of backends are left, %v", left, err)
+	}
+	if err := w.dp.eachVisits(func(frontendKey, visits) { left++ }); err != nil || left != 2 {
+		t.Errorf("%d counters of frontends are left, %v", left, err)
 	}
 }
 
@@ -201,7 +239,7 @@ func FuzzParseSocket(f *testing.F) {
 
 func TestNamespacesOfNobody(t *testing.T) {
 	requireRoot(t)
-	c := host.Cgroup{Path: "mt-svc-empty-" + strings.ToLower(t.Name())}
+	c := host.Cgroup{Path: fmt.Sprintf("mt-svc-empty-%d", os.Getpid())}
 	if err := c.Create(); err != nil {
 		t.Fatal(err)
 	}

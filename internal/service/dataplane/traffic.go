@@ -11,20 +11,27 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Traffic is what went through one Service port to one backend since either came to be.
-type Traffic struct {
+// ServicePortName names one port of a Service in one family.
+type ServicePortName struct {
 	Service  types.NamespacedName
 	PortName string
 	Protocol string
 	IPv6     bool
-	// Backend is not valid for what reached none: connections refused and packets dropped.
+}
+
+func (n ServicePortName) compare(o ServicePortName) int {
+	return cmp.Or(cmp.Compare(n.Service.String(), o.Service.String()), cmp.Compare(n.PortName, o.PortName), cmp.Compare(n.Protocol, o.Protocol))
+}
+
+// Traffic is what went through one Service port to one backend since either came to be.
+type Traffic struct {
+	ServicePortName
 	Backend netip.AddrPort
 	// Connections counts those that this node sent to the backend, at sockets and at packets.
 	Connections uint64
 	// Packets and Bytes count what was translated on the way, in both directions. A process of the node talks straight
 	// to the backend, and nobody sees its packets.
-	Packets, Bytes   uint64
-	Refused, Dropped uint64
+	Packets, Bytes uint64
 }
 
 // Traffic reads the counters of all Services.
@@ -34,88 +41,152 @@ func (d *DataPlane) Traffic() ([]Traffic, error) {
 	if d.collection == nil {
 		return nil, fmt.Errorf("read counters of node %s: %w", d.cfg.NodeName, errClosed)
 	}
-	ports, backends := d.reconciler.names()
+	n := d.reconciler.names()
 	var out []Traffic
 	err := d.eachTraffic(func(k trafficKey, sum traffic) {
-		t, ok := ports[k.Service]
-		if !ok {
+		port, knownPort := n.ports[k.Service]
+		backend, known := n.backends[k.Backend]
+		if knownPort && known {
+			out = append(out, Traffic{ServicePortName: port, Backend: backend, Connections: sum.Connections, Packets: sum.Packets, Bytes: sum.Bytes})
+		}
+	})
+	slices.SortFunc(out, func(a, b Traffic) int { return cmp.Or(a.compare(b.ServicePortName), a.Backend.Compare(b.Backend)) })
+	return out, err
+}
+
+// Visits is what came to one frontend, from one side, since it came to be.
+type Visits struct {
+	ServicePortName
+	// Addr is not valid for a NodePort, which answers at every address of a node.
+	Addr netip.Addr
+	Port uint16
+	// From is outside for what came over a wire, and inside for what came from a pod or the node itself.
+	From string
+	// Connections counts those that were sent to a backend. Refused ones found no endpoints; packets were Dropped by a
+	// traffic policy, a restriction of sources, or for want of a source port.
+	Connections, Refused, Dropped uint64
+}
+
+// Visits reads the counters of all frontends that anything came to.
+func (d *DataPlane) Visits() ([]Visits, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.collection == nil {
+		return nil, fmt.Errorf("read counters of node %s: %w", d.cfg.NodeName, errClosed)
+	}
+	n := d.reconciler.names()
+	var out []Visits
+	err := d.eachVisits(func(k frontendKey, sum visits) {
+		port, known := n.frontends[k]
+		if !known {
 			return
 		}
-		if k.Backend != 0 {
-			if t.Backend, ok = backends[k.Backend]; !ok {
-				return
-			}
+		v := Visits{
+			ServicePortName: port, Addr: k.Addr.Addr(), Port: k.Port.Number(), From: k.Scope.String(),
+			Connections: sum.Connections, Refused: sum.Refused, Dropped: sum.Dropped,
 		}
-		t.Connections, t.Packets, t.Bytes, t.Refused, t.Dropped = sum.Connections, sum.Packets, sum.Bytes, sum.Refused, sum.Dropped
-		out = append(out, t)
+		if v.Addr.IsUnspecified() {
+			v.Addr = netip.Addr{}
+		}
+		out = append(out, v)
 	})
-	slices.SortFunc(out, func(a, b Traffic) int {
-		return cmp.Or(cmp.Compare(a.Service.String(), b.Service.String()), cmp.Compare(a.PortName, b.PortName),
-			cmp.Compare(a.Protocol, b.Protocol), a.Backend.Compare(b.Backend))
+	slices.SortFunc(out, func(a, b Visits) int {
+		return cmp.Or(a.compare(b.ServicePortName), a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port), cmp.Compare(a.From, b.From))
 	})
 	return out, err
 }
 
 func (d *DataPlane) eachTraffic(fn func(trafficKey, traffic)) error {
+	return eachSum(d.collection.Maps["traffic"], func(sum *traffic, t traffic) {
+		sum.Connections += t.Connections
+		sum.Packets += t.Packets
+		sum.Bytes += t.Bytes
+	}, fn)
+}
+
+func (d *DataPlane) eachVisits(fn func(frontendKey, visits)) error {
+	return eachSum(d.collection.Maps["visits"], func(sum *visits, v visits) {
+		sum.Connections += v.Connections
+		sum.Refused += v.Refused
+		sum.Dropped += v.Dropped
+	}, fn)
+}
+
+// eachSum goes through a table of counters, which has a value for each processor.
+func eachSum[K, V any](m *ebpf.Map, add func(sum *V, v V), fn func(K, V)) error {
 	var (
-		k      trafficKey
-		perCPU []traffic
+		k      K
+		perCPU []V
 	)
-	it := d.collection.Maps["traffic"].Iterate()
+	it := m.Iterate()
 	for it.Next(&k, &perCPU) {
-		var sum traffic
-		for _, t := range perCPU {
-			sum.Connections += t.Connections
-			sum.Packets += t.Packets
-			sum.Bytes += t.Bytes
-			sum.Refused += t.Refused
-			sum.Dropped += t.Dropped
+		var sum V
+		for _, v := range perCPU {
+			add(&sum, v)
 		}
 		fn(k, sum)
 	}
 	if err := it.Err(); err != nil {
-		return fmt.Errorf("read traffic counters: %w", err)
+		return fmt.Errorf("read counters in table %s: %w", name(m), err)
 	}
 	return nil
 }
 
-// pruneTraffic drops the counters of Services and backends that are gone.
-func (d *DataPlane) pruneTraffic() {
+// pruneCounters drops the counters of Services, backends and frontends that are gone.
+func (d *DataPlane) pruneCounters() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.collection == nil {
 		return
 	}
-	ports, backends := d.reconciler.names()
-	var gone []trafficKey
-	err := d.eachTraffic(func(k trafficKey, _ traffic) {
-		_, knownPort := ports[k.Service]
-		if _, known := backends[k.Backend]; !knownPort || k.Backend != 0 && !known {
-			gone = append(gone, k)
-		}
-	})
-	for i := range gone {
-		if e := d.collection.Maps["traffic"].Delete(&gone[i]); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
-			err = errors.Join(err, e)
-		}
-	}
+	n := d.reconciler.names()
+	var (
+		traffics []trafficKey
+		visitors []frontendKey
+	)
+	err := errors.Join(
+		d.eachTraffic(func(k trafficKey, _ traffic) {
+			_, knownPort := n.ports[k.Service]
+			if _, known := n.backends[k.Backend]; !knownPort || !known {
+				traffics = append(traffics, k)
+			}
+		}),
+		d.eachVisits(func(k frontendKey, _ visits) {
+			if _, known := n.frontends[k]; !known {
+				visitors = append(visitors, k)
+			}
+		}))
+	err = errors.Join(err,
+		kernelTable[trafficKey, traffic]{d.collection.Maps["traffic"]}.remove(traffics),
+		kernelTable[frontendKey, visits]{d.collection.Maps["visits"]}.remove(visitors))
 	if err != nil {
 		d.log.Warn("Counters of Services that are gone could not be dropped", "error", err)
 	}
 }
 
-// names tells what the numbers of Service ports and backends stand for.
-func (r *reconciler) names() (ports map[uint32]Traffic, backends map[uint32]netip.AddrPort) {
+// names are what the numbers and keys in the tables stand for.
+type names struct {
+	ports     map[uint32]ServicePortName
+	backends  map[uint32]netip.AddrPort
+	frontends map[frontendKey]ServicePortName
+}
+
+func (r *reconciler) names() names {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ports, backends = map[uint32]Traffic{}, map[uint32]netip.AddrPort{}
+	n := names{ports: map[uint32]ServicePortName{}, backends: map[uint32]netip.AddrPort{}, frontends: map[frontendKey]ServicePortName{}}
 	for key, s := range r.services {
 		for pk, p := range s.ports {
-			ports[p.id] = Traffic{Service: key, PortName: pk.Name, Protocol: pk.Proto.String(), IPv6: pk.IPv6}
+			n.ports[p.id] = ServicePortName{Service: key, PortName: pk.Name, Protocol: pk.Proto.String(), IPv6: pk.IPv6}
+		}
+		for k, e := range s.entries {
+			if !k.isMarker() {
+				n.frontends[k] = n.ports[e.Service]
+			}
 		}
 	}
 	for key, known := range r.known {
-		backends[known.entry.ID] = addrPort(key.Addr, key.Port)
+		n.backends[known.entry.ID] = addrPort(key.Addr, key.Port)
 	}
-	return ports, backends
+	return n
 }

@@ -1,21 +1,28 @@
 package metrics
 
 import (
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"minato/internal/service/dataplane"
 )
 
 var (
 	portLabels     = []string{"namespace", "service", "port", "protocol", "family"}
 	endpointLabels = append(portLabels[:len(portLabels):len(portLabels)], "endpoint")
+	// There are as many frontends as Services have addresses, whoever comes to them.
+	frontendLabels = append(portLabels[:len(portLabels):len(portLabels)], "address", "from")
 
 	connections = prometheus.NewDesc("minato_service_connections_total", "Connections and UDP flows that this node sent to an endpoint.", endpointLabels, nil)
+	arrived     = prometheus.NewDesc("minato_service_frontend_connections_total", "Connections and UDP flows that came to an address of a Service and were sent to an endpoint.", frontendLabels, nil)
 	packets     = prometheus.NewDesc("minato_service_packets_total", "Packets translated on their way to and from an endpoint. What processes of the node send needs no translation and is not counted.", endpointLabels, nil)
 	bytes       = prometheus.NewDesc("minato_service_bytes_total", "Bytes of those packets.", endpointLabels, nil)
-	refused     = prometheus.NewDesc("minato_service_refused_total", "Connections refused because the Service has no endpoints.", portLabels, nil)
-	dropped     = prometheus.NewDesc("minato_service_dropped_total", "Packets dropped by a traffic policy or a restriction of sources.", portLabels, nil)
+	refused     = prometheus.NewDesc("minato_service_refused_total", "Connections to an address of a Service that were refused because it has no endpoints.", frontendLabels, nil)
+	dropped     = prometheus.NewDesc("minato_service_dropped_total", "Packets to an address of a Service that were dropped by a traffic policy, a restriction of sources, or for want of a source port.", frontendLabels, nil)
 	events      = prometheus.NewDesc("minato_service_events_total", "What happened to packets on this node, whichever the Service.", []string{"event"}, nil)
 )
 
@@ -27,7 +34,7 @@ type collector struct {
 
 // Describe is part of prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{connections, packets, bytes, refused, dropped, events} {
+	for _, d := range []*prometheus.Desc{connections, packets, bytes, arrived, refused, dropped, events} {
 		out <- d
 	}
 }
@@ -49,22 +56,36 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		c.log.Warn("Counters of Services could not be read", "error", err)
 	}
 	for _, t := range all {
-		labels := []string{t.Service.Namespace, t.Service.Name, t.PortName, t.Protocol, family(t.IPv6)}
-		if !t.Backend.IsValid() {
-			send(refused, t.Refused, labels...)
-			send(dropped, t.Dropped, labels...)
-			continue
-		}
-		labels = append(labels, t.Backend.String())
+		labels := labelsOf(t.ServicePortName, t.Backend.String())
 		send(connections, t.Connections, labels...)
 		send(packets, t.Packets, labels...)
 		send(bytes, t.Bytes, labels...)
 	}
+	came, err := c.source.Visits()
+	if err != nil {
+		c.log.Warn("Counters of addresses of Services could not be read", "error", err)
+	}
+	for _, v := range came {
+		labels := labelsOf(v.ServicePortName, address(v), v.From)
+		send(arrived, v.Connections, labels...)
+		send(refused, v.Refused, labels...)
+		send(dropped, v.Dropped, labels...)
+	}
 }
 
-func family(ipv6 bool) string {
-	if ipv6 {
-		return "IPv6"
+// labelsOf are the labels of a Service port and more.
+func labelsOf(n dataplane.ServicePortName, more ...string) []string {
+	family := "IPv4"
+	if n.IPv6 {
+		family = "IPv6"
 	}
-	return "IPv4"
+	return append([]string{n.Service.Namespace, n.Service.Name, n.PortName, n.Protocol, family}, more...)
+}
+
+// address leaves out the address of a NodePort, which answers at all of the node's.
+func address(v dataplane.Visits) string {
+	if !v.Addr.IsValid() {
+		return fmt.Sprintf(":%d", v.Port)
+	}
+	return netip.AddrPortFrom(v.Addr, v.Port).String()
 }

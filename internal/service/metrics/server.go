@@ -29,6 +29,7 @@ const (
 // Source is the data plane.
 type Source interface {
 	Traffic() ([]dataplane.Traffic, error)
+	Visits() ([]dataplane.Visits, error)
 	Counters() (map[string]uint64, error)
 }
 

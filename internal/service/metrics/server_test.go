@@ -21,11 +21,20 @@ import (
 type source struct{ err error }
 
 func (s source) Traffic() ([]dataplane.Traffic, error) {
-	web := types.NamespacedName{Namespace: "shop", Name: "web"}
 	return []dataplane.Traffic{
-		{Service: web, PortName: "http", Protocol: "TCP", Refused: 2, Dropped: 3},
-		{Service: web, PortName: "http", Protocol: "TCP", Backend: netip.MustParseAddrPort("10.244.1.2:8080"), Connections: 7, Packets: 40, Bytes: 4000},
-		{Service: web, PortName: "http", Protocol: "TCP", IPv6: true, Refused: 1},
+		{ServicePortName: web(false), Backend: netip.MustParseAddrPort("10.244.1.2:8080"), Connections: 7, Packets: 40, Bytes: 4000},
+	}, s.err
+}
+
+func web(ipv6 bool) dataplane.ServicePortName {
+	return dataplane.ServicePortName{Service: types.NamespacedName{Namespace: "shop", Name: "web"}, PortName: "http", Protocol: "TCP", IPv6: ipv6}
+}
+
+func (s source) Visits() ([]dataplane.Visits, error) {
+	return []dataplane.Visits{
+		{ServicePortName: web(false), Addr: netip.MustParseAddr("10.96.1.1"), Port: 80, From: "inside", Connections: 6, Refused: 2},
+		{ServicePortName: web(false), Port: 30080, From: "outside", Connections: 1, Dropped: 3},
+		{ServicePortName: web(true), Addr: netip.MustParseAddr("fd00:96::1"), Port: 80, From: "inside", Refused: 1},
 	}, s.err
 }
 
@@ -64,9 +73,11 @@ func TestFigures(t *testing.T) {
 		`minato_service_connections_total{endpoint="10.244.1.2:8080",family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 7`,
 		`minato_service_packets_total{endpoint="10.244.1.2:8080",family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 40`,
 		`minato_service_bytes_total{endpoint="10.244.1.2:8080",family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 4000`,
-		`minato_service_refused_total{family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 2`,
-		`minato_service_refused_total{family="IPv6",namespace="shop",port="http",protocol="TCP",service="web"} 1`,
-		`minato_service_dropped_total{family="IPv4",namespace="shop",port="http",protocol="TCP",service="web"} 3`,
+		`minato_service_frontend_connections_total{address="10.96.1.1:80",family="IPv4",from="inside",namespace="shop",port="http",protocol="TCP",service="web"} 6`,
+		`minato_service_frontend_connections_total{address=":30080",family="IPv4",from="outside",namespace="shop",port="http",protocol="TCP",service="web"} 1`,
+		`minato_service_refused_total{address="10.96.1.1:80",family="IPv4",from="inside",namespace="shop",port="http",protocol="TCP",service="web"} 2`,
+		`minato_service_refused_total{address="[fd00:96::1]:80",family="IPv6",from="inside",namespace="shop",port="http",protocol="TCP",service="web"} 1`,
+		`minato_service_dropped_total{address=":30080",family="IPv4",from="outside",namespace="shop",port="http",protocol="TCP",service="web"} 3`,
 		`minato_service_events_total{event="packets_rejected"} 5`,
 		`kubeproxy_sync_proxy_rules_service_changes_total 3`,
 		`kubeproxy_sync_proxy_rules_duration_seconds_count 1`,

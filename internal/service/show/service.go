@@ -27,9 +27,6 @@ type Port struct {
 	Topology  string     `json:"topology"`
 	Frontends []Frontend `json:"frontends"`
 	Endpoints []Endpoint `json:"endpoints"`
-	// Refused and Dropped count what reached no endpoint.
-	Refused uint64 `json:"refused"`
-	Dropped uint64 `json:"dropped"`
 }
 
 // Frontend is an address at which the port answers, and what becomes of those who come.
@@ -46,6 +43,17 @@ type Frontend struct {
 	AffinitySeconds int            `json:"affinitySeconds,omitempty"`
 	Restricted      bool           `json:"restricted,omitempty"`
 	SourceRanges    []netip.Prefix `json:"sourceRanges,omitempty"`
+
+	// What came from Pods and the node itself, and over a wire.
+	CameInside  Visits `json:"cameFromInside"`
+	CameOutside Visits `json:"cameFromOutside"`
+}
+
+// Visits counts what came to a frontend from one side.
+type Visits struct {
+	Connections uint64 `json:"connections"`
+	Refused     uint64 `json:"refused"`
+	Dropped     uint64 `json:"dropped"`
 }
 
 // Endpoint is a candidate, with the reasons for its place in both sets.
@@ -65,21 +73,26 @@ type Endpoint struct {
 }
 
 // Describe puts together what the node knows of one Service.
-func Describe(service types.NamespacedName, node string, inStep bool, why []route.Explanation, traffic []dataplane.Traffic) Service {
+func Describe(service types.NamespacedName, node string, inStep bool, why []route.Explanation, traffic []dataplane.Traffic, visits []dataplane.Visits) Service {
 	out := Service{Namespace: service.Namespace, Name: service.Name, Node: node, InStep: inStep, Ports: []Port{}}
 	for _, e := range why {
 		p := Port{Name: e.PortName, Protocol: string(e.Protocol), IPv6: e.IPv6, Topology: string(e.Topology), Endpoints: []Endpoint{}}
+		name := dataplane.ServicePortName{Service: service, PortName: e.PortName, Protocol: p.Protocol, IPv6: e.IPv6}
+		came := map[place]Visits{}
+		for _, v := range visits {
+			if v.ServicePortName == name {
+				came[place{v.Addr, v.Port, v.From}] = Visits{Connections: v.Connections, Refused: v.Refused, Dropped: v.Dropped}
+			}
+		}
 		for i := range e.Frontends {
-			p.Frontends = append(p.Frontends, frontend(&e.Frontends[i]))
+			p.Frontends = append(p.Frontends, frontend(&e.Frontends[i], came))
 		}
 		counted := map[netip.AddrPort]dataplane.Traffic{}
 		for _, t := range traffic {
-			if t.Service == service && t.PortName == e.PortName && t.Protocol == p.Protocol && t.IPv6 == e.IPv6 {
+			if t.ServicePortName == name {
 				counted[t.Backend] = t
 			}
 		}
-		none := counted[netip.AddrPort{}]
-		p.Refused, p.Dropped = none.Refused, none.Dropped
 		for _, c := range e.Candidates {
 			p.Endpoints = append(p.Endpoints, endpoint(c, counted[c.Addr]))
 		}
@@ -88,11 +101,19 @@ func Describe(service types.NamespacedName, node string, inStep bool, why []rout
 	return out
 }
 
-func frontend(f *route.Frontend) Frontend {
+// place is where something came to, and from which side.
+type place struct {
+	addr netip.Addr
+	port uint16
+	from string
+}
+
+func frontend(f *route.Frontend, came map[place]Visits) Frontend {
 	out := Frontend{
 		Kind: string(f.Kind), Port: f.Port, AffinitySeconds: int(f.Affinity.Seconds()),
 		Restricted: f.Restricted, SourceRanges: f.SourceRanges,
 		Pod: words(f, route.FromPod), Host: words(f, route.FromHost), Outside: words(f, route.FromOutside),
+		CameInside: came[place{f.Addr, f.Port, "inside"}], CameOutside: came[place{f.Addr, f.Port, "outside"}],
 	}
 	if f.Addr.IsValid() {
 		out.Address = f.Addr.String()

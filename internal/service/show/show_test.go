@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write what is shown to testdata")
 
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
+	path := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -71,17 +71,27 @@ func web() Service {
 	eps := slice(discoveryv1.EndpointConditions{}, discoveryv1.EndpointConditions{},
 		discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)},
 		discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(false)})
+	name := dataplane.ServicePortName{Service: key, PortName: "http", Protocol: "TCP"}
+	udp, other := name, name
+	udp.Protocol, other.Service.Name = "UDP", "other"
 	traffic := []dataplane.Traffic{
-		{Service: key, PortName: "http", Protocol: "TCP", Refused: 2, Dropped: 1},
-		{Service: key, PortName: "http", Protocol: "TCP", Backend: netip.MustParseAddrPort("10.244.1.2:8080"), Connections: 7, Packets: 40, Bytes: 4000},
-		{Service: key, PortName: "http", Protocol: "UDP", Backend: netip.MustParseAddrPort("10.244.2.2:8080"), Connections: 99},
-		{Service: types.NamespacedName{Namespace: "shop", Name: "other"}, PortName: "http", Protocol: "TCP", Connections: 99},
+		{ServicePortName: name, Backend: netip.MustParseAddrPort("10.244.1.2:8080"), Connections: 7, Packets: 40, Bytes: 4000},
+		{ServicePortName: udp, Backend: netip.MustParseAddrPort("10.244.2.2:8080"), Connections: 99},
+		{ServicePortName: other, Backend: netip.MustParseAddrPort("10.244.2.2:8080"), Connections: 99},
 	}
-	return Describe(key, "node-1", true, route.Explain(svc, []*discoveryv1.EndpointSlice{eps}, route.Node{Name: "node-1"}), traffic)
+	visits := []dataplane.Visits{
+		{ServicePortName: name, Addr: netip.MustParseAddr("10.96.1.1"), Port: 80, From: "inside", Connections: 4, Refused: 2},
+		{ServicePortName: name, Port: 30080, From: "outside", Connections: 2},
+		{ServicePortName: name, Addr: netip.MustParseAddr("192.0.2.1"), Port: 80, From: "inside", Connections: 1},
+		{ServicePortName: name, Addr: netip.MustParseAddr("192.0.2.1"), Port: 80, From: "outside", Dropped: 1},
+		{ServicePortName: udp, Port: 30080, From: "outside", Connections: 99},
+		{ServicePortName: other, Port: 30080, From: "outside", Connections: 99},
+	}
+	return Describe(key, "node-1", true, route.Explain(svc, []*discoveryv1.EndpointSlice{eps}, route.Node{Name: "node-1"}), traffic, visits)
 }
 
 func TestGolden(t *testing.T) {
-	empty := Describe(types.NamespacedName{Namespace: "shop", Name: "headless"}, "node-1", false, nil, nil)
+	empty := Describe(types.NamespacedName{Namespace: "shop", Name: "headless"}, "node-1", false, nil, nil, nil)
 	for name, s := range map[string]Service{"web": web(), "headless": empty} {
 		var text bytes.Buffer
 		if err := s.Write(&text); err != nil {

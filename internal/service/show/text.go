@@ -16,16 +16,15 @@ func List(out io.Writer, services []Service) error {
 	fmt.Fprintln(w, "SERVICE\tPORT\tKIND\tADDRESS\tENDPOINTS\tLOCAL\tCONNECTIONS\tSTATE")
 	for _, s := range services {
 		for _, p := range s.Ports {
-			cluster, local, connections := 0, 0, uint64(0)
+			cluster, local := 0, 0
 			for _, e := range p.Endpoints {
 				cluster += count(e.InCluster)
 				local += count(e.InLocal)
-				connections += e.Connections
 			}
 			for i := range p.Frontends {
 				f := &p.Frontends[i]
 				fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", s.Namespace, s.Name, cmp.Or(p.Name, "-"), f.Kind,
-					f.address(&p), cluster, local, connections, s.state())
+					f.address(&p), cluster, local, f.CameInside.Connections+f.CameOutside.Connections, s.state())
 			}
 		}
 	}
@@ -90,6 +89,7 @@ func (p *Port) write(w io.Writer) {
 		f := &p.Frontends[i]
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", f.Kind, f.address(p), f.Pod, f.Host, f.Outside, f.besides())
 	}
+	p.writeVisits(w)
 	fmt.Fprintln(w)
 	if len(p.Endpoints) == 0 {
 		fmt.Fprintln(w, "  No endpoints.")
@@ -99,8 +99,26 @@ func (p *Port) write(w io.Writer) {
 	for _, e := range p.Endpoints {
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", e.Address, cmp.Or(e.Node, "-"), cmp.Or(e.Pod, "-"), e.ClusterSet, e.LocalSet, e.Connections, e.Packets, e.Bytes)
 	}
-	if p.Refused+p.Dropped > 0 {
-		fmt.Fprintf(w, "  Refused: %d, dropped: %d\n", p.Refused, p.Dropped)
+}
+
+// writeVisits tells what came to the frontends, if anything did.
+func (p *Port) writeVisits(w io.Writer) {
+	titled := false
+	for i := range p.Frontends {
+		f := &p.Frontends[i]
+		for _, from := range []struct {
+			name string
+			Visits
+		}{{"inside", f.CameInside}, {"outside", f.CameOutside}} {
+			if from.Visits == (Visits{}) {
+				continue
+			}
+			if !titled {
+				fmt.Fprintln(w, "\n  CAME TO\tFROM\tCONNECTIONS\tREFUSED\tDROPPED")
+				titled = true
+			}
+			fmt.Fprintf(w, "  %s\t%s\t%d\t%d\t%d\n", f.address(p), from.name, from.Connections, from.Refused, from.Dropped)
+		}
 	}
 }
 

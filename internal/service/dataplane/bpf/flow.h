@@ -77,8 +77,9 @@ INLINE int is_stale(const struct flow *f, const struct flow *pair, const struct 
 		return 1;
 	if (udp && now() - f->seen > UDP_IDLE)
 		return 1;
+	struct frontend_key key = { .addr = p->t.daddr, .port = p->t.dport, .proto = p->t.proto, .scope = scope };
 	struct frontend fe;
-	if (!find_frontend(&p->t.daddr, p->t.dport, p->t.proto, scope, &fe) || fe.service != f->service)
+	if (!find_frontend(&key, &fe) || fe.service != f->service)
 		return 1;
 	struct backend b;
 	return !get_backend(f->backend, &b);

@@ -6,52 +6,129 @@
 #include "flow.h"
 #include "rewrite.h"
 
-INLINE int is_icmp_error(__u8 type)
+// is_icmp_error leaves redirects out: they are about the link that they come from.
+INLINE int is_icmp_error(__u8 type, int ipv6)
 {
-	return type == 3 || type == 11 || type == 12;
+	return ipv6 ? type >= 1 && type <= 4 : type == 3 || type == 11 || type == 12;
 }
 
-// translate_icmp rewrites the error and the packet it quotes. An error travels the way of the quoted packet's answers,
-// so the entry to use is that of the quoted tuple turned around.
-GLOBAL int translate_icmp(struct __sk_buff *skb, const struct packet *p, int in_place)
+// quoted is the packet that an error is about.
+struct quoted {
+	struct tuple key; // of its answers
+	struct addrs addrs; // as it has them
+	struct ports ports;
+	__u32 at;
+	__u32 ports_at;
+};
+
+INLINE int quoted4(struct __sk_buff *skb, struct quoted *q)
+{
+	struct ipv4 ip;
+	if (skb_load(skb, q->at, &ip, sizeof(ip)) || (ntohs(ip.frag) & IP_OFFSET))
+		return 0;
+	q->key.proto = ip.proto;
+	q->ports_at = q->at + (ip.ver_ihl & 15) * 4;
+	set_addr4(&q->addrs.saddr, ip.saddr);
+	set_addr4(&q->addrs.daddr, ip.daddr);
+	return 1;
+}
+
+INLINE int quoted6(struct __sk_buff *skb, struct quoted *q)
+{
+	struct ipv6 ip;
+	if (skb_load(skb, q->at, &ip, sizeof(ip)) || is_addr4(&ip.saddr) || is_addr4(&ip.daddr))
+		return 0;
+	struct headers h = { .at = q->at + sizeof(ip), .proto = ip.next };
+	if (!skip_extensions(skb, &h) || h.later)
+		return 0;
+	q->key.proto = h.proto;
+	q->ports_at = h.at;
+	q->addrs.saddr = ip.saddr;
+	q->addrs.daddr = ip.daddr;
+	return 1;
+}
+
+// read_quoted finds out what an error is about.
+INLINE int read_quoted(struct __sk_buff *skb, const struct packet *p, struct quoted *q, int ipv6)
 {
 	struct icmp icmp;
-	struct ipv4 inner;
-	struct ports ports;
-	if (!p || !p->has_l4 || skb_load(skb, p->l4, &icmp, sizeof(icmp)) || !is_icmp_error(icmp.type))
+	if (!p || !p->has_l4 || skb_load(skb, p->l4, &icmp, sizeof(icmp)) || !is_icmp_error(icmp.type, ipv6))
 		return 0;
-	__u32 inner_at = p->l4 + sizeof(icmp);
-	if (skb_load(skb, inner_at, &inner, sizeof(inner)) || (inner.proto != PROTO_TCP && inner.proto != PROTO_UDP))
+	q->at = p->l4 + sizeof(icmp);
+	if (!(ipv6 ? quoted6(skb, q) : quoted4(skb, q)))
 		return 0;
-	__u32 ports_at = inner_at + (inner.ver_ihl & 15) * 4;
-	if ((ntohs(inner.frag) & IP_OFFSET) || skb_load(skb, ports_at, &ports, sizeof(ports)))
+	if (q->key.proto != PROTO_TCP && q->key.proto != PROTO_UDP)
 		return 0;
-	struct tuple key = { .sport = ports.dport, .dport = ports.sport, .proto = inner.proto };
-	set_addr4(&key.saddr, inner.daddr);
-	set_addr4(&key.daddr, inner.saddr);
-	struct flow *f = map_lookup(&flows, &key);
-	if (!f || (in_place && !same_addr(&f->daddr, &key.daddr)))
+	if (skb_load(skb, q->ports_at, &q->ports, sizeof(q->ports)))
 		return 0;
-	struct flow to = *f;
+	q->key.saddr = q->addrs.daddr;
+	q->key.daddr = q->addrs.saddr;
+	q->key.sport = q->ports.dport;
+	q->key.dport = q->ports.sport;
+	return 1;
+}
 
-	// The quoted header's own checksum makes up for the change of its addresses, so ICMP's sum sees the ports only.
-	__be32 from_addrs[2] = { inner.saddr, inner.daddr };
-	__be32 to_addrs[2] = { to.daddr.w[3], to.saddr.w[3] };
-	__s64 diff = csum_diff(from_addrs, 8, to_addrs, 8, 0);
-	l3_csum(skb, inner_at + 10, 0, diff, 0);
-	skb_store(skb, inner_at + 12, to_addrs, sizeof(to_addrs), 0);
-	struct ports out = { .sport = to.dport, .dport = to.sport };
-	__u32 old = (__u32)ports.dport << 16 | ports.sport;
-	__u32 new = (__u32)out.dport << 16 | out.sport;
+// rewrite_quoted changes the quoted addresses. In IPv4 the quoted header's own checksum makes up for that, so ICMP's sum
+// does not see it; in IPv6 there is none.
+INLINE void rewrite_quoted(struct __sk_buff *skb, const struct packet *p, const struct quoted *q, const struct addrs *to, int ipv6)
+{
+	if (ipv6) {
+		__s64 diff = csum_diff(&q->addrs, sizeof(q->addrs), to, sizeof(*to), 0);
+		l4_csum(skb, p->l4 + 2, 0, diff, 0);
+		skb_store(skb, q->at + 8, to, sizeof(*to), 0);
+		return;
+	}
+	__be32 from4[2] = { q->addrs.saddr.w[3], q->addrs.daddr.w[3] };
+	__be32 to4[2] = { to->saddr.w[3], to->daddr.w[3] };
+	__s64 diff = csum_diff(from4, sizeof(from4), to4, sizeof(to4), 0);
+	l3_csum(skb, q->at + 10, 0, diff, 0);
+	skb_store(skb, q->at + 12, to4, sizeof(to4), 0);
+}
+
+// translate_error rewrites the error and the packet it quotes. An error travels the way of the quoted packet's answers,
+// so the entry to use is that of the quoted tuple turned around.
+INLINE int translate_error(struct __sk_buff *skb, const struct packet *p, int in_place, int ipv6)
+{
+	struct quoted q = {};
+	if (!read_quoted(skb, p, &q, ipv6))
+		return 0;
+	struct flow *f = map_lookup(&flows, &q.key);
+	if (!f || (in_place && !same_addr(&f->daddr, &q.key.daddr)))
+		return 0;
+	struct addrs to = { .saddr = f->daddr, .daddr = f->saddr };
+	struct ports ports = { .sport = f->dport, .dport = f->sport };
+	rewrite_quoted(skb, p, &q, &to, ipv6);
+	__u32 old = (__u32)q.ports.dport << 16 | q.ports.sport;
+	__u32 new = (__u32)ports.dport << 16 | ports.sport;
 	l4_csum(skb, p->l4 + 2, old, new, sizeof(__u32));
-	skb_store(skb, ports_at, &out, sizeof(out), 0);
+	skb_store(skb, q.ports_at, &ports, sizeof(ports), 0);
 
 	// A router on the way keeps its address; the peer itself takes the one under which the receiver knows it.
-	union addr source = p->t.saddr;
-	if (same_addr(&source, &key.saddr))
-		source = to.saddr;
-	rewrite_l3(skb, &p->t.saddr, &p->t.daddr, &source, &to.daddr);
+	struct addrs outer = { .saddr = p->t.saddr, .daddr = to.saddr };
+	if (same_addr(&outer.saddr, &q.key.saddr))
+		outer.saddr = to.daddr;
+	__s64 diff = rewrite_l3(skb, (const struct addrs *)&p->t, &outer, ipv6);
+	if (ipv6) // whose ICMP sum covers the addresses
+		l4_csum(skb, p->l4 + 2, 0, diff, BPF_F_PSEUDO_HDR);
 	return 1;
+}
+
+GLOBAL int translate_error4(struct __sk_buff *skb, const struct packet *p, int in_place)
+{
+	return translate_error(skb, p, in_place, 0);
+}
+
+GLOBAL int translate_error6(struct __sk_buff *skb, const struct packet *p, int in_place)
+{
+	return translate_error(skb, p, in_place, 1);
+}
+
+// translate_icmp is for packets without ports: it returns 0 for all that are not errors about a known connection.
+INLINE int translate_icmp(struct __sk_buff *skb, const struct packet *p, int in_place, int ipv6)
+{
+	if (ipv6)
+		return p->t.proto == PROTO_ICMPV6 && translate_error6(skb, p, in_place);
+	return p->t.proto == PROTO_ICMP && translate_error4(skb, p, in_place);
 }
 
 #endif

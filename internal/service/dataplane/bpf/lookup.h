@@ -2,7 +2,7 @@
 #ifndef MINATO_LOOKUP_H
 #define MINATO_LOOKUP_H
 
-#include "maps.h"
+#include "count.h"
 
 INLINE int in_service_range(const struct config *cfg, const union addr *a)
 {
@@ -15,30 +15,30 @@ INLINE int in_service_range(const struct config *cfg, const union addr *a)
 	return 0;
 }
 
-// find_frontend looks the address up, then, for a port that may be a NodePort, as any address of a node. Outside
-// traffic means this node's addresses only: what it sends to others merely passes through.
-GLOBAL int find_frontend(const union addr *dst, __be16 port, __u8 proto, __u8 scope, struct frontend *out)
+// find_frontend looks the address up, then, for a port that may be a NodePort, as any address of a node; the key tells
+// afterwards which it was. Outside traffic means this node's addresses only: what it sends to others merely passes
+// through.
+GLOBAL int find_frontend(struct frontend_key *key, struct frontend *out)
 {
 	struct config *cfg = settings();
-	if (!dst || !out || !cfg)
+	if (!key || !out || !cfg)
 		return 0;
-	struct frontend_key key = { .addr = *dst, .port = port, .proto = proto, .scope = scope };
-	struct frontend *f = map_lookup(&frontends, &key);
+	struct frontend *f = map_lookup(&frontends, key);
 	if (f) {
 		*out = *f;
 		return 1;
 	}
-	__u16 p = ntohs(port);
+	__u16 p = ntohs(key->port);
 	if (p < cfg->nodeport_min || p > cfg->nodeport_max)
 		return 0;
-	struct node *n = map_lookup(&nodes, dst);
-	if (!n || (n->flags & NODE_CLOSED) || (scope == OUTSIDE && !(n->flags & NODE_SELF)))
+	struct node *n = map_lookup(&nodes, &key->addr);
+	if (!n || (n->flags & NODE_CLOSED) || (key->scope == OUTSIDE && !(n->flags & NODE_SELF)))
 		return 0;
-	if (is_addr4(dst))
-		key.addr.w[3] = 0;
+	if (is_addr4(&key->addr))
+		key->addr.w[3] = 0;
 	else
-		key.addr.d[0] = key.addr.d[1] = 0;
-	f = map_lookup(&frontends, &key);
+		key->addr.d[0] = key->addr.d[1] = 0;
+	f = map_lookup(&frontends, key);
 	if (!f)
 		return 0;
 	*out = *f;

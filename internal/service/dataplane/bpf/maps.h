@@ -110,17 +110,20 @@ struct flow {
 	__u32 pad;
 };
 
+// The protocol is part of what tells packets apart in IPv4 only; in IPv6 it is 0 here.
 struct fragment_key {
 	union addr saddr;
 	union addr daddr;
-	__be16 id;
+	__be32 id; // 16 bits of it in IPv4
 	__u8 proto;
-	__u8 pad[5];
+	__u8 pad[3];
 };
 
 struct fragment {
 	__be16 sport;
 	__be16 dport;
+	__u8 proto;
+	__u8 pad[3];
 };
 
 // How a socket's own idea of its peer differs from the truth.
@@ -172,8 +175,8 @@ struct cidr {
 #define UPLINKS 4
 
 struct config {
-	union addr self; // the node's IPv4 address, which masqueraded traffic takes
-	union addr self6;
+	union addr self; // the node's IPv4 address, which masqueraded traffic takes; zero if it has none
+	union addr self6; // the same for IPv6
 	struct cidr services[RANGES]; // unused ones match nothing
 	__u32 uplinks[UPLINKS]; // interfaces towards the outside; unused ones are 0
 	__u32 inject; // interface that takes rewritten packets in
@@ -184,18 +187,6 @@ struct config {
 	__u8 mac[8]; // of the interface above
 	__u32 pad;
 	__u64 netns; // of the node itself
-};
-
-enum counter {
-	COUNT_FORWARD, // connections
-	COUNT_REJECT, // packets from here on
-	COUNT_DROP_POLICY,
-	COUNT_DROP_UNALLOCATED,
-	COUNT_DROP_NO_PORT, // no source port left to masquerade with
-	COUNT_DROP_RACE, // the tables changed faster than they could be read
-	COUNT_DROP_FRAGMENT,
-	COUNT_DROP_SOURCE,
-	COUNTERS,
 };
 
 struct {
@@ -286,66 +277,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct connection);
 } connections SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTERS);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
-// What went through a Service port, for each backend; 0 stands for what reached none.
-struct traffic_key {
-	__u32 service;
-	__u32 backend;
-};
-
-struct traffic {
-	__u64 connections;
-	__u64 packets; // translated ones, both ways; a socket's own packets are not seen
-	__u64 bytes;
-	__u64 refused;
-	__u64 dropped;
-};
-
-enum traffic_event { TRAFFIC_CONNECTION, TRAFFIC_PACKETS, TRAFFIC_REFUSED, TRAFFIC_DROPPED };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 131072);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct traffic_key);
-	__type(value, struct traffic);
-} traffic SEC(".maps");
-
-GLOBAL int tally(__u32 service, __u32 backend, __u32 event, __u32 packets, __u32 bytes)
-{
-	struct traffic_key key = { .service = service, .backend = backend };
-	struct traffic *t = map_lookup(&traffic, &key);
-	if (!t) {
-		struct traffic none = {};
-		map_update(&traffic, &key, &none, BPF_NOEXIST);
-		t = map_lookup(&traffic, &key);
-		if (!t)
-			return 0;
-	}
-	if (event == TRAFFIC_CONNECTION)
-		t->connections += 1;
-	else if (event == TRAFFIC_REFUSED)
-		t->refused += 1;
-	else if (event == TRAFFIC_DROPPED)
-		t->dropped += 1;
-	t->packets += packets;
-	t->bytes += bytes;
-	return 0;
-}
-
-INLINE void count(__u32 what)
-{
-	__u64 *n = map_lookup(&counters, &what);
-	if (n)
-		*n += 1;
-}
 
 INLINE struct config *settings(void)
 {

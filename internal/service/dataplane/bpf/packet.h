@@ -11,6 +11,8 @@ enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
 
 enum { LOOPBACK = 1 };
 
+enum { ND_FIRST = 133, ND_LAST = 137 }; // ICMPv6 types
+
 INLINE int where(const struct config *cfg, __u32 ifindex)
 {
 	if (ifindex == cfg->inject)
@@ -39,7 +41,7 @@ INLINE int must_masquerade(const struct frontend *f, const struct packet *p, con
 	return n && (n->flags & NODE_SELF);
 }
 
-// establish decides where a new connection goes and writes both entries.
+// establish decides where a new connection goes and writes both entries. It returns 0 if there is no source port left.
 GLOBAL int establish(const struct packet *p, const struct frontend *fe, const struct backend *b, int hook, struct flow *to)
 {
 	struct config *cfg = settings();
@@ -63,11 +65,9 @@ GLOBAL int establish(const struct packet *p, const struct frontend *fe, const st
 		masquerade = taken && !points_to(taken, &p->t) && !is_free(&reply, p->t.proto);
 	}
 	if (masquerade) {
-		to->saddr = cfg->self;
-		if (!cfg->self.w[3] || !choose_source_port(to, p->t.proto)) {
-			count(COUNT_DROP_NO_PORT);
+		to->saddr = is_addr4(&b->addr) ? cfg->self : cfg->self6;
+		if ((!to->saddr.d[0] && !to->saddr.d[1]) || !choose_source_port(to, p->t.proto))
 			return 0;
-		}
 	}
 	struct flow back;
 	turn(to, p->t.proto, &reply);
@@ -75,7 +75,7 @@ GLOBAL int establish(const struct packet *p, const struct frontend *fe, const st
 	map_update(&flows, &reply, &back, 0);
 	map_update(&flows, &p->t, to, 0);
 	count(COUNT_FORWARD);
-	tally(fe->service, b->id, TRAFFIC_CONNECTION, 0, 0);
+	tally(fe->service, b->id, 1, 0, 0);
 	return 1;
 }
 
@@ -112,75 +112,103 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 
 // no_frontend is for what matches no frontend: other traffic passes, but nothing addressed to the Service range may
 // leave the node. What the node routes to Services ends here as well, or it would be routed in circles.
-INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int hook)
+INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int hook, int ipv6)
 {
 	if (!in_service_range(cfg, &p->t.daddr))
-		return hook == AT_HOST ? reject(skb, p) : NEXT;
+		return hook == AT_HOST ? reject(skb, p, ipv6) : NEXT;
 	if (is_service_addr(&p->t.daddr))
-		return reject(skb, p);
+		return reject(skb, p, ipv6);
 	count(COUNT_DROP_UNALLOCATED);
 	return SHOT;
 }
 
 // translated rewrites a packet to what its connection makes of it, and counts it.
-INLINE void translated(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+INLINE void translated(struct __sk_buff *skb, const struct packet *p, const struct flow *to, int ipv6)
 {
 	__u32 segments = skb->gso_segs;
-	tally(to->service, to->backend, TRAFFIC_PACKETS, segments ? segments : 1, skb->len);
-	rewrite(skb, p, to);
+	tally(to->service, to->backend, 0, segments ? segments : 1, skb->len);
+	rewrite(skb, p, to, ipv6);
+}
+
+INLINE int drop(const struct frontend_key *key, enum counter why)
+{
+	count(why);
+	visit(key, VISIT_DROPPED);
+	return SHOT;
 }
 
 // steer sends the first packet of a connection to a backend.
-INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int hook, __u8 scope)
+INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int hook, __u8 scope, int ipv6)
 {
+	struct frontend_key key;
 	struct backend b = {};
 	struct frontend f = {};
 	int picked = 0;
 	// The slots of the generation just read may be gone by the time they are looked up; then a new one is in place.
 	for (int try = 0; try < 2 && !picked; try++) {
-		if (!find_frontend(&p->t.daddr, p->t.dport, p->t.proto, scope, &f))
-			return no_frontend(skb, cfg, p, hook);
+		key.addr = p->t.daddr;
+		key.port = p->t.dport;
+		key.proto = p->t.proto;
+		key.scope = scope;
+		key.pad = 0;
+		if (!find_frontend(&key, &f))
+			return no_frontend(skb, cfg, p, hook, ipv6);
 		if (f.verdict == REJECT) {
-			tally(f.service, 0, TRAFFIC_REFUSED, 0, 0);
-			return reject(skb, p);
+			visit(&key, VISIT_REFUSED);
+			return reject(skb, p, ipv6);
 		}
-		if (f.verdict == DROP) {
-			count(COUNT_DROP_POLICY);
-			tally(f.service, 0, TRAFFIC_DROPPED, 0, 0);
-			return SHOT;
-		}
-		if (!may_enter(&f, &p->t.saddr)) {
-			count(COUNT_DROP_SOURCE);
-			tally(f.service, 0, TRAFFIC_DROPPED, 0, 0);
-			return SHOT;
-		}
+		if (f.verdict == DROP)
+			return drop(&key, COUNT_DROP_POLICY);
+		if (!may_enter(&f, &p->t.saddr))
+			return drop(&key, COUNT_DROP_SOURCE);
 		picked = pick(&f, &p->t.saddr, random32(), &b);
 	}
-	if (!picked) {
-		count(COUNT_DROP_RACE);
-		tally(f.service, 0, TRAFFIC_DROPPED, 0, 0);
-		return SHOT;
-	}
+	if (!picked)
+		return drop(&key, COUNT_DROP_RACE);
 	struct flow to = {};
 	if (!establish(p, &f, &b, hook, &to))
-		return SHOT;
-	translated(skb, p, &to);
+		return drop(&key, COUNT_DROP_NO_PORT);
+	visit(&key, VISIT_CONNECTION);
+	translated(skb, p, &to, ipv6);
 	return inject(skb, cfg);
 }
 
-INLINE int without_ports(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int parsed, int hook)
+// is_neighbour_discovery: routers and neighbours must find each other whatever addresses Services have. What the node
+// routed to Services can't be that, and would be routed in circles.
+INLINE int is_neighbour_discovery(struct __sk_buff *skb, const struct packet *p, int hook)
 {
-	if (parsed == OTHER && p->t.proto == PROTO_ICMP && translate_icmp(skb, p, 0))
+	__u8 type;
+	if (hook == AT_HOST || p->t.proto != PROTO_ICMPV6 || !p->has_l4 || skb_load(skb, p->l4, &type, sizeof(type)))
+		return 0;
+	return type >= ND_FIRST && type <= ND_LAST;
+}
+
+INLINE int without_ports(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int parsed, int hook, int ipv6)
+{
+	if (parsed == OTHER && translate_icmp(skb, p, 0, ipv6))
 		return inject(skb, cfg);
 	if (hook != AT_HOST && !in_service_range(cfg, &p->t.daddr))
+		return NEXT;
+	if (ipv6 && is_neighbour_discovery(skb, p, hook))
 		return NEXT;
 	count(parsed == ORPHAN ? COUNT_DROP_FRAGMENT : COUNT_DROP_UNALLOCATED);
 	return SHOT;
 }
 
-SEC("tc") int ingress(struct __sk_buff *skb)
+// stays_here tells whether a packet is nobody's but the link's or the loopback interface's.
+INLINE int stays_here(const struct packet *p, int hook, int ipv6)
 {
-	if (skb->protocol != htons(ETH_IPV4))
+	const union addr *s = &p->t.saddr, *d = &p->t.daddr;
+	if (!ipv6)
+		return hook == AT_LOOPBACK && (d->b[12] == 127 || s->b[12] == 127);
+	if (is_link_local(s) || is_link_local(d))
+		return 1;
+	return hook == AT_LOOPBACK && d->d[0] == 0 && d->w[2] == 0 && d->w[3] == htonl(1);
+}
+
+INLINE int coming_in(struct __sk_buff *skb, int ipv6)
+{
+	if (skb->protocol != (ipv6 ? htons(ETH_IPV6) : htons(ETH_IPV4)))
 		return NEXT;
 	struct config *cfg = settings();
 	struct packet p = {};
@@ -189,43 +217,52 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 	int hook = where(cfg, skb->ifindex);
 	if (hook == AT_HOST && was_injected(skb))
 		return NEXT;
-	int parsed = parse4(skb, &p);
-	if (parsed == BROKEN)
-		return NEXT;
-	if (hook == AT_LOOPBACK && (p.t.daddr.b[12] == 127 || p.t.saddr.b[12] == 127))
+	int parsed = parse(skb, &p, ipv6);
+	if (parsed == BROKEN || stays_here(&p, hook, ipv6))
 		return NEXT;
 	if (parsed != PARSED)
-		return without_ports(skb, cfg, &p, parsed, hook);
+		return without_ports(skb, cfg, &p, parsed, hook, ipv6);
 	__u8 scope = hook == AT_UPLINK ? OUTSIDE : INSIDE;
 	struct flow *f = map_lookup(&flows, &p.t);
 	if (f) {
 		struct flow to = {};
 		if (follow(&p, f, scope, &to)) {
-			translated(skb, &p, &to);
+			translated(skb, &p, &to, ipv6);
 			return inject(skb, cfg);
 		}
 	}
-	return steer(skb, cfg, &p, hook, scope);
+	return steer(skb, cfg, &p, hook, scope, ipv6);
 }
 
-// egress gives answers that passed no ingress hook the address that the client asked for. At uplinks these are the
+// going_out gives answers that passed no ingress hook the address that the client asked for. At uplinks these are the
 // answers of the node's own processes to clients outside; all that leaves under another address is not theirs. At
 // interfaces of Pods, where others make those, they are answers that somebody else addressed to the Pod, who had
 // masqueraded what the Pod sent.
-SEC("tc") int egress(struct __sk_buff *skb)
+INLINE int going_out(struct __sk_buff *skb, int ipv6)
 {
-	if (skb->protocol != htons(ETH_IPV4))
+	if (skb->protocol != (ipv6 ? htons(ETH_IPV6) : htons(ETH_IPV4)))
 		return NEXT;
 	struct config *cfg = settings();
 	struct packet p = {};
-	__be32 source;
-	if (!cfg || skb_load(skb, IP_SADDR_AT, &source, sizeof(source)))
+	if (!cfg)
 		return NEXT;
-	if (source != cfg->self.w[3] && where(cfg, skb->ifindex) == AT_UPLINK)
+	int own;
+	if (ipv6) {
+		union addr source;
+		if (skb_load(skb, IP6_SADDR_AT, &source, sizeof(source)))
+			return NEXT;
+		own = same_addr(&source, &cfg->self6);
+	} else {
+		__be32 source;
+		if (skb_load(skb, IP_SADDR_AT, &source, sizeof(source)))
+			return NEXT;
+		own = source == cfg->self.w[3];
+	}
+	if (!own && where(cfg, skb->ifindex) == AT_UPLINK)
 		return NEXT;
-	int parsed = parse4(skb, &p);
-	if (parsed == OTHER && p.t.proto == PROTO_ICMP)
-		translate_icmp(skb, &p, 1);
+	int parsed = parse(skb, &p, ipv6);
+	if (parsed == OTHER)
+		translate_icmp(skb, &p, 1, ipv6);
 	if (parsed != PARSED)
 		return NEXT;
 	struct flow *f = map_lookup(&flows, &p.t);
@@ -233,8 +270,14 @@ SEC("tc") int egress(struct __sk_buff *skb)
 		return NEXT;
 	struct flow to = {};
 	if (follow(&p, f, OUTSIDE, &to))
-		translated(skb, &p, &to);
+		translated(skb, &p, &to, ipv6);
 	return NEXT;
 }
+
+// Each family has its own programs, so that a cluster without IPv6 has nothing of it to verify.
+SEC("tc") int ingress(struct __sk_buff *skb) { return coming_in(skb, 0); }
+SEC("tc") int ingress6(struct __sk_buff *skb) { return coming_in(skb, 1); }
+SEC("tc") int egress(struct __sk_buff *skb) { return going_out(skb, 0); }
+SEC("tc") int egress6(struct __sk_buff *skb) { return going_out(skb, 1); }
 
 #endif

@@ -46,7 +46,7 @@ struct icmp {
 	__u8 type;
 	__u8 code;
 	__be16 csum;
-	__be32 rest;
+	__be16 unused[2]; // in the errors made here
 };
 
 enum { IP_MORE = 0x2000, IP_OFFSET = 0x1fff, IP_DONT = 0x4000 };
@@ -61,6 +61,47 @@ struct packet {
 };
 
 enum parsed { PARSED, OTHER, BROKEN, ORPHAN };
+
+// ports_of reads the ports of a packet that has its transport header. A first fragment may be shorter than TCP's; it has
+// the flags or nothing works anyway.
+INLINE int ports_of(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->t.proto == PROTO_TCP) {
+		struct tcp tcp;
+		if (skb_load(skb, p->l4, &tcp, sizeof(tcp)))
+			return BROKEN;
+		p->t.sport = tcp.sport;
+		p->t.dport = tcp.dport;
+		p->tcp_flags = tcp.flags;
+		return PARSED;
+	}
+	struct udp udp;
+	if (skb_load(skb, p->l4, &udp, sizeof(udp)))
+		return BROKEN;
+	p->t.sport = udp.sport;
+	p->t.dport = udp.dport;
+	return PARSED;
+}
+
+// ports_of_fragment learns the ports from the first piece of a packet, and finds them again for the others.
+INLINE int ports_of_fragment(struct __sk_buff *skb, struct packet *p, const struct fragment_key *key)
+{
+	if (!p->has_l4) {
+		struct fragment *f = map_lookup(&fragments, key);
+		if (!f)
+			return ORPHAN;
+		p->t.sport = f->sport;
+		p->t.dport = f->dport;
+		p->t.proto = f->proto;
+		return PARSED;
+	}
+	int parsed = ports_of(skb, p);
+	if (parsed == PARSED) {
+		struct fragment f = { .sport = p->t.sport, .dport = p->t.dport, .proto = p->t.proto };
+		map_update(&fragments, key, &f, 0);
+	}
+	return parsed;
+}
 
 // parse4 reads an IPv4 packet. OTHER is one without ports; ORPHAN a later fragment whose first one was not seen.
 INLINE int parse4(struct __sk_buff *skb, struct packet *p)
@@ -77,38 +118,10 @@ INLINE int parse4(struct __sk_buff *skb, struct packet *p)
 	p->has_l4 = (frag & IP_OFFSET) == 0;
 	if (ip.proto != PROTO_TCP && ip.proto != PROTO_UDP)
 		return OTHER;
-	if (frag) {
-		struct fragment_key key = { .saddr = p->t.saddr, .daddr = p->t.daddr, .id = ip.id, .proto = ip.proto };
-		if (!p->has_l4) {
-			struct fragment *f = map_lookup(&fragments, &key);
-			if (!f)
-				return ORPHAN;
-			p->t.sport = f->sport;
-			p->t.dport = f->dport;
-			return PARSED;
-		}
-		struct ports ports;
-		if (skb_load(skb, p->l4, &ports, sizeof(ports)))
-			return BROKEN;
-		struct fragment f = { .sport = ports.sport, .dport = ports.dport };
-		map_update(&fragments, &key, &f, 0);
-	}
-	if (ip.proto == PROTO_TCP) {
-		struct tcp tcp;
-		// A first fragment may be shorter than the header; it has the flags or nothing works anyway.
-		if (skb_load(skb, p->l4, &tcp, sizeof(tcp)))
-			return BROKEN;
-		p->t.sport = tcp.sport;
-		p->t.dport = tcp.dport;
-		p->tcp_flags = tcp.flags;
-		return PARSED;
-	}
-	struct udp udp;
-	if (skb_load(skb, p->l4, &udp, sizeof(udp)))
-		return BROKEN;
-	p->t.sport = udp.sport;
-	p->t.dport = udp.dport;
-	return PARSED;
+	if (!frag)
+		return ports_of(skb, p);
+	struct fragment_key key = { .saddr = p->t.saddr, .daddr = p->t.daddr, .id = ip.id, .proto = ip.proto };
+	return ports_of_fragment(skb, p, &key);
 }
 
 #endif

@@ -4,13 +4,32 @@
 
 #include "rewrite.h"
 
-struct pseudo {
+// What the transport's checksum covers besides the transport.
+struct pseudo4 {
 	__be32 saddr;
 	__be32 daddr;
 	__u8 zero;
 	__u8 proto;
 	__be16 len;
 };
+
+struct pseudo6 {
+	struct addrs addrs;
+	__be32 len;
+	__be32 proto;
+};
+
+INLINE __u32 pseudo4_sum(const struct ipv4 *ip, __u8 proto, __u16 len)
+{
+	struct pseudo4 ps = { .saddr = ip->saddr, .daddr = ip->daddr, .proto = proto, .len = htons(len) };
+	return csum_diff(0, 0, &ps, sizeof(ps), 0);
+}
+
+INLINE __u32 pseudo6_sum(const struct ipv6 *ip, __u8 proto, __u16 len)
+{
+	struct pseudo6 ps = { .addrs = { ip->saddr, ip->daddr }, .len = htonl(len), .proto = htonl(proto) };
+	return csum_diff(0, 0, &ps, sizeof(ps), 0);
+}
 
 // csum_is_partial finds out whether the checksum is left to the sending device. There is no field that tells, but
 // adjusting for a change of the payload leaves such a checksum as it is.
@@ -25,55 +44,98 @@ INLINE int csum_is_partial(struct __sk_buff *skb, __u32 at)
 	return before == after;
 }
 
-INLINE void answer_header(struct ipv4 *ip, __be32 saddr, __be32 daddr, __u8 proto, __u16 len)
+INLINE void answer4(struct ipv4 *ip, const struct ipv4 *old, __u8 proto, __u16 len)
 {
 	ip->ver_ihl = 0x45;
 	ip->len = htons(len);
 	ip->frag = htons(IP_DONT);
 	ip->ttl = 64;
 	ip->proto = proto;
-	ip->saddr = saddr;
-	ip->daddr = daddr;
+	ip->saddr = old->daddr;
+	ip->daddr = old->saddr;
 	ip->csum = csum_fold(csum_diff(0, 0, ip, sizeof(*ip), 0));
 }
 
-GLOBAL int reset(struct __sk_buff *skb, const struct packet *p, const struct ipv4 *old)
+INLINE void answer6(struct ipv6 *ip, const struct ipv6 *old, __u8 proto, __u16 len)
+{
+	ip->ver_class_flow = htonl(IP6_VERSION);
+	ip->len = htons(len);
+	ip->next = proto;
+	ip->hops = 64;
+	ip->saddr = old->daddr;
+	ip->daddr = old->saddr;
+}
+
+// put_answer replaces all behind the Ethernet header.
+INLINE int put_answer(struct __sk_buff *skb, const void *packet, __u32 len)
+{
+	return !change_tail(skb, ETH_HLEN_ + len, 0) && !skb_store(skb, ETH_HLEN_, packet, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+// answer_tcp fills a reset but for its checksum. data is what the packet carries.
+INLINE void answer_tcp(struct tcp *out, const struct tcp *in, __u32 data)
+{
+	out->sport = in->dport;
+	out->dport = in->sport;
+	out->off = (sizeof(*out) / 4) << 4;
+	if (in->flags & TCP_ACK) {
+		out->flags = TCP_RST;
+		out->seq = in->ack;
+	} else {
+		out->flags = TCP_RST | TCP_ACK;
+		out->ack = htonl(ntohl(in->seq) + data + !!(in->flags & TCP_SYN) + !!(in->flags & TCP_FIN));
+	}
+}
+
+// finish_tcp sets the checksum, or what a device that finishes it needs.
+INLINE void finish_tcp(struct tcp *tcp, __u32 pseudo, int partial)
+{
+	if (partial)
+		tcp->csum = ~csum_fold(pseudo);
+	else
+		tcp->csum = csum_fold(csum_diff(0, 0, tcp, sizeof(*tcp), pseudo));
+}
+
+INLINE __u32 beyond(__u32 all, __u32 used)
+{
+	return all > used ? all - used : 0;
+}
+
+GLOBAL int reset4(struct __sk_buff *skb, const struct packet *p, const struct ipv4 *old)
 {
 	struct tcp tcp;
 	if (!p || !old || skb_load(skb, p->l4, &tcp, sizeof(tcp)) || (tcp.flags & TCP_RST))
 		return 0;
 	int partial = csum_is_partial(skb, p->l4 + 16);
-	__u32 used = sizeof(*old) + (tcp.off >> 4) * 4;
-	__u32 data = ntohs(old->len) > used ? ntohs(old->len) - used : 0;
 	struct {
 		struct ipv4 ip;
 		struct tcp tcp;
 	} out = {};
-	answer_header(&out.ip, old->daddr, old->saddr, PROTO_TCP, sizeof(out));
-	out.tcp.sport = tcp.dport;
-	out.tcp.dport = tcp.sport;
-	out.tcp.off = (sizeof(struct tcp) / 4) << 4;
-	if (tcp.flags & TCP_ACK) {
-		out.tcp.flags = TCP_RST;
-		out.tcp.seq = tcp.ack;
-	} else {
-		out.tcp.flags = TCP_RST | TCP_ACK;
-		out.tcp.ack = htonl(ntohl(tcp.seq) + data + !!(tcp.flags & TCP_SYN) + !!(tcp.flags & TCP_FIN));
-	}
-	struct pseudo ps = { .saddr = out.ip.saddr, .daddr = out.ip.daddr, .proto = PROTO_TCP, .len = htons(sizeof(struct tcp)) };
-	__u32 sum = csum_diff(0, 0, &ps, sizeof(ps), 0);
-	if (partial)
-		out.tcp.csum = ~csum_fold(sum);
-	else
-		out.tcp.csum = csum_fold(csum_diff(0, 0, &out.tcp, sizeof(out.tcp), sum));
-	if (change_tail(skb, ETH_HLEN_ + sizeof(out), 0))
-		return 0;
-	return !skb_store(skb, ETH_HLEN_, &out, sizeof(out), BPF_F_RECOMPUTE_CSUM);
+	answer4(&out.ip, old, PROTO_TCP, sizeof(out));
+	answer_tcp(&out.tcp, &tcp, beyond(ntohs(old->len), sizeof(*old) + (tcp.off >> 4) * 4));
+	finish_tcp(&out.tcp, pseudo4_sum(&out.ip, PROTO_TCP, sizeof(out.tcp)), partial);
+	return put_answer(skb, &out, sizeof(out));
 }
 
-// unreachable needs no case for an unfinished UDP checksum: the device would write what it sums up into the unused
+GLOBAL int reset6(struct __sk_buff *skb, const struct packet *p, const struct ipv6 *old)
+{
+	struct tcp tcp;
+	if (!p || !old || skb_load(skb, p->l4, &tcp, sizeof(tcp)) || (tcp.flags & TCP_RST))
+		return 0;
+	int partial = csum_is_partial(skb, p->l4 + 16);
+	struct {
+		struct ipv6 ip;
+		struct tcp tcp;
+	} out = {};
+	answer6(&out.ip, old, PROTO_TCP, sizeof(out.tcp));
+	answer_tcp(&out.tcp, &tcp, beyond(ntohs(old->len), (tcp.off >> 4) * 4));
+	finish_tcp(&out.tcp, pseudo6_sum(&out.ip, PROTO_TCP, sizeof(out.tcp)), partial);
+	return put_answer(skb, &out, sizeof(out.ip) + sizeof(out.tcp)); // the structure is longer, by alignment
+}
+
+// unreachable4 needs no case for an unfinished UDP checksum: the device would write what it sums up into the unused
 // bytes of the ICMP header, and whatever makes the sum come out there leaves the message valid.
-GLOBAL int unreachable(struct __sk_buff *skb, const struct packet *p, const struct ipv4 *old)
+GLOBAL int unreachable4(struct __sk_buff *skb, const struct packet *p, const struct ipv4 *old)
 {
 	struct {
 		struct ipv4 ip;
@@ -84,25 +146,65 @@ GLOBAL int unreachable(struct __sk_buff *skb, const struct packet *p, const stru
 	if (!p || !old || skb_load(skb, p->l4, &out.udp, sizeof(out.udp)))
 		return 0;
 	out.inner = *old;
-	answer_header(&out.ip, old->daddr, old->saddr, PROTO_ICMP, sizeof(out));
+	answer4(&out.ip, old, PROTO_ICMP, sizeof(out));
 	out.icmp.type = 3;
 	out.icmp.code = 3;
 	out.icmp.csum = csum_fold(csum_diff(0, 0, &out.icmp, sizeof(out) - sizeof(out.ip), 0));
-	if (change_tail(skb, ETH_HLEN_ + sizeof(out), 0))
-		return 0;
-	return !skb_store(skb, ETH_HLEN_, &out, sizeof(out), BPF_F_RECOMPUTE_CSUM);
+	return put_answer(skb, &out, sizeof(out));
 }
 
-// reject answers the packet. Pieces of fragmented packets and IP options are not worth an answer.
-GLOBAL int reject(struct __sk_buff *skb, const struct packet *p)
+// unreachable6 differs in that ICMPv6's checksum covers the addresses. A device that finishes a UDP checksum writes into
+// the last two unused bytes of the ICMP header; the pseudo header's sum has to be there, as it would in UDP's checksum.
+GLOBAL int unreachable6(struct __sk_buff *skb, const struct packet *p, const struct ipv6 *old)
+{
+	struct {
+		struct ipv6 ip;
+		struct icmp icmp;
+		struct ipv6 inner;
+		struct udp udp;
+	} out = {};
+	if (!p || !old || skb_load(skb, p->l4, &out.udp, sizeof(out.udp)))
+		return 0;
+	int partial = csum_is_partial(skb, p->l4 + 6);
+	__u16 len = sizeof(out) - sizeof(out.ip);
+	out.inner = *old;
+	answer6(&out.ip, old, PROTO_ICMPV6, len);
+	out.icmp.type = 1;
+	out.icmp.code = 4;
+	__u32 sum = pseudo6_sum(&out.ip, PROTO_ICMPV6, len);
+	if (partial)
+		out.icmp.unused[1] = ~csum_fold(sum);
+	else
+		out.icmp.csum = csum_fold(csum_diff(0, 0, &out.icmp, len, sum));
+	return put_answer(skb, &out, sizeof(out));
+}
+
+// reject answers the packet. Pieces of fragmented packets, IP options and extension headers are not worth an answer.
+GLOBAL int reject4(struct __sk_buff *skb, const struct packet *p)
 {
 	struct config *cfg = settings();
 	struct ipv4 ip;
 	count(COUNT_REJECT);
 	if (!p || !cfg || p->fragment || skb_load(skb, ETH_HLEN_, &ip, sizeof(ip)) || ip.ver_ihl != 0x45)
 		return SHOT;
-	int ok = p->t.proto == PROTO_TCP ? reset(skb, p, &ip) : unreachable(skb, p, &ip);
+	int ok = p->t.proto == PROTO_TCP ? reset4(skb, p, &ip) : unreachable4(skb, p, &ip);
 	return ok ? inject(skb, cfg) : SHOT;
+}
+
+GLOBAL int reject6(struct __sk_buff *skb, const struct packet *p)
+{
+	struct config *cfg = settings();
+	struct ipv6 ip;
+	count(COUNT_REJECT);
+	if (!p || !cfg || p->fragment || skb_load(skb, ETH_HLEN_, &ip, sizeof(ip)) || p->l4 != ETH_HLEN_ + sizeof(ip))
+		return SHOT;
+	int ok = p->t.proto == PROTO_TCP ? reset6(skb, p, &ip) : unreachable6(skb, p, &ip);
+	return ok ? inject(skb, cfg) : SHOT;
+}
+
+INLINE int reject(struct __sk_buff *skb, const struct packet *p, int ipv6)
+{
+	return ipv6 ? reject6(skb, p) : reject4(skb, p);
 }
 
 #endif

@@ -2,33 +2,43 @@
 #ifndef MINATO_REWRITE_H
 #define MINATO_REWRITE_H
 
-#include "parse.h"
+#include "parse6.h"
 
-enum { IP_CSUM_AT = ETH_HLEN_ + 10, IP_SADDR_AT = ETH_HLEN_ + 12 };
+enum { IP_CSUM_AT = ETH_HLEN_ + 10, IP_SADDR_AT = ETH_HLEN_ + 12, IP6_SADDR_AT = ETH_HLEN_ + 8 };
 
 // Frames that went through here carry this source address, so that the hook at the injection interface lets them pass.
 #define SEEN_MAC_0 htons(0x026d)
 #define SEEN_MAC_1 htons(0x6e73)
 #define SEEN_MAC_2 htons(0x6565)
 
+// A source and a destination, as tuples and flows begin with.
+struct addrs {
+	union addr saddr;
+	union addr daddr;
+};
+
 // rewrite_l3 replaces both addresses of the outer header and returns the difference for the transport's checksum.
-INLINE __s64 rewrite_l3(struct __sk_buff *skb, const union addr *os, const union addr *od, const union addr *ns, const union addr *nd)
+INLINE __s64 rewrite_l3(struct __sk_buff *skb, const struct addrs *from, const struct addrs *to, int ipv6)
 {
-	__be32 from[2] = { os->w[3], od->w[3] };
-	__be32 to[2] = { ns->w[3], nd->w[3] };
-	__s64 diff = csum_diff(from, sizeof(from), to, sizeof(to), 0);
+	if (ipv6) {
+		skb_store(skb, IP6_SADDR_AT, to, sizeof(*to), 0);
+		return csum_diff(from, sizeof(*from), to, sizeof(*to), 0);
+	}
+	__be32 from4[2] = { from->saddr.w[3], from->daddr.w[3] };
+	__be32 to4[2] = { to->saddr.w[3], to->daddr.w[3] };
+	__s64 diff = csum_diff(from4, sizeof(from4), to4, sizeof(to4), 0);
 	l3_csum(skb, IP_CSUM_AT, 0, diff, 0);
-	skb_store(skb, IP_SADDR_AT, to, sizeof(to), 0);
+	skb_store(skb, IP_SADDR_AT, to4, sizeof(to4), 0);
 	return diff;
 }
 
-// rewrite changes the tuple of a packet. Checksums are adjusted and never computed: a packet from a veth has only the
-// pseudo header's sum so far, and a UDP packet may have none at all.
-GLOBAL int rewrite(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+// rewrite_packet changes the tuple of a packet. Checksums are adjusted and never computed: a packet from a veth has only
+// the pseudo header's sum so far, and an IPv4 UDP packet may have none at all.
+INLINE int rewrite_packet(struct __sk_buff *skb, const struct packet *p, const struct flow *to, int ipv6)
 {
 	if (!p || !to)
 		return 0;
-	__s64 diff = rewrite_l3(skb, &p->t.saddr, &p->t.daddr, &to->saddr, &to->daddr);
+	__s64 diff = rewrite_l3(skb, (const struct addrs *)&p->t, (const struct addrs *)to, ipv6);
 	if (!p->has_l4)
 		return 0;
 	int udp = p->t.proto == PROTO_UDP;
@@ -43,6 +53,24 @@ GLOBAL int rewrite(struct __sk_buff *skb, const struct packet *p, const struct f
 	l4_csum(skb, at, old, new, flags | sizeof(__u32));
 	skb_store(skb, p->l4, &ports, sizeof(ports), 0);
 	return 0;
+}
+
+GLOBAL int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+{
+	return rewrite_packet(skb, p, to, 0);
+}
+
+GLOBAL int rewrite6(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+{
+	return rewrite_packet(skb, p, to, 1);
+}
+
+INLINE void rewrite(struct __sk_buff *skb, const struct packet *p, const struct flow *to, int ipv6)
+{
+	if (ipv6)
+		rewrite6(skb, p, to);
+	else
+		rewrite4(skb, p, to);
 }
 
 // inject hands a rewritten packet to the kernel as if it had come in at the injection interface. Its new source may be

@@ -71,8 +71,9 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 	__u8 proto = ctx->protocol;
 	if (!cfg || (proto != PROTO_TCP && proto != PROTO_UDP))
 		return UNTOUCHED;
+	struct frontend_key key = { .addr = *dst, .port = *port, .proto = proto, .scope = INSIDE };
 	struct frontend f = {};
-	if (!find_frontend(dst, *port, proto, INSIDE, &f)) {
+	if (!find_frontend(&key, &f)) {
 		if (in_service_range(cfg, dst) && is_service_addr(dst)) {
 			count(COUNT_REJECT);
 			return REFUSED;
@@ -85,7 +86,7 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		return UNTOUCHED;
 	if (f.verdict != FORWARD) {
 		count(COUNT_REJECT);
-		tally(f.service, 0, TRAFFIC_REFUSED, 0, 0);
+		visit(&key, VISIT_REFUSED);
 		return REFUSED;
 	}
 	// A TCP socket connects once, and each connection is spread anew. A UDP socket must stay with its backend.
@@ -97,10 +98,11 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		have = known_backend(ps, dst, *port, f.service, &b);
 	union addr client = { .d = { netns_cookie(ctx), 0 } };
 	if (!have && !pick(&f, &client, hash, &b)) {
-		if (!find_frontend(dst, *port, proto, INSIDE, &f))
+		if (!find_frontend(&key, &f))
 			return REFUSED;
 		if (f.verdict != FORWARD || !pick(&f, &client, hash, &b)) {
 			count(COUNT_DROP_RACE);
+			visit(&key, VISIT_REFUSED);
 			return REFUSED;
 		}
 	}
@@ -111,8 +113,10 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		struct connection c = { .backend = b.addr, .port = b.port };
 		map_update(&connections, &cookie, &c, 0);
 	}
-	if (!have)
-		tally(f.service, b.id, TRAFFIC_CONNECTION, 0, 0);
+	if (!have) {
+		tally(f.service, b.id, 1, 0, 0);
+		visit(&key, VISIT_CONNECTION);
+	}
 	*dst = b.addr;
 	*port = b.port;
 	return TRANSLATED;

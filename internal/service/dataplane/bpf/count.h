@@ -1,0 +1,108 @@
+// What is counted. Counters are kept per processor, so that counting never waits.
+#ifndef MINATO_COUNT_H
+#define MINATO_COUNT_H
+
+#include "maps.h"
+
+enum counter {
+	COUNT_FORWARD, // connections
+	COUNT_REJECT, // packets from here on
+	COUNT_DROP_POLICY,
+	COUNT_DROP_UNALLOCATED,
+	COUNT_DROP_NO_PORT, // no source port left to masquerade with
+	COUNT_DROP_RACE, // the tables changed faster than they could be read
+	COUNT_DROP_FRAGMENT,
+	COUNT_DROP_SOURCE,
+	COUNTERS,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+INLINE void count(__u32 what)
+{
+	__u64 *n = map_lookup(&counters, &what);
+	if (n)
+		*n += 1;
+}
+
+// What went through a Service port to one backend.
+struct traffic_key {
+	__u32 service;
+	__u32 backend;
+};
+
+struct traffic {
+	__u64 connections;
+	__u64 packets; // translated ones, both ways; a socket's own packets are not seen
+	__u64 bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct traffic_key);
+	__type(value, struct traffic);
+} traffic SEC(".maps");
+
+GLOBAL int tally(__u32 service, __u32 backend, __u32 connections, __u32 packets, __u32 bytes)
+{
+	struct traffic_key key = { .service = service, .backend = backend };
+	struct traffic *t = map_lookup(&traffic, &key);
+	if (!t) {
+		struct traffic none = {};
+		map_update(&traffic, &key, &none, BPF_NOEXIST);
+		t = map_lookup(&traffic, &key);
+		if (!t)
+			return 0;
+	}
+	t->connections += connections;
+	t->packets += packets;
+	t->bytes += bytes;
+	return 0;
+}
+
+// What came to a frontend: connections that were sent on, and what was not. Frontends that nobody uses have no entry.
+struct visits {
+	__u64 connections;
+	__u64 refused;
+	__u64 dropped;
+};
+
+enum visit { VISIT_CONNECTION, VISIT_REFUSED, VISIT_DROPPED };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct frontend_key);
+	__type(value, struct visits);
+} visits SEC(".maps");
+
+GLOBAL int visit(const struct frontend_key *key, __u32 what)
+{
+	if (!key)
+		return 0;
+	struct visits *v = map_lookup(&visits, key);
+	if (!v) {
+		struct visits none = {};
+		map_update(&visits, key, &none, BPF_NOEXIST);
+		v = map_lookup(&visits, key);
+		if (!v)
+			return 0;
+	}
+	if (what == VISIT_CONNECTION)
+		v->connections += 1;
+	else if (what == VISIT_REFUSED)
+		v->refused += 1;
+	else
+		v->dropped += 1;
+	return 0;
+}
+
+#endif
