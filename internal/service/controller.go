@@ -160,6 +160,9 @@ func (c *Controller) step(ctx context.Context) {
 	desired := make(map[types.NamespacedName][]route.Frontend, len(u.services))
 	for key, s := range u.services {
 		c.setHealth(key, s, u.node)
+		if w := route.Warning(s.service); w != "" {
+			c.log.Warn("Service is not as it was meant", "service", key, "warning", w)
+		}
 		desired[key] = route.Compile(s.service, s.slices, u.node)
 	}
 	began := time.Now()

@@ -17,6 +17,7 @@ type change struct {
 
 	backends  writes[uint32, backend]
 	slots     writes[slotKey, slot]
+	maglev    writes[maglevKey, *maglevTable]
 	ranges    writes[sourceRange, uint32]
 	frontends writes[frontendKey, frontend]
 }
@@ -27,6 +28,7 @@ type step struct {
 	new *service
 	// added are slots and backends that old does not account for.
 	addedSlots    []slotKey
+	addedTables   []maglevKey
 	addedBackends []backendKey
 }
 
@@ -94,7 +96,7 @@ func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*r
 		}
 		c.r.owners[k] = key
 	}
-	p := c.portSlots(s, pk, fs[0], slices.Collect(maps.Keys(entries)))
+	p := c.portSlots(s, pk, fs, slices.Collect(maps.Keys(entries)))
 	s.new.ports[pk] = p
 	c.planRanges(s, p, fs)
 	for k, e := range entries {
@@ -122,19 +124,21 @@ func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
 }
 
 // portSlots keeps the slots of a port whose candidates stayed the same, and plans a new generation otherwise.
-func (c *change) portSlots(s *step, pk portKey, f *route.Frontend, keys []frontendKey) *servicePort {
-	was := s.old.ports[pk]
+func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []frontendKey) *servicePort {
+	was, f, consistent := s.old.ports[pk], fs[0], consistentSets(fs)
 	if was != nil && !s.old.dirty && slices.Equal(was.cluster, f.Cluster) && slices.Equal(was.local, f.Local) &&
-		slices.Equal(was.draining, f.Draining) && was.sticky == (f.Affinity > 0) {
+		slices.Equal(was.draining, f.Draining) && was.sticky == (f.Affinity > 0) && was.consistent == consistent {
 		return was
 	}
 	c.r.generation++
-	p := &servicePort{generation: c.r.generation, cluster: f.Cluster, local: f.Local, draining: f.Draining, sticky: f.Affinity > 0}
+	p := &servicePort{generation: c.r.generation, cluster: f.Cluster, local: f.Local, draining: f.Draining,
+		sticky: f.Affinity > 0, consistent: consistent}
 	if was != nil {
 		p.id = was.id
 	} else {
 		p.id = c.r.serviceID(keys)
 	}
+	var numbers [2][]uint32
 	for set, list := range [][]route.Backend{f.Cluster, f.Local, f.Draining} {
 		for i, b := range list {
 			key, known := c.r.acquire(b, pk.Proto)
@@ -145,13 +149,16 @@ func (c *change) portSlots(s *step, pk portKey, f *route.Frontend, keys []fronte
 			if set > 1 {
 				continue // serves what it has, gets nothing new
 			}
+			numbers[set] = append(numbers[set], known.entry.ID)
 			c.addSlot(p, uint32(i)|uint32(set)<<31, known.entry.ID)
 			if p.sticky {
 				c.addSlot(p, known.entry.ID|uint32(set)<<31|memberSlot, known.entry.ID)
 			}
 		}
 	}
+	c.planMaglev(p, f, numbers)
 	s.addedSlots = append(s.addedSlots, p.slots...)
+	s.addedTables = append(s.addedTables, p.tables...)
 	s.addedBackends = append(s.addedBackends, p.backends...)
 	return p
 }
@@ -177,6 +184,10 @@ func addEntries(entries map[frontendKey]frontend, f *route.Frontend, p proto) {
 		e := frontend{Verdict: uint8(d.Verdict), Set: uint8(d.Set), Affinity: uint32(f.Affinity / time.Second)}
 		if d.Verdict == route.Forward {
 			e.Count = uint32(len(f.Backends(d.Set)))
+		}
+		if d.Consistent {
+			e.Flags |= flagConsistent
+			e.Count = uint32(route.MaglevSize(len(f.Backends(d.Set))))
 		}
 		if d.Masquerade {
 			e.Flags |= flagMasquerade
@@ -207,9 +218,11 @@ func (c *change) planDeletions(s *step) {
 		}
 	}
 	c.slots.gone = append(c.slots.gone, s.old.debris...)
+	c.maglev.gone = append(c.maglev.gone, s.old.debrisTables...)
 	for pk, p := range s.old.ports {
 		if s.new.ports[pk] != p {
 			c.slots.gone = append(c.slots.gone, p.slots...)
+			c.maglev.gone = append(c.maglev.gone, p.tables...)
 		}
 	}
 }
@@ -220,6 +233,9 @@ func (c *change) write() error {
 		return err
 	}
 	if err := c.r.slots.put(c.slots.keys, c.slots.values); err != nil {
+		return err
+	}
+	if err := c.r.maglev.put(c.maglev.keys, c.maglev.values); err != nil {
 		return err
 	}
 	if err := c.r.ranges.put(c.ranges.keys, c.ranges.values); err != nil {
@@ -238,14 +254,16 @@ func (c *change) write() error {
 func (c *change) abandon() {
 	for key, s := range c.steps {
 		kept := &service{
-			desired:  s.new.desired,
-			ports:    s.old.ports,
-			entries:  union(s.old.entries, s.new.entries),
-			ranges:   union(s.old.ranges, s.new.ranges),
-			lost:     s.new.lost,
-			dirty:    true,
-			debris:   append(slices.Clone(s.old.debris), s.addedSlots...),
-			orphaned: append(slices.Clone(s.old.orphaned), s.addedBackends...),
+			desired: s.new.desired,
+			ports:   s.old.ports,
+			entries: union(s.old.entries, s.new.entries),
+			ranges:  union(s.old.ranges, s.new.ranges),
+			lost:    s.new.lost,
+			dirty:   true,
+			debris:  append(slices.Clone(s.old.debris), s.addedSlots...),
+
+			debrisTables: append(slices.Clone(s.old.debrisTables), s.addedTables...),
+			orphaned:     append(slices.Clone(s.old.orphaned), s.addedBackends...),
 		}
 		c.keepIDs(kept, s.new)
 		c.r.setService(key, kept)
@@ -305,6 +323,7 @@ func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 		c.r.setService(key, s.new)
 	}
 	c.r.unused.slots = append(c.r.unused.slots, c.slots.gone...)
+	c.r.unused.tables = append(c.r.unused.tables, c.maglev.gone...)
 	if err := c.r.deleteUnused(); err != nil {
 		c.r.log.Warn("Unused entries are left in the kernel until the next change", "error", err)
 	}

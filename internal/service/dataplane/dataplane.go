@@ -92,6 +92,7 @@ func (d *DataPlane) open(ctx context.Context) error {
 	d.reconciler = newReconciler(d.log,
 		kernelTable[frontendKey, frontend]{d.collection.Maps["frontends"]},
 		kernelTable[slotKey, slot]{d.collection.Maps["slots"]},
+		kernelMaglev{d.collection.Maps["maglev"]},
 		kernelTable[uint32, backend]{d.collection.Maps["backends"]},
 		kernelTable[sourceRange, uint32]{d.collection.Maps["source_ranges"]})
 	if err := d.reconciler.adopt(); err != nil {

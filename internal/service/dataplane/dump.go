@@ -38,6 +38,8 @@ type DumpFrontend struct {
 	Verdict    string
 	Set        string
 	Masquerade bool
+	// Consistent frontends pick by a hash of the connection, others at random.
+	Consistent bool
 	// Restricted frontends admit only the clients in SourceRanges.
 	Restricted   bool
 	SourceRanges []netip.Prefix
@@ -127,12 +129,15 @@ func dumpFrontend(k frontendKey, f frontend, slots map[slotKey]slot, backends ma
 	out := DumpFrontend{
 		Addr: k.Addr.Addr(), Port: k.Port.Number(), Protocol: k.Proto.String(), From: k.Scope.String(),
 		Verdict: route.Verdict(f.Verdict).String(), Set: route.Set(f.Set).String(),
-		Masquerade: f.Flags&flagMasquerade != 0, Restricted: f.Flags&flagRestricted != 0, Affinity: f.Affinity,
+		Masquerade: f.Flags&flagMasquerade != 0, Restricted: f.Flags&flagRestricted != 0, Affinity: f.Affinity, Consistent: f.Flags&flagConsistent != 0,
 		Service: f.Service, Generation: f.Generation,
 		Connections: v.Connections, Refused: v.Refused, Dropped: v.Dropped,
 	}
 	for i := range f.Count {
-		s := slots[slotKey{Service: f.Service, Generation: f.Generation, Index: i | uint32(f.Set)<<31}]
+		s, ok := slots[slotKey{Service: f.Service, Generation: f.Generation, Index: i | uint32(f.Set)<<31}]
+		if !ok && out.Consistent {
+			break // the count is that of the Maglev table's places
+		}
 		b := backends[s.Backend]
 		out.Backends = append(out.Backends, addrPort(b.Addr, b.Port))
 	}
@@ -237,6 +242,9 @@ func (f DumpFrontend) String() string {
 	}
 	if f.Masquerade {
 		s += ", masquerade"
+	}
+	if f.Consistent {
+		s += ", consistently"
 	}
 	if f.Restricted {
 		s += fmt.Sprintf(", only from %v", f.SourceRanges)

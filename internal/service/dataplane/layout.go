@@ -83,6 +83,7 @@ func (p proto) String() string {
 const (
 	flagMasquerade = 1
 	flagRestricted = 2
+	flagConsistent = 4
 )
 
 type frontendKey struct {
@@ -115,6 +116,12 @@ type slotKey struct {
 type slot struct {
 	Backend uint32
 	Service uint32
+}
+
+type maglevKey struct {
+	Service    uint32
+	Generation uint32
+	Set        uint32
 }
 
 const backendLocal = 1

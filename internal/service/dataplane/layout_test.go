@@ -18,6 +18,7 @@ func TestLayoutsAgree(t *testing.T) {
 		"config":        {4, unsafe.Sizeof(settings{})},
 		"frontends":     {unsafe.Sizeof(frontendKey{}), unsafe.Sizeof(frontend{})},
 		"slots":         {unsafe.Sizeof(slotKey{}), unsafe.Sizeof(slot{})},
+		"maglev":        {unsafe.Sizeof(maglevKey{}), 4},
 		"backends":      {4, unsafe.Sizeof(backend{})},
 		"nodes":         {unsafe.Sizeof(address{}), unsafe.Sizeof(node{})},
 		"clients":       {unsafe.Sizeof(clientKey{}), unsafe.Sizeof(lastBackend{})},

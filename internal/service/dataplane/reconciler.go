@@ -24,6 +24,7 @@ type reconciler struct {
 	log       *slog.Logger
 	frontends table[frontendKey, frontend]
 	slots     table[slotKey, slot]
+	maglev    table[maglevKey, *maglevTable]
 	backends  table[uint32, backend]
 	ranges    table[sourceRange, uint32]
 
@@ -64,9 +65,10 @@ type service struct {
 	// lost are frontends that another Service had first.
 	lost map[frontendKey]bool
 
-	dirty    bool
-	debris   []slotKey
-	orphaned []backendKey // references to give back
+	dirty        bool
+	debris       []slotKey
+	debrisTables []maglevKey
+	orphaned     []backendKey // references to give back
 }
 
 // portKey names one Service port in one family.
@@ -82,14 +84,16 @@ type servicePort struct {
 	cluster    []route.Backend
 	local      []route.Backend
 	draining   []route.Backend
-	sticky     bool // has slots for session affinity
+	sticky     bool    // has slots for session affinity
+	consistent [2]bool // sets with a Maglev table
 	slots      []slotKey
+	tables     []maglevKey
 	backends   []backendKey
 }
 
-func newReconciler(log *slog.Logger, f table[frontendKey, frontend], s table[slotKey, slot], b table[uint32, backend], ranges table[sourceRange, uint32]) *reconciler {
+func newReconciler(log *slog.Logger, f table[frontendKey, frontend], s table[slotKey, slot], m table[maglevKey, *maglevTable], b table[uint32, backend], ranges table[sourceRange, uint32]) *reconciler {
 	return &reconciler{
-		log: log, frontends: f, slots: s, backends: b, ranges: ranges,
+		log: log, frontends: f, slots: s, maglev: m, backends: b, ranges: ranges,
 		services: map[types.NamespacedName]*service{},
 		owners:   map[frontendKey]types.NamespacedName{},
 		losers:   map[types.NamespacedName]bool{},
@@ -228,6 +232,7 @@ func (r *reconciler) setService(key types.NamespacedName, s *service) {
 // next time.
 type unused struct {
 	slots    []slotKey
+	tables   []maglevKey
 	backends []uint32
 }
 
@@ -236,6 +241,10 @@ func (r *reconciler) deleteUnused() error {
 		return err
 	}
 	r.unused.slots = nil
+	if err := r.maglev.remove(r.unused.tables); err != nil {
+		return err
+	}
+	r.unused.tables = nil
 	if err := r.backends.remove(r.unused.backends); err != nil {
 		return err
 	}
@@ -263,6 +272,7 @@ func (r *reconciler) waitingFor(freed map[frontendKey]bool) map[types.Namespaced
 type leftovers struct {
 	frontends map[frontendKey]uint32
 	slots     []slotKey
+	tables    []maglevKey
 	ranges    map[sourceRange]bool
 }
 
@@ -278,6 +288,10 @@ func (r *reconciler) adopt() error {
 		}),
 		r.slots.each(func(k slotKey, v slot) {
 			r.left.slots = append(r.left.slots, k)
+			r.lastID, r.generation = max(r.lastID, k.Service), max(r.generation, k.Generation)
+		}),
+		r.maglev.each(func(k maglevKey, _ *maglevTable) {
+			r.left.tables = append(r.left.tables, k)
 			r.lastID, r.generation = max(r.lastID, k.Service), max(r.generation, k.Generation)
 		}),
 		r.ranges.each(func(k sourceRange, _ uint32) {
@@ -302,6 +316,7 @@ func (r *reconciler) sweep() error {
 		return err
 	}
 	r.unused.slots = append(r.unused.slots, r.left.slots...)
+	r.unused.tables = append(r.unused.tables, r.left.tables...)
 	r.left = leftovers{}
 	for key, known := range r.known {
 		if known.refs == 0 {

@@ -60,11 +60,12 @@ func (t *fakeTable[K, V]) each(fn func(K, V)) error {
 	return nil
 }
 
-// fakeKernel is the three tables.
+// fakeKernel is the tables.
 type fakeKernel struct {
 	t         *testing.T
 	frontends fakeTable[frontendKey, frontend]
 	slots     fakeTable[slotKey, slot]
+	maglev    fakeTable[maglevKey, *maglevTable]
 	backends  fakeTable[uint32, backend]
 	ranges    fakeTable[sourceRange, uint32]
 	failEvery int
@@ -76,13 +77,14 @@ func newFakeKernel(t *testing.T) *fakeKernel {
 	fail := func() bool { return k.failEvery > 0 && rand.IntN(k.failEvery) == 0 }
 	k.frontends = fakeTable[frontendKey, frontend]{entries: map[frontendKey]frontend{}, fail: fail, after: k.check}
 	k.slots = fakeTable[slotKey, slot]{entries: map[slotKey]slot{}, fail: fail, after: k.check}
+	k.maglev = fakeTable[maglevKey, *maglevTable]{entries: map[maglevKey]*maglevTable{}, fail: fail, after: k.check}
 	k.backends = fakeTable[uint32, backend]{entries: map[uint32]backend{}, fail: fail, after: k.check}
 	k.ranges = fakeTable[sourceRange, uint32]{entries: map[sourceRange]uint32{}, fail: fail, after: k.check}
 	return k
 }
 
 func (k *fakeKernel) reconciler() *reconciler {
-	return newReconciler(discard(), &k.frontends, &k.slots, &k.backends, &k.ranges)
+	return newReconciler(discard(), &k.frontends, &k.slots, &k.maglev, &k.backends, &k.ranges)
 }
 
 // check is what a packet relies on at every instant: each frontend that forwards has all its slots, and each slot a
@@ -93,6 +95,10 @@ func (k *fakeKernel) check() {
 		if f.Verdict != uint8(route.Forward) {
 			continue
 		}
+		if f.Flags&flagConsistent != 0 {
+			k.checkMaglev(key, f)
+			continue
+		}
 		for i := range f.Count {
 			s, ok := k.slots.entries[slotKey{Service: f.Service, Generation: f.Generation, Index: i | uint32(f.Set)<<31}]
 			if !ok || s.Service != f.Service {
@@ -101,6 +107,19 @@ func (k *fakeKernel) check() {
 			if b, ok := k.backends.entries[s.Backend]; !ok || b.ID != s.Backend {
 				k.t.Fatalf("slot %d of frontend %+v lacks backend %d", i, key, s.Backend)
 			}
+		}
+	}
+}
+
+// checkMaglev looks at the first places of a table only: there are many, and this is asked after every write.
+func (k *fakeKernel) checkMaglev(key frontendKey, f frontend) {
+	table := k.maglev.entries[maglevKey{Service: f.Service, Generation: f.Generation, Set: uint32(f.Set)}]
+	if table == nil || len(table.backends) != int(f.Count) {
+		k.t.Fatalf("frontend %+v lacks its table of %d places", key, f.Count)
+	}
+	for place, id := range table.backends[:64] {
+		if b, ok := k.backends.entries[id]; !ok || b.ID != id {
+			k.t.Fatalf("place %d of frontend %+v lacks backend %d", place, key, id)
 		}
 	}
 }
@@ -194,6 +213,13 @@ func randomService(i int) []route.Frontend {
 			lb.Local = fs[0].Local
 			fs = append(fs, lb)
 		}
+		if rand.IntN(8) == 0 {
+			for i := range fs {
+				if d := &fs[i].Decisions[route.FromOutside]; len(fs[i].Backends(d.Set)) > 0 && d.Verdict == route.Forward {
+					d.Consistent = true
+				}
+			}
+		}
 		draining, affinity := randomBackends(4), time.Duration(rand.IntN(2))*time.Hour
 		for i := range fs {
 			fs[i].Draining, fs[i].Affinity = draining, affinity
@@ -241,7 +267,7 @@ func TestReconcilerRandomly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if len(k.frontends.entries)+len(k.slots.entries)+len(k.backends.entries)+len(k.ranges.entries)+len(r.services)+len(r.owners)+len(r.known)+len(r.ids) != 0 {
+		if len(k.frontends.entries)+len(k.slots.entries)+len(k.maglev.entries)+len(k.backends.entries)+len(k.ranges.entries)+len(r.services)+len(r.owners)+len(r.known)+len(r.ids) != 0 {
 			t.Fatalf("round %d: left after all Services are gone: %d frontends, %d slots, %d backends; %d services, %d owners, %d known, %d ids", round,
 				len(k.frontends.entries), len(k.slots.entries), len(k.backends.entries), len(r.services), len(r.owners), len(r.known), len(r.ids))
 		}

@@ -68,7 +68,7 @@ func newRig(t testing.TB) *rig {
 		}
 	}
 	r.reconciler = newReconciler(discard(), kernelTable[frontendKey, frontend]{c.Maps["frontends"]},
-		kernelTable[slotKey, slot]{c.Maps["slots"]}, kernelTable[uint32, backend]{c.Maps["backends"]},
+		kernelTable[slotKey, slot]{c.Maps["slots"]}, kernelMaglev{c.Maps["maglev"]}, kernelTable[uint32, backend]{c.Maps["backends"]},
 		kernelTable[sourceRange, uint32]{c.Maps["source_ranges"]})
 	r.settings = settings{
 		Self: addressOf(ip(v4.n1)), Self6: addressOf(ip(v6.n1)), NodePortMin: nodePortMin, NodePortMax: nodePortMax,

@@ -12,16 +12,16 @@ func internalDecisions(svc *corev1.Service, anywhere bool, f *Frontend) [Classes
 	return [Classes]Decision{
 		FromPod:     decide(f, anywhere, Decision{Set: set}),
 		FromHost:    decide(f, anywhere, Decision{Set: set}),
-		FromOutside: decide(f, anywhere, Decision{Set: set, Masquerade: set == ClusterSet}),
+		FromOutside: decide(f, anywhere, Decision{Set: set, Masquerade: set == ClusterSet, Consistent: consistent(svc)}),
 	}
 }
 
 // externalDecisions is for the addresses meant for clients outside. Those inside the cluster use every endpoint even
 // under policy Local: the policy is about the path of outside traffic, and a client inside has no other node to try.
 func externalDecisions(svc *corev1.Service, anywhere bool, f *Frontend) [Classes]Decision {
-	outside := Decision{Set: ClusterSet, Masquerade: true}
+	outside := Decision{Set: ClusterSet, Masquerade: true, Consistent: consistent(svc)}
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
-		outside = Decision{Set: LocalSet}
+		outside.Set, outside.Masquerade = LocalSet, false
 	}
 	return [Classes]Decision{
 		FromPod:     decide(f, anywhere, Decision{Set: ClusterSet}),
@@ -41,7 +41,7 @@ func decide(f *Frontend, anywhere bool, want Decision) Decision {
 		want.Verdict = Reject
 	}
 	if want.Verdict != Forward {
-		want.Masquerade = false
+		want.Masquerade, want.Consistent = false, false
 	}
 	return want
 }

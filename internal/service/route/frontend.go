@@ -93,6 +93,8 @@ type Decision struct {
 	Set Set
 	// Masquerade hides the client behind the node's address, so that the answer comes back through this node.
 	Masquerade bool
+	// Consistent picks by a hash of the connection in the set's MaglevTable, rather than at random.
+	Consistent bool
 }
 
 // Backend is an endpoint as a data plane needs it.

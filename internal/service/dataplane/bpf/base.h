@@ -13,6 +13,7 @@
 
 #define __uint(name, val) int(*name)[val]
 #define __type(name, val) typeof(val) *name
+#define __array(name, val) typeof(val) *name[]
 
 #define htons(x) ((__be16)__builtin_bswap16(x))
 #define htonl(x) ((__be32)__builtin_bswap32(x))

@@ -61,10 +61,26 @@ INLINE int get_backend(__u32 id, struct backend *out)
 	return out->id == id;
 }
 
+// pick_consistent looks the backend up in a table that is the same on every node.
+GLOBAL int pick_consistent(const struct frontend *f, __u32 hash, struct backend *out)
+{
+	if (!f || !out || f->count == 0)
+		return 0;
+	struct maglev_key key = { .service = f->service, .generation = f->generation, .set = f->set };
+	void *table = map_lookup(&maglev, &key);
+	if (!table)
+		return 0;
+	__u32 place = hash % f->count;
+	__u32 *id = map_lookup(table, &place);
+	return id && get_backend(*id, out);
+}
+
 GLOBAL int pick_slot(const struct frontend *f, __u32 hash, struct backend *out)
 {
 	if (!f || !out || f->count == 0)
 		return 0;
+	if (f->flags & FRONTEND_CONSISTENT)
+		return pick_consistent(f, hash, out);
 	struct slot_key key = {
 		.service = f->service,
 		.generation = f->generation,

@@ -20,6 +20,7 @@ enum verdict { FORWARD = 0, REJECT = 1, DROP = 2 };
 enum frontend_flag {
 	FRONTEND_MASQUERADE = 1, // hide the client behind the node's address
 	FRONTEND_RESTRICTED = 2, // only clients in source_ranges
+	FRONTEND_CONSISTENT = 4, // the backend by a hash of the connection, in maglev
 };
 
 // Port and protocol 0 mark an address as one of a Service, whatever the port. The addresses :: and ::ffff:0.0.0.0 are
@@ -35,7 +36,7 @@ struct frontend_key {
 struct frontend {
 	__u32 service;
 	__u32 generation;
-	__u32 count; // slots of the set
+	__u32 count; // slots of the set, or places of its Maglev table
 	__u32 affinity; // seconds, 0 is off
 	__u8 verdict;
 	__u8 set;
@@ -58,6 +59,12 @@ enum slot_bit {
 struct slot {
 	__u32 backend;
 	__u32 service; // says whether the entry was reused under the reader's feet
+};
+
+struct maglev_key {
+	__u32 service;
+	__u32 generation;
+	__u32 set;
 };
 
 enum backend_flag {
@@ -211,6 +218,23 @@ struct {
 	__type(key, struct slot_key);
 	__type(value, struct slot);
 } slots SEC(".maps");
+
+// The numbers of backends, over which a hash of the connection spreads. The sizes differ.
+struct maglev_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16381);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct maglev_key);
+	__array(values, struct maglev_table);
+} maglev SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -137,6 +137,22 @@ INLINE int drop(const struct frontend_key *key, enum counter why)
 	return SHOT;
 }
 
+INLINE __u64 mix(__u64 h, __u64 v)
+{
+	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+	return h ^ (h >> 32);
+}
+
+// connection_hash is the same on every node, whichever of the nodes' addresses was asked. With session affinity it is
+// also the same for all connections of a client.
+INLINE __u32 connection_hash(const struct tuple *t, __u32 affinity)
+{
+	__u64 h = mix(mix(0, t->saddr.d[0]), t->saddr.d[1]);
+	if (!affinity)
+		h = mix(h, (__u64)t->sport << 32 | (__u64)t->dport << 16 | t->proto);
+	return mix(h, h >> 17) >> 16;
+}
+
 // steer sends the first packet of a connection to a backend.
 INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int hook, __u8 scope, int ipv6)
 {
@@ -161,7 +177,8 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 			return drop(&key, COUNT_DROP_POLICY);
 		if (!may_enter(&f, &p->t.saddr))
 			return drop(&key, COUNT_DROP_SOURCE);
-		picked = pick(&f, &p->t.saddr, random32(), &b);
+		__u32 hash = f.flags & FRONTEND_CONSISTENT ? connection_hash(&p->t, f.affinity) : random32();
+		picked = pick(&f, &p->t.saddr, hash, &b);
 	}
 	if (!picked)
 		return drop(&key, COUNT_DROP_RACE);

@@ -1,0 +1,82 @@
+package dataplane
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"minato/internal/service/route"
+)
+
+// maglevTable spreads connections over backends, by their numbers.
+type maglevTable struct{ backends []uint32 }
+
+// planMaglev makes the tables of the sets from which some class of traffic picks consistently. numbers are those of
+// the backends of each set.
+func (c *change) planMaglev(p *servicePort, f *route.Frontend, numbers [2][]uint32) {
+	for set, wanted := range p.consistent {
+		if !wanted || len(numbers[set]) == 0 {
+			continue
+		}
+		places := route.MaglevTable(f.Backends(route.Set(set)))
+		for i, b := range places {
+			places[i] = numbers[set][b]
+		}
+		k := maglevKey{Service: p.id, Generation: p.generation, Set: uint32(set)}
+		p.tables = append(p.tables, k)
+		c.maglev.set(k, &maglevTable{backends: places})
+	}
+}
+
+// consistentSets tells which sets of a Service port need a Maglev table.
+func consistentSets(fs []*route.Frontend) (sets [2]bool) {
+	for _, f := range fs {
+		for _, d := range f.Decisions {
+			sets[d.Set] = sets[d.Set] || d.Consistent
+		}
+	}
+	return sets
+}
+
+// kernelMaglev is the table of tables in the kernel.
+type kernelMaglev struct{ m *ebpf.Map }
+
+func (k kernelMaglev) put(keys []maglevKey, values []*maglevTable) error {
+	for i := range keys {
+		if err := k.putOne(keys[i], values[i].backends); err != nil {
+			return fmt.Errorf("write Maglev table of service %d: %w", keys[i].Service, err)
+		}
+	}
+	return nil
+}
+
+func (k kernelMaglev) putOne(key maglevKey, backends []uint32) error {
+	shared, err := collectionSpec()
+	if err != nil {
+		return err
+	}
+	spec := shared.Maps["maglev"].InnerMap.Copy()
+	spec.MaxEntries = uint32(len(backends))
+	inner, err := ebpf.NewMap(spec)
+	if err != nil {
+		return err
+	}
+	defer inner.Close()
+	places := make([]uint32, len(backends))
+	for i := range places {
+		places[i] = uint32(i)
+	}
+	if err := (kernelTable[uint32, uint32]{inner}).put(places, backends); err != nil {
+		return err
+	}
+	return k.m.Put(&key, inner)
+}
+
+func (k kernelMaglev) remove(keys []maglevKey) error {
+	return kernelTable[maglevKey, uint32]{k.m}.remove(keys)
+}
+
+// each gives no tables, only whose there are.
+func (k kernelMaglev) each(fn func(maglevKey, *maglevTable)) error {
+	return kernelTable[maglevKey, uint32]{k.m}.each(func(key maglevKey, _ uint32) { fn(key, nil) })
+}
