@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"path/filepath"
-	goruntime "runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -39,6 +38,8 @@ type node struct {
 	runtime  *oci.Runtime
 	dns      *dns.Server
 	services *service.Controller
+
+	dnsUnkept []syscall.Conn // those of the DNS server that end with this process so far
 
 	ready chan struct{} // closed when the Node object is Ready
 	isUp  atomic.Bool
@@ -145,21 +146,15 @@ func (n *node) attachOldPods() error {
 const dnsPort = 53
 
 func (n *node) openDNS(ctx context.Context) error {
-	address := netip.AddrPortFrom(n.ip, dnsPort)
-	stream, err := n.netns.Listen(ctx, "tcp", address.String())
+	streams, packets, err := n.dnsSockets(ctx)
 	if err != nil {
-		return fmt.Errorf("DNS server: %w", err)
-	}
-	packets, err := n.netns.ListenPackets(ctx, "udp", address.String(), goruntime.GOMAXPROCS(0))
-	if err != nil {
-		stream.Close()
-		return fmt.Errorf("DNS server: %w", err)
+		return err
 	}
 	// Other names are asked for from the machine's own namespace, where its
 	// resolver may well be on the loopback interface.
 	n.dns, err = dns.NewServer(dns.ServerConfig{
 		Source: n.server.shared.zone, Domain: n.server.cfg.ClusterDomain,
-		Listeners: []net.Listener{stream}, PacketConns: packets,
+		Listeners: streams, PacketConns: packets,
 		Upstreams: dns.ResolvConf(hostResolvConf), Search: dns.ResolvSearch(hostResolvConf),
 		Settings: n.server.shared.dns,
 		Self:     []netip.AddrPort{netip.AddrPortFrom(n.server.cfg.DNSIP(), dnsPort)},
@@ -217,7 +212,7 @@ func (n *node) parts(ctx context.Context) ([]func(context.Context) error, error)
 		return nil, err
 	}
 	return []func(context.Context) error{
-		router.Run, n.data.Run, n.services.Run, checks.Run, figures.Run, n.runtime.Run, n.dns.Run, n.serveDNSEndpoints, registration.Run, agent.Run,
+		router.Run, n.data.Run, n.services.Run, checks.Run, figures.Run, n.runtime.Run, n.runDNS, n.keepDNS, n.serveDNSEndpoints, registration.Run, agent.Run,
 		func(ctx context.Context) error {
 			select {
 			case <-agent.Ready():

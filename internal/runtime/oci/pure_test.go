@@ -1,9 +1,6 @@
 package oci
 
 import (
-	"bytes"
-	"debug/elf"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -153,25 +150,6 @@ func TestDefaultSeccomp(t *testing.T) {
 		if none[name] {
 			t.Errorf("%s is refused", name)
 		}
-	}
-}
-
-func TestHolderProgram(t *testing.T) {
-	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		data, err := holderProgram(arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := elf.NewFile(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f.Machine != machine || len(f.Progs) != 1 || f.Entry < f.Progs[0].Vaddr || f.Progs[0].Filesz != uint64(len(data)) {
-			t.Errorf("%s: %+v", arch, f.FileHeader)
-		}
-	}
-	if _, err := holderProgram("pdp11"); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("pdp11: %v", err)
 	}
 }
 

@@ -1,0 +1,142 @@
+package host
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func testKeeper(t *testing.T) Keeper {
+	t.Helper()
+	requireRoot(t)
+	k := Keeper{
+		Netns: testNetns(t, "mt-host-keep"), Cgroup: Cgroup{Path: "mt-host-keep"},
+		Program: filepath.Join(t.TempDir(), "deep", "keeper"),
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := k.Cgroup.Kill(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := k.Cgroup.Delete(); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
+// listenBoth opens a stream socket and two packet sockets.
+func listenBoth(t *testing.T, ns Netns, address string) (net.Listener, []net.PacketConn) {
+	t.Helper()
+	l, err := ns.Listen(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets, err := ns.ListenPackets(t.Context(), "udp", address, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		for _, p := range packets {
+			p.Close()
+		}
+	})
+	return l, packets
+}
+
+// What is sent while nobody has the sockets but the keeper is there for who
+// adopts them, and a second keeping is not needed for a third process.
+func TestKeptSocketsLoseNothing(t *testing.T) {
+	const address = "127.0.0.1:5353"
+	k := testKeeper(t)
+	if l, p, err := k.Adopt(t.Context(), address); len(l)+len(p) > 0 || err != nil {
+		t.Fatalf("nothing is kept: %v, %v, %v", l, p, err)
+	}
+	l, packets := listenBoth(t, k.Netns, address)
+	if err := k.Keep(l.(syscall.Conn), packets[0].(syscall.Conn), packets[1].(syscall.Conn)); err != nil {
+		t.Fatal(err)
+	}
+	streams := []net.Listener{l}
+	for range 2 {
+		for _, l := range streams {
+			l.Close()
+		}
+		for _, p := range packets {
+			p.Close()
+		}
+		stream, err := k.Netns.DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		const clients = 20 // so that each of the two sockets has some
+		for range clients {
+			c, err := k.Netns.DialContext(t.Context(), "udp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if streams, packets, err = k.Adopt(t.Context(), address); err != nil || len(streams) != 1 || len(packets) != 2 {
+			t.Fatalf("adopted %d and %d, %v", len(streams), len(packets), err)
+		}
+		received := make(chan string, clients)
+		for _, p := range packets {
+			go func() {
+				for buf := make([]byte, 16); ; {
+					n, _, err := p.ReadFrom(buf)
+					if err != nil {
+						return // closed
+					}
+					received <- string(buf[:n])
+				}
+			}()
+		}
+		timeout := time.After(10 * time.Second)
+		for i := range clients {
+			select {
+			case <-received:
+			case <-timeout:
+				t.Fatalf("%d of %d datagrams", i, clients)
+			}
+		}
+		streams[0].(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second))
+		c, err := streams[0].Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+}
+
+// Sockets of another address are in nobody's way.
+func TestKeptSocketsOfAnotherAddressAreLetGo(t *testing.T) {
+	k := testKeeper(t)
+	l, packets := listenBoth(t, k.Netns, "127.0.0.1:5353")
+	if err := k.Keep(l.(syscall.Conn), packets[0].(syscall.Conn), packets[1].(syscall.Conn)); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for _, p := range packets {
+		p.Close()
+	}
+	if l, p, err := k.Adopt(t.Context(), "127.0.0.2:5353"); len(l)+len(p) > 0 || err == nil {
+		t.Errorf("adopted %v and %v, %v", l, p, err)
+	}
+	if pids, err := k.Cgroup.Procs(); len(pids) > 0 || err != nil {
+		t.Errorf("the keeper still runs: %v, %v", pids, err)
+	}
+	if l, err := k.Netns.Listen(t.Context(), "tcp", "127.0.0.1:5353"); err != nil {
+		t.Error(err)
+	} else {
+		l.Close()
+	}
+}
