@@ -80,7 +80,9 @@ func testOutage(t *testing.T, c *stock.Cluster, known map[string]string, away, e
 	}
 	t.Logf("a Service made when the API server was back was answered %s after that", time.Since(back).Round(time.Millisecond))
 	deleteServices(t, c, "after", 1)
-	if after := p.memory(t); after > before+moreMemory {
+	after := p.memory(t)
+	t.Logf("memory: %.0f MiB before, %.0f MiB after", before, after)
+	if after > before+moreMemory {
 		t.Errorf("memory went from %.0f to %.0f MiB", before, after)
 	}
 }
@@ -114,7 +116,9 @@ func testBurst(t *testing.T, c *stock.Cluster, known map[string]string) {
 	if _, err := p.address("first-0"); err == nil || err.Error() != "NXDOMAIN, 0 answers" {
 		t.Errorf("a deleted Service is answered: %v", err)
 	}
-	if after := p.memory(t); after > most+most/2+moreMemory {
+	after := p.memory(t)
+	t.Logf("memory: %.0f MiB with the first burst, %.0f MiB with the second", most, after)
+	if after > most+most/2+moreMemory {
 		t.Errorf("memory went from %.0f to %.0f MiB", most, after)
 	}
 }
