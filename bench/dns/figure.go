@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 )
 
 // run is one measurement.
@@ -58,19 +57,37 @@ func summarize(runs []run) figure {
 	return f
 }
 
-// printFigures shows medians, with the least and the most beside them, and how
-// many times as many questions as the first server's are answered.
+// printFigures writes the tables of docs/dns.md: medians, with the least and the
+// most beside them, and how many times the first server's questions are answered.
 func printFigures(out io.Writer, all []figure) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Services\tquestions\tserver\tper second\t(least–most)\t×\tCPU µs\tp50 ms\tp99 ms\t(least–most)\tlost\tidle MiB\tMiB\t")
+	fmt.Fprintln(out, "| Services, questions | server | per second | lost | p50 ms | p99 ms | CPU µs each |\n|---|---|---|---|---|---|---|")
 	first := 0.0
 	for i, f := range all {
+		times := ""
 		if i == 0 || f.Questions != all[i-1].Questions || f.Services != all[i-1].Services {
 			first = f.QPS.Median
+		} else {
+			times = fmt.Sprintf(", %.1f×", f.QPS.Median/first)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%.0f\t(%.0f–%.0f)\t%.1f\t%.1f\t%.3f\t%.3f\t(%.3f–%.3f)\t%d\t%.0f\t%.0f\t\n",
-			f.Services, f.Questions, f.Server, f.QPS.Median, f.QPS.Least, f.QPS.Most, f.QPS.Median/first, f.CPUMicros.Median,
-			f.P50.Median, f.P99.Median, f.P99.Least, f.P99.Most, f.Lost, f.IdleMiB, f.MemoryMiB)
+		fmt.Fprintf(out, "| %d, %s | %s | %.0f (%.0f–%.0f)%s | %d | %.2f | %.2f (%.2f–%.2f) | %.1f |\n",
+			f.Services, f.Questions, f.Server, f.QPS.Median, f.QPS.Least, f.QPS.Most, times, f.Lost,
+			f.P50.Median, f.P99.Median, f.P99.Least, f.P99.Most, f.CPUMicros.Median)
 	}
-	w.Flush()
+	fmt.Fprintln(out, "\n| Services | server | resident MiB, idle | the most |\n|---|---|---|---|")
+	type holder struct {
+		services int
+		server   string
+	}
+	last := map[holder]figure{} // the most until then is the most of all
+	var holders []holder
+	for _, f := range all {
+		h := holder{f.Services, f.Server}
+		if _, known := last[h]; !known {
+			holders = append(holders, h)
+		}
+		last[h] = f
+	}
+	for _, h := range holders {
+		fmt.Fprintf(out, "| %d | %s | %.0f | %.0f |\n", h.services, h.server, last[h].IdleMiB, last[h].MemoryMiB)
+	}
 }
