@@ -36,6 +36,7 @@ func TestProxy(t *testing.T) {
 		{"policy Local", w.testLocal},
 		{"no endpoints", w.testNoEndpoints},
 		{"masqueraded by others", w.testMasqueraded},
+		{"tunnel", w.testTunnel},
 		{"new Pod", w.testNewPod},
 		{"zones", w.testZones},
 		{"left alone", w.testLeftAlone},

@@ -22,7 +22,8 @@ type Config struct {
 	// Uplinks are the interfaces through which the outside reaches the node.
 	Uplinks []string
 	// AllLinks serves the packets of every interface that may lead to Pods, as they come and go, for nodes where others
-	// make the Pods' interfaces. See FollowLinks.
+	// make the Pods' interfaces, see FollowLinks. Masqueraded traffic then takes the address that its route has, which
+	// behind a tunnel is not the node's (Linux 6.7 or newer).
 	AllLinks bool
 	// NodePortsAt tells whether NodePorts answer at an address of a node; nil means at all of them.
 	NodePortsAt func(netip.Addr) bool

@@ -130,6 +130,9 @@ func (d *DataPlane) initialSettings(in injection) settings {
 		MasqueradeCount: masqueradeMax - masqueradeMin + 1,
 	}
 	copy(s.MAC[:], in.mac)
+	if d.cfg.AllLinks {
+		s.Flags = routedSource
+	}
 	for i := range s.Services {
 		s.Services[i] = noCIDR
 	}

@@ -223,6 +223,9 @@ func cidrOf(p netip.Prefix) cidr {
 // noCIDR matches no address.
 var noCIDR = cidr{Addr: address{0: 1}}
 
+// routedSource is for masqueraded traffic to take the address that its route has.
+const routedSource = 1
+
 type settings struct {
 	Self, Self6     address
 	Services        [maxRanges]cidr
@@ -233,7 +236,7 @@ type settings struct {
 	MasqueradeMin   uint16
 	MasqueradeCount uint16
 	MAC             [8]byte
-	Pad             uint32
+	Flags           uint32
 	Netns           uint64
 }
 

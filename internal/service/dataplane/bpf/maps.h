@@ -181,6 +181,10 @@ struct cidr {
 #define RANGES 4
 #define UPLINKS 4
 
+enum config_flag {
+	CONFIG_ROUTED_SOURCE = 1, // masqueraded traffic takes the address that its route has
+};
+
 struct config {
 	union addr self; // the node's IPv4 address, which masqueraded traffic takes; zero if it has none
 	union addr self6; // the same for IPv6
@@ -192,7 +196,7 @@ struct config {
 	__u16 masquerade_min;
 	__u16 masquerade_count;
 	__u8 mac[8]; // of the interface above
-	__u32 pad;
+	__u32 flags;
 	__u64 netns; // of the node itself
 };
 

@@ -5,6 +5,7 @@
 
 #include "icmp.h"
 #include "reject.h"
+#include "source.h"
 
 // Where a packet is met. One program serves all places, because loading it four times would take four times as long.
 enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
@@ -41,12 +42,14 @@ INLINE int must_masquerade(const struct frontend *f, const struct packet *p, con
 	return n && (n->flags & NODE_SELF);
 }
 
-// establish decides where a new connection goes and writes both entries. It returns 0 if there is no source port left.
+// establish decides where a new connection goes and writes both entries. to comes with the source that the packets take
+// if they are masqueraded. It returns 0 if there is no source port left.
 GLOBAL int establish(const struct packet *p, const struct frontend *fe, const struct backend *b, int hook, struct flow *to)
 {
 	struct config *cfg = settings();
 	if (!cfg || !p || !fe || !b || !to)
 		return 0;
+	union addr own = to->saddr;
 	to->saddr = p->t.saddr;
 	to->sport = p->t.sport;
 	to->daddr = b->addr;
@@ -65,8 +68,8 @@ GLOBAL int establish(const struct packet *p, const struct frontend *fe, const st
 		masquerade = taken && !points_to(taken, &p->t) && !is_free(&reply, p->t.proto);
 	}
 	if (masquerade) {
-		to->saddr = is_addr4(&b->addr) ? cfg->self : cfg->self6;
-		if ((!to->saddr.d[0] && !to->saddr.d[1]) || !choose_source_port(to, p->t.proto))
+		to->saddr = own;
+		if ((!own.d[0] && !own.d[1]) || !choose_source_port(to, p->t.proto))
 			return 0;
 	}
 	struct flow back;
@@ -183,6 +186,7 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 	if (!picked)
 		return drop(&key, COUNT_DROP_RACE);
 	struct flow to = {};
+	own_address(skb, cfg, &b.addr, &to.saddr);
 	if (!establish(p, &f, &b, hook, &to))
 		return drop(&key, COUNT_DROP_NO_PORT);
 	visit(&key, VISIT_CONNECTION);

@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"minato/internal/host"
+)
+
+// tunnelRules are those of a plugin whose Pods are behind tunnels: what is no Pod's takes the tunnel's address on its
+// way to another node's Pod.
+const tunnelRules = `
+table ip tunnel {
+	chain egress {
+		type nat hook postrouting priority srcnat
+		ip saddr 10.245.0.0/16 ip daddr 10.245.0.0/16 return
+		ip saddr 10.245.0.0/16 masquerade
+		ip daddr OWN return
+		ip daddr 10.245.0.0/16 masquerade
+	}
+}
+`
+
+// Where Pods of other nodes are behind a tunnel, all traffic to them goes through it, with an address for which the
+// answers come back through it. Nodes refuse everything else.
+func (w *world) testTunnel(t *testing.T) {
+	w.tunnel()
+	w.service("far", func(s *corev1.Service) {
+		s.Spec.Type = corev1.ServiceTypeNodePort
+		s.Spec.Ports[0].NodePort, s.Spec.Ports[1].NodePort = 30083, 30083
+		s.Spec.ClusterIP = "10.97.200.1"
+	})
+	w.endpoints("far", endpoint("n2", p2IP))
+	for what, c := range map[string]struct {
+		ask    asker
+		addr   string
+		client string
+	}{
+		"from outside":        {packets(w.lan), n1IP + ":30083", "10.245.1.0"},
+		"packets of a Pod":    {packets(w.q1), "10.97.200.1:80", q1IP},
+		"process of a Pod":    {sockets(t, w.p1, w.one.cgroup.V2()), "10.97.200.1:80", p1IP},
+		"packets of the node": {packets(w.n1), "10.97.200.1:80", "10.245.1.0"},
+		"process of the node": {sockets(t, w.n1, w.one.cgroup.V2()), "10.97.200.1:80", "10.245.1.0"},
+	} {
+		for _, network := range []string{"tcp", "udp"} {
+			w.settled(what, c.ask, network, c.addr, func(a answer) bool { return a.Server == "p2" && a.Client == c.client })
+		}
+	}
+}
+
+// tunnel leads what each node sends to the other's Pods through an interface of its own, until the part ends.
+func (w *world) tunnel() {
+	w.Helper()
+	edit(w.T, w.n1, func(n *host.Net) error {
+		return n.AddVeth("tunnel", "", nil, host.VethEnd{Netns: w.n2, Name: "tunnel"}, mtu)
+	})
+	w.Cleanup(func() { edit(w.T, w.n1, func(n *host.Net) error { return n.DeleteLink("tunnel") }) })
+	for _, node := range []struct {
+		ns             host.Netns
+		own, pods, via string
+		lan            string
+		ownPods        string
+	}{{w.n1, "10.245.1.0", n2Pods, "10.245.2.0", n2IP, n1Pods}, {w.n2, "10.245.2.0", n1Pods, "10.245.1.0", n1IP, n2Pods}} {
+		pods := netip.MustParsePrefix(node.pods)
+		edit(w.T, node.ns, func(n *host.Net) error {
+			return errors.Join(n.AddAddress("tunnel", netip.MustParsePrefix(node.own+"/32")), n.SetUp("tunnel", ""),
+				n.ReplaceRoute(host.Route{Dst: pods, Via: netip.MustParseAddr(node.via), Link: "tunnel", OnLink: true}))
+		})
+		w.Cleanup(func() {
+			edit(w.T, node.ns, func(n *host.Net) error {
+				return n.ReplaceRoute(host.Route{Dst: pods, Via: netip.MustParseAddr(node.lan), Link: "eth0"})
+			})
+		})
+		w.strict(node.ns, "1")
+		w.Cleanup(func() { w.strict(node.ns, "0") })
+		w.nft(node.ns, strings.ReplaceAll(tunnelRules, "OWN", node.ownPods))
+		w.Cleanup(func() { w.nft(node.ns, "delete table ip tunnel") })
+	}
+}
+
+// strict says whether packets whose answers would leave by another interface are refused.
+func (w *world) strict(ns host.Netns, filter string) {
+	w.Helper()
+	err := ns.Sysctls(map[string]string{"net/ipv4/conf/eth0/rp_filter": filter, "net/ipv4/conf/tunnel/rp_filter": filter})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) nft(ns host.Netns, script string) {
+	w.Helper()
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	err := ns.Do(func() error {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			w.Logf("%s", out)
+		}
+		return err
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
