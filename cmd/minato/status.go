@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -58,8 +59,17 @@ func printStatus(out io.Writer, s cluster.Status) error {
 		fmt.Fprintln(w)
 		fmt.Fprintln(w, "NODE\tREADY\tADDRESS\tPODS\tPOD RANGE\tNETWORK NAMESPACE")
 		for _, n := range s.Nodes {
-			fmt.Fprintf(w, "%s\t%t\t%s\t%d\t%s\t%s\n", n.Name, n.Ready, n.IP, n.Pods, n.PodCIDR, n.Netns)
+			fmt.Fprintf(w, "%s\t%t\t%s\t%d\t%s\t%s\n", n.Name, n.Ready, join(n.IPs), n.Pods, join(n.PodCIDRs), n.Netns)
 		}
 	}
 	return w.Flush()
+}
+
+// join writes values with commas between.
+func join[T fmt.Stringer](values []T) string {
+	parts := make([]string, 0, len(values))
+	for _, v := range values {
+		parts = append(parts, v.String())
+	}
+	return strings.Join(parts, ",")
 }

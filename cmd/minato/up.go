@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 
 func newUpCommand(o *options) *cobra.Command {
 	c := cluster.DefaultConfig()
+	c.LAN, c.PodCIDR, c.ServiceCIDR = nil, nil, nil // the defaults hang on --ip-family
 	wait := 60 * time.Second
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -26,9 +26,14 @@ Ready and DNS answers. A cluster that was stopped with "minato down" comes back
 with its data and its settings.
 
 The cluster's context is merged into your kubeconfig and made the current one;
-with --kubeconfig it is written to that file alone.`,
+with --kubeconfig it is written to that file alone.
+
+With --ip-family ipv6 nodes, Pods and Services have IPv6 addresses, with dual
+both; IPv4 is the primary family then. The three ranges are one of each family
+that the cluster has, with a comma between.`,
 		Example: `  minato up
   minato up --nodes 5 --ephemeral
+  minato up --ip-family dual
   minato up --name test --lan-cidr 172.31.0.0/16 --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16 --api-port 7443 --kubeconfig test.conf`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,36 +52,20 @@ with --kubeconfig it is written to that file alone.`,
 	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "write the kubeconfig to this file, and leave yours alone")
 	f.DurationVar(&wait, "wait", wait, "how long to wait until the cluster is ready")
 	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the API server")
-	prefixVar(cmd, &c.LAN, "lan-cidr", "range of the nodes' addresses")
-	prefixVar(cmd, &c.PodCIDR, "pod-cidr", "range of the Pods' addresses; each node has a /24 of it")
-	prefixVar(cmd, &c.ServiceCIDR, "service-cidr", "range of the Services' addresses")
+	f.Var(&c.IPFamily, "ip-family", "addresses of the cluster: ipv4, ipv6 or dual")
+	rangesVar := func(r *cluster.Ranges, name, usage string, defaults func(cluster.Config) cluster.Ranges) {
+		all := cluster.Config{IPFamily: cluster.DualStack}.WithDefaultRanges()
+		f.Var(r, name, fmt.Sprintf("%s (default %s)", usage, defaults(all)))
+	}
+	rangesVar(&c.LAN, "lan-cidr", "ranges of the nodes' addresses", func(c cluster.Config) cluster.Ranges { return c.LAN })
+	rangesVar(&c.PodCIDR, "pod-cidr", "ranges of the Pods' addresses; each node has a /24 or /64 of them", func(c cluster.Config) cluster.Ranges { return c.PodCIDR })
+	rangesVar(&c.ServiceCIDR, "service-cidr", "ranges of the Services' addresses", func(c cluster.Config) cluster.Ranges { return c.ServiceCIDR })
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
 	f.StringSliceVar(&c.EtcdServers, "etcd-servers", nil, "use this etcd (URLs) in place of the built-in one")
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&c.EtcdKeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
 	return cmd
-}
-
-func prefixVar(cmd *cobra.Command, p *netip.Prefix, name, usage string) {
-	cmd.Flags().Var(&prefixValue{p}, name, usage)
-}
-
-// prefixValue is a flag that holds a range.
-type prefixValue struct{ p *netip.Prefix }
-
-func (v *prefixValue) String() string {
-	if v.p == nil || !v.p.IsValid() {
-		return ""
-	}
-	return v.p.String()
-}
-func (v *prefixValue) Type() string { return "cidr" }
-func (v *prefixValue) Set(s string) (err error) {
-	if *v.p, err = netip.ParsePrefix(s); err != nil {
-		return fmt.Errorf("give a range such as 10.10.0.0/16: %w", err)
-	}
-	return nil
 }
 
 // upConfig takes an existing cluster's settings, and the flags where they
@@ -96,6 +85,9 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 	if err != nil {
 		return c, err
 	}
+	if cmd.Flags().Changed("ip-family") && flags.IPFamily != c.IPFamily {
+		c.IPFamily, c.LAN, c.PodCIDR, c.ServiceCIDR = flags.IPFamily, nil, nil, nil
+	}
 	for flag, set := range map[string]func(){
 		"nodes":          func() { c.Nodes = flags.Nodes },
 		"ephemeral":      func() { c.Ephemeral = flags.Ephemeral },
@@ -114,6 +106,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 			set()
 		}
 	}
+	c = c.WithDefaultRanges()
 	if err := c.Validate(); err != nil {
 		return c, usageError{err}
 	}
@@ -132,7 +125,7 @@ func up(ctx context.Context, out io.Writer, c cluster.Config) error {
 	if result.Was {
 		fmt.Fprintf(out, "Cluster %q is running already.\n", c.Name)
 	} else {
-		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on https://127.0.0.1:%d\n", c.Name, took, c.Nodes, c.APIPort)
+		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on %s\n", c.Name, took, c.Nodes, c.Server())
 	}
 	fmt.Fprintf(out, "Context %q is in %s. Try: kubectl get nodes   (or: minato kubectl get nodes)\n", result.Context, result.Kubeconfig)
 	return nil

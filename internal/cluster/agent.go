@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -44,8 +43,8 @@ func (n *node) newAgent(ctx context.Context) (*agent.Agent, error) {
 	services := shared.informers.Core().V1().Services()
 	return agent.New(agent.Config{
 		Name:           n.name,
-		Addresses:      []netip.Addr{n.ip},
-		PodCIDRs:       []netip.Prefix{cfg.NodePodCIDR(n.number)},
+		Addresses:      n.ips,
+		PodCIDRs:       cfg.NodePodCIDRs(n.number),
 		ProviderID:     "minato://" + cfg.Name + "/" + n.name,
 		Client:         client,
 		Services:       services.Lister(),
@@ -57,7 +56,7 @@ func (n *node) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Netns:          n.netns,
 		Dir:            paths.NodeData(n.name),
 		RunDir:         paths.NodeRun(n.name),
-		ClusterDNS:     []netip.Addr{cfg.DNSIP()},
+		ClusterDNS:     cfg.DNSIPs()[:1],
 		ClusterDomain:  cfg.ClusterDomain,
 		ServingCert:    cert,
 		ClientCA:       cas,
@@ -71,7 +70,7 @@ func (n *node) newAgent(ctx context.Context) (*agent.Agent, error) {
 // servingCert is what the node's API shows, and whose clients it believes.
 func (n *node) servingCert() (tls.Certificate, *x509.CertPool, error) {
 	pki := n.server.control.PKI()
-	pair, err := pki.NodeServing(n.name, n.ip)
+	pair, err := pki.NodeServing(n.name, n.ips...)
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}

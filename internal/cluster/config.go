@@ -18,13 +18,14 @@ const DefaultName = "minato"
 // Config is what a cluster is made from. It is kept with the cluster's data,
 // so that `up` after `down` brings back the same one.
 type Config struct {
-	Name          string       `json:"name"`
-	Nodes         int          `json:"nodes"`
-	LAN           netip.Prefix `json:"lan"`
-	PodCIDR       netip.Prefix `json:"podCIDR"`
-	ServiceCIDR   netip.Prefix `json:"serviceCIDR"`
-	ClusterDomain string       `json:"clusterDomain"`
-	APIPort       int          `json:"apiPort"`
+	Name          string   `json:"name"`
+	Nodes         int      `json:"nodes"`
+	IPFamily      IPFamily `json:"ipFamily"`
+	LAN           Ranges   `json:"lan"`
+	PodCIDR       Ranges   `json:"podCIDR"`
+	ServiceCIDR   Ranges   `json:"serviceCIDR"`
+	ClusterDomain string   `json:"clusterDomain"`
+	APIPort       int      `json:"apiPort"`
 	// Ephemeral keeps the data in memory: gone with `down`, never on disk.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 	// External etcd, in place of the embedded one.
@@ -36,23 +37,20 @@ type Config struct {
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }
 
-// DefaultConfig has the public ranges that kubeadm has.
+// DefaultConfig is an IPv4 cluster of three nodes.
 func DefaultConfig() Config {
 	return Config{
 		Name:          DefaultName,
 		Nodes:         3,
-		LAN:           netip.MustParsePrefix("172.30.0.0/16"),
-		PodCIDR:       netip.MustParsePrefix("10.244.0.0/16"),
-		ServiceCIDR:   netip.MustParsePrefix("10.96.0.0/16"),
+		IPFamily:      IPv4,
 		ClusterDomain: "cluster.local",
 		APIPort:       6443,
-	}
+	}.WithDefaultRanges()
 }
 
 // Limits of what one LAN and its links can carry.
 const (
 	maxNodes     = 200
-	podCIDRBits  = 24 // each node's share of the Pod range
 	firstNodeLAN = 10 // node-1 is the LAN's address 11
 )
 
@@ -78,28 +76,8 @@ func (c Config) Validate() error {
 	if c.APIPort < 1 || c.APIPort > 65535 {
 		return fmt.Errorf("--api-port %d: give a port from 1 to 65535", c.APIPort)
 	}
-	ranges := []struct {
-		flag   string
-		prefix netip.Prefix
-		bits   int // the longest prefix that has room enough
-	}{{"--lan-cidr", c.LAN, 24}, {"--pod-cidr", c.PodCIDR, podCIDRBits}, {"--service-cidr", c.ServiceCIDR, 27}}
-	for i, r := range ranges {
-		switch {
-		case !r.prefix.IsValid() || !r.prefix.Addr().Is4():
-			return fmt.Errorf("%s %s: give an IPv4 range such as 10.10.0.0/16", r.flag, r.prefix)
-		case r.prefix != r.prefix.Masked():
-			return fmt.Errorf("%s %s: the range has bits set behind its length; did you mean %s?", r.flag, r.prefix, r.prefix.Masked())
-		case r.prefix.Bits() > r.bits:
-			return fmt.Errorf("%s %s: the range is too small; give a /%d or larger", r.flag, r.prefix, r.bits)
-		}
-		for _, other := range ranges[:i] {
-			if r.prefix.Overlaps(other.prefix) {
-				return fmt.Errorf("%s %s overlaps %s %s: give ranges that do not overlap", r.flag, r.prefix, other.flag, other.prefix)
-			}
-		}
-	}
-	if c.Nodes >= 1<<(podCIDRBits-c.PodCIDR.Bits()) {
-		return fmt.Errorf("--pod-cidr %s: has room for %d nodes with a /%d each, and --nodes is %d", c.PodCIDR, 1<<(podCIDRBits-c.PodCIDR.Bits())-1, podCIDRBits, c.Nodes)
+	if err := c.validateRanges(); err != nil {
+		return err
 	}
 	if c.Ephemeral && len(c.EtcdServers) > 0 {
 		return errors.New("--ephemeral and --etcd-servers exclude each other: an external etcd keeps its data itself")
@@ -116,19 +94,32 @@ func (c Config) Validate() error {
 // NodeName returns the name of node number i, counted from 1.
 func NodeName(i int) string { return fmt.Sprintf("node-%d", i) }
 
-// Gateway is the machine's own address on the LAN.
-func (c Config) Gateway() netip.Addr { return nth(c.LAN.Addr(), 1) }
+// Gateways are the machine's own addresses on the LAN. This list and the
+// others of addresses have one of each family, that of the primary one first.
+func (c Config) Gateways() []netip.Addr { return c.LAN.nth(1) }
 
-// NodeIP is the LAN address of node number i.
-func (c Config) NodeIP(i int) netip.Addr { return nth(c.LAN.Addr(), uint32(firstNodeLAN+i)) }
+// NodeIPs are the LAN addresses of node number i.
+func (c Config) NodeIPs(i int) []netip.Addr { return c.LAN.nth(firstNodeLAN + i) }
 
-// NodePodCIDR is the Pod range of node number i.
-func (c Config) NodePodCIDR(i int) netip.Prefix {
-	return netip.PrefixFrom(nth(c.PodCIDR.Addr(), uint32(i)<<(32-podCIDRBits)), podCIDRBits)
+// NodePodCIDRs are the Pod ranges of node number i.
+func (c Config) NodePodCIDRs(i int) []netip.Prefix {
+	var out []netip.Prefix
+	for j, f := range c.IPFamily.families() {
+		out = append(out, netip.PrefixFrom(nth(c.PodCIDR[j].Addr(), i, f.nodeBits), f.nodeBits))
+	}
+	return out
 }
 
-// DNSIP is the address of the kube-dns Service.
-func (c Config) DNSIP() netip.Addr { return nth(c.ServiceCIDR.Addr(), 10) }
+// DNSIPs are the addresses of the kube-dns Service.
+func (c Config) DNSIPs() []netip.Addr { return c.ServiceCIDR.nth(10) }
+
+// Loopback is the machine's own address for the API server, beside the LAN.
+func (c Config) Loopback() netip.Addr { return c.IPFamily.families()[0].loopback }
+
+// Server is the API server's URL for you on this machine.
+func (c Config) Server() string {
+	return "https://" + netip.AddrPortFrom(c.Loopback(), uint16(c.APIPort)).String()
+}
 
 // ContextName is the cluster's context in a kubeconfig.
 func (c Config) ContextName() string {
@@ -136,13 +127,6 @@ func (c Config) ContextName() string {
 		return DefaultName
 	}
 	return DefaultName + "-" + c.Name
-}
-
-func nth(base netip.Addr, n uint32) netip.Addr {
-	b := base.As4()
-	v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	v += n
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 }
 
 // ErrNoCluster says that there is no cluster of that name.
@@ -158,7 +142,7 @@ func LoadConfig(name string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("cluster %q: %w", name, err)
 	}
-	var c Config
+	c := Config{IPFamily: IPv4} // of clusters that were made before there were others
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, fmt.Errorf("cluster %q: read %s: %w; `minato delete%s` removes what is left", name, path, err, nameFlag(name))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ type Status struct {
 	PID         int          `json:"pid,omitempty"`
 	Server      string       `json:"server,omitempty"`
 	Context     string       `json:"context"`
+	IPFamily    IPFamily     `json:"ipFamily"`
 	LAN         string       `json:"lan"`
 	PodCIDR     string       `json:"podCIDR"`
 	ServiceCIDR string       `json:"serviceCIDR"`
@@ -32,14 +34,16 @@ type Status struct {
 	Stages      []Event      `json:"stages,omitempty"`
 }
 
-// NodeStatus is one node of a Status.
+// NodeStatus is one node of a Status. IP and PodCIDR are the first of theirs.
 type NodeStatus struct {
-	Name    string `json:"name"`
-	IP      string `json:"ip"`
-	PodCIDR string `json:"podCIDR"`
-	Netns   string `json:"netns"`
-	Ready   bool   `json:"ready"`
-	Pods    int    `json:"pods"`
+	Name     string         `json:"name"`
+	IP       string         `json:"ip"`
+	IPs      []netip.Addr   `json:"ips"`
+	PodCIDR  string         `json:"podCIDR"`
+	PodCIDRs []netip.Prefix `json:"podCIDRs"`
+	Netns    string         `json:"netns"`
+	Ready    bool           `json:"ready"`
+	Pods     int            `json:"pods"`
 }
 
 // ReadStatus asks the cluster's server how it is; a cluster that is down is
@@ -69,7 +73,7 @@ func describe(c Config) Status {
 	p := Paths{Name: c.Name}
 	return Status{
 		Name: c.Name, Context: c.ContextName(), Data: p.Data(), Log: p.Log(),
-		LAN: c.LAN.String(), PodCIDR: c.PodCIDR.String(), ServiceCIDR: c.ServiceCIDR.String(),
+		IPFamily: c.IPFamily, LAN: c.LAN.String(), PodCIDR: c.PodCIDR.String(), ServiceCIDR: c.ServiceCIDR.String(),
 	}
 }
 

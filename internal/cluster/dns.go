@@ -93,7 +93,7 @@ func (s *Server) queryDNS(ctx context.Context, q DNSQuestion) (DNSStory, error) 
 		}
 	}
 	return DNSStory{
-		From: q.From, Node: n.name, Server: s.cfg.DNSIP().String(), Search: path,
+		From: q.From, Node: n.name, Server: s.cfg.DNSIPs()[0].String(), Search: path,
 		Queries: n.dns.ExplainSearch(ctx, q.Name, qtype, client, path),
 	}, nil
 }
@@ -111,7 +111,7 @@ func (s *Server) resolverOf(ctx context.Context, from string) (*node, netip.Addr
 	if err != nil {
 		return fail(fmt.Errorf("the Pod to ask from: %w", err))
 	}
-	resolver := spec.Resolver{Servers: []netip.Addr{s.cfg.DNSIP()}, Domain: s.cfg.ClusterDomain}
+	resolver := spec.Resolver{Servers: s.cfg.DNSIPs()[:1], Domain: s.cfg.ClusterDomain}
 	if text, err := os.ReadFile(hostResolvConf); err == nil {
 		resolver.Node = spec.ParseResolvConf(string(text))
 	}
@@ -124,7 +124,7 @@ func (s *Server) resolverOf(ctx context.Context, from string) (*node, netip.Addr
 			}
 		}
 	}
-	if len(conf.Servers) == 0 || conf.Servers[0] != s.cfg.DNSIP().String() {
+	if len(conf.Servers) == 0 || conf.Servers[0] != s.cfg.DNSIPs()[0].String() {
 		return fail(fmt.Errorf("the Pod %s/%s does not ask the cluster DNS but %s (dnsPolicy %s)", namespace, name, strings.Join(conf.Servers, ", "), pod.Spec.DNSPolicy))
 	}
 	for _, n := range s.nodes {
@@ -139,13 +139,13 @@ func (s *Server) resolverOf(ctx context.Context, from string) (*node, netip.Addr
 // dnsMetricsPort is where a node tells how its DNS server does.
 const dnsMetricsPort = 9153
 
-// serveDNSEndpoints answers /metrics, /health and /ready on the node's address.
+// serveDNSEndpoints answers /metrics, /health and /ready on the node's addresses.
 func (n *node) serveDNSEndpoints(ctx context.Context) error {
-	l, err := n.netns.Listen(ctx, "tcp", netip.AddrPortFrom(n.ip, dnsMetricsPort).String())
+	listeners, err := n.listen(ctx, dnsMetricsPort)
 	if err != nil {
 		return fmt.Errorf("DNS metrics: %w", err)
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(dns.NewMetrics(n.dns, n.server.shared.zone))
-	return dns.ServeHTTP(ctx, n.dns.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), l)
+	return dns.ServeHTTP(ctx, n.dns.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), listeners...)
 }

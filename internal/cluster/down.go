@@ -49,13 +49,18 @@ func Delete(ctx context.Context, name string) error {
 	c, err := LoadConfig(name)
 	if err != nil {
 		// Nothing, or a broken file: there may be remains all the same.
-		c = DefaultConfig()
-		c.Name = name
+		c = unknownConfig(name)
 	}
 	if err := stop(ctx, name, false); err != nil {
 		return err
 	}
 	return errors.Join(removeKubeconfig(c), os.RemoveAll(Paths{Name: name}.Data()), removeEmpty(dataRoot))
+}
+
+// unknownConfig stands for a cluster of which only the name is known: it has
+// what any cluster has by default.
+func unknownConfig(name string) Config {
+	return Config{Name: name, IPFamily: DualStack}.WithDefaultRanges()
 }
 
 func stop(ctx context.Context, name string, gracefully bool) error {
@@ -103,11 +108,10 @@ func clean(ctx context.Context, p Paths) error {
 	}
 	// Attached programs go with their pins, and before the links they hang on.
 	errs = append(errs, host.UnmountAllUnder(p.Run()), host.UnmountAllUnder(p.Data()))
-	cfg := DefaultConfig()
-	if saved, err := LoadConfig(p.Name); err == nil {
-		cfg = saved
+	cfg, err := LoadConfig(p.Name)
+	if err != nil {
+		cfg = unknownConfig(p.Name)
 	}
-	cfg.Name = p.Name
 	if l, err := openLAN(cfg); err != nil {
 		errs = append(errs, err)
 	} else {

@@ -6,7 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"minato/internal/host"
@@ -31,11 +31,13 @@ func openLAN(cfg Config) (*lan, error) {
 		return nil, err
 	}
 	l := &lan{cfg: cfg, paths: Paths{Name: cfg.Name}, net: n, mtu: defaultMTU}
-	if uplink, ok, err := n.DefaultLink(); err != nil {
-		return nil, err
-	} else if ok {
-		// Packets that leave the machine must fit its uplink.
-		l.mtu = min(l.mtu, uplink.MTU)
+	for _, f := range cfg.IPFamily.families() {
+		if uplink, ok, err := n.DefaultLink(f.is6); err != nil {
+			return nil, err
+		} else if ok {
+			// Packets that leave the machine must fit its uplink.
+			l.mtu = min(l.mtu, uplink.MTU)
+		}
 	}
 	return l, nil
 }
@@ -45,7 +47,8 @@ func (l *lan) close() { l.net.Close() }
 // up makes the bridge and the machine's routes. What is there is kept.
 func (l *lan) up() error {
 	bridge := l.paths.Bridge()
-	if err := l.net.EnsureBridge(bridge, netip.PrefixFrom(l.cfg.Gateway(), l.cfg.LAN.Bits()), l.mtu); err != nil {
+	gateways, first := l.cfg.Gateways(), l.cfg.NodeIPs(1)
+	if err := l.net.EnsureBridge(bridge, l.mtu, onLAN(gateways, l.cfg.LAN)...); err != nil {
 		return err
 	}
 	for _, r := range l.blackholes() {
@@ -55,57 +58,36 @@ func (l *lan) up() error {
 	}
 	// The machine, and the API server in it, reach Services through the
 	// first node, which translates like for any client from outside.
-	if err := l.net.ReplaceRoute(host.Route{Dst: l.cfg.ServiceCIDR, Via: l.cfg.NodeIP(1), Link: bridge, Src: l.cfg.Gateway()}); err != nil {
-		return err
+	for i, services := range l.cfg.ServiceCIDR {
+		if err := l.net.ReplaceRoute(host.Route{Dst: services, Via: first[i], Link: bridge, Src: gateways[i]}); err != nil {
+			return err
+		}
 	}
 	return l.egress()
+}
+
+// onLAN are addresses with the length of the LAN's ranges.
+func onLAN(addresses []netip.Addr, lan Ranges) []netip.Prefix {
+	var out []netip.Prefix
+	for i, a := range addresses {
+		out = append(out, netip.PrefixFrom(a, lan[i].Bits()))
+	}
+	return out
 }
 
 // blackholes keep a stray packet for one of the cluster's ranges from leaving
 // the machine; any route that is more specific, or less of a last resort, wins.
 func (l *lan) blackholes() []host.Route {
 	var routes []host.Route
-	for _, dst := range []netip.Prefix{l.cfg.ServiceCIDR, l.cfg.PodCIDR, l.cfg.LAN} {
+	for _, dst := range slices.Concat(l.cfg.ServiceCIDR, l.cfg.PodCIDR, l.cfg.LAN) {
 		routes = append(routes, host.Route{Dst: dst, Blackhole: true, Metric: host.LastResort})
 	}
 	return routes
 }
 
-// egress lets nodes and Pods out through the machine with its own address.
-// Forwarding is switched on for the two links that need it, not for all.
-func (l *lan) egress() error {
-	if err := host.Sysctl(forwardingSysctl(l.paths.Bridge()), "1"); err != nil {
-		return err
-	}
-	uplink, ok, err := l.net.DefaultLink()
-	if err != nil || !ok {
-		return err
-	}
-	was, err := host.ReadSysctl(forwardingSysctl(uplink.Name))
-	if err != nil {
-		return err
-	}
-	if was != "1" {
-		if err := writeFile(l.forwardingRecord(uplink.Name), []byte(was), 0o600); err != nil {
-			return err
-		}
-		if err := host.Sysctl(forwardingSysctl(uplink.Name), "1"); err != nil {
-			return err
-		}
-	}
-	return l.masquerade().Ensure()
-}
-
-func forwardingSysctl(link string) string { return "net/ipv4/conf/" + link + "/forwarding" }
-
-// forwardingRecord remembers that the link did not forward before us.
-func (l *lan) forwardingRecord(link string) string {
-	return filepath.Join(l.paths.Run(), "forwarding", link)
-}
-
 func (l *lan) masquerade() host.Masquerade {
-	inside := []netip.Prefix{l.cfg.LAN, l.cfg.PodCIDR, l.cfg.ServiceCIDR}
-	return host.Masquerade{Table: l.paths.NATTable(), Sources: []netip.Prefix{l.cfg.LAN, l.cfg.PodCIDR}, Internal: inside}
+	inside := slices.Concat(l.cfg.LAN, l.cfg.PodCIDR, l.cfg.ServiceCIDR)
+	return host.Masquerade{Table: l.paths.NATTable(), Sources: slices.Concat(l.cfg.LAN, l.cfg.PodCIDR), Internal: inside}
 }
 
 // nodeLink is the node's interface on the LAN.
@@ -131,8 +113,13 @@ func (l *lan) addNode(i int) (host.Netns, error) {
 	if err != nil {
 		return ns, err
 	}
-	mac := nodeMAC(l.cfg.NodeIP(i))
-	if err := l.net.AddVeth(l.port(i), l.paths.Bridge(), nil, host.VethEnd{Netns: ns, Name: nodeLink, MAC: mac}, l.mtu); err != nil {
+	if l.cfg.IPFamily.has6() {
+		if err := ns.EnableIPv6(); err != nil {
+			return ns, err
+		}
+	}
+	addresses := l.cfg.NodeIPs(i)
+	if err := l.net.AddVeth(l.port(i), l.paths.Bridge(), nil, host.VethEnd{Netns: ns, Name: nodeLink, MAC: nodeMAC(addresses[0])}, l.mtu); err != nil {
 		return ns, err
 	}
 	inside, err := host.OpenNet(ns)
@@ -140,18 +127,20 @@ func (l *lan) addNode(i int) (host.Netns, error) {
 		return ns, err
 	}
 	defer inside.Close()
-	return ns, errors.Join(
-		l.net.SetUp(l.port(i), l.paths.Bridge()),
-		inside.SetUp(nodeLink, ""),
-		inside.AddAddress(nodeLink, netip.PrefixFrom(l.cfg.NodeIP(i), l.cfg.LAN.Bits())),
-		inside.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: l.cfg.Gateway(), Link: nodeLink}),
-	)
+	err = errors.Join(l.net.SetUp(l.port(i), l.paths.Bridge()), inside.SetUp(nodeLink, ""))
+	for _, a := range onLAN(addresses, l.cfg.LAN) {
+		err = errors.Join(err, inside.AddAddress(nodeLink, a))
+	}
+	for _, gateway := range l.cfg.Gateways() {
+		err = errors.Join(err, inside.ReplaceRoute(host.Route{Dst: host.Everywhere(gateway), Via: gateway, Link: nodeLink}))
+	}
+	return ns, err
 }
 
 // nodeMAC is stable, so that neighbours find a node again after a restart.
 func nodeMAC(ip netip.Addr) net.HardwareAddr {
-	b := ip.As4()
-	return net.HardwareAddr{0x06, 0x58, b[0], b[1], b[2], b[3]}
+	b := ip.AsSlice()
+	return append(net.HardwareAddr{0x06, 0x58}, b[len(b)-4:]...)
 }
 
 // down removes everything that up and addNode made, as far as it is there.
@@ -173,26 +162,7 @@ func (l *lan) down() error {
 	for _, r := range l.blackholes() {
 		errs = append(errs, l.net.DeleteRoute(r))
 	}
-	errs = append(errs, l.net.DeleteLink(l.paths.Bridge()), l.restoreForwarding())
-	return errors.Join(errs...)
-}
-
-func (l *lan) restoreForwarding() error {
-	records, err := filepath.Glob(l.forwardingRecord("*"))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, path := range records {
-		was, err := os.ReadFile(path)
-		if err == nil {
-			err = host.Sysctl(forwardingSysctl(filepath.Base(path)), string(was))
-		}
-		if err == nil {
-			err = os.Remove(path)
-		}
-		errs = append(errs, err)
-	}
+	errs = append(errs, l.net.DeleteLink(l.paths.Bridge()), l.sysctls().restore())
 	return errors.Join(errs...)
 }
 

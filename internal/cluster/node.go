@@ -29,7 +29,7 @@ type node struct {
 	server *Server
 	number int
 	name   string
-	ip     netip.Addr
+	ips    []netip.Addr // one of each family, the primary one first
 	log    *slog.Logger
 
 	netns    host.Netns
@@ -48,7 +48,7 @@ type node struct {
 func newNode(s *Server, number int) *node {
 	name := NodeName(number)
 	return &node{
-		server: s, number: number, name: name, ip: s.cfg.NodeIP(number),
+		server: s, number: number, name: name, ips: s.cfg.NodeIPs(number),
 		log: s.log.With("node", name), ready: make(chan struct{}),
 	}
 }
@@ -101,9 +101,8 @@ func (n *node) prepare(ctx context.Context) error {
 	n.data, err = dataplane.New(dataplane.Config{
 		Netns: n.netns, Cgroup: cgroup, PinDir: filepath.Join(paths.BPF(), n.name),
 		Uplinks: []string{nodeLink}, NodeName: n.name,
-		NodeIPs:      []netip.Addr{n.ip},
-		ServiceCIDRs: []netip.Prefix{cfg.ServiceCIDR},
-		Logger:       n.log.With("part", "service"),
+		NodeIPs: n.ips, ServiceCIDRs: cfg.ServiceCIDR,
+		Logger: n.log.With("part", "service"),
 	})
 	if err != nil {
 		return err
@@ -112,7 +111,7 @@ func (n *node) prepare(ctx context.Context) error {
 		return err
 	}
 	n.pods, err = podnet.New(podnet.Config{
-		Netns: n.netns, NodeIP: n.ip, PodCIDR: cfg.NodePodCIDR(n.number), MTU: n.server.lan.mtu,
+		Netns: n.netns, NodeIPs: n.ips, PodCIDRs: cfg.NodePodCIDRs(n.number), MTU: n.server.lan.mtu,
 		Dir: filepath.Join(paths.NodeRun(n.name), "addresses"), OnAttach: n.data.AttachPod,
 	})
 	if err != nil {
@@ -142,13 +141,17 @@ func (n *node) attachOldPods() error {
 	return err
 }
 
-// dnsPort is where a node's DNS server answers on the node's address.
+// dnsPort is where a node's DNS server answers on the node's addresses.
 const dnsPort = 53
 
 func (n *node) openDNS(ctx context.Context) error {
 	streams, packets, err := n.dnsSockets(ctx)
 	if err != nil {
 		return err
+	}
+	var self []netip.AddrPort
+	for _, ip := range n.server.cfg.DNSIPs() {
+		self = append(self, netip.AddrPortFrom(ip, dnsPort))
 	}
 	// Other names are asked for from the machine's own namespace, where its
 	// resolver may well be on the loopback interface.
@@ -157,7 +160,7 @@ func (n *node) openDNS(ctx context.Context) error {
 		Listeners: streams, PacketConns: packets,
 		Upstreams: dns.ResolvConf(hostResolvConf), Search: dns.ResolvSearch(hostResolvConf),
 		Settings: n.server.shared.dns,
-		Self:     []netip.AddrPort{netip.AddrPortFrom(n.server.cfg.DNSIP(), dnsPort)},
+		Self:     self,
 		Logger:   n.log.With("part", "dns"),
 	})
 	return err
@@ -171,7 +174,7 @@ const hostResolvConf = "/etc/resolv.conf"
 func (n *node) parts(ctx context.Context) ([]func(context.Context) error, error) {
 	shared, cfg := n.server.shared, n.server.cfg
 	router, err := podnet.NewRouter(podnet.RouterConfig{
-		Netns: n.netns, Link: nodeLink, Self: n.name, Source: n.ip,
+		Netns: n.netns, Link: nodeLink, Self: n.name, Sources: n.ips,
 		Nodes: shared.informers.Core().V1().Nodes().Informer(), Logger: n.log.With("part", "podnet"),
 	})
 	if err != nil {
@@ -184,7 +187,7 @@ func (n *node) parts(ctx context.Context) ([]func(context.Context) error, error)
 		return nil, err
 	}
 	figures, err := metrics.New(metrics.Config{
-		Source: n.data, Listen: n.netns.Listen, Address: n.ip,
+		Source: n.data, Listen: n.netns.Listen, Address: n.ips[0],
 		Healthy: func() bool { return n.services.Healthy() }, Logger: n.log.With("part", "service"),
 	})
 	if err != nil {
@@ -201,8 +204,8 @@ func (n *node) parts(ctx context.Context) ([]func(context.Context) error, error)
 		return nil, err
 	}
 	registration, err := dns.NewRegistration(dns.RegistrationConfig{
-		Client: shared.client, NodeName: n.name, NodeIPs: []netip.Addr{n.ip}, Port: dnsPort, MetricsPort: dnsMetricsPort,
-		ServiceIPs: []netip.Addr{cfg.DNSIP()}, Ready: shared.zone.Ready(), Logger: n.log.With("part", "dns"),
+		Client: shared.client, NodeName: n.name, NodeIPs: n.ips, Port: dnsPort, MetricsPort: dnsMetricsPort,
+		ServiceIPs: cfg.DNSIPs(), Ready: shared.zone.Ready(), Logger: n.log.With("part", "dns"),
 	})
 	if err != nil {
 		return nil, err
@@ -235,12 +238,23 @@ func (n *node) waitReady(ctx context.Context) error {
 	}
 }
 
-// waitDNS returns when a client on the node gets an answer from the cluster
+// waitDNS returns when a client on the node gets an answer from each cluster
 // DNS address, by way of the Service.
 func (n *node) waitDNS(ctx context.Context) error {
 	q := new(mdns.Msg)
 	q.SetQuestion("kubernetes.default.svc."+n.server.cfg.ClusterDomain+".", mdns.TypeA)
-	address := netip.AddrPortFrom(n.server.cfg.DNSIP(), dnsPort).String()
+	if n.ips[0].Is6() {
+		q.Question[0].Qtype = mdns.TypeAAAA
+	}
+	for _, ip := range n.server.cfg.DNSIPs() {
+		if err := n.waitAnswer(ctx, netip.AddrPortFrom(ip, dnsPort).String(), q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) waitAnswer(ctx context.Context, address string, q *mdns.Msg) error {
 	pause := time.Millisecond
 	for {
 		if n.askDNS(ctx, address, q) == nil {
@@ -275,8 +289,9 @@ func (n *node) askDNS(ctx context.Context, address string, q *mdns.Msg) error {
 }
 
 func (n *node) status() NodeStatus {
+	podCIDRs := n.server.cfg.NodePodCIDRs(n.number)
 	st := NodeStatus{
-		Name: n.name, IP: n.ip.String(), PodCIDR: n.server.cfg.NodePodCIDR(n.number).String(),
+		Name: n.name, IP: n.ips[0].String(), IPs: n.ips, PodCIDR: podCIDRs[0].String(), PodCIDRs: podCIDRs,
 		Netns: n.server.paths.Netns(n.name).Name, Ready: n.isUp.Load(),
 	}
 	if st.Ready {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -23,28 +24,56 @@ func (n *node) dnsKeeper() host.Keeper {
 
 // dnsSockets takes over those of an earlier server, or opens them.
 func (n *node) dnsSockets(ctx context.Context) ([]net.Listener, []net.PacketConn, error) {
-	address := netip.AddrPortFrom(n.ip, dnsPort).String()
-	streams, packets, err := n.dnsKeeper().Adopt(ctx, address)
+	var addresses []string
+	for _, ip := range n.ips {
+		addresses = append(addresses, netip.AddrPortFrom(ip, dnsPort).String())
+	}
+	streams, packets, err := n.dnsKeeper().Adopt(ctx, addresses...)
 	if err != nil {
 		n.log.Warn("DNS sockets of the server before cannot be taken over; new ones are opened", "error", err)
 	}
 	if len(streams) > 0 {
 		return streams, packets, nil
 	}
-	stream, err := n.netns.Listen(ctx, "tcp", address)
-	if err != nil {
+	if streams, err = n.listen(ctx, dnsPort); err != nil {
 		return nil, nil, fmt.Errorf("DNS server: %w", err)
 	}
-	packets, err = n.netns.ListenPackets(ctx, "udp", address, goruntime.GOMAXPROCS(0))
-	if err != nil {
-		stream.Close()
-		return nil, nil, fmt.Errorf("DNS server: %w", err)
+	for _, a := range addresses {
+		conns, err := n.netns.ListenPackets(ctx, "udp", a, goruntime.GOMAXPROCS(0))
+		if err != nil {
+			closeAll(streams)
+			closeAll(packets)
+			return nil, nil, fmt.Errorf("DNS server: %w", err)
+		}
+		packets = append(packets, conns...)
 	}
-	n.dnsUnkept = append(n.dnsUnkept, stream.(syscall.Conn))
+	for _, l := range streams {
+		n.dnsUnkept = append(n.dnsUnkept, l.(syscall.Conn))
+	}
 	for _, c := range packets {
 		n.dnsUnkept = append(n.dnsUnkept, c.(syscall.Conn))
 	}
-	return []net.Listener{stream}, packets, nil
+	return streams, packets, nil
+}
+
+// listen opens a port on each of the node's addresses.
+func (n *node) listen(ctx context.Context, port uint16) ([]net.Listener, error) {
+	var out []net.Listener
+	for _, ip := range n.ips {
+		l, err := n.netns.Listen(ctx, "tcp", netip.AddrPortFrom(ip, port).String())
+		if err != nil {
+			closeAll(out)
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func closeAll[C io.Closer](all []C) {
+	for _, c := range all {
+		c.Close()
+	}
 }
 
 // keepDNS has the sockets that this server opened outlive it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -32,7 +33,7 @@ func Preflight(ctx context.Context, c Config) error {
 	if err := RequireRoot(); err != nil {
 		return err
 	}
-	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkRanges(c), checkPort(ctx, c.APIPort), checkEtcd(ctx, c.EtcdServers))
+	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c), checkPort(ctx, c), checkEtcd(ctx, c.EtcdServers))
 }
 
 func checkCgroups() error {
@@ -57,6 +58,23 @@ func checkKernel() error {
 	return errors.Join(errs...)
 }
 
+// checkIPv6 tells why a cluster that needs IPv6 can't have it.
+func checkIPv6(f IPFamily) error {
+	if !f.has6() {
+		return nil
+	}
+	const disabled = "net/ipv6/conf/all/disable_ipv6"
+	switch v, err := host.ReadSysctl(disabled); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("--ip-family %s: the kernel has no IPv6: boot without ipv6.disable=1 or load the module ipv6, or use --ip-family %s", f, IPv4)
+	case err != nil:
+		return err
+	case v != "0":
+		return fmt.Errorf("--ip-family %s: IPv6 is switched off on this machine (net.ipv6.conf.all.disable_ipv6=%s): switch it on with `sysctl -w net.ipv6.conf.all.disable_ipv6=0`, or use --ip-family %s", f, v, IPv4)
+	}
+	return nil
+}
+
 // checkRanges looks for routes and addresses of the machine in the ranges
 // that the cluster is going to use.
 func checkRanges(c Config) error {
@@ -76,29 +94,28 @@ func checkRanges(c Config) error {
 func overlaps(c Config, used []host.Used) error {
 	own := map[string]bool{Paths{Name: c.Name}.Bridge(): true}
 	var errs []error
-	for _, r := range []struct {
-		flag   string
-		prefix netip.Prefix
-	}{{"--lan-cidr", c.LAN}, {"--pod-cidr", c.PodCIDR}, {"--service-cidr", c.ServiceCIDR}} {
-		for _, u := range used {
-			// What a killed server left of this very cluster is no obstacle.
-			if own[u.Link] || u.Link == "" && u.Prefix == r.prefix || !u.Prefix.Overlaps(r.prefix) {
-				continue
+	for p := range purposes {
+		for _, r := range *c.ranges(p) {
+			for _, u := range used {
+				// What a killed server left of this very cluster is no obstacle.
+				if own[u.Link] || u.Link == "" && u.Prefix == r || !u.Prefix.Overlaps(r) {
+					continue
+				}
+				where := "a route"
+				if u.Link != "" {
+					where = "link " + u.Link
+				}
+				errs = append(errs, fmt.Errorf("%s %s overlaps %s, which this machine uses already (%s): choose another range with %s", flags[p], r, u.Prefix, where, flags[p]))
+				break
 			}
-			where := "a route"
-			if u.Link != "" {
-				where = "link " + u.Link
-			}
-			errs = append(errs, fmt.Errorf("%s %s overlaps %s, which this machine uses already (%s): choose another range with %s", r.flag, r.prefix, u.Prefix, where, r.flag))
-			break
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // checkPort tries the API server's port on loopback.
-func checkPort(ctx context.Context, port int) error {
-	l, err := listenAPI(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+func checkPort(ctx context.Context, c Config) error {
+	l, err := listenAPI(ctx, c.Loopback(), c.APIPort)
 	if err != nil {
 		return err
 	}

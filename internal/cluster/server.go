@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync/atomic"
@@ -73,7 +72,7 @@ func (s *Server) run(ctx context.Context) (err error) {
 	}
 	defer lock.Close()
 	// Ports first: one that is taken is told before anything is changed.
-	loopback, err := listenAPI(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.cfg.APIPort)
+	loopback, err := listenAPI(ctx, s.cfg.Loopback(), s.cfg.APIPort)
 	if err != nil {
 		return err
 	}
@@ -87,14 +86,18 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.progress.stage("lan", began)
-	onLAN, err := listenAPI(ctx, s.cfg.Gateway(), s.cfg.APIPort)
-	if err != nil {
-		return err
+	listeners := []net.Listener{loopback}
+	for _, gateway := range s.cfg.Gateways() {
+		onLAN, err := listenAPI(ctx, gateway, s.cfg.APIPort)
+		if err != nil {
+			return err
+		}
+		defer onLAN.Close()
+		listeners = append(listeners, onLAN)
 	}
-	defer onLAN.Close()
 	ctx, s.stop = context.WithCancelCause(ctx)
 	defer s.stop(nil)
-	return s.runParts(ctx, []net.Listener{loopback, onLAN})
+	return s.runParts(ctx, listeners)
 }
 
 // runParts runs the control plane, the nodes and the socket side by side: the
@@ -155,10 +158,11 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		EtcdCertFile:     s.cfg.EtcdCertFile,
 		EtcdKeyFile:      s.cfg.EtcdKeyFile,
 		Listeners:        listeners,
-		AdvertiseAddress: s.cfg.Gateway(),
-		ServiceCIDR:      s.cfg.ServiceCIDR,
-		PodCIDR:          s.cfg.PodCIDR,
-		NodeCIDRMask:     podCIDRBits,
+		Addresses:        s.cfg.Gateways(),
+		ServiceCIDRs:     s.cfg.ServiceCIDR,
+		PodCIDRs:         s.cfg.PodCIDR,
+		NodeCIDRMaskIPv4: nodeBitsIPv4,
+		NodeCIDRMaskIPv6: nodeBitsIPv6,
 		ClusterDomain:    s.cfg.ClusterDomain,
 		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },
 		Logger:           s.log.With("part", "controlplane"),
@@ -206,7 +210,7 @@ func (s *Server) settle(ctx context.Context) error {
 }
 
 func (s *Server) writeAdminKubeconfig() error {
-	data, err := s.control.PKI().Kubeconfig(fmt.Sprintf("https://127.0.0.1:%d", s.cfg.APIPort), s.cfg.ContextName())
+	data, err := s.control.PKI().Kubeconfig(s.cfg.Server(), s.cfg.ContextName())
 	if err != nil {
 		return err
 	}
@@ -241,7 +245,7 @@ func (s *Server) serveSocket(ctx context.Context) error {
 func (s *Server) status() Status {
 	st := describe(s.cfg)
 	st.Running, st.Ready, st.PID = true, s.ready.Load(), os.Getpid()
-	st.Server = fmt.Sprintf("https://127.0.0.1:%d", s.cfg.APIPort)
+	st.Server = s.cfg.Server()
 	st.StartedAt, st.Stages = s.started, s.progress.all()
 	if n := len(st.Stages); st.Ready && n > 0 {
 		st.ReadyAfter = st.Stages[n-1].At.Round(time.Millisecond).String()

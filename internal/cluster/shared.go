@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/informers"
@@ -49,8 +49,8 @@ func newShared(cfg Config, control *controlplane.ControlPlane, log *slog.Logger)
 	s.zone, err = dns.NewStore(dns.StoreConfig{
 		Zone: zone.Config{
 			Domain:      cfg.ClusterDomain,
-			NameServers: []netip.Addr{cfg.DNSIP()},
-			Owned:       []netip.Prefix{cfg.ServiceCIDR, cfg.PodCIDR},
+			NameServers: cfg.DNSIPs(),
+			Owned:       slices.Concat(cfg.ServiceCIDR, cfg.PodCIDR),
 		},
 		Services:       s.informers.Core().V1().Services(),
 		EndpointSlices: s.informers.Discovery().V1().EndpointSlices(),
@@ -72,7 +72,7 @@ func newShared(cfg Config, control *controlplane.ControlPlane, log *slog.Logger)
 		return nil, err
 	}
 	s.router, err = podnet.NewRouter(podnet.RouterConfig{
-		Netns: host.Netns{}, Link: paths.Bridge(), Source: cfg.Gateway(),
+		Netns: host.Netns{}, Link: paths.Bridge(), Sources: cfg.Gateways(),
 		Nodes:  s.informers.Core().V1().Nodes().Informer(),
 		Logger: log.With("part", "podnet"),
 	})

@@ -23,11 +23,11 @@ func TestCancelDuringStart(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		c, err := New(Config{
 			Name: "test", DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Ephemeral: true,
-			Listeners:        []net.Listener{l},
-			AdvertiseAddress: netip.MustParseAddr("192.0.2.10"),
-			ServiceCIDR:      netip.MustParsePrefix("10.96.0.0/16"),
-			PodCIDR:          netip.MustParsePrefix("10.244.0.0/16"),
-			Logger:           testLogger(),
+			Listeners:    []net.Listener{l},
+			Addresses:    []netip.Addr{netip.MustParseAddr("192.0.2.10")},
+			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+			PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+			Logger:       testLogger(),
 			Stage: func(name string, _ time.Duration) {
 				if name == after {
 					cancel()

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,11 +12,16 @@ import (
 func validConfig() Config {
 	return Config{
 		DataDir: "d", RunDir: "r", Listeners: make([]net.Listener, 1),
-		AdvertiseAddress: netip.MustParseAddr("172.30.0.1"),
-		ServiceCIDR:      netip.MustParsePrefix("10.96.0.0/16"),
-		PodCIDR:          netip.MustParsePrefix("10.244.0.0/16"),
+		Addresses:    []netip.Addr{netip.MustParseAddr("172.30.0.1")},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
 	}
 }
+
+var (
+	services6 = netip.MustParsePrefix("fd00:10:96::/112")
+	pods6     = netip.MustParsePrefix("fd00:10:244::/56")
+)
 
 func TestConfigErrors(t *testing.T) {
 	for _, tc := range []struct {
@@ -26,9 +32,21 @@ func TestConfigErrors(t *testing.T) {
 		{"no data", func(c *Config) { c.DataDir = "" }, "DataDir"},
 		{"no run directory", func(c *Config) { c.RunDir = "" }, "RunDir"},
 		{"no listener", func(c *Config) { c.Listeners = nil }, "Listeners"},
-		{"no address", func(c *Config) { c.AdvertiseAddress = netip.Addr{} }, "AdvertiseAddress"},
-		{"no range", func(c *Config) { c.PodCIDR = netip.Prefix{} }, "PodCIDR"},
-		{"overlap", func(c *Config) { c.PodCIDR = netip.MustParsePrefix("10.0.0.0/8") }, "overlaps"},
+		{"no address", func(c *Config) { c.Addresses = nil }, "Addresses"},
+		{"no range", func(c *Config) { c.PodCIDRs = []netip.Prefix{{}} }, "PodCIDRs must be set"},
+		{"no Service range", func(c *Config) { c.ServiceCIDRs = nil }, "ServiceCIDRs"},
+		{"overlap", func(c *Config) { c.PodCIDRs[0] = netip.MustParsePrefix("10.0.0.0/8") }, "overlaps"},
+		{"Pods without IPv6", func(c *Config) { c.ServiceCIDRs = append(c.ServiceCIDRs, services6) }, "one range of each IP family"},
+		{"another order", func(c *Config) {
+			c.ServiceCIDRs, c.PodCIDRs = append(c.ServiceCIDRs, services6), append([]netip.Prefix{pods6}, c.PodCIDRs...)
+		}, "same order"},
+		{"twice IPv4", func(c *Config) {
+			c.ServiceCIDRs = append(c.ServiceCIDRs, netip.MustParsePrefix("10.97.0.0/16"))
+			c.PodCIDRs = append(c.PodCIDRs, netip.MustParsePrefix("10.245.0.0/16"))
+		}, "one range of each IP family"},
+		{"address of the other family", func(c *Config) {
+			c.ServiceCIDRs, c.PodCIDRs = []netip.Prefix{services6}, []netip.Prefix{pods6}
+		}, "must be of its IP family"},
 	} {
 		cfg := validConfig()
 		tc.change(&cfg)
@@ -59,9 +77,16 @@ func TestServingNames(t *testing.T) {
 			t.Errorf("names %v lack %s", dns, want)
 		}
 	}
-	for _, want := range []string{"10.96.0.1", "172.30.0.1", "127.0.0.1", "192.0.2.7"} {
-		if !slices.Contains(addrs, netip.MustParseAddr(want)) {
-			t.Errorf("addresses %v lack %s", addrs, want)
-		}
+	want := []string{"10.96.0.1", "172.30.0.1", "127.0.0.1", "192.0.2.7"}
+	if got := fmt.Sprint(addrs); got != fmt.Sprint(want) {
+		t.Errorf("addresses = %s, want %s", got, want)
+	}
+	cfg.ServiceCIDRs, cfg.Addresses = append(cfg.ServiceCIDRs, services6), append(cfg.Addresses, netip.MustParseAddr("fd00:172:30::1"))
+	if _, addrs, err = servingNames(cfg); err != nil {
+		t.Fatal(err)
+	}
+	want = []string{"10.96.0.1", "fd00:10:96::1", "172.30.0.1", "fd00:172:30::1", "127.0.0.1", "::1", "192.0.2.7"}
+	if got := fmt.Sprint(addrs); got != fmt.Sprint(want) {
+		t.Errorf("addresses of a dual-stack cluster = %s, want %s", got, want)
 	}
 }

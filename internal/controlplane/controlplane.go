@@ -44,13 +44,17 @@ type Config struct {
 	// Listeners are open TCP listeners to serve https on. They are closed when
 	// Run returns.
 	Listeners []net.Listener
-	// AdvertiseAddress is the endpoint of the kubernetes Service.
-	AdvertiseAddress netip.Addr
+	// Addresses are where nodes and other machines reach the API server; the
+	// first is the endpoint of the kubernetes Service.
+	Addresses []netip.Addr
 
-	ServiceCIDR, PodCIDR netip.Prefix
-	NodeCIDRMask         int               // default 24
-	NodePortRange        utilnet.PortRange // default 30000-32767
-	ClusterDomain        string            // default cluster.local
+	// ServiceCIDRs and PodCIDRs have one range of each IP family, that of the
+	// primary one first.
+	ServiceCIDRs, PodCIDRs []netip.Prefix
+	NodeCIDRMaskIPv4       int               // of a node's share of the Pod range, default 24
+	NodeCIDRMaskIPv6       int               // default 64
+	NodePortRange          utilnet.PortRange // default 30000-32767
+	ClusterDomain          string            // default cluster.local
 	// ExtraSANs are further names and addresses for the serving certificate.
 	ExtraSANs []string
 
@@ -144,8 +148,8 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		PKI:              c.authority,
 		Etcd:             store,
 		Listeners:        c.cfg.Listeners,
-		AdvertiseAddress: c.cfg.AdvertiseAddress,
-		ServiceCIDRs:     []netip.Prefix{c.cfg.ServiceCIDR},
+		AdvertiseAddress: c.cfg.Addresses[0],
+		ServiceCIDRs:     c.cfg.ServiceCIDRs,
 		NodePorts:        c.cfg.NodePortRange,
 		ClusterDomain:    c.cfg.ClusterDomain,
 		Stage:            c.cfg.Stage,
@@ -155,15 +159,16 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		return err
 	}
 	manager, err := controllers.New(controllers.Config{
-		ClusterName:     c.cfg.Name,
-		Connect:         c.RESTConfig,
-		PKI:             c.authority,
-		PodCIDRs:        []netip.Prefix{c.cfg.PodCIDR},
-		ServiceCIDRs:    []netip.Prefix{c.cfg.ServiceCIDR},
-		NodeCIDRMask:    c.cfg.NodeCIDRMask,
-		VolumePluginDir: filepath.Join(c.cfg.DataDir, "volumeplugins"),
-		Stage:           c.cfg.Stage,
-		Logger:          c.cfg.Logger.With("component", "controllers"),
+		ClusterName:      c.cfg.Name,
+		Connect:          c.RESTConfig,
+		PKI:              c.authority,
+		PodCIDRs:         c.cfg.PodCIDRs,
+		ServiceCIDRs:     c.cfg.ServiceCIDRs,
+		NodeCIDRMaskIPv4: c.cfg.NodeCIDRMaskIPv4,
+		NodeCIDRMaskIPv6: c.cfg.NodeCIDRMaskIPv6,
+		VolumePluginDir:  filepath.Join(c.cfg.DataDir, "volumeplugins"),
+		Stage:            c.cfg.Stage,
+		Logger:           c.cfg.Logger.With("component", "controllers"),
 	})
 	if err != nil {
 		return err

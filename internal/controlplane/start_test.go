@@ -71,13 +71,13 @@ func launch(tb testing.TB, dir string, change func(*Config)) *running {
 		done:   make(chan error, 1),
 	}
 	cfg := Config{
-		Name:             "test",
-		DataDir:          filepath.Join(dir, "data"),
-		RunDir:           filepath.Join(dir, "run"),
-		Listeners:        listeners,
-		AdvertiseAddress: netip.MustParseAddr("192.0.2.10"),
-		ServiceCIDR:      netip.MustParsePrefix("10.96.0.0/16"),
-		PodCIDR:          netip.MustParsePrefix("10.244.0.0/16"),
+		Name:         "test",
+		DataDir:      filepath.Join(dir, "data"),
+		RunDir:       filepath.Join(dir, "run"),
+		Listeners:    listeners,
+		Addresses:    []netip.Addr{netip.MustParseAddr("192.0.2.10")},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
+		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
 		Stage: func(name string, took time.Duration) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

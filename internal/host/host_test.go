@@ -55,7 +55,7 @@ func TestNodesOnBridgeTalk(t *testing.T) {
 	requireRoot(t)
 	lan, a, b := testNetns(t, "mt-host-lan"), testNetns(t, "mt-host-a"), testNetns(t, "mt-host-b")
 	hub := testNet(t, lan)
-	if err := hub.EnsureBridge("br", netip.MustParsePrefix("172.30.0.1/16"), 1400); err != nil {
+	if err := hub.EnsureBridge("br", 1400, netip.MustParsePrefix("172.30.0.1/16")); err != nil {
 		t.Fatal(err)
 	}
 	for i, ns := range []Netns{a, b} {
@@ -108,7 +108,7 @@ func TestBlackholeYieldsToARoute(t *testing.T) {
 	requireRoot(t)
 	ns := testNetns(t, "mt-host-hole")
 	n := testNet(t, ns)
-	if err := n.EnsureBridge("br", netip.MustParsePrefix("172.30.0.1/16"), 1500); err != nil {
+	if err := n.EnsureBridge("br", 1500, netip.MustParsePrefix("172.30.0.1/16")); err != nil {
 		t.Fatal(err)
 	}
 	dst := netip.MustParsePrefix("10.96.0.0/16")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -13,7 +14,7 @@ import (
 // Masquerade describes whose packets take the machine's own address when they
 // leave the cluster.
 type Masquerade struct {
-	// Table is the name of the nftables table, ours alone.
+	// Table is the name of the nftables tables, ours alone: one a family.
 	Table string
 	// Sources are the ranges to masquerade.
 	Sources []netip.Prefix
@@ -21,13 +22,39 @@ type Masquerade struct {
 	Internal []netip.Prefix
 }
 
-// Ensure makes the table say exactly what m says, in one transaction.
+// natFamily is where the addresses of one family are in a packet, and which
+// tables see them.
+type natFamily struct {
+	table               nftables.TableFamily
+	is                  func(netip.Addr) bool
+	source, destination uint32 // offsets in the header, in bytes
+}
+
+var natFamilies = []natFamily{
+	{table: nftables.TableFamilyIPv4, is: netip.Addr.Is4, source: 12, destination: 16},
+	{table: nftables.TableFamilyIPv6, is: netip.Addr.Is6, source: 8, destination: 24},
+}
+
+// Ensure makes the tables say exactly what m says, in one transaction. There
+// is one for each family that Sources has.
 func (m Masquerade) Ensure() error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("masquerade: %w", err)
 	}
-	table := &nftables.Table{Name: m.Table, Family: nftables.TableFamilyIPv4}
+	for _, f := range natFamilies {
+		if slices.ContainsFunc(m.Sources, func(p netip.Prefix) bool { return f.is(p.Addr()) }) {
+			m.ensure(c, f)
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("masquerade: set nftables table %s: %w", m.Table, err)
+	}
+	return nil
+}
+
+func (m Masquerade) ensure(c *nftables.Conn, f natFamily) {
+	table := &nftables.Table{Name: m.Table, Family: f.table}
 	// Adding first lets the deletion succeed where there was none before.
 	c.AddTable(table)
 	c.DelTable(table)
@@ -37,45 +64,39 @@ func (m Masquerade) Ensure() error {
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
 	for _, p := range m.Internal {
-		if p.Addr().Is4() {
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(matchPrefix(p, destinationOffset), &expr.Verdict{Kind: expr.VerdictReturn})})
+		if f.is(p.Addr()) {
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(matchPrefix(p, f.destination), &expr.Verdict{Kind: expr.VerdictReturn})})
 		}
 	}
 	for _, p := range m.Sources {
-		if p.Addr().Is4() {
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(matchPrefix(p, sourceOffset), &expr.Masq{})})
+		if f.is(p.Addr()) {
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(matchPrefix(p, f.source), &expr.Masq{})})
 		}
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("masquerade: set nftables table %s: %w", m.Table, err)
-	}
-	return nil
 }
 
-// Delete removes the table; none of that name is fine.
+// Delete removes the tables; none of that name is fine.
 func (m Masquerade) Delete() error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("delete masquerade: %w", err)
 	}
-	c.DelTable(&nftables.Table{Name: m.Table, Family: nftables.TableFamilyIPv4})
-	if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("delete nftables table %s: %w", m.Table, err)
+	for _, f := range natFamilies {
+		c.DelTable(&nftables.Table{Name: m.Table, Family: f.table})
+		// One by one: a transaction fails as a whole.
+		if err := c.Flush(); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return fmt.Errorf("delete nftables table %s: %w", m.Table, err)
+		}
 	}
 	return nil
 }
 
-// Offsets of the addresses in an IPv4 header, in bytes.
-const (
-	sourceOffset      = 12
-	destinationOffset = 16
-)
-
 func matchPrefix(p netip.Prefix, offset uint32) []expr.Any {
 	n := ipNet(p.Masked())
+	size := uint32(len(n.IP))
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: n.Mask, Xor: make([]byte, 4)},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: n.Mask, Xor: make([]byte, size)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: n.IP},
 	}
 }

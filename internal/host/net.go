@@ -72,16 +72,23 @@ func (n *Net) Links() ([]Link, error) {
 	return links, nil
 }
 
-// EnsureBridge makes a bridge that is up and has the address.
-func (n *Net) EnsureBridge(name string, address netip.Prefix, mtu int) error {
+// EnsureBridge makes a bridge that is up and has the addresses.
+func (n *Net) EnsureBridge(name string, mtu int, addresses ...netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.Flags = name, mtu, net.FlagUp
 	br := &netlink.Bridge{LinkAttrs: attrs}
 	if err := n.h.LinkAdd(br); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("create bridge %s: %w", name, err)
 	}
-	if err := n.AddAddress(name, address); err != nil {
-		return err
+	for _, a := range addresses {
+		if a.Addr().Is6() {
+			if err := n.ns.Sysctls(ownIPv6("net/ipv6/conf/" + name)); err != nil {
+				return err
+			}
+		}
+		if err := n.AddAddress(name, a); err != nil {
+			return err
+		}
 	}
 	return n.SetUp(name, "")
 }
@@ -207,6 +214,14 @@ type Route struct {
 	Metric    int
 }
 
+// Everywhere is the destination of a default route of the address's family.
+func Everywhere(like netip.Addr) netip.Prefix {
+	if like.Is6() {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
 // LastResort is a metric that any other route to the same prefix beats.
 const LastResort = 1<<31 - 1
 
@@ -231,7 +246,8 @@ func (n *Net) DeleteRoute(r Route) error {
 	if err == nil {
 		err = n.h.RouteDel(nr)
 	}
-	if err != nil && !errors.Is(err, unix.ESRCH) {
+	// Without IPv6 in the kernel there is no route of it either.
+	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
 		return fmt.Errorf("delete route to %s: %w", r.Dst, err)
 	}
 	return nil
@@ -303,21 +319,29 @@ func (n *Net) UsedRanges() ([]Used, error) {
 		}
 		p, ok := prefix(r.Dst)
 		if ok && p.Bits() > 0 && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast() {
-			used = append(used, Used{Prefix: p, Link: names[r.LinkIndex]})
+			link := names[r.LinkIndex]
+			if r.Type == unix.RTN_BLACKHOLE { // an IPv6 one is said to be on the loopback
+				link = ""
+			}
+			used = append(used, Used{Prefix: p, Link: link})
 		}
 	}
 	return used, nil
 }
 
-// DefaultLink returns the interface of the IPv4 default route; ok is false
-// where the machine has none.
-func (n *Net) DefaultLink() (link Link, ok bool, err error) {
-	routes, err := n.h.RouteList(nil, netlink.FAMILY_V4)
+// DefaultLink returns the interface of the default route of one family; ok is
+// false where the machine has none.
+func (n *Net) DefaultLink(ipv6 bool) (link Link, ok bool, err error) {
+	family := netlink.FAMILY_V4
+	if ipv6 {
+		family = netlink.FAMILY_V6
+	}
+	routes, err := n.h.RouteList(nil, family)
 	if err != nil {
 		return Link{}, false, fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
-		if r.Dst != nil && !isDefault(r.Dst) || r.LinkIndex == 0 {
+		if r.Dst != nil && !isDefault(r.Dst) || r.LinkIndex == 0 || r.Type != unix.RTN_UNICAST {
 			continue
 		}
 		l, err := n.h.LinkByIndex(r.LinkIndex)

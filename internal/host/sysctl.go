@@ -39,3 +39,17 @@ func (n Netns) Sysctls(values map[string]string) error {
 		return nil
 	})
 }
+
+// EnableIPv6 makes the namespace one in which links that come later have IPv6
+// from the first moment on: an address of ours is nobody else's, so none waits
+// for duplicate address detection, and no router tells where to send.
+func (n Netns) EnableIPv6() error {
+	values := ownIPv6("net/ipv6/conf/default")
+	values["net/ipv6/conf/all/disable_ipv6"] = "0" // the loopback's too
+	return n.Sysctls(values)
+}
+
+// ownIPv6 are the settings of a link of ours, or of those to come.
+func ownIPv6(conf string) map[string]string {
+	return map[string]string{conf + "/disable_ipv6": "0", conf + "/accept_dad": "0", conf + "/accept_ra": "0"}
+}

@@ -1,8 +1,9 @@
-// Package podnet gives Pods their network: an interface and an address each,
-// and routes between nodes.
+// Package podnet gives Pods their network: an interface each, an address of
+// every IP family that the cluster has, and routes between nodes.
 //
-// A Pod hangs on a routed veth: its address is a /32, the node has one host
-// route per Pod, and no bridge or ARP is in between. Nodes reach each other's
+// A Pod hangs on a routed veth: its address is a /32 or /128, the node has one
+// host route per address, and no bridge, ARP or neighbour discovery is in
+// between. Nodes reach each other's
 // Pods by plain routes over the LAN, without encapsulation, so a Pod's MTU is
 // the LAN's. Services are not its business, nor is policy.
 //

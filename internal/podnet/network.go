@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"minato/internal/host"
@@ -12,11 +13,14 @@ import (
 
 // Config describes the Pod network of one node.
 type Config struct {
-	Netns   host.Netns   // the node's network namespace
-	NodeIP  netip.Addr   // source address of the node's own packets to Pods
-	PodCIDR netip.Prefix // the node's share of the Pod range
-	MTU     int          // of the LAN, in bytes
-	Dir     string       // where allocated addresses are remembered
+	Netns host.Netns // the node's network namespace
+	// NodeIPs are the source addresses of the node's own packets to Pods,
+	// PodCIDRs the node's share of the Pod ranges: one of each family, in the
+	// same order, the primary family first.
+	NodeIPs  []netip.Addr
+	PodCIDRs []netip.Prefix
+	MTU      int    // of the LAN, in bytes
+	Dir      string // where allocated addresses are remembered
 	// OnAttach is called with the node's end of a new Pod link before the Pod
 	// can send, so that programs are in place for its first packet.
 	OnAttach func(link string) error
@@ -25,21 +29,29 @@ type Config struct {
 // Network attaches the Pods of one node.
 type Network struct {
 	cfg       Config
-	addresses *addresses
+	addresses []*addresses // of each family
 	net       *host.Net
 }
 
 // New opens the node's namespace and the record of its addresses.
 func New(cfg Config) (*Network, error) {
-	addrs, err := openAddresses(cfg.Dir, cfg.PodCIDR)
-	if err != nil {
-		return nil, err
+	if len(cfg.PodCIDRs) == 0 || len(cfg.PodCIDRs) != len(cfg.NodeIPs) {
+		return nil, fmt.Errorf("Pod network: PodCIDRs %v and NodeIPs %v do not match; give one of each IP family", cfg.PodCIDRs, cfg.NodeIPs)
 	}
-	n, err := host.OpenNet(cfg.Netns)
-	if err != nil {
-		return nil, err
+	n := &Network{cfg: cfg}
+	for i, cidr := range cfg.PodCIDRs {
+		if cidr.Addr().Is6() != cfg.NodeIPs[i].Is6() {
+			return nil, fmt.Errorf("Pod network: PodCIDRs %v and NodeIPs %v do not match; give them in the same order of IP families", cfg.PodCIDRs, cfg.NodeIPs)
+		}
+		addrs, err := openAddresses(cfg.Dir, cidr)
+		if err != nil {
+			return nil, err
+		}
+		n.addresses = append(n.addresses, addrs)
 	}
-	return &Network{cfg: cfg, addresses: addrs, net: n}, nil
+	var err error
+	n.net, err = host.OpenNet(cfg.Netns)
+	return n, err
 }
 
 // Close releases the netlink socket; Pods stay attached.
@@ -49,11 +61,11 @@ func (n *Network) Close() { n.net.Close() }
 const podLink = "eth0"
 
 // linkPrefix starts the name of the node's end; the Pod's number in the
-// node's range follows, so that 10.244.1.7 is seen as pod7.
+// node's primary range follows, so that 10.244.1.7 is seen as pod7.
 const linkPrefix = "pod"
 
 func (n *Network) linkName(ip netip.Addr) string {
-	offset, base := ip.AsSlice(), n.addresses.prefix.Addr().AsSlice()
+	offset, base := ip.AsSlice(), n.addresses[0].prefix.Addr().AsSlice()
 	number := 0
 	for i := max(0, len(base)-4); i < len(base); i++ {
 		number = number<<8 | int(offset[i]-base[i])
@@ -62,23 +74,32 @@ func (n *Network) linkName(ip netip.Addr) string {
 }
 
 // Attach gives the Pod sandbox id, whose namespace is at netnsPath, its
-// interface, address and routes. Asked again for the same id it repairs.
+// interface, addresses and routes. Asked again for the same id it repairs.
 func (n *Network) Attach(ctx context.Context, id, netnsPath string) ([]netip.Addr, error) {
-	ip, err := n.addresses.allocate(id)
-	if err != nil {
-		return nil, err
+	var ips []netip.Addr
+	for _, a := range n.addresses {
+		ip, err := a.allocate(id)
+		if err != nil {
+			return nil, err
+		}
+		ips = append(ips, ip)
 	}
-	if err := n.connect(ip, host.Netns{Name: id, Path: netnsPath}); err != nil {
+	if err := n.connect(ips, host.Netns{Name: id, Path: netnsPath}); err != nil {
 		return nil, fmt.Errorf("attach Pod sandbox %s to the network: %w", id, err)
 	}
-	return []netip.Addr{ip}, nil
+	return ips, nil
 }
 
-func (n *Network) connect(ip netip.Addr, pod host.Netns) error {
-	link := n.linkName(ip)
+func (n *Network) connect(ips []netip.Addr, pod host.Netns) error {
+	link := n.linkName(ips[0])
+	if slices.ContainsFunc(ips, netip.Addr.Is6) {
+		if err := pod.EnableIPv6(); err != nil {
+			return err
+		}
+	}
 	// Hardware addresses follow from the IP address, so both ends can know
 	// each other's for good without asking.
-	podMAC, nodeMAC := hardwareAddr(0x0a, ip), hardwareAddr(0x0e, ip)
+	podMAC, nodeMAC := hardwareAddr(0x0a, ips[0]), hardwareAddr(0x0e, ips[0])
 	if err := n.net.AddVeth(link, "", nodeMAC, host.VethEnd{Netns: pod, Name: podLink, MAC: podMAC}, n.cfg.MTU); err != nil {
 		return err
 	}
@@ -90,18 +111,20 @@ func (n *Network) connect(ip netip.Addr, pod host.Netns) error {
 	if err := n.net.SetUp(link, ""); err != nil {
 		return err
 	}
-	if err := n.net.ReplaceNeighbor(link, ip, podMAC); err != nil {
-		return err
+	for i, ip := range ips {
+		if err := n.net.ReplaceNeighbor(link, ip, podMAC); err != nil {
+			return err
+		}
+		if err := n.net.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(ip, ip.BitLen()), Link: link, Src: n.cfg.NodeIPs[i]}); err != nil {
+			return err
+		}
 	}
-	if err := n.net.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(ip, ip.BitLen()), Link: link, Src: n.cfg.NodeIP}); err != nil {
-		return err
-	}
-	return configurePod(pod, ip, n.addresses.gateway(), nodeMAC)
+	return n.configurePod(pod, ips, nodeMAC)
 }
 
-// configurePod sets up the inside: everything goes to the gateway, an address
-// that only exists as a neighbour entry.
-func configurePod(pod host.Netns, ip, gateway netip.Addr, gatewayMAC net.HardwareAddr) error {
+// configurePod sets up the inside: everything goes to the gateways, addresses
+// that only exist as neighbour entries.
+func (n *Network) configurePod(pod host.Netns, ips []netip.Addr, gatewayMAC net.HardwareAddr) error {
 	inside, err := host.OpenNet(pod)
 	if err != nil {
 		return err
@@ -110,29 +133,40 @@ func configurePod(pod host.Netns, ip, gateway netip.Addr, gatewayMAC net.Hardwar
 	if err := inside.SetUp(podLink, ""); err != nil {
 		return err
 	}
-	if err := inside.AddAddress(podLink, netip.PrefixFrom(ip, ip.BitLen())); err != nil {
-		return err
+	for i, ip := range ips {
+		gateway := n.addresses[i].gateway()
+		if err := inside.AddAddress(podLink, netip.PrefixFrom(ip, ip.BitLen())); err != nil {
+			return err
+		}
+		if err := inside.ReplaceNeighbor(podLink, gateway, gatewayMAC); err != nil {
+			return err
+		}
+		if err := inside.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(gateway, gateway.BitLen()), Link: podLink}); err != nil {
+			return err
+		}
+		if err := inside.ReplaceRoute(host.Route{Dst: host.Everywhere(gateway), Via: gateway, Link: podLink}); err != nil {
+			return err
+		}
 	}
-	if err := inside.ReplaceNeighbor(podLink, gateway, gatewayMAC); err != nil {
-		return err
-	}
-	if err := inside.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(gateway, gateway.BitLen()), Link: podLink}); err != nil {
-		return err
-	}
-	return inside.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: gateway, Link: podLink})
+	return nil
 }
 
-// Detach takes the sandbox's interface and address away. A sandbox that was
+// Detach takes the sandbox's interface and addresses away. A sandbox that was
 // never attached is no error.
 func (n *Network) Detach(ctx context.Context, id string) error {
-	ip, ok := n.addresses.lookup(id)
-	if !ok {
-		return nil
+	if ip, ok := n.addresses[0].lookup(id); ok {
+		if err := n.net.DeleteLink(n.linkName(ip)); err != nil {
+			return fmt.Errorf("detach Pod sandbox %s from the network: %w", id, err)
+		}
 	}
-	if err := n.net.DeleteLink(n.linkName(ip)); err != nil {
-		return fmt.Errorf("detach Pod sandbox %s from the network: %w", id, err)
+	for _, a := range n.addresses {
+		if ip, ok := a.lookup(id); ok {
+			if err := a.release(ip); err != nil {
+				return err
+			}
+		}
 	}
-	return n.addresses.release(ip)
+	return nil
 }
 
 // Links lists the node's ends of all Pod links, for programs to be attached

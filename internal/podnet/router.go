@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,11 +14,12 @@ import (
 	"minato/internal/host"
 )
 
-// Peer is a node that has Pods: they are reached through its address.
+// Peer is a node that has Pods: they are reached through its address of their
+// IP family.
 type Peer struct {
-	Name     string
-	Address  netip.Addr
-	PodCIDRs []netip.Prefix
+	Name      string
+	Addresses []netip.Addr
+	PodCIDRs  []netip.Prefix
 }
 
 // PeerOf reads a peer from its Node object; ok is false while the Node has no
@@ -25,8 +27,8 @@ type Peer struct {
 func PeerOf(node *corev1.Node) (p Peer, ok bool) {
 	p.Name = node.Name
 	for _, a := range node.Status.Addresses {
-		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && !p.Address.IsValid() {
-			p.Address = ip
+		if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP && !like(p.Addresses, ip).IsValid() {
+			p.Addresses = append(p.Addresses, ip)
 		}
 	}
 	for _, cidr := range node.Spec.PodCIDRs {
@@ -34,17 +36,27 @@ func PeerOf(node *corev1.Node) (p Peer, ok bool) {
 			p.PodCIDRs = append(p.PodCIDRs, prefix.Masked())
 		}
 	}
-	return p, p.Address.IsValid() && len(p.PodCIDRs) > 0
+	return p, len(p.Addresses) > 0 && len(p.PodCIDRs) > 0
+}
+
+// like is the first of the addresses that is of the same family as ip.
+func like(addresses []netip.Addr, ip netip.Addr) netip.Addr {
+	for _, a := range addresses {
+		if a.BitLen() == ip.BitLen() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // RouterConfig says for whom routes are kept.
 type RouterConfig struct {
-	Netns  host.Netns
-	Link   string     // the LAN
-	Self   string     // name of the node, whose own range needs no route; empty for the machine
-	Source netip.Addr // preferred source address of the routes
-	Nodes  cache.SharedIndexInformer
-	Logger *slog.Logger
+	Netns   host.Netns
+	Link    string       // the LAN
+	Self    string       // name of the node, whose own ranges need no route; empty for the machine
+	Sources []netip.Addr // preferred source addresses of the routes, one of each IP family
+	Nodes   cache.SharedIndexInformer
+	Logger  *slog.Logger
 }
 
 // Router keeps one route per Pod range of every other node.
@@ -86,7 +98,7 @@ func (r *Router) notify() {
 func (r *Router) notifyIfMoved(old, new any) {
 	a, aok := PeerOf(old.(*corev1.Node))
 	b, bok := PeerOf(new.(*corev1.Node))
-	if aok != bok || a.Address != b.Address || fmt.Sprint(a.PodCIDRs) != fmt.Sprint(b.PodCIDRs) {
+	if aok != bok || !slices.Equal(a.Addresses, b.Addresses) || !slices.Equal(a.PodCIDRs, b.PodCIDRs) {
 		r.notify()
 	}
 }
@@ -121,8 +133,8 @@ func (r *Router) sync() error {
 			continue
 		}
 		for _, cidr := range peer.PodCIDRs {
-			if cidr.Addr().BitLen() == peer.Address.BitLen() {
-				want[cidr] = host.Route{Dst: cidr, Via: peer.Address, Link: r.cfg.Link, Src: r.cfg.Source}
+			if via := like(peer.Addresses, cidr.Addr()); via.IsValid() {
+				want[cidr] = host.Route{Dst: cidr, Via: via, Link: r.cfg.Link, Src: like(r.cfg.Sources, via)}
 			}
 		}
 	}

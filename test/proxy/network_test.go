@@ -44,7 +44,7 @@ func newNetwork(t *testing.T) *network {
 		p1: namespace(t, "p1"), q1: namespace(t, "q1"), p2: namespace(t, "p2"), q2: namespace(t, "q2"),
 	}
 	edit(t, w.lan, func(n *host.Net) error {
-		return n.EnsureBridge("br", netip.MustParsePrefix(lanIP+"/16"), mtu)
+		return n.EnsureBridge("br", mtu, netip.MustParsePrefix(lanIP+"/16"))
 	})
 	for _, node := range []struct {
 		ns         host.Netns
@@ -70,7 +70,7 @@ func newNetwork(t *testing.T) *network {
 	routedPod(t, w.n1, "cali1", w.p1, p1IP)
 	routedPod(t, w.n1, "cali2", w.q1, q1IP)
 	edit(t, w.n2, func(n *host.Net) error {
-		return n.EnsureBridge("cni0", netip.MustParsePrefix("10.245.2.1/24"), mtu)
+		return n.EnsureBridge("cni0", mtu, netip.MustParsePrefix("10.245.2.1/24"))
 	})
 	bridgedPod(t, w.n2, "vethp2", w.p2, p2IP)
 	bridgedPod(t, w.n2, "vethq2", w.q2, q2IP)

@@ -64,15 +64,21 @@ func nodeMasks(c *kubectrlmgrconfig.KubeControllerManagerConfiguration, cfg Conf
 		}
 	}
 	for _, p := range cfg.PodCIDRs {
-		mask := cfg.NodeCIDRMask
+		field, mask, longest := "NodeCIDRMaskIPv4", cfg.NodeCIDRMaskIPv4, 30
+		if p.Addr().Is6() {
+			field, mask, longest = "NodeCIDRMaskIPv6", cfg.NodeCIDRMaskIPv6, 126
+		}
+		if mask <= p.Bits() || mask > longest {
+			return fmt.Errorf("controllers: Config.%s is %d, but a node's share of %s needs a longer mask, up to %d", field, mask, p, longest)
+		}
+		// Upstream has one setting for single-stack clusters and two for others.
 		switch {
-		case p.Addr().Is4() && len(cfg.PodCIDRs) == 1:
+		case len(cfg.PodCIDRs) == 1:
 			c.NodeIPAMController.NodeCIDRMaskSize = int32(mask)
 		case p.Addr().Is4():
 			c.NodeIPAMController.NodeCIDRMaskSizeIPv4 = int32(mask)
-		}
-		if p.Addr().Is4() && (mask <= p.Bits() || mask > 30) {
-			return fmt.Errorf("controllers: Config.NodeCIDRMask is %d, but a node's share of %s needs a longer mask, up to 30", mask, p)
+		default:
+			c.NodeIPAMController.NodeCIDRMaskSizeIPv6 = int32(mask)
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ func testConfig(t *testing.T) Config {
 		t.Fatal(err)
 	}
 	return Config{
-		ClusterName: "test", PKI: authority, NodeCIDRMask: 24, VolumePluginDir: "plugins",
+		ClusterName: "test", PKI: authority, NodeCIDRMaskIPv4: 24, NodeCIDRMaskIPv6: 64, VolumePluginDir: "plugins",
 		Connect:      func(user string, groups ...string) *rest.Config { return &rest.Config{Username: user} },
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
@@ -47,12 +47,50 @@ func TestComponentConfig(t *testing.T) {
 	}
 }
 
-func TestNodeMaskErrors(t *testing.T) {
-	for _, mask := range []int{8, 16, 31} {
+var (
+	pods4, pods6         = netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/56")
+	services4, services6 = netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112")
+)
+
+func TestFamilies(t *testing.T) {
+	for _, test := range []struct {
+		pods, services             []netip.Prefix
+		clusterCIDR, first, second string
+		single, forIPv4, forIPv6   int32
+	}{
+		{[]netip.Prefix{pods4}, []netip.Prefix{services4}, "10.244.0.0/16", "10.96.0.0/16", "", 24, 0, 0},
+		{[]netip.Prefix{pods6}, []netip.Prefix{services6}, "fd00:10:244::/56", "fd00:10:96::/112", "", 64, 0, 0},
+		{[]netip.Prefix{pods4, pods6}, []netip.Prefix{services4, services6}, "10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16", "fd00:10:96::/112", 0, 24, 64},
+	} {
 		cfg := testConfig(t)
-		cfg.NodeCIDRMask = mask
-		if _, err := componentConfig(cfg); err == nil || !strings.Contains(err.Error(), "NodeCIDRMask") {
-			t.Errorf("mask %d: got %v, want an error about NodeCIDRMask", mask, err)
+		cfg.PodCIDRs, cfg.ServiceCIDRs = test.pods, test.services
+		c, err := componentConfig(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := c.NodeIPAMController
+		if c.KubeCloudShared.ClusterCIDR != test.clusterCIDR || n.ServiceCIDR != test.first || n.SecondaryServiceCIDR != test.second {
+			t.Errorf("%v: ranges of Pods %s, of Services %s and %s", test.pods, c.KubeCloudShared.ClusterCIDR, n.ServiceCIDR, n.SecondaryServiceCIDR)
+		}
+		if n.NodeCIDRMaskSize != test.single || n.NodeCIDRMaskSizeIPv4 != test.forIPv4 || n.NodeCIDRMaskSizeIPv6 != test.forIPv6 {
+			t.Errorf("%v: masks %d, %d, %d", test.pods, n.NodeCIDRMaskSize, n.NodeCIDRMaskSizeIPv4, n.NodeCIDRMaskSizeIPv6)
+		}
+	}
+}
+
+func TestNodeMaskErrors(t *testing.T) {
+	for _, test := range []struct {
+		pods         netip.Prefix
+		mask4, mask6 int
+		want         string
+	}{
+		{pods4, 8, 64, "NodeCIDRMaskIPv4"}, {pods4, 16, 64, "NodeCIDRMaskIPv4"}, {pods4, 31, 64, "NodeCIDRMaskIPv4"},
+		{pods6, 24, 56, "NodeCIDRMaskIPv6"}, {pods6, 24, 127, "NodeCIDRMaskIPv6"},
+	} {
+		cfg := testConfig(t)
+		cfg.PodCIDRs, cfg.NodeCIDRMaskIPv4, cfg.NodeCIDRMaskIPv6 = []netip.Prefix{test.pods}, test.mask4, test.mask6
+		if _, err := componentConfig(cfg); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("masks %d and %d of %s: got %v, want an error about %s", test.mask4, test.mask6, test.pods, err, test.want)
 		}
 	}
 }

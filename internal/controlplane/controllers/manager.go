@@ -47,7 +47,8 @@ type Config struct {
 	PKI          *pki.Authority
 	PodCIDRs     []netip.Prefix
 	ServiceCIDRs []netip.Prefix
-	NodeCIDRMask int
+	// Of a node's share of the Pod range.
+	NodeCIDRMaskIPv4, NodeCIDRMaskIPv6 int
 	// VolumePluginDir is where FlexVolume drivers are looked for.
 	VolumePluginDir string
 	Stage           func(name string, took time.Duration)
