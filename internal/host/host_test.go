@@ -106,12 +106,22 @@ func TestNodesOnBridgeTalk(t *testing.T) {
 
 func TestBlackholeYieldsToARoute(t *testing.T) {
 	requireRoot(t)
+	for _, test := range []struct{ bridge, dst, inside, via string }{
+		{"172.30.0.1/16", "10.96.0.0/16", "10.96.0.1", "172.30.0.11"},
+		{"fd00:172:30::1/64", "fd00:10:96::/112", "fd00:10:96::1", "fd00:172:30::b"},
+	} {
+		t.Run(test.dst, func(t *testing.T) {
+			blackholeYields(t, netip.MustParsePrefix(test.bridge), netip.MustParsePrefix(test.dst), netip.MustParseAddr(test.inside), netip.MustParseAddr(test.via))
+		})
+	}
+}
+
+func blackholeYields(t *testing.T, bridge, dst netip.Prefix, inside, via netip.Addr) {
 	ns := testNetns(t, "mt-host-hole")
 	n := testNet(t, ns)
-	if err := n.EnsureBridge("br", 1500, netip.MustParsePrefix("172.30.0.1/16")); err != nil {
+	if err := n.EnsureBridge("br", 1500, bridge); err != nil {
 		t.Fatal(err)
 	}
-	dst := netip.MustParsePrefix("10.96.0.0/16")
 	hole := Route{Dst: dst, Blackhole: true, Metric: LastResort}
 	if err := n.ReplaceRoute(hole); err != nil {
 		t.Fatal(err)
@@ -119,7 +129,7 @@ func TestBlackholeYieldsToARoute(t *testing.T) {
 	dial := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		_, err := ns.DialContext(ctx, "udp", "10.96.0.1:9")
+		_, err := ns.DialContext(ctx, "udp", netip.AddrPortFrom(inside, 9).String())
 		return err
 	}
 	if err := dial(); !errors.Is(err, syscall.EINVAL) { // what a blackhole route tells a local process
@@ -133,10 +143,10 @@ func TestBlackholeYieldsToARoute(t *testing.T) {
 	for _, u := range used {
 		found[u.Prefix] = u.Link
 	}
-	if _, ok := found[dst]; !ok || found[netip.MustParsePrefix("172.30.0.0/16")] != "br" {
+	if link, ok := found[dst]; !ok || link != "" || found[bridge.Masked()] != "br" {
 		t.Errorf("used ranges = %v", used)
 	}
-	if err := n.ReplaceRoute(Route{Dst: dst, Via: netip.MustParseAddr("172.30.0.11"), Link: "br"}); err != nil {
+	if err := n.ReplaceRoute(Route{Dst: dst, Via: via, Link: "br"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := dial(); err != nil {

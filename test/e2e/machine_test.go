@@ -34,6 +34,8 @@ func machine(ts *testscript.TestScript, neg bool, args []string) {
 	section("links", output(ts, `^\d+: ([^:@]+)`, "ip", "-o", "link"))
 	section("addresses", output(ts, `inet6? (\S+)`, "ip", "-o", "addr"))
 	section("routes", output(ts, `(.+)`, "ip", "route", "show", "table", "all"))
+	// How much longer a router's advice holds is no difference.
+	section("IPv6 routes", output(ts, `^(.+?)(?: expires \d+sec.*)?$`, "ip", "-6", "route", "show", "table", "all"))
 	section("nftables", output(ts, `(.+)`, "nft", "list", "tables"))
 	section("mounts", mounts())
 	section("cgroups", cgroups())
@@ -73,7 +75,8 @@ func mounts() []string {
 	data, _ := os.ReadFile("/proc/self/mountinfo")
 	var points []string
 	for _, line := range strings.Split(string(data), "\n") {
-		if fields := strings.Fields(line); len(fields) > 4 {
+		// Those in temporary directories are other tests'.
+		if fields := strings.Fields(line); len(fields) > 4 && !strings.HasPrefix(fields[4], filepath.Join(os.TempDir(), "Test")) {
 			points = append(points, fields[4])
 		}
 	}
@@ -91,12 +94,15 @@ func cgroups() []string {
 	return found
 }
 
+// forwarding lists what makes a router of the machine, and of its links.
 func forwarding() []string {
-	paths, _ := filepath.Glob("/proc/sys/net/ipv4/conf/*/forwarding")
 	var values []string
-	for _, path := range paths {
-		data, _ := os.ReadFile(path)
-		values = append(values, path+" "+strings.TrimSpace(string(data)))
+	for _, pattern := range []string{"ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding", "ipv6/conf/*/accept_ra", "ipv6/conf/*/disable_ipv6"} {
+		paths, _ := filepath.Glob("/proc/sys/net/" + pattern)
+		for _, path := range paths {
+			data, _ := os.ReadFile(path)
+			values = append(values, path+" "+strings.TrimSpace(string(data)))
+		}
 	}
 	return values
 }
@@ -120,13 +126,13 @@ func processes(name string) []string {
 	return found
 }
 
-// killHalf STAGE: starts `minato up` and kills it and its server as soon as
-// the stage is reported.
+// killHalf STAGE [FLAG...]: starts `minato up` and kills it and its server as
+// soon as the stage is reported.
 func killHalf(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: killhalf STAGE")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: killhalf STAGE [FLAG...]")
 	}
-	cmd := command(ts, "minato", "up", "--name", ts.Getenv("NAME"))
+	cmd := command(ts, "minato", append([]string{"up", "--name", ts.Getenv("NAME")}, args[1:]...)...)
 	pipe, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
