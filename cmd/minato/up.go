@@ -48,7 +48,7 @@ that the cluster has, with a comma between.`,
 	}
 	f := cmd.Flags()
 	f.IntVar(&c.Nodes, "nodes", c.Nodes, "number of nodes")
-	f.BoolVar(&c.Ephemeral, "ephemeral", false, "keep the data in memory: faster, and gone with `minato down`")
+	f.BoolVar(&c.Ephemeral, "ephemeral", false, "keep the data in memory: faster, and gone with \"minato down\"")
 	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "write the kubeconfig to this file, and leave yours alone")
 	f.DurationVar(&wait, "wait", wait, "how long to wait until the cluster is ready")
 	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the API server")

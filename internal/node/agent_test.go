@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
 	"path/filepath"
@@ -69,8 +70,8 @@ func start(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir string
 	b := &bench{client: client, runtime: rt, images: images}
 	b.cfg = Config{
 		Name: "node-1", Labels: map[string]string{"zone": "a"},
-		Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.11")},
-		PodCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+		Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.11"), netip.MustParseAddr("fd00:172:30::b")},
+		PodCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")},
 		Client:    client,
 		Services:  corelisters.NewServiceLister(cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})), ServicesSynced: func() bool { return true },
 		Runtime: rt, Images: images, Streaming: noStreams{}, Events: events,
@@ -168,6 +169,12 @@ func TestNodeRegisters(t *testing.T) {
 	if n.Labels["kubernetes.io/hostname"] != "node-1" || n.Labels["zone"] != "a" || n.Spec.PodCIDR != "10.244.1.0/24" {
 		t.Errorf("node = %+v, %+v", n.Labels, n.Spec)
 	}
+	if got := fmt.Sprint(n.Spec.PodCIDRs); got != "[10.244.1.0/24 fd00:10:244:1::/64]" {
+		t.Errorf("Pod ranges = %s", got)
+	}
+	if got := fmt.Sprint(n.Status.Addresses); got != "[{InternalIP 172.30.0.11} {InternalIP fd00:172:30::b} {Hostname node-1}]" {
+		t.Errorf("addresses = %s", got)
+	}
 	conditions := map[v1.NodeConditionType]string{}
 	for _, c := range n.Status.Conditions {
 		conditions[c.Type] = string(c.Status) + " " + c.Reason
@@ -238,6 +245,9 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 		return false
 	})
 	p := b.pod(t, "web")
+	if len(p.Status.PodIPs) != 2 || !strings.HasPrefix(p.Status.PodIPs[1].IP, "fd00:10:244:1::") || len(p.Status.HostIPs) != 2 {
+		t.Errorf("addresses = %v on %v", p.Status.PodIPs, p.Status.HostIPs)
+	}
 	if p.Status.PodIP == "" || p.Status.HostIP != "172.30.0.11" || p.Status.QOSClass != v1.PodQOSBestEffort || p.Status.StartTime == nil {
 		t.Errorf("status = %+v", p.Status)
 	}

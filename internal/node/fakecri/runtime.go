@@ -194,11 +194,14 @@ func (r *Runtime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSandbox
 	status := &runtimeapi.PodSandboxStatus{
 		Id: id, Metadata: config.Metadata, State: runtimeapi.PodSandboxState_SANDBOX_READY, CreatedAt: r.now(),
 		Labels: config.Labels, Annotations: config.Annotations,
-		Network: &runtimeapi.PodSandboxNetworkStatus{Ip: fmt.Sprintf("10.244.1.%d", r.next)},
-		Linux:   &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{Options: config.Linux.SecurityContext.NamespaceOptions}},
+		Network: &runtimeapi.PodSandboxNetworkStatus{
+			Ip:            fmt.Sprintf("10.244.1.%d", r.next),
+			AdditionalIps: []*runtimeapi.PodIP{{Ip: fmt.Sprintf("fd00:10:244:1::%x", r.next)}},
+		},
+		Linux: &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{Options: config.Linux.SecurityContext.NamespaceOptions}},
 	}
 	if config.Linux.SecurityContext.NamespaceOptions.Network == runtimeapi.NamespaceMode_NODE {
-		status.Network.Ip = ""
+		status.Network = &runtimeapi.PodSandboxNetworkStatus{}
 	}
 	r.sandboxes[id] = &sandbox{config: config, status: status}
 	return id, nil

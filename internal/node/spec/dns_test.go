@@ -83,8 +83,9 @@ func TestHostsFile(t *testing.T) {
 	}}
 	want := "# Kubernetes-managed hosts file.\n" + localEntries +
 		"10.244.1.2\tweb-0.sample-headless.ns.svc.cluster.local\tweb-0\n" +
+		"fd00:10:244:1::2\tweb-0.sample-headless.ns.svc.cluster.local\tweb-0\n" +
 		"\n# Entries added by HostAliases.\n192.0.2.1\ta\tb\n"
-	if d := cmp.Diff(want, HostsFile(pod, []string{"10.244.1.2"}, "cluster.local", "ignored")); d != "" {
+	if d := cmp.Diff(want, HostsFile(pod, []string{"10.244.1.2", "fd00:10:244:1::2"}, "cluster.local", "ignored")); d != "" {
 		t.Error(d)
 	}
 	pod.Spec = v1.PodSpec{HostNetwork: true}

@@ -136,6 +136,8 @@ func TestEnvironmentSources(t *testing.T) {
 			{Name: "ACCOUNT", ValueFrom: field("spec.serviceAccountName")},
 			{Name: "IP", ValueFrom: field("status.podIP")},
 			{Name: "HOST", ValueFrom: field("status.hostIP")},
+			{Name: "IPS", ValueFrom: field("status.podIPs")},
+			{Name: "HOSTS", ValueFrom: field("status.hostIPs")},
 			{Name: "CPU", ValueFrom: &v1.EnvVarSource{ResourceFieldRef: &v1.ResourceFieldSelector{Resource: "limits.cpu"}}},
 			{Name: "MEMORY", ValueFrom: &v1.EnvVarSource{ResourceFieldRef: &v1.ResourceFieldSelector{Resource: "limits.memory"}}},
 			{Name: "FROM_CM", ValueFrom: &v1.EnvVarSource{ConfigMapKeyRef: &v1.ConfigMapKeySelector{LocalObjectReference: ref("cm"), Key: "k"}}},
@@ -145,13 +147,14 @@ func TestEnvironmentSources(t *testing.T) {
 	}
 	pod.Spec.Containers = []v1.Container{*c}
 	got := environ(t, EnvInput{
-		Pod: pod, Container: c, PodIPs: []string{"10.244.1.2"}, HostIPs: []string{"172.30.0.11"},
+		Pod: pod, Container: c, PodIPs: []string{"10.244.1.2", "fd00:10:244:1::2"}, HostIPs: []string{"172.30.0.11", "fd00:172:30::b"},
 		Allocatable: v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Gi")},
 		Objects:     objects{configMaps: map[string]map[string]string{"cm": {"k": "v", "OVER": "cm"}}, secrets: map[string]map[string]string{"sec": {"key": "s"}}},
 	})
 	want := map[string]string{
 		"k": "v", "OVER": "env", "S_key": "s", "PLAIN": "p", "EXPANDED": "p-s-$(PLAIN)-$(UNKNOWN)",
 		"NAME": "web", "APP": "x", "NODE": "node-1", "ACCOUNT": "robot", "IP": "10.244.1.2", "HOST": "172.30.0.11",
+		"IPS": "10.244.1.2,fd00:10:244:1::2", "HOSTS": "172.30.0.11,fd00:172:30::b",
 		"CPU": "2", "MEMORY": "1073741824", "FROM_CM": "v", "FROM_SECRET": "s",
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -220,7 +220,16 @@ func TestAddresses(t *testing.T) {
 	if kept := compute(Input{Pod: p, Old: s}); kept.PodIP != "10.244.1.5" {
 		t.Errorf("address of a stopped pod = %q", kept.PodIP)
 	}
+	dual := view()
+	dual.Sandboxes[0].IPs = append(dual.Sandboxes[0].IPs, "fd00:10:244:1::5")
+	if s := compute(Input{Pod: p, View: dual}); s.PodIP != "10.244.1.5" || len(s.PodIPs) != 2 || s.PodIPs[1].IP != "fd00:10:244:1::5" {
+		t.Errorf("addresses of two families = %q %v", s.PodIP, s.PodIPs)
+	}
 	p.Spec.HostNetwork = true
+	hosts := Input{Pod: p, View: view(), Now: now, HostIPs: []string{"172.30.0.11", "fd00:172:30::b"}}
+	if s := Compute(hosts); s.PodIP != "172.30.0.11" || s.HostIP != "172.30.0.11" || len(s.PodIPs) != 2 || s.PodIPs[1].IP != "fd00:172:30::b" || s.HostIPs[1].IP != "fd00:172:30::b" {
+		t.Errorf("addresses on the network of a node with two families = %v %v", s.PodIPs, s.HostIPs)
+	}
 	if s := compute(Input{Pod: p, View: view()}); s.PodIP != "172.30.0.11" {
 		t.Errorf("address on the node's network = %q", s.PodIP)
 	}
