@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,9 +61,21 @@ func Delete(ctx context.Context, name string) error {
 }
 
 // unknownConfig stands for a cluster of which only the name is known: it has
-// what any cluster has by default.
+// what any cluster has by default, but for what is another one's.
 func unknownConfig(name string) Config {
-	return Config{Name: name, IPFamily: DualStack}.WithDefaultRanges()
+	c := Config{Name: name, IPFamily: DualStack}.WithDefaultRanges()
+	files, _ := filepath.Glob(Paths{Name: "*"}.Config())
+	for _, file := range files {
+		other, err := LoadConfig(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			continue
+		}
+		for p := range purposes {
+			r := c.ranges(p)
+			*r = slices.DeleteFunc(*r, func(mine netip.Prefix) bool { return slices.Contains(*other.ranges(p), mine) })
+		}
+	}
+	return c
 }
 
 func stop(ctx context.Context, name string, gracefully bool) error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -32,35 +33,44 @@ func TestMachineKeepsItsDefaultRoute(t *testing.T) {
 	}
 	before := readSettings(t, machine, settings)
 
-	cfg := families(DualStack)
-	cfg.Name = "mt-egress"
-	t.Cleanup(func() { os.RemoveAll(Paths{Name: cfg.Name}.Run()) })
 	waitForRoute(t, router, machine)
-	inLAN := func(do func(*lan) error) {
+	record := filepath.Join(t.TempDir(), "sysctls.json")
+	inLAN := func(name string, do func(*lan) error) {
 		t.Helper()
+		cfg := families(DualStack)
+		cfg.Name = name
 		if err := machine.Do(func() error {
 			l, err := openLAN(cfg)
 			if err != nil {
 				return err
 			}
 			defer l.close()
+			l.sysctls.file = record
 			return do(l)
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	forwards := func(when string) {
+		t.Helper()
+		if got := readSettings(t, machine, settings[:1]); got[0] != "1" {
+			t.Errorf("%s = %s %s", settings[0], got[0], when)
+		}
+		if !hasDefaultRoute(t, machine) {
+			t.Errorf("the default route is gone %s", when)
+		}
+	}
 	for range 2 { // the second time as after a server that was killed
-		inLAN((*lan).up)
+		inLAN("mt-a", (*lan).up)
 	}
-	if got := readSettings(t, machine, settings[:1]); got[0] != "1" {
-		t.Errorf("%s = %s while the cluster is up", settings[0], got[0])
-	}
-	if !hasDefaultRoute(t, machine) {
-		t.Error("the default route is gone while the cluster is up")
-	}
+	forwards("while a cluster is up")
+	// A second cluster, of which only this matters, outlives the first.
+	inLAN("mt-b", (*lan).forwardIPv6)
 	for range 2 {
-		inLAN((*lan).down)
+		inLAN("mt-a", (*lan).down)
 	}
+	forwards("while the other cluster is up")
+	inLAN("mt-b", (*lan).down)
 	for i, got := range readSettings(t, machine, settings) {
 		if got != before[i] {
 			t.Errorf("%s = %s afterwards, was %s", settings[i], got, before[i])
@@ -68,6 +78,9 @@ func TestMachineKeepsItsDefaultRoute(t *testing.T) {
 	}
 	if !hasDefaultRoute(t, machine) {
 		t.Error("the default route is gone afterwards")
+	}
+	if _, err := os.Stat(record); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the record afterwards: %v", err)
 	}
 }
 

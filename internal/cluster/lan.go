@@ -16,10 +16,11 @@ import (
 // namespaces of the nodes, and the routes that keep the cluster's ranges on
 // this machine.
 type lan struct {
-	cfg   Config
-	paths Paths
-	net   *host.Net
-	mtu   int
+	cfg     Config
+	paths   Paths
+	net     *host.Net
+	mtu     int
+	sysctls sysctls // of the machine
 }
 
 // defaultMTU is the LAN's where the machine has no default route.
@@ -30,7 +31,7 @@ func openLAN(cfg Config) (*lan, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lan{cfg: cfg, paths: Paths{Name: cfg.Name}, net: n, mtu: defaultMTU}
+	l := &lan{cfg: cfg, paths: Paths{Name: cfg.Name}, net: n, mtu: defaultMTU, sysctls: sysctls{sysctlFile, cfg.Name}}
 	for _, f := range cfg.IPFamily.families() {
 		if uplink, ok, err := n.DefaultLink(f.is6); err != nil {
 			return nil, err
@@ -162,7 +163,7 @@ func (l *lan) down() error {
 	for _, r := range l.blackholes() {
 		errs = append(errs, l.net.DeleteRoute(r))
 	}
-	errs = append(errs, l.net.DeleteLink(l.paths.Bridge()), l.sysctls().restore())
+	errs = append(errs, l.net.DeleteLink(l.paths.Bridge()), l.sysctls.restore())
 	return errors.Join(errs...)
 }
 

@@ -10,6 +10,8 @@ import (
 const (
 	dataRoot = "/var/lib/minato"
 	runRoot  = "/run/minato"
+	// sysctlFile says which settings of the machine clusters have changed.
+	sysctlFile = runRoot + "/sysctls.json"
 )
 
 // Paths tells where a cluster's things are.
