@@ -114,6 +114,7 @@ func TestImages(t *testing.T) {
 	for _, p := range []struct{ name, arg, want string }{
 		{"whoami", "get", "usage: whoami"},
 		{"minato-dns", "--no-such-flag", "unknown flag: --no-such-flag"},
+		{"minato", "--no-such-flag", "unknown flag: --no-such-flag"},
 	} {
 		t.Run(p.name+" runs", func(t *testing.T) {
 			at := slices.IndexFunc(recipes, func(r Recipe) bool { return r.Name == p.name })
@@ -239,7 +240,7 @@ func checkShared(t *testing.T, b *Builder, recipes []Recipe) {
 		}
 		bottom[digest.String()]++
 	}
-	if len(bottom) != 4 {
+	if len(bottom) != 5 {
 		t.Errorf("lowest layers: %v; want one for the Debian images, one for busybox, and one for each program of ours", bottom)
 	}
 }

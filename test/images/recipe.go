@@ -54,6 +54,7 @@ func Recipes() []Recipe {
 	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
+	minato := &layer{name: "minato", program: "minato/cmd/minato"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	return []Recipe{
 		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest"}, layer: nginx, Config: v1.Config{
@@ -79,6 +80,9 @@ func Recipes() []Recipe {
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},
 			ExposedPorts: map[string]struct{}{"53/udp": {}, "53/tcp": {}},
+		}},
+		{Name: "minato", Tags: []string{"minato.local/minato:latest"}, layer: minato, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato"},
 		}},
 	}
 }
