@@ -93,16 +93,6 @@ func TestNodePortsAt(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
-	if p, err := findPlaces(&Config{Cgroup: t.TempDir()}); err == nil {
-		t.Errorf("a directory that is no cgroup is taken: %+v", p)
-	}
-	p, err := findPlaces(&Config{BPFDir: "/somewhere/bpf"})
-	if err != nil || p.bpf != "/somewhere/bpf" || p.pins != "/somewhere/bpf/proxy" || p.cgroup == "" {
-		t.Errorf("%+v, %v", p, err)
-	}
-}
-
 func link(name, address string) host.LinkAddress {
 	return host.LinkAddress{Link: name, Address: netip.MustParseAddr(address)}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -172,9 +173,24 @@ func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Pre
 	}
 	return []func(context.Context) error{
 		p.data.Run, p.data.FollowLinks, p.services.Run, checks.Run,
-		p.followFacts(factory), p.tell,
+		p.followFacts(factory), p.tell, p.slimDown,
 		p.serve(p.cfg.HealthzBindAddress, p.healthHandler()), p.serve(p.cfg.MetricsBindAddress, p.figures.Handler()),
 	}, nil
+}
+
+// slimDown gives back what the start took once it is over: reading everything for the first time takes far more than
+// keeping it does, and of a program that is a whole Kubernetes little is used here.
+func (p *proxy) slimDown(ctx context.Context) error {
+	select {
+	case <-p.services.Synced():
+	case <-ctx.Done():
+		return nil
+	}
+	debug.FreeOSMemory()
+	if err := host.ReleaseProgramPages(); err != nil {
+		p.log.Warn("More memory is used than need be", "error", err)
+	}
+	return nil
 }
 
 // tell says in an event of the Node that the proxy started, as kube-proxy does.
