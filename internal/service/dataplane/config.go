@@ -51,9 +51,10 @@ type Limits struct {
 const (
 	nodePortMin = 30000
 	nodePortMax = 32767
-	// Source ports for masquerading lie above the range from which the kernel gives ports to sockets by default.
+	// Source ports for masquerading, see masqueradePorts.
 	masqueradeMin = 61000
 	masqueradeMax = 65535
+	lowestPort    = 1024
 )
 
 func (c *Config) validate() error {

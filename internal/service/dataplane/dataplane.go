@@ -107,6 +107,11 @@ func (d *DataPlane) open(ctx context.Context) error {
 	if err := reservePorts(d.cfg.Netns); err != nil {
 		return err
 	}
+	low, high, err := masqueradePorts(d.cfg.Netns)
+	if err != nil {
+		return err
+	}
+	d.settings.MasqueradeMin, d.settings.MasqueradeCount = low, high-low+1
 	d.routes = newRoutes(links, in.route, d.cfg.ipv6(), d.cfg.ServiceCIDRs)
 	d.setSelf(d.cfg.NodeIPs)
 	if err := d.writeSettings(); err != nil {
@@ -123,11 +128,9 @@ func (d *DataPlane) open(ctx context.Context) error {
 
 func (d *DataPlane) initialSettings(in injection) settings {
 	s := settings{
-		Inject:          uint32(in.index),
-		NodePortMin:     nodePortMin,
-		NodePortMax:     nodePortMax,
-		MasqueradeMin:   masqueradeMin,
-		MasqueradeCount: masqueradeMax - masqueradeMin + 1,
+		Inject:      uint32(in.index),
+		NodePortMin: nodePortMin,
+		NodePortMax: nodePortMax,
 	}
 	copy(s.MAC[:], in.mac)
 	if d.cfg.AllLinks {

@@ -27,10 +27,35 @@ func netnsCookie(ns host.Netns) (cookie uint64, err error) {
 	return cookie, nil
 }
 
-const reservedPorts = "net/ipv4/ip_local_reserved_ports"
+const (
+	reservedPorts = "net/ipv4/ip_local_reserved_ports"
+	socketPorts   = "net/ipv4/ip_local_port_range"
+)
+
+// masqueradePorts are the source ports that masqueraded traffic takes. A node can have as many connections to one
+// backend as there are, so they are all those below NodePorts, where the kernel by default gives none to sockets that
+// ask for any. Where it does, there is only the reserved range.
+func masqueradePorts(ns host.Netns) (low, high uint16, err error) {
+	var text string
+	err = ns.Do(func() error {
+		text, err = host.ReadSysctl(socketPorts)
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	var first, last int
+	if _, err := fmt.Sscan(text, &first, &last); err != nil {
+		return 0, 0, fmt.Errorf("read %s: %q: %w", socketPorts, text, err)
+	}
+	if first >= nodePortMin {
+		return lowestPort, nodePortMin - 1, nil
+	}
+	return masqueradeMin, masqueradeMax, nil
+}
 
 // ownPorts are those that the kernel must not give to sockets that ask for any: NodePorts, and those that masqueraded
-// traffic takes.
+// traffic may take.
 func ownPorts() []string {
 	return []string{fmt.Sprintf("%d-%d", nodePortMin, nodePortMax), fmt.Sprintf("%d-%d", masqueradeMin, masqueradeMax)}
 }

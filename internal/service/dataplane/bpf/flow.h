@@ -6,7 +6,7 @@
 #include "lookup.h"
 #include "parse.h"
 
-enum { UDP_IDLE = 180, TIME_WAIT = 60, SOURCE_PORT_TRIES = 16 };
+enum { UDP_IDLE = 180, TIME_WAIT = 60, LAST_ACK = 1, SOURCE_PORT_TRIES = 64 };
 
 // turn makes the key of the other direction.
 INLINE void turn(const struct flow *f, __u8 proto, struct tuple *key)
@@ -46,12 +46,12 @@ INLINE int over(const struct flow *a, const struct flow *b)
 	return (both & FLOW_FIN) || (any & FLOW_RST);
 }
 
-INLINE void touch(struct flow *f, const struct packet *p)
+INLINE void touch(struct flow *f, const struct flow *pair, const struct packet *p)
 {
 	__u32 flags = f->flags, t = now();
 	if (p->t.proto == PROTO_TCP && p->has_l4) {
-		if (p->tcp_flags & TCP_FIN)
-			flags |= FLOW_FIN;
+		if ((p->tcp_flags & TCP_FIN) && !(flags & FLOW_FIN))
+			flags |= FLOW_FIN | (pair && (pair->flags & FLOW_FIN) ? FLOW_LAST_FIN : 0);
 		if (p->tcp_flags & TCP_RST)
 			flags |= FLOW_RST;
 	}
@@ -85,8 +85,9 @@ INLINE int is_stale(const struct flow *f, const struct flow *pair, const struct 
 	return !get_backend(f->backend, &b);
 }
 
-// is_free tells whether a source port can be taken: unused towards this backend, or used by a connection that has
-// ended for so long that the backend has forgotten it.
+// is_free tells whether a source port can be taken: unused towards this backend, or used by a connection that the
+// backend has forgotten. It does so at once after a reset, and when the other side was the first to close; else only
+// when it has waited for stray packets.
 INLINE int is_free(const struct tuple *reply, __u8 proto)
 {
 	struct flow *f = map_lookup(&flows, reply);
@@ -95,7 +96,14 @@ INLINE int is_free(const struct tuple *reply, __u8 proto)
 	__u32 idle = now() - f->seen;
 	if (proto == PROTO_UDP)
 		return idle > UDP_IDLE;
-	return (f->flags & (FLOW_FIN | FLOW_RST)) && idle > TIME_WAIT;
+	if (f->flags & FLOW_RST)
+		return 1;
+	if (f->flags & FLOW_FIN)
+		return idle > (f->flags & FLOW_LAST_FIN ? LAST_ACK : TIME_WAIT);
+	struct tuple key;
+	turn(f, proto, &key);
+	struct flow *pair = map_lookup(&flows, &key);
+	return pair && points_to(pair, reply) && (pair->flags & FLOW_RST);
 }
 
 // choose_source_port finds a port of the masquerading range for f, whose source address is set. It returns 0 if

@@ -101,6 +101,7 @@ enum flow_flag {
 	FLOW_REPLY = 1, // from the backend to the client
 	FLOW_FIN = 2, // seen in this direction
 	FLOW_RST = 4,
+	FLOW_LAST_FIN = 8, // the other direction's came before it
 };
 
 // What becomes of a packet with a certain tuple. The entry of the other direction is this one turned around, so

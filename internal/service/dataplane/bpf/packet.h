@@ -103,7 +103,7 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 			return 0;
 		}
 	}
-	touch(f, p);
+	touch(f, pair, p);
 	*to = *f;
 	if (!pair) {
 		struct flow other;
@@ -186,7 +186,7 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 	if (!picked)
 		return drop(&key, COUNT_DROP_RACE);
 	struct flow to = {};
-	own_address(skb, cfg, &b.addr, &to.saddr);
+	own_address(skb, &b.addr, &to.saddr);
 	if (!establish(p, &f, &b, hook, &to))
 		return drop(&key, COUNT_DROP_NO_PORT);
 	visit(&key, VISIT_CONNECTION);
