@@ -384,7 +384,7 @@ func (w *world) testKubeProxyRules(t *testing.T) {
 	if text := w.two.running.text(); strings.Contains(text, "kube-proxy --cleanup") {
 		t.Errorf("a clean node is complained of:\n%s", text)
 	}
-	for _, rules := range []host.Masquerade{{Table: "kube-proxy"}} {
+	for _, rules := range []host.Masquerade{{Table: "kube-proxy", Sources: []netip.Prefix{netip.MustParsePrefix("10.97.0.0/16")}}} {
 		if err := w.n2.Do(rules.Ensure); err != nil {
 			t.Fatal(err)
 		}
