@@ -27,16 +27,18 @@ import (
 
 const manifest = "../../deploy/proxy.yaml"
 
-// applyManifest creates every object of deploy/proxy.yaml, whereby the API server checks it, and returns a kubeconfig
-// with the rights of its ServiceAccount alone.
-func applyManifest(t *testing.T, c *stock.Cluster, dir string) string {
+// account is the ServiceAccount of the manifest, and kubeconfig one with its rights alone.
+type account struct{ name, token, kubeconfig string }
+
+// applyManifest creates every object of deploy/proxy.yaml, whereby the API server checks it.
+func applyManifest(t *testing.T, c *stock.Cluster, dir string) (*appsv1.DaemonSet, account) {
 	t.Helper()
 	ctx, client := t.Context(), c.Client()
 	data, err := os.ReadFile(manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var account *corev1.ServiceAccount
+	var owner *corev1.ServiceAccount
 	var daemons *appsv1.DaemonSet
 	for _, doc := range bytes.Split(data, []byte("\n---\n")) {
 		o, _, err := scheme.Codecs.UniversalDeserializer().Decode(doc, nil, nil)
@@ -45,7 +47,7 @@ func applyManifest(t *testing.T, c *stock.Cluster, dir string) string {
 		}
 		switch o := o.(type) {
 		case *corev1.ServiceAccount:
-			account, err = client.CoreV1().ServiceAccounts(o.Namespace).Create(ctx, o, metav1.CreateOptions{})
+			owner, err = client.CoreV1().ServiceAccounts(o.Namespace).Create(ctx, o, metav1.CreateOptions{})
 		case *rbacv1.ClusterRole:
 			_, err = client.RbacV1().ClusterRoles().Create(ctx, o, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
 		case *rbacv1.ClusterRoleBinding:
@@ -59,10 +61,10 @@ func applyManifest(t *testing.T, c *stock.Cluster, dir string) string {
 			t.Fatalf("%s: %v", manifest, err)
 		}
 	}
-	if account == nil || daemons == nil || daemons.Spec.Template.Spec.ServiceAccountName != account.Name {
-		t.Fatalf("%s has no DaemonSet with its own ServiceAccount", manifest)
+	if owner == nil || daemons == nil {
+		t.Fatalf("%s has no DaemonSet or no ServiceAccount", manifest)
 	}
-	token, err := client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	token, err := client.CoreV1().ServiceAccounts(owner.Namespace).CreateToken(ctx, owner.Name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,7 @@ func applyManifest(t *testing.T, c *stock.Cluster, dir string) string {
 	if err := clientcmd.WriteToFile(*cfg, path); err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return daemons, account{name: owner.Name, token: token.Status.Token, kubeconfig: path}
 }
 
 // objects makes Services and their EndpointSlices by hand.

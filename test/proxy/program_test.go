@@ -28,8 +28,11 @@ type node struct {
 	cgroup     host.Cgroup
 	kubeconfig string
 	dir        string
-	runs       int
-	running    *program
+	// root and env are a container's, see enter; the empty root is the machine itself.
+	root    string
+	env     []string
+	runs    int
+	running *program
 }
 
 // program is a running `minato proxy`.
@@ -48,8 +51,24 @@ func (n *node) args(more ...string) []string {
 	}, more...)
 }
 
+// command runs the binary, in the node's container if there is one.
+func (n *node) command(args ...string) *exec.Cmd {
+	if n.root == "" {
+		return exec.Command(os.Getenv("MINATO"), args...)
+	}
+	cmd := exec.Command("/minato", args...)
+	cmd.Dir, cmd.Env = "/", n.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: n.root}
+	return cmd
+}
+
 // start starts the proxy in the node's namespace.
-func (n *node) start(more ...string) *program {
+func (n *node) start(more ...string) {
+	n.t.Helper()
+	n.startWith(n.args(more...)...)
+}
+
+func (n *node) startWith(args ...string) {
 	n.t.Helper()
 	n.runs++
 	p := &program{log: filepath.Join(n.dir, fmt.Sprintf("proxy-%d.log", n.runs)), done: make(chan struct{})}
@@ -57,9 +76,12 @@ func (n *node) start(more ...string) *program {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	p.cmd = exec.Command(os.Getenv("MINATO"), n.args(more...)...)
+	p.cmd = n.command(args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.cmd.SysProcAttr == nil {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the program would end with the thread that started it
@@ -76,7 +98,6 @@ func (n *node) start(more ...string) *program {
 		n.t.Fatal(err)
 	}
 	n.running = p
-	return p
 }
 
 // end sends a signal and returns when the program is gone.
@@ -93,7 +114,7 @@ func (p *program) text() string {
 // once runs the proxy with other flags and returns its exit status and output.
 func (n *node) once(args ...string) (int, string) {
 	n.t.Helper()
-	cmd := exec.Command(os.Getenv("MINATO"), args...)
+	cmd := n.command(args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := n.ns.Do(cmd.Start); err != nil {

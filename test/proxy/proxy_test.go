@@ -44,6 +44,7 @@ func TestProxy(t *testing.T) {
 		{"rights", w.testRights},
 		{"NodePort addresses", w.testNodePortAddresses},
 		{"kube-proxy's rules", w.testKubeProxyRules},
+		{"DaemonSet", w.testDaemonSet},
 		{"kill and restart", w.testKill},
 		{"changed node", w.testChangedNode},
 		{"cleanup", w.testCleanup},
@@ -526,6 +527,14 @@ func (w *world) address(node, ip string) {
 	}
 }
 
+// sameAsBefore complains of whatever a proxy left on a node.
+func (w *world) sameAsBefore(n *node, when string) {
+	w.Helper()
+	if after := n.picture(); after != w.before[n] {
+		w.Errorf("%s after %s (- before, + after):\n%s", n.name, when, cmp.Diff(w.before[n], after))
+	}
+}
+
 // --cleanup leaves the node as it was before there was a proxy.
 func (w *world) testCleanup(t *testing.T) {
 	for _, n := range []*node{w.one, w.two} {
@@ -540,9 +549,7 @@ func (w *world) testCleanup(t *testing.T) {
 			if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code != 0 {
 				t.Fatalf("%s: %s cleanup: status %d\n%s", n.name, round, code, out)
 			}
-			if after := n.picture(); after != w.before[n] {
-				t.Errorf("%s after the %s cleanup (- before, + after):\n%s", n.name, round, cmp.Diff(w.before[n], after))
-			}
+			w.sameAsBefore(n, "the "+round+" cleanup")
 		}
 	}
 	web, err := w.client.CoreV1().Services("default").Get(t.Context(), "web", metav1.GetOptions{})

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/host"
@@ -26,6 +27,8 @@ type world struct {
 	one     *node
 	two     *node
 	before  map[*node]string
+	daemons *appsv1.DaemonSet
+	account account
 }
 
 func newWorld(t *testing.T) *world {
@@ -42,9 +45,9 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(cluster.Close)
 	w := &world{T: t, cluster: cluster, network: newNetwork(t), objects: objects{t, cluster.Client()}, before: map[*node]string{}}
-	kubeconfig := applyManifest(t, cluster, t.TempDir())
-	w.one = w.node("n1", w.n1, n1IP, n1Pods, kubeconfig)
-	w.two = w.node("n2", w.n2, n2IP, n2Pods, kubeconfig)
+	w.daemons, w.account = applyManifest(t, cluster, t.TempDir())
+	w.one = w.node("n1", w.n1, n1IP, n1Pods)
+	w.two = w.node("n2", w.n2, n2IP, n2Pods)
 	for _, s := range []struct {
 		ns       host.Netns
 		name, ip string
@@ -60,13 +63,13 @@ func newWorld(t *testing.T) *world {
 }
 
 // node makes a node and notes what it looks like before there is a proxy.
-func (w *world) node(name string, ns host.Netns, ip, pods, kubeconfig string) *node {
+func (w *world) node(name string, ns host.Netns, ip, pods string) *node {
 	w.Helper()
 	_, err := w.cluster.Node(w.Context(), name, []netip.Addr{netip.MustParseAddr(ip)}, netip.MustParsePrefix(pods), map[string]string{corev1.LabelTopologyZone: "zone-" + name})
 	if err != nil {
 		w.Fatal(err)
 	}
-	n := &node{t: w.T, name: name, ns: ns, kubeconfig: kubeconfig, dir: filepath.Join(w.TempDir(), name)}
+	n := &node{t: w.T, name: name, ns: ns, kubeconfig: w.account.kubeconfig, dir: filepath.Join(w.TempDir(), name)}
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		w.Fatal(err)
 	}
@@ -86,6 +89,7 @@ func (w *world) node(name string, ns host.Netns, ip, pods, kubeconfig string) *n
 		if n.running != nil {
 			n.running.end(syscall.SIGKILL)
 		}
+		n.root = "" // a container's mounts are gone with its part
 		if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code != 0 {
 			w.Errorf("clean up %s: %s", name, out)
 		}
