@@ -165,7 +165,11 @@ type asking struct {
 	running  sync.WaitGroup
 }
 
-const askers = 4
+const (
+	askers = 4
+	// askEvery leaves the processors to what else is to happen meanwhile.
+	askEvery = time.Millisecond
+)
 
 func ask(p *program, addresses map[string]string) *asking {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -187,6 +191,7 @@ func ask(p *program, addresses map[string]string) *asking {
 					if ctx.Err() != nil {
 						return
 					}
+					time.Sleep(askEvery)
 				}
 			}
 		})
@@ -194,7 +199,7 @@ func ask(p *program, addresses map[string]string) *asking {
 	return a
 }
 
-// end stops asking and fails the test if an answer was wrong or too few came.
+// end stops asking and fails the test if an answer was wrong.
 func (a *asking) end(t *testing.T) {
 	t.Helper()
 	a.stop()
