@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func main() {
 	flag.StringVar(&o.sizes, "services", "1000,10000", "numbers of Services")
 	flag.BoolVar(&o.compare, "compare", false, "compare answers rather than speed")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run := measure
 	if o.compare {
