@@ -27,3 +27,28 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// TestProgramsAreCheapToVerify: a node starts only when its programs are verified, some 0.6 µs for each instruction that
+// the kernel looks at. Code in a loop is looked at for each round, unless it is a function of its own.
+func TestProgramsAreCheapToVerify(t *testing.T) {
+	requireRoot(t)
+	spec, err := specFor(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const limit = 12000
+	for name, p := range c.Programs {
+		info, err := p.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := info.VerifiedInstructions(); ok && n > limit {
+			t.Errorf("program %s: the kernel looked at %d instructions, more than %d", name, n, limit)
+		}
+	}
+}

@@ -88,8 +88,10 @@ INLINE int is_stale(const struct flow *f, const struct flow *pair, const struct 
 // is_free tells whether a source port can be taken: unused towards this backend, or used by a connection that the
 // backend has forgotten. It does so at once after a reset, and when the other side was the first to close; else only
 // when it has waited for stray packets.
-INLINE int is_free(const struct tuple *reply, __u8 proto)
+GLOBAL int is_free(const struct tuple *reply, __u8 proto)
 {
+	if (!reply)
+		return 0;
 	struct flow *f = map_lookup(&flows, reply);
 	if (!f)
 		return 1;
