@@ -22,7 +22,7 @@ type catalog struct {
 	mu       sync.Mutex
 	services map[types.NamespacedName]*corev1.Service
 	// slices are grouped by the Service they name; owner remembers which one that was.
-	slices map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice
+	slices map[types.NamespacedName][]*discoveryv1.EndpointSlice
 	owner  map[types.NamespacedName]types.NamespacedName
 	nodes  map[string]route.Node
 
@@ -39,7 +39,7 @@ func newCatalog(nodeName string) *catalog {
 	return &catalog{
 		nodeName: nodeName,
 		services: map[types.NamespacedName]*corev1.Service{},
-		slices:   map[types.NamespacedName]map[string]*discoveryv1.EndpointSlice{},
+		slices:   map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
 		owner:    map[types.NamespacedName]types.NamespacedName{},
 		nodes:    map[string]route.Node{},
 		dirty:    map[types.NamespacedName]bool{},
@@ -108,14 +108,21 @@ func (c *catalog) setSlice(s *discoveryv1.EndpointSlice) {
 		return
 	}
 	c.owner[key] = service
-	if c.slices[service] == nil {
-		c.slices[service] = map[string]*discoveryv1.EndpointSlice{}
-	}
-	if was := c.slices[service][s.Name]; was == nil || was.Annotations[corev1.EndpointsLastChangeTriggerTime] != s.Annotations[corev1.EndpointsLastChangeTriggerTime] {
+	all := c.slices[service]
+	at := sliceNamed(all, s.Name)
+	if at < 0 || all[at].Annotations[corev1.EndpointsLastChangeTriggerTime] != s.Annotations[corev1.EndpointsLastChangeTriggerTime] {
 		c.trigger(service, s)
 	}
-	c.slices[service][s.Name] = s
+	if at < 0 {
+		c.slices[service] = append(all, s)
+	} else {
+		all[at] = s
+	}
 	c.mark(service)
+}
+
+func sliceNamed(all []*discoveryv1.EndpointSlice, name string) int {
+	return slices.IndexFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.Name == name })
 }
 
 // trigger notes when a change came about, if its author says so and it was not before this process.
@@ -138,7 +145,7 @@ func (c *catalog) dropSlice(key types.NamespacedName) {
 		return
 	}
 	delete(c.owner, key)
-	delete(c.slices[service], key.Name)
+	c.slices[service] = slices.DeleteFunc(c.slices[service], func(s *discoveryv1.EndpointSlice) bool { return s.Name == key.Name })
 	if len(c.slices[service]) == 0 {
 		delete(c.slices, service)
 	}
@@ -211,7 +218,7 @@ func (c *catalog) all() update {
 	u := update{services: make(map[types.NamespacedName]snapshot, len(c.services)), node: c.nodes[c.nodeName]}
 	u.node.Name = c.nodeName
 	for key, s := range c.services {
-		u.services[key] = snapshot{service: s, slices: slices.Collect(maps.Values(c.slices[key]))}
+		u.services[key] = snapshot{service: s, slices: slices.Clone(c.slices[key])}
 	}
 	return u
 }
@@ -223,7 +230,7 @@ func (c *catalog) take() update {
 	u := update{services: make(map[types.NamespacedName]snapshot, len(c.dirty)), node: c.nodes[c.nodeName]}
 	u.node.Name = c.nodeName // the node may not be registered yet
 	for key := range c.dirty {
-		u.services[key] = snapshot{service: c.services[key], slices: slices.Collect(maps.Values(c.slices[key]))}
+		u.services[key] = snapshot{service: c.services[key], slices: slices.Clone(c.slices[key])}
 	}
 	if c.nodesDirty {
 		u.nodes = make([]route.Node, 0, len(c.nodes))

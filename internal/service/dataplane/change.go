@@ -54,13 +54,7 @@ func (c *change) plan(key types.NamespacedName, desired []route.Frontend) {
 	if old == nil {
 		old = &service{}
 	}
-	s := &step{old: old, new: &service{
-		desired: desired,
-		ports:   map[portKey]*servicePort{},
-		entries: map[frontendKey]frontend{},
-		ranges:  map[sourceRange]bool{},
-		lost:    map[frontendKey]bool{},
-	}}
+	s := &step{old: old, new: &service{desired: desired}}
 	c.steps[key] = s
 	for pk, fs := range byPort(desired) {
 		c.planPort(key, s, pk, fs)
@@ -90,6 +84,9 @@ func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*r
 		if owner, taken := c.r.owners[k]; taken && owner != key {
 			c.r.log.Warn("Service address is in use by another Service", "service", key, "owner", owner,
 				"address", k.Addr.Addr(), "port", k.Port.Number())
+			if s.new.lost == nil {
+				s.new.lost = map[frontendKey]bool{}
+			}
 			s.new.lost[k] = true
 			delete(entries, k)
 			continue
@@ -97,14 +94,15 @@ func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*r
 		c.r.owners[k] = key
 	}
 	p := c.portSlots(s, pk, fs, slices.Collect(maps.Keys(entries)))
-	s.new.ports[pk] = p
+	s.new.ports.set(pk, p)
 	c.planRanges(s, p, fs)
+	s.new.entries = slices.Grow(s.new.entries, len(entries))
 	for k, e := range entries {
 		if !k.isMarker() {
 			e.Service, e.Generation = p.id, p.generation
 		}
-		s.new.entries[k] = e
-		if was, ok := s.old.entries[k]; !ok || was != e || s.old.dirty {
+		s.new.entries.set(k, e)
+		if was, ok := s.old.entries.get(k); !ok || was != e || s.old.dirty {
 			c.frontends.set(k, e)
 		}
 	}
@@ -113,6 +111,9 @@ func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*r
 // planRanges admits clients to the restricted frontends of a port, which all have the same ranges.
 func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
 	for _, f := range fs {
+		if len(f.SourceRanges) > 0 && s.new.ranges == nil {
+			s.new.ranges = map[sourceRange]bool{}
+		}
 		for _, r := range f.SourceRanges {
 			k := sourceRangeOf(p.id, r)
 			if !s.new.ranges[k] && (!s.old.ranges[k] || s.old.dirty) {
@@ -125,7 +126,8 @@ func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
 
 // portSlots keeps the slots of a port whose candidates stayed the same, and plans a new generation otherwise.
 func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []frontendKey) *servicePort {
-	was, f, consistent := s.old.ports[pk], fs[0], consistentSets(fs)
+	was, _ := s.old.ports.get(pk)
+	f, consistent := fs[0], consistentSets(fs)
 	if was != nil && !s.old.dirty && slices.Equal(was.cluster, f.Cluster) && slices.Equal(was.local, f.Local) &&
 		slices.Equal(was.draining, f.Draining) && was.sticky == (f.Affinity > 0) && was.consistent == consistent {
 		return was
@@ -138,6 +140,12 @@ func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []fro
 	} else {
 		p.id = c.r.serviceID(keys)
 	}
+	n := len(f.Cluster) + len(f.Local)
+	p.backends = make([]backendKey, 0, n+len(f.Draining))
+	if p.sticky {
+		n *= 2
+	}
+	p.slots = make([]slotKey, 0, n)
 	var numbers [2][]uint32
 	for set, list := range [][]route.Backend{f.Cluster, f.Local, f.Draining} {
 		for i, b := range list {
@@ -207,8 +215,8 @@ func (k frontendKey) isMarker() bool { return k.Proto == 0 }
 
 // planDeletions finds what the Service no longer needs, and what failed attempts may have left.
 func (c *change) planDeletions(s *step) {
-	for k := range s.old.entries {
-		if _, keep := s.new.entries[k]; !keep {
+	for k := range s.old.entries.all() {
+		if _, keep := s.new.entries.get(k); !keep {
 			c.frontends.gone = append(c.frontends.gone, k)
 		}
 	}
@@ -219,8 +227,8 @@ func (c *change) planDeletions(s *step) {
 	}
 	c.slots.gone = append(c.slots.gone, s.old.debris...)
 	c.maglev.gone = append(c.maglev.gone, s.old.debrisTables...)
-	for pk, p := range s.old.ports {
-		if s.new.ports[pk] != p {
+	for pk, p := range s.old.ports.all() {
+		if now, _ := s.new.ports.get(pk); now != p {
 			c.slots.gone = append(c.slots.gone, p.slots...)
 			c.maglev.gone = append(c.maglev.gone, p.tables...)
 		}
@@ -256,7 +264,7 @@ func (c *change) abandon() {
 		kept := &service{
 			desired: s.new.desired,
 			ports:   s.old.ports,
-			entries: union(s.old.entries, s.new.entries),
+			entries: s.old.entries.with(s.new.entries),
 			ranges:  union(s.old.ranges, s.new.ranges),
 			lost:    s.new.lost,
 			dirty:   true,
@@ -279,16 +287,12 @@ func union[K comparable, V any](a, b map[K]V) map[K]V {
 
 // keepIDs remembers the numbers of ports that are new in an abandoned step.
 func (c *change) keepIDs(kept, attempted *service) {
-	ports := maps.Clone(kept.ports)
-	if ports == nil {
-		ports = map[portKey]*servicePort{}
-	}
-	for pk, p := range attempted.ports {
-		if ports[pk] == nil {
-			ports[pk] = &servicePort{id: p.id, generation: p.generation}
+	kept.ports = slices.Clone(kept.ports)
+	for pk, p := range attempted.ports.all() {
+		if _, known := kept.ports.get(pk); !known {
+			kept.ports.set(pk, &servicePort{id: p.id, generation: p.generation})
 		}
 	}
-	kept.ports = ports
 }
 
 // commit takes the change for done, deletes what nobody points at any more, and returns Services that may now have a
@@ -299,24 +303,25 @@ func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 		for _, bk := range s.addedBackends {
 			c.r.known[bk].written = true
 		}
-		for k := range s.old.entries {
-			if _, keep := s.new.entries[k]; !keep {
+		for k := range s.old.entries.all() {
+			if _, keep := s.new.entries.get(k); !keep {
 				delete(c.r.owners, k)
 				freed[k] = true
 			}
 		}
-		for k := range s.new.entries {
+		for k := range s.new.entries.all() {
 			delete(c.r.left.frontends, k)
 		}
 		for k := range s.new.ranges {
 			delete(c.r.left.ranges, k)
 		}
 		c.r.unused.backends = append(c.r.unused.backends, c.r.release(s.old.orphaned)...)
-		for pk, p := range s.old.ports {
-			if s.new.ports[pk] != p {
+		for pk, p := range s.old.ports.all() {
+			now, _ := s.new.ports.get(pk)
+			if now != p {
 				c.r.unused.backends = append(c.r.unused.backends, c.r.release(p.backends)...)
 			}
-			if s.new.ports[pk] == nil {
+			if now == nil {
 				delete(c.r.ids, p.id)
 			}
 		}

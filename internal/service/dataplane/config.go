@@ -42,9 +42,9 @@ type Config struct {
 
 // Limits are the sizes of tables, in entries. Memory is taken by use, but for 8 bytes per entry and all of the flows.
 type Limits struct {
-	Frontends uint32 // default 131072: three for a cluster IP and port, two for any other
-	Slots     uint32 // default 131072: one for each endpoint of each Service port
-	Backends  uint32 // default 65536
+	Frontends uint32 // default 262144: three for a cluster IP and port, two for any other
+	Slots     uint32 // default 262144: one for each endpoint of each Service port
+	Backends  uint32 // default 131072
 	Flows     uint32 // default 65536: two for each translated connection
 }
 

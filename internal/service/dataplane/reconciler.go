@@ -1,12 +1,14 @@
 package dataplane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -59,8 +61,8 @@ type knownBackend struct {
 // service is what the tables hold, or may hold, for one Service.
 type service struct {
 	desired []route.Frontend
-	ports   map[portKey]*servicePort
-	entries map[frontendKey]frontend
+	ports   few[portKey, *servicePort]
+	entries few[frontendKey, frontend]
 	ranges  map[sourceRange]bool
 	// lost are frontends that another Service had first.
 	lost map[frontendKey]bool
@@ -122,13 +124,7 @@ func (r *reconciler) apply(desired map[types.NamespacedName][]route.Frontend) er
 }
 
 func compareNames(a, b types.NamespacedName) int {
-	switch {
-	case a.String() < b.String():
-		return -1
-	case a == b:
-		return 0
-	}
-	return 1
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
 func describe(desired map[types.NamespacedName][]route.Frontend) string {

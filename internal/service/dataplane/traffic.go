@@ -176,10 +176,10 @@ func (r *reconciler) names() names {
 	defer r.mu.Unlock()
 	n := names{ports: map[uint32]ServicePortName{}, backends: map[uint32]netip.AddrPort{}, frontends: map[frontendKey]ServicePortName{}}
 	for key, s := range r.services {
-		for pk, p := range s.ports {
+		for pk, p := range s.ports.all() {
 			n.ports[p.id] = ServicePortName{Service: key, PortName: pk.Name, Protocol: pk.Proto.String(), IPv6: pk.IPv6}
 		}
-		for k, e := range s.entries {
+		for k, e := range s.entries.all() {
 			if !k.isMarker() {
 				n.frontends[k] = n.ports[e.Service]
 			}
