@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -83,14 +82,6 @@ func connect(kubeconfig, master string) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(c)
 }
 
-// withoutManagedFields drops from an object what nobody here reads and what takes most of its memory.
-func withoutManagedFields(obj any) (any, error) {
-	if o, err := meta.Accessor(obj); err == nil {
-		o.SetManagedFields(nil)
-	}
-	return obj, nil
-}
-
 // proxy is one node's.
 type proxy struct {
 	cfg    Config
@@ -132,7 +123,7 @@ func (p *proxy) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.data.Close()) }()
 	p.log.Info("Serving Services", "node", p.cfg.Node, "addresses", p.facts.ips, "uplinks", p.facts.uplinks, "services", p.facts.services, "cgroup", p.places.cgroup, "pins", p.places.pins)
 
-	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(withoutManagedFields))
+	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(newKeeper().keep))
 	parts, err := p.parts(factory, ports)
 	if err != nil {
 		return err
@@ -178,6 +169,10 @@ func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Pre
 	}, nil
 }
 
+// settledGCPercent is how much garbage may pile up once everything is loaded, in percent of what is in use. Changes make
+// little of it.
+const settledGCPercent = 30
+
 // slimDown gives back what the start took once it is over: reading everything for the first time takes far more than
 // keeping it does, and of a program that is a whole Kubernetes little is used here.
 func (p *proxy) slimDown(ctx context.Context) error {
@@ -186,6 +181,7 @@ func (p *proxy) slimDown(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	debug.SetGCPercent(settledGCPercent)
 	debug.FreeOSMemory()
 	if err := host.ReleaseProgramPages(); err != nil {
 		p.log.Warn("More memory is used than need be", "error", err)
