@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-dns compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,17 @@ generate: ## compile the eBPF programs (needs clang)
 
 bench-start: build images ## measure a cold start, stage by stage, and idle memory (as root)
 	$(GO) run ./bench/start -minato $(BIN) -images $(IMAGES) -out build/bench/start.json
+
+bench-service: build kube-proxy ## measure what Services cost, beside none and beside kube-proxy (as root; 12 minutes)
+	scripts/deps.sh bench
+	$(GO) run ./bench/service -minato $(BIN) -kube-proxy build/bench/kube-proxy -out build/bench/service.json
+
+bench-programming: build kube-proxy ## measure how soon changes take effect, beside kube-proxy (as root; 8 minutes)
+	scripts/deps.sh bench
+	$(GO) run ./bench/programming -minato $(BIN) -kube-proxy build/bench/kube-proxy -out build/bench/programming.json
+
+kube-proxy: # that the benchmarks compare with
+	cd bench/kubeproxy && $(GO) build -o $(CURDIR)/build/bench/kube-proxy .
 
 bench-dns: dns-servers ## measure the DNS server beside CoreDNS, turn by turn (installs dnsperf; 8 minutes)
 	scripts/deps.sh bench

@@ -37,6 +37,11 @@ for what in "$@"; do
 		;;
 	bench)
 		need dnsperf dnsperf
+		need ip iproute2
+		need nft nftables
+		need iptables iptables
+		need ipset ipset
+		need conntrack conntrack
 		;;
 	*)
 		echo "deps.sh: $what: give run, test or bench" >&2
