@@ -204,14 +204,7 @@ func (r *Registration) ensureService(ctx context.Context) error {
 	want := r.service()
 	have, err := services.Get(ctx, ServiceName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		_, err = services.Create(ctx, want, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) {
-			return nil // another node was first; its event brings us back to compare
-		}
-		if err != nil {
-			return fmt.Errorf("create Service %s/%s with clusterIP %s: %w", ServiceNamespace, ServiceName, want.Spec.ClusterIP, err)
-		}
-		return nil
+		return r.createService(ctx, want)
 	}
 	if err != nil {
 		return fmt.Errorf("get Service %s/%s: %w", ServiceNamespace, ServiceName, err)
