@@ -385,20 +385,14 @@ func (w *world) testKubeProxyRules(t *testing.T) {
 	if text := w.two.running.text(); strings.Contains(text, "kube-proxy --cleanup") {
 		t.Errorf("a clean node is complained of:\n%s", text)
 	}
-	for _, rules := range []host.Masquerade{{Table: "kube-proxy", Sources: []netip.Prefix{netip.MustParsePrefix("10.97.0.0/16")}}} {
-		if err := w.n2.Do(rules.Ensure); err != nil {
-			t.Fatal(err)
-		}
-		w.two.running.end(syscall.SIGTERM)
-		w.two.start()
-		w.two.waitHealthy()
-		if text := w.two.running.text(); !strings.Contains(text, "kube-proxy --cleanup") || !strings.Contains(text, "nftables table kube-proxy") {
-			t.Errorf("rules of kube-proxy are not told of:\n%s", text)
-		}
-		if err := w.n2.Do(rules.Delete); err != nil {
-			t.Fatal(err)
-		}
+	w.nft(w.n2, "add table ip kube-proxy")
+	w.two.running.end(syscall.SIGTERM)
+	w.two.start()
+	w.two.waitHealthy()
+	if text := w.two.running.text(); !strings.Contains(text, "kube-proxy --cleanup") || !strings.Contains(text, "nftables table kube-proxy") {
+		t.Errorf("rules of kube-proxy are not told of:\n%s", text)
 	}
+	w.nft(w.n2, "delete table ip kube-proxy")
 }
 
 // askEvery is slow enough for masqueraded UDP, whose source ports are kept for minutes, and fast enough to fall into
