@@ -92,9 +92,6 @@ func (p *Process) ended() error {
 	}
 }
 
-// Output is the end of what the process said.
-func (p *Process) Output() string { return p.log.String() }
-
 // CPU is the time that the process and its children have had of the processors.
 func (p *Process) CPU() time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))

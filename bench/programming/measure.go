@@ -89,7 +89,7 @@ func (b *bench) once(ctx context.Context, system lab.System, r *run, last bool) 
 	defer p.Stop()
 	at, err := client.Await(ctx, b.patience, to...)
 	if errors.Is(err, lab.ErrLate) {
-		lab.Progress("%s, %d Services: %v\n%s", r.System, r.Services, err, p.Output())
+		lab.Progress("%s, %d Services: %v", r.System, r.Services, err)
 		r.Late = b.patience.String()
 		return nil
 	}

@@ -60,7 +60,7 @@ func parse() (options, error) {
 	modes := flag.String("modes", "nftables,iptables", "modes of kube-proxy")
 	flag.IntVar(&o.rounds, "rounds", 11, "how often each variant is measured")
 	flag.DurationVar(&o.slice, "slice", 100*time.Millisecond, "how long, each time")
-	flag.DurationVar(&o.patience, "patience", 3*time.Minute, "how long a proxy may take until it serves a number of Services")
+	flag.DurationVar(&o.patience, "patience", 4*time.Minute, "how long a proxy may take until it serves a number of Services")
 	quick := flag.Bool("quick", false, "a look only: 10 and 1000 Services, few rounds")
 	flag.Parse()
 	if *quick {

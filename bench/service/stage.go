@@ -191,7 +191,7 @@ func (s *stage) grow(ctx context.Context, n int) error {
 			}
 			_, err := w.inside.Await(ctx, s.patience, to...)
 			if w.late = errors.Is(err, lab.ErrLate); w.late {
-				lab.Progress("%s does not serve %d Services and is left out: %v\n%s", w.proxy, n, err, w.process.Output())
+				lab.Progress("%s does not serve %d Services and is left out: %v", w.proxy, n, err)
 				w.process.Stop() // or its work would disturb the others
 				w.process = nil
 				return nil
