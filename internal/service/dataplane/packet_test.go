@@ -392,3 +392,24 @@ func testPacketEgressErrors(t *testing.T, f family) {
 		t.Errorf("verdict %d, %+v", int32(v), got)
 	}
 }
+
+func TestPacketPortIsUsedAgainDirectly(t *testing.T) { eachFamily(t, testPacketPortIsUsedAgainDirectly) }
+
+// A port that had a connection through a Service may have one to the same backend without it next.
+func testPacketPortIsUsedAgainDirectly(t *testing.T, f family) {
+	for _, udp := range []bool{false, true} {
+		p, open, answer := corev1.ProtocolTCP, byte(syn), byte(syn|ack)
+		if udp {
+			p, open, answer = corev1.ProtocolUDP, 0, 0
+		}
+		r := newRig(t)
+		r.apply(clusterIP("a", f.vip(1), 80, p, back(f.p2+":8080")))
+		r.ingress(r.pod, segment{from: f.q1 + ":40000", to: f.vip(1) + ":80", udp: udp, flags: open}.packet())
+		direct := segment{from: f.q1 + ":40000", to: f.p2 + ":8080", udp: udp, flags: open}.packet()
+		v, out := r.ingress(r.pod, direct)
+		wantUntouched(t, "direct", v, direct, out)
+		reply := segment{from: f.p2 + ":8080", to: f.q1 + ":40000", udp: udp, flags: answer}.packet()
+		v, out = r.ingress(r.uplink, reply)
+		wantUntouched(t, "answer to it", v, reply, out)
+	}
+}

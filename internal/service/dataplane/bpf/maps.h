@@ -293,6 +293,14 @@ struct {
 	__type(value, struct peers);
 } sockets SEC(".maps");
 
+// The same for TCP sockets, which connect once. It is apart because each connection has to allocate it.
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct peer);
+} streams SEC(".maps");
+
 // The backends that UDP sockets are connected to, by the sockets' cookies. The agent looks here for those to end.
 struct connection {
 	union addr backend;

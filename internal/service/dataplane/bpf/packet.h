@@ -113,12 +113,30 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 	return 1;
 }
 
+// forget_reply: who talks to a backend directly, from a port that an earlier connection to it through a Service had,
+// would get its answers in the name of that Service.
+GLOBAL int forget_reply(const struct tuple *t)
+{
+	if (!t)
+		return 0;
+	struct tuple reply = { .saddr = t->daddr, .daddr = t->saddr, .sport = t->dport, .dport = t->sport, .proto = t->proto };
+	struct flow *f = map_lookup(&flows, &reply);
+	if (f && (f->flags & FLOW_REPLY))
+		map_delete(&flows, &reply);
+	return 0;
+}
+
 // no_frontend is for what matches no frontend: other traffic passes, but nothing addressed to the Service range may
 // leave the node. What the node routes to Services ends here as well, or it would be routed in circles.
 INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int hook, int ipv6)
 {
-	if (!in_service_range(cfg, &p->t.daddr))
-		return hook == AT_HOST ? reject(skb, p, ipv6) : NEXT;
+	if (!in_service_range(cfg, &p->t.daddr)) {
+		if (hook == AT_HOST)
+			return reject(skb, p, ipv6);
+		if (opens(p) || p->t.proto == PROTO_UDP)
+			forget_reply(&p->t);
+		return NEXT;
+	}
 	if (is_service_addr(&p->t.daddr))
 		return reject(skb, p, ipv6);
 	count(COUNT_DROP_UNALLOCATED);

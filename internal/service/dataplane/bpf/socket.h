@@ -11,7 +11,15 @@ enum { UNTOUCHED = 0, TRANSLATED = 1, REFUSED = 2 };
 // socket is connected to: on an IPv6 socket connected to an IPv4 address each write counts as sending to the backend.
 INLINE void forget(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port, int connected)
 {
-	struct peers *ps = ctx->sk ? storage_get(&sockets, ctx->sk, 0, 0) : 0;
+	if (!ctx->sk)
+		return;
+	if (ctx->protocol == PROTO_TCP) {
+		struct peer *p = storage_get(&streams, ctx->sk, 0, 0);
+		if (p)
+			p->backend_port = 0;
+		return;
+	}
+	struct peers *ps = storage_get(&sockets, ctx->sk, 0, 0);
 	if (!ps)
 		return;
 	if (connected)
@@ -36,6 +44,16 @@ INLINE int known_backend(struct peers *ps, const union addr *dst, __be16 port, _
 	return 0;
 }
 
+INLINE void note(struct peer *p, const union addr *dst, __be16 port, __u32 service, const struct backend *b)
+{
+	p->frontend = *dst;
+	p->frontend_port = port;
+	p->backend = b->addr;
+	p->backend_port = b->port;
+	p->service = service;
+	p->backend_id = b->id;
+}
+
 INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32 service, const struct backend *b, int connected)
 {
 	__u32 at = 0;
@@ -54,13 +72,7 @@ INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32
 	if (at >= PEERS)
 		return;
 	ps->last = at;
-	struct peer *p = &ps->peer[at];
-	p->frontend = *dst;
-	p->frontend_port = port;
-	p->backend = b->addr;
-	p->backend_port = b->port;
-	p->service = service;
-	p->backend_id = b->id;
+	note(&ps->peer[at], dst, port, service, b);
 }
 
 // translate replaces *dst and *port, the destination that the process gave, by a backend. One of the packet hooks does
@@ -91,7 +103,12 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 	}
 	// A TCP socket connects once, and each connection is spread anew. A UDP socket must stay with its backend.
 	__u32 hash = proto == PROTO_TCP ? random32() : (__u32)socket_cookie(ctx) * 2654435761u >> 8;
-	struct peers *ps = ctx->sk ? storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+	struct peers *ps = 0;
+	struct peer *only = 0;
+	if (ctx->sk && proto == PROTO_TCP)
+		only = storage_get(&streams, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	else if (ctx->sk)
+		ps = storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	struct backend b = {};
 	int have = 0;
 	if (ps && !connected)
@@ -106,6 +123,8 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 			return REFUSED;
 		}
 	}
+	if (only)
+		note(only, dst, *port, f.service, &b);
 	if (ps)
 		remember(ps, dst, *port, f.service, &b, connected);
 	if (connected && proto == PROTO_UDP) {
@@ -131,7 +150,17 @@ INLINE int is_backend(const struct peer *p, const union addr *addr, __be16 port)
 // is most likely to what was asked last.
 INLINE int restore(struct bpf_sock_addr *ctx, union addr *addr, __be16 *port)
 {
-	struct peers *ps = ctx->sk ? storage_get(&sockets, ctx->sk, 0, 0) : 0;
+	if (!ctx->sk)
+		return 0;
+	if (ctx->protocol == PROTO_TCP) {
+		struct peer *p = storage_get(&streams, ctx->sk, 0, 0);
+		if (!p || !is_backend(p, addr, *port))
+			return 0;
+		*addr = p->frontend;
+		*port = p->frontend_port;
+		return 1;
+	}
+	struct peers *ps = storage_get(&sockets, ctx->sk, 0, 0);
 	if (!ps)
 		return 0;
 	__u32 at = ps->last;
