@@ -58,11 +58,19 @@ func TestNodesOnBridgeTalk(t *testing.T) {
 	if err := hub.EnsureBridge("br", 1400, netip.MustParsePrefix("172.30.0.1/16")); err != nil {
 		t.Fatal(err)
 	}
+	bridge, _, err := hub.Link("br")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, ns := range []Netns{a, b} {
 		port := []string{"port-a", "port-b"}[i]
 		for range 2 { // the second time finds it there
-			if err := hub.AddVeth(port, "br", nil, VethEnd{Netns: ns, Name: "eth0"}, 1400); err != nil {
+			// A port whose MAC is as low as can be: bridges like to take that one over.
+			if err := hub.AddVeth(port, "br", net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}, VethEnd{Netns: ns, Name: "eth0"}, 1400); err != nil {
 				t.Fatal(err)
+			}
+			if l, _, err := hub.Link("br"); err != nil || l.MAC.String() != bridge.MAC.String() {
+				t.Errorf("with %s the bridge's MAC is %s, %v; was %s", port, l.MAC, err, bridge.MAC)
 			}
 		}
 		n := testNet(t, ns)

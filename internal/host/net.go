@@ -1,6 +1,7 @@
 package host
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -76,6 +77,11 @@ func (n *Net) Links() ([]Link, error) {
 func (n *Net) EnsureBridge(name string, mtu int, addresses ...netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.Flags = name, mtu, net.FlagUp
+	// Without one of its own it has that of a port, which changes as ports come
+	// and go, and neighbours that know the old one are not heard for a while.
+	attrs.HardwareAddr = make(net.HardwareAddr, 6)
+	rand.Read(attrs.HardwareAddr)
+	attrs.HardwareAddr[0] = attrs.HardwareAddr[0]&^1 | 2 // for one receiver, given locally
 	br := &netlink.Bridge{LinkAttrs: attrs}
 	if err := n.h.LinkAdd(br); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("create bridge %s: %w", name, err)
