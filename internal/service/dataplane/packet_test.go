@@ -393,7 +393,9 @@ func testPacketEgressErrors(t *testing.T, f family) {
 	}
 }
 
-func TestPacketPortIsUsedAgainDirectly(t *testing.T) { eachFamily(t, testPacketPortIsUsedAgainDirectly) }
+func TestPacketPortIsUsedAgainDirectly(t *testing.T) {
+	eachFamily(t, testPacketPortIsUsedAgainDirectly)
+}
 
 // A port that had a connection through a Service may have one to the same backend without it next.
 func testPacketPortIsUsedAgainDirectly(t *testing.T, f family) {
