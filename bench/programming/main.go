@@ -78,7 +78,7 @@ func parse() (options, error) {
 		return o, errors.New("-sizes: Services are added from size to size; give the numbers in growing order")
 	}
 	o.modes = strings.FieldsFunc(*modes, func(r rune) bool { return r == ',' })
-	return o, nil
+	return o, lab.CheckPrograms(o.minato, o.kubeProxy)
 }
 
 func benchmark(ctx context.Context, o options) (err error) {
