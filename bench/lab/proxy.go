@@ -18,17 +18,6 @@ type System struct {
 	start func(w *World, api *API) (*exec.Cmd, error)
 }
 
-// CheckPrograms tells of programs that are not there, before anything is made.
-func CheckPrograms(paths ...string) error {
-	var errs []error
-	for _, path := range paths {
-		if _, err := exec.LookPath(path); err != nil {
-			errs = append(errs, fmt.Errorf("%w; `make build kube-proxy` makes it", err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Minato is Minato's, as `minato proxy`.
 func Minato(binary string) System {
 	return System{Name: "minato", start: func(w *World, api *API) (*exec.Cmd, error) {

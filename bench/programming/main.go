@@ -13,50 +13,35 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"minato/bench/lab"
 )
 
 type options struct {
-	minato, kubeProxy, out string
-	sizes                  []int
-	modes                  []string
-	changes                int
-	budget, settle         time.Duration
-	patience               time.Duration
-	loads                  int
+	lab.Options
+	changes        int
+	budget, settle time.Duration
+	patience       time.Duration
+	loads          int
 }
 
 func main() {
 	lab.Main()
-	o, err := parse()
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		err = benchmark(ctx, o)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench/programming:", err)
-		os.Exit(1)
-	}
+	lab.Exit("programming", func(ctx context.Context) error {
+		o, err := parse()
+		if err != nil {
+			return err
+		}
+		return benchmark(ctx, o)
+	})
 }
 
 func parse() (options, error) {
 	var o options
-	flag.StringVar(&o.minato, "minato", "bin/minato", "the minato binary")
-	flag.StringVar(&o.kubeProxy, "kube-proxy", "build/bench/kube-proxy", "kube-proxy's binary")
-	flag.StringVar(&o.out, "out", "build/bench/programming.json", "where the figures go")
-	sizes := flag.String("sizes", "100,1000,10000,30000", "numbers of Services, growing")
-	modes := flag.String("modes", "nftables", "modes of kube-proxy")
+	read := o.Flags("programming", "100,1000,10000,30000", "nftables")
 	flag.IntVar(&o.changes, "changes", 300, "changes of endpoints to measure")
 	flag.DurationVar(&o.budget, "budget", 15*time.Second, "how long to go on with changes, if they take long")
 	flag.IntVar(&o.loads, "loads", 3, "how often Minato loads everything; kube-proxy does it once")
@@ -64,21 +49,12 @@ func parse() (options, error) {
 	flag.DurationVar(&o.patience, "patience", 3*time.Minute, "how long a load may take")
 	quick := flag.Bool("quick", false, "a look only: 100 and 1000 Services, few changes")
 	flag.Parse()
+	sizes := "" // those that were asked for
 	if *quick {
-		*sizes, o.changes, o.loads, o.settle = "100,1000", 50, 1, time.Second
+		sizes, o.changes, o.loads, o.settle = "100,1000", 50, 1, time.Second
 	}
-	for text := range strings.SplitSeq(*sizes, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return o, fmt.Errorf("-sizes: %w", err)
-		}
-		o.sizes = append(o.sizes, n)
-	}
-	if !slices.IsSorted(o.sizes) {
-		return o, errors.New("-sizes: Services are added from size to size; give the numbers in growing order")
-	}
-	o.modes = strings.FieldsFunc(*modes, func(r rune) bool { return r == ',' })
-	return o, lab.CheckPrograms(o.minato, o.kubeProxy)
+	err := read(sizes) // fills o, so it comes first
+	return o, err
 }
 
 func benchmark(ctx context.Context, o options) (err error) {
@@ -90,9 +66,9 @@ func benchmark(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	systems := []lab.System{lab.Minato(o.minato)}
-	for _, mode := range o.modes {
-		systems = append(systems, lab.KubeProxy(o.kubeProxy, mode))
+	systems := []lab.System{lab.Minato(o.Minato)}
+	for _, mode := range o.Modes {
+		systems = append(systems, lab.KubeProxy(o.KubeProxy, mode))
 	}
 	lab.Progress("starting an API server")
 	b := &bench{options: o}
@@ -105,7 +81,7 @@ func benchmark(ctx context.Context, o options) (err error) {
 		return err
 	}
 	res := result{Machine: lab.ThisMachine(), Endpoints: endpoints}
-	for _, n := range o.sizes {
+	for _, n := range o.Sizes {
 		began := time.Now()
 		if err := b.api.Fill(ctx, n-1, endpoints); err != nil {
 			return err
@@ -124,7 +100,7 @@ func benchmark(ctx context.Context, o options) (err error) {
 		}
 	}
 	res.grow()
-	if err := lab.WriteJSON(o.out, res); err != nil {
+	if err := lab.WriteJSON(o.Out, res); err != nil {
 		return err
 	}
 	return res.print(os.Stdout)

@@ -59,11 +59,11 @@ const processor = 0
 
 func newStage(ctx context.Context, o options) (*stage, error) {
 	s := &stage{options: o}
-	systems := map[string]lab.System{"minato": lab.Minato(o.minato)}
+	systems := map[string]lab.System{"minato": lab.Minato(o.Minato)}
 	names := []string{"bare", "minato"}
-	for _, mode := range o.modes {
+	for _, mode := range o.Modes {
 		names = append(names, mode)
-		systems[mode] = lab.KubeProxy(o.kubeProxy, mode)
+		systems[mode] = lab.KubeProxy(o.KubeProxy, mode)
 	}
 	var err error
 	if s.dir, err = os.MkdirTemp("", "bench-service-"); err != nil {

@@ -34,23 +34,7 @@ func TestMain(m *testing.M) {
 // serve answers TCP and UDP clients at an address with the server's name and the client's address.
 func serve(t *testing.T, ns host.Netns, name, addr string) {
 	t.Helper()
-	l, err := ns.Listen(context.Background(), "tcp4", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr())
-			}()
-		}
-	}()
+	accept(t, ns, addr, func(c net.Conn) { fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr()) })
 	packets, err := ns.ListenPacket(context.Background(), "udp4", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +151,23 @@ func helperMain() {
 // forward lets clients in a namespace reach an address of this process's own.
 func forward(t *testing.T, ns host.Netns, addr string) {
 	t.Helper()
+	accept(t, ns, addr, func(c net.Conn) {
+		up, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		go func() {
+			defer up.Close()
+			io.Copy(up, c)
+		}()
+		io.Copy(c, up)
+	})
+}
+
+// accept handles TCP clients at an address, each in a goroutine, until the test ends.
+func accept(t *testing.T, ns host.Netns, addr string, handle func(net.Conn)) {
+	t.Helper()
 	l, err := ns.Listen(context.Background(), "tcp4", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -180,16 +181,7 @@ func forward(t *testing.T, ns host.Netns, addr string) {
 			}
 			go func() {
 				defer c.Close()
-				up, err := net.Dial("tcp", addr)
-				if err != nil {
-					return
-				}
-				defer up.Close()
-				go func() {
-					defer up.Close()
-					io.Copy(up, c)
-				}()
-				io.Copy(c, up)
+				handle(c)
 			}()
 		}
 	}()
