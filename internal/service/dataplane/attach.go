@@ -24,6 +24,7 @@ var socketPrograms = map[string]ebpf.AttachType{
 	"post_bind6":   ebpf.AttachCGroupInet6PostBind,
 	"getpeername4": ebpf.AttachCgroupInet4GetPeername,
 	"getpeername6": ebpf.AttachCgroupInet6GetPeername,
+	"sock_release": ebpf.AttachCgroupInetSockRelease,
 }
 
 // attach attaches everything but new pods.
@@ -37,6 +38,12 @@ func (d *DataPlane) attach(in injection) error {
 		}
 		for _, l := range links {
 			indices = append(indices, l.Attrs().Index)
+			if l.Attrs().Index == in.index || l.Attrs().Index == loopbackIndex {
+				continue
+			}
+			if err := d.addExit(l); err != nil {
+				return err
+			}
 		}
 	}
 	for _, index := range indices {
@@ -44,8 +51,12 @@ func (d *DataPlane) attach(in injection) error {
 			return err
 		}
 	}
-	for _, index := range in.uplinks {
-		if err := d.attachPackets(index, outbound); err != nil {
+	uplinks, err := d.uplinks()
+	if err != nil {
+		return err
+	}
+	for _, l := range uplinks {
+		if err := errors.Join(d.attachPackets(l.Attrs().Index, outbound), d.addExit(l)); err != nil {
 			return err
 		}
 	}
@@ -81,7 +92,7 @@ func (d *DataPlane) AttachPod(ifname string) error {
 	if err != nil {
 		return fmt.Errorf("attach pod interface %s on node %s: %w", ifname, d.cfg.NodeName, err)
 	}
-	return d.attachPackets(l.Attrs().Index, inbound)
+	return errors.Join(d.attachPackets(l.Attrs().Index, inbound), d.addExit(l))
 }
 
 // DetachPod ends AttachPod, whether or not the interface still exists.

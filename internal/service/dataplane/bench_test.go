@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -80,10 +81,10 @@ func BenchmarkPackets(b *testing.B) {
 			"translated": {from: f.q1 + ":40000", to: f.vip(1) + ":80", udp: true},
 		} {
 			b.Run(f.name+" "+name, func(b *testing.B) {
-				in, p := s.packet(), r.collection.Programs[inbound.program(f.ipv6)]
+				p := r.collection.Programs[inbound.program(f.ipv6)]
+				opts := &ebpf.RunOptions{Data: s.packet(), Repeat: uint32(b.N), Context: skb{Ifindex: r.pod}}
 				err := r.ns.Do(func() error {
-					_, took, err := p.Benchmark(in, b.N, b.ResetTimer)
-					b.ReportMetric(float64(took.Nanoseconds()), "ns/packet")
+					_, err := p.Run(opts)
 					return err
 				})
 				if err != nil {

@@ -19,6 +19,8 @@ type family struct {
 	// router is somebody who is neither a node nor a pod, and foreign an address that the cluster does not know.
 	router, foreign string
 	tcp, udp        string // as networks to dial
+	// long has translated packets pass the kernel's forwarding, as if somebody inspected them there.
+	long bool
 }
 
 var (
@@ -37,6 +39,16 @@ func eachFamily(t *testing.T, test func(t *testing.T, f family)) {
 	for _, f := range []family{v4, v6} {
 		t.Run(f.name, func(t *testing.T) { test(t, f) })
 	}
+}
+
+// eachWay runs a test of a world for both families and both ways of translated packets.
+func eachWay(t *testing.T, test func(t *testing.T, f family)) {
+	eachFamily(t, func(t *testing.T, f family) {
+		for name, long := range map[string]bool{"straight": false, "forwarded": true} {
+			f.long = long
+			t.Run(name, func(t *testing.T) { test(t, f) })
+		}
+	})
 }
 
 // localPod is one of many pods of the first node.

@@ -144,6 +144,7 @@ func (d *DataPlane) setIPv6() error {
 	values := map[string]string{}
 	if d.cfg.ipv6() {
 		values[d.forwarding6()] = "1"
+		values["net/ipv6/conf/"+injectLink+"/forwarding"] = "1" // which a look-up of a route asks about
 	}
 	for _, name := range []string{routeLink, injectLink} {
 		conf := "net/ipv6/conf/" + name + "/"

@@ -264,4 +264,5 @@ var counterNames = [...]string{
 	"packets dropped while tables changed",
 	"fragments dropped",
 	"packets dropped outside the source ranges",
+	"packets dropped for want of room in the table of flows",
 }

@@ -27,6 +27,9 @@ func TestLayoutsAgree(t *testing.T) {
 		"visits":        {unsafe.Sizeof(frontendKey{}), unsafe.Sizeof(visits{})},
 		"connections":   {8, unsafe.Sizeof(connection{})},
 		"flows":         {unsafe.Sizeof(tuple{}), unsafe.Sizeof(flow{})},
+		"turns":         {0, unsafe.Sizeof(tuple{})},
+		"shortcut":      {4, unsafe.Sizeof(shortcut{})},
+		"exits":         {4, 4},
 	} {
 		m := spec.Maps[name]
 		if uintptr(m.KeySize) != sizes[0] || uintptr(m.ValueSize) != sizes[1] {

@@ -94,7 +94,7 @@ func (d *DataPlane) attachLink(l netlink.Link) error {
 			return err
 		}
 	}
-	return nil
+	return d.addExit(l)
 }
 
 const (

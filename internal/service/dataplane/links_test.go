@@ -53,7 +53,7 @@ func TestServesLink(t *testing.T) {
 
 // With AllLinks nobody says which interfaces are Pods': those that are there, those that come and those that stay when
 // the process changes are served, until Remove.
-func TestAllLinks(t *testing.T) { eachFamily(t, testAllLinks) }
+func TestAllLinks(t *testing.T) { eachWay(t, testAllLinks) }
 
 func testAllLinks(t *testing.T, fam family) {
 	w := newWorld(t)
@@ -63,6 +63,7 @@ func testAllLinks(t *testing.T, fam family) {
 	}
 	w.cfg.AllLinks = true
 	w.open()
+	w.shortcut(!fam.long)
 	w.serveTCP(w.p2, "p2", fam.p2+":8080")
 	w.apply(clusterIP("web", fam.vip(1), 80, corev1.ProtocolTCP, back(fam.p2+":8080")))
 	w.ownNodes()

@@ -32,10 +32,10 @@ func wantRefused(t *testing.T, what string, a answer) {
 	}
 }
 
-func TestTrafficReachesBackends(t *testing.T) { eachFamily(t, testTrafficReachesBackends) }
+func TestTrafficReachesBackends(t *testing.T) { eachWay(t, testTrafficReachesBackends) }
 
 func testTrafficReachesBackends(t *testing.T, fam family) {
-	w := newWorld(t)
+	w := worldOf(t, fam)
 	for _, s := range []struct {
 		ns   host.Netns
 		name string
@@ -149,10 +149,10 @@ func testUnallocatedAndForbiddenAreDropped(t *testing.T, fam family) {
 	wantAnswer(t, "node under policy Local", ask(w.n1, fam.tcp, fam.n1+":30001"), "p2", fam.n1+":30001")
 }
 
-func TestLocalPolicyKeepsTheClient(t *testing.T) { eachFamily(t, testLocalPolicyKeepsTheClient) }
+func TestLocalPolicyKeepsTheClient(t *testing.T) { eachWay(t, testLocalPolicyKeepsTheClient) }
 
 func testLocalPolicyKeepsTheClient(t *testing.T, fam family) {
-	w := newWorld(t)
+	w := worldOf(t, fam)
 	w.serveTCP(w.p1, "p1", fam.p1+":8080")
 	w.serveUDP(w.p1, "p1", fam.p1+":8080")
 	w.serveTCP(w.n1, "n1", fam.n1+":8080")
@@ -373,10 +373,10 @@ func TestChurn(t *testing.T) {
 }
 
 // TestICMPErrorsComeBack has a backend's kernel say that nobody listens; the client must understand.
-func TestICMPErrorsComeBack(t *testing.T) { eachFamily(t, testICMPErrorsComeBack) }
+func TestICMPErrorsComeBack(t *testing.T) { eachWay(t, testICMPErrorsComeBack) }
 
 func testICMPErrorsComeBack(t *testing.T, fam family) {
-	w := newWorld(t)
+	w := worldOf(t, fam)
 	w.inside(w.lan, outsideRoute)
 	for _, ip := range []string{fam.p1, fam.p2, fam.n1} {
 		w.apply(clusterIP("udp", fam.vip(1), 80, corev1.ProtocolUDP, back(ip+":9")))

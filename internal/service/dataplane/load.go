@@ -67,7 +67,7 @@ func (d *DataPlane) removeOldTables() error {
 }
 
 func (l Limits) apply(spec *ebpf.CollectionSpec) {
-	for name, n := range map[string]uint32{"frontends": l.Frontends, "slots": l.Slots, "backends": l.Backends, "flows": l.Flows} {
+	for name, n := range map[string]uint32{"frontends": l.Frontends, "slots": l.Slots, "backends": l.Backends, "flows": l.Flows, "turns": l.Flows / 2} {
 		if n > 0 {
 			spec.Maps[name].MaxEntries = n
 		}

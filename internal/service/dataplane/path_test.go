@@ -18,7 +18,7 @@ import (
 // TestNarrowPaths puts a link with a smaller MTU on the way to the backend, which neither end knows of: the router in
 // front of it must be able to tell the client, past the translation of addresses.
 func TestNarrowPaths(t *testing.T) {
-	eachFamily(t, func(t *testing.T, fam family) {
+	eachWay(t, func(t *testing.T, fam family) {
 		for _, mtu := range []int{1280, 1400} {
 			t.Run(fmt.Sprint(mtu), func(t *testing.T) { testNarrowPath(t, fam, mtu) })
 		}
@@ -26,7 +26,7 @@ func TestNarrowPaths(t *testing.T) {
 }
 
 func testNarrowPath(t *testing.T, fam family, mtu int) {
-	w := newWorld(t)
+	w := worldOf(t, fam)
 	w.inside(w.lan, outsideRoute)
 	// Only the way there is narrow: a link that is so at one end would drop what comes from the other without a word.
 	w.inside(w.n2, func(h *netlink.Handle) error {

@@ -145,10 +145,10 @@ func testPacketSourceRanges(t *testing.T, fam family) {
 	}
 }
 
-func TestLoadBalancerAddress(t *testing.T) { eachFamily(t, testLoadBalancerAddress) }
+func TestLoadBalancerAddress(t *testing.T) { eachWay(t, testLoadBalancerAddress) }
 
 func testLoadBalancerAddress(t *testing.T, fam family) {
-	w := newWorld(t)
+	w := worldOf(t, fam)
 	lb, services := fam.outsider(200), fam.services().String()
 	w.inside(w.lan, func(h *netlink.Handle) error { return via(h, single(lb), fam.n1, "br") })
 	w.serveTCP(w.p1, "p1", fam.p1+":8080")
@@ -263,10 +263,10 @@ func TestSocketAffinity(t *testing.T) {
 
 // TestChecksumsWithoutOffload has packets finished in software on their last hop, so that receivers check what the
 // programs made of them.
-func TestChecksumsWithoutOffload(t *testing.T) { eachFamily(t, testChecksumsWithoutOffload) }
+func TestChecksumsWithoutOffload(t *testing.T) { eachWay(t, testChecksumsWithoutOffload) }
 
 func testChecksumsWithoutOffload(t *testing.T, fam family) {
-	w := newWorld(t)
+	w := worldOf(t, fam)
 	w.inside(w.lan, outsideRoute)
 	for _, dev := range []string{"vp1", "vq1", "eth0"} {
 		if err := w.n1.Do(func() error { return setTxChecksum(dev, false) }); err != nil {

@@ -16,7 +16,7 @@ var object []byte
 
 // layoutVersion names the pinned tables. It changes whenever the meaning of their content does, because a table of the
 // same size but another meaning would be taken over from an earlier process.
-const layoutVersion = "3"
+const layoutVersion = "4"
 
 // collectionSpec parses the object once per process; nodes load copies.
 var collectionSpec = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {

@@ -34,11 +34,17 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigOf(t, Limits{})
+}
+
+func newRigOf(t testing.TB, l Limits) *rig {
+	t.Helper()
 	requireRoot(t)
 	spec, err := specFor(true)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.apply(spec)
 	c, err := ebpf.NewCollection(spec)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -20,18 +21,30 @@ import (
 // socketsEvery bounds how long a socket of a backend that is gone may escape notice.
 const socketsEvery = time.Minute
 
-// Run ends connected UDP sockets whose backend is gone, until ctx ends. Such a socket names its peer once and then
-// writes without any program being asked, so nothing else would ever tell its owner.
+// Run does what goes on while the data plane is open, until ctx ends: it keeps the shortcut of translated packets open
+// and ends connected UDP sockets whose backend is gone. Such a socket names its peer once and then writes without any
+// program being asked, so nothing else would ever tell its owner.
 func (d *DataPlane) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { d.keepShortcut(ctx) })
+	d.keepSockets(ctx)
+	return nil
+}
+
+func (d *DataPlane) keepSockets(ctx context.Context) {
 	tick := time.NewTicker(socketsEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-d.stale:
 		case <-tick.C:
 			d.pruneCounters()
+			if err := d.pruneExits(); err != nil && !errors.Is(err, errClosed) {
+				d.log.Warn("Interfaces that are gone are kept until the next look", "error", err)
+			}
 		}
 		ended, err := d.endStaleSockets()
 		if err != nil && !errors.Is(err, errClosed) {

@@ -248,3 +248,20 @@ func TestNamespacesOfNobody(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// TestClosedSocketsAreForgotten: what a socket was connected to is known while it is open, and then no more.
+func TestClosedSocketsAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.serveTCP(w.p2, "p2", p2IP+":8080")
+	w.apply(clusterIP("a", "10.96.1.1", 80, corev1.ProtocolTCP, back(p2IP+":8080")))
+	pod := w.helperIn(w.q1)
+	wantAnswer(t, "a socket that stays open", pod.do(request{Op: "keep", Network: "tcp4", Addr: "10.96.1.1:80"}), "p2", "")
+	for range 3 {
+		wantAnswer(t, "a socket", pod.ask("tcp4", "10.96.1.1:80"), "p2", "10.96.1.1:80")
+	}
+	known := 0
+	err := (kernelTable[uint64, [48]byte]{w.dp.collection.Maps["streams"]}).each(func(uint64, [48]byte) { known++ })
+	if err != nil || known != 1 {
+		t.Errorf("%d sockets are known, %v; one is open", known, err)
+	}
+}

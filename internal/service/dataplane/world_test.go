@@ -162,6 +162,27 @@ func (w *world) open() {
 	}
 	w.t.Logf("opened in %s", time.Since(start))
 	w.dp = dp
+	w.shortcut(true)
+}
+
+// shortcut opens or closes the short way of translated packets; Run is not there to do it.
+func (w *world) shortcut(open bool) {
+	w.t.Helper()
+	var s shortcut
+	if open {
+		s = shortcut{Until4: 1<<32 - 1, Until6: 1<<32 - 1}
+	}
+	if err := w.dp.collection.Maps["shortcut"].Put(uint32(0), &s); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// worldOf is a world whose translated packets take the way that the family says.
+func worldOf(t *testing.T, f family) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.shortcut(!f.long)
+	return w
 }
 
 func (w *world) inside(ns host.Netns, fn func(h *netlink.Handle) error) {

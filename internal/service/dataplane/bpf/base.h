@@ -35,6 +35,8 @@ enum {
 	PROTO_FRAGMENT = 44,
 	PROTO_ICMPV6 = 58,
 	PROTO_DESTINATION = 60,
+	FAMILY_IPV4 = 2,
+	FAMILY_IPV6 = 10,
 	EADDRINUSE_ = 98,
 	ECONNREFUSED_ = 111,
 };
@@ -55,6 +57,8 @@ enum {
 static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)BPF_FUNC_map_update_elem;
 static long (*map_delete)(void *map, const void *key) = (void *)BPF_FUNC_map_delete_elem;
+static long (*queue_push)(void *map, const void *value, __u64 flags) = (void *)BPF_FUNC_map_push_elem;
+static long (*queue_pop)(void *map, void *value) = (void *)BPF_FUNC_map_pop_elem;
 static __u32 (*random32)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static __u64 (*netns_cookie)(void *ctx) = (void *)BPF_FUNC_get_netns_cookie;

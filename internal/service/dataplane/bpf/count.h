@@ -13,6 +13,7 @@ enum counter {
 	COUNT_DROP_RACE, // the tables changed faster than they could be read
 	COUNT_DROP_FRAGMENT,
 	COUNT_DROP_SOURCE,
+	COUNT_DROP_FULL, // no room in the table of flows
 	COUNTERS,
 };
 

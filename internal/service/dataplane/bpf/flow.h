@@ -1,5 +1,5 @@
-// The state of translated connections. Both directions have an entry; each can rebuild the other, so that a table
-// that runs full never leaves half a connection.
+// The state of translated connections. Both directions have an entry; each can rebuild the other, so that nothing ever
+// leaves half a connection.
 #ifndef MINATO_FLOW_H
 #define MINATO_FLOW_H
 
@@ -7,6 +7,10 @@
 #include "parse.h"
 
 enum { UDP_IDLE = 180, TIME_WAIT = 60, LAST_ACK = 1, SOURCE_PORT_TRIES = 64 };
+
+// A flow that is over stays for LINGER seconds, for packets that are still on their way. When the table is full, one may
+// go that is over, or has been idle for so many seconds.
+enum { LINGER = 10, IDLE_TCP = 60, IDLE_OTHER = 1, TRIES_FOR_ROOM = 16 };
 
 // turn makes the key of the other direction.
 INLINE void turn(const struct flow *f, __u8 proto, struct tuple *key)
@@ -46,7 +50,8 @@ INLINE int over(const struct flow *a, const struct flow *b)
 	return (both & FLOW_FIN) || (any & FLOW_RST);
 }
 
-INLINE void touch(struct flow *f, const struct flow *pair, const struct packet *p)
+// touch notes what a packet says of its connection. It returns 1 if that was the end of it.
+INLINE int touch(struct flow *f, const struct flow *pair, const struct packet *p)
 {
 	__u32 flags = f->flags, t = now();
 	if (p->t.proto == PROTO_TCP && p->has_l4) {
@@ -55,10 +60,14 @@ INLINE void touch(struct flow *f, const struct flow *pair, const struct packet *
 		if (p->tcp_flags & TCP_RST)
 			flags |= FLOW_RST;
 	}
+	if (flags & FLOW_REPLY)
+		flags |= FLOW_ANSWERED;
+	int news = (flags & ~f->flags) & (FLOW_FIN | FLOW_RST);
 	if (flags != f->flags)
 		f->flags = flags;
 	if (t != f->seen)
 		f->seen = t;
+	return news && pair && over(f, pair);
 }
 
 INLINE int opens(const struct packet *p)
@@ -85,9 +94,17 @@ INLINE int is_stale(const struct flow *f, const struct flow *pair, const struct 
 	return !get_backend(f->backend, &b);
 }
 
+// forgotten tells whether the backend has forgotten a connection, given the entry of its answers. It does so at once
+// after a reset, and when the other side was the first to close; else only when it has waited for stray packets.
+INLINE int forgotten(const struct flow *reply, const struct flow *pair, __u32 idle)
+{
+	if ((reply->flags & FLOW_RST) || (pair && (pair->flags & FLOW_RST)))
+		return 1;
+	return (reply->flags & FLOW_FIN) && idle > (reply->flags & FLOW_LAST_FIN ? LAST_ACK : TIME_WAIT);
+}
+
 // is_free tells whether a source port can be taken: unused towards this backend, or used by a connection that the
-// backend has forgotten. It does so at once after a reset, and when the other side was the first to close; else only
-// when it has waited for stray packets.
+// backend has forgotten.
 GLOBAL int is_free(const struct tuple *reply, __u8 proto)
 {
 	if (!reply)
@@ -98,14 +115,88 @@ GLOBAL int is_free(const struct tuple *reply, __u8 proto)
 	__u32 idle = now() - f->seen;
 	if (proto == PROTO_UDP)
 		return idle > UDP_IDLE;
-	if (f->flags & FLOW_RST)
-		return 1;
-	if (f->flags & FLOW_FIN)
-		return idle > (f->flags & FLOW_LAST_FIN ? LAST_ACK : TIME_WAIT);
 	struct tuple key;
 	turn(f, proto, &key);
 	struct flow *pair = map_lookup(&flows, &key);
-	return pair && points_to(pair, reply) && (pair->flags & FLOW_RST);
+	return forgotten(f, pair && points_to(pair, reply) ? pair : 0, idle);
+}
+
+// may_go tells whether a client's flow can be removed, pair being the entry of its answers; full says that the table is.
+INLINE int may_go(const struct flow *f, const struct flow *pair, __u8 proto, int full)
+{
+	__u32 t = now(), idle = t - f->seen;
+	if (!pair)
+		return idle > LINGER;
+	if (t - pair->seen < idle)
+		idle = t - pair->seen;
+	if (proto == PROTO_UDP)
+		return idle > (full ? IDLE_OTHER : UDP_IDLE);
+	if (over(f, pair))
+		return full || (idle > LINGER && forgotten(pair, f, idle));
+	return full && idle > (pair->flags & FLOW_ANSWERED ? IDLE_TCP : IDLE_OTHER);
+}
+
+// take_turn looks at the flow whose turn it is, and removes it if it can go. It returns 1 if that made room.
+GLOBAL int take_turn(int full)
+{
+	struct tuple t, key;
+	if (queue_pop(&turns, &t))
+		return 0;
+	struct flow *f = map_lookup(&flows, &t);
+	if (!f)
+		return 0;
+	turn(f, t.proto, &key);
+	struct flow *pair = map_lookup(&flows, &key);
+	if (pair && !points_to(pair, &t))
+		pair = 0;
+	if (!may_go(f, pair, t.proto, full)) {
+		queue_push(&turns, &t, 0);
+		return 0;
+	}
+	if (pair)
+		map_delete(&flows, &key);
+	map_delete(&flows, &t);
+	return 1;
+}
+
+// make_room removes a flow from a table that is full, one that is not in use if there is such.
+GLOBAL int make_room(void)
+{
+	for (int i = 0; i < TRIES_FOR_ROOM; i++)
+		if (take_turn(1))
+			return 1;
+	return 0;
+}
+
+enum { STORED = 0, EXISTS = -17 };
+
+INLINE long store(const struct tuple *t, const struct flow *f, __u64 flags)
+{
+	long done = map_update(&flows, t, f, flags);
+	if (done == STORED || done == EXISTS || !make_room())
+		return done;
+	return map_update(&flows, t, f, flags);
+}
+
+// store_flow writes both entries of a new flow. A client's port that is used once more has its turn already.
+GLOBAL int store_flow(const struct tuple *t, const struct flow *f, const struct tuple *reply, const struct flow *back)
+{
+	if (!t || !f || !reply || !back || store(reply, back, BPF_ANY) != STORED)
+		return 0;
+	switch (store(t, f, BPF_NOEXIST)) {
+	case STORED:
+		break;
+	case EXISTS:
+		return map_update(&flows, t, f, BPF_ANY) == STORED;
+	default:
+		map_delete(&flows, reply);
+		return 0;
+	}
+	if (queue_push(&turns, t, 0)) {
+		make_room();
+		queue_push(&turns, t, 0);
+	}
+	return 1;
 }
 
 // choose_source_port finds a port of the masquerading range for f, whose source address is set. It returns 0 if

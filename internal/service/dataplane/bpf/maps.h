@@ -102,6 +102,7 @@ enum flow_flag {
 	FLOW_FIN = 2, // seen in this direction
 	FLOW_RST = 4,
 	FLOW_LAST_FIN = 8, // the other direction's came before it
+	FLOW_ANSWERED = 16, // in the entry of the answers: there was one
 };
 
 // What becomes of a packet with a certain tuple. The entry of the other direction is this one turned around, so
@@ -186,6 +187,13 @@ enum config_flag {
 	CONFIG_ROUTED_SOURCE = 1, // masqueraded traffic takes the address that its route has
 };
 
+// Which families' translated packets may leave without passing the kernel's forwarding, and until when: seconds since
+// boot, 0 is never.
+struct shortcut {
+	__u32 until4;
+	__u32 until6;
+};
+
 struct config {
 	union addr self; // the node's IPv4 address, which masqueraded traffic takes; zero if it has none
 	union addr self6; // the same for IPv6
@@ -258,11 +266,36 @@ struct {
 } nodes SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct tuple);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+// The flows of clients in the order in which they are looked at for whether they are over. The table of flows is no LRU
+// one, which makes room for many entries at once, nor one that allocates its entries in batches: either way the
+// connection that it does so for waits.
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 32768);
+	__type(value, struct tuple);
+} turns SEC(".maps");
+
+// The interfaces that translated packets may leave by without passing the kernel's forwarding.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} exits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct shortcut);
+} shortcut SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -293,11 +326,13 @@ struct {
 	__type(value, struct peers);
 } sockets SEC(".maps");
 
-// The same for TCP sockets, which connect once. It is apart because each connection has to allocate it.
+// The same for TCP sockets, which connect once, by the sockets' cookies. Each connection has to allocate it, and an entry
+// of a table takes a fraction of the time that a socket's own storage does. It goes when the socket is closed.
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
+	__type(key, __u64);
 	__type(value, struct peer);
 } streams SEC(".maps");
 

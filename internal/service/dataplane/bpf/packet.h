@@ -5,6 +5,7 @@
 
 #include "icmp.h"
 #include "reject.h"
+#include "shortcut.h"
 #include "source.h"
 
 // Where a packet is met. One program serves all places, because loading it four times would take four times as long.
@@ -27,6 +28,12 @@ INLINE int where(const struct config *cfg, __u32 ifindex)
 	return AT_POD;
 }
 
+// comes_by_wire tells whether a packet came in from a Pod or from outside, and not from the node itself.
+INLINE int comes_by_wire(int hook)
+{
+	return hook == AT_POD || hook == AT_UPLINK;
+}
+
 // must_masquerade: an answer that would not come back through a hook of this node must be made to.
 INLINE int must_masquerade(const struct frontend *f, const struct packet *p, const struct backend *b, int hook)
 {
@@ -42,14 +49,14 @@ INLINE int must_masquerade(const struct frontend *f, const struct packet *p, con
 	return n && (n->flags & NODE_SELF);
 }
 
-// establish decides where a new connection goes and writes both entries. to comes with the source that the packets take
-// if they are masqueraded. It returns 0 if there is no source port left.
-GLOBAL int establish(const struct packet *p, const struct frontend *fe, const struct backend *b, int hook, struct flow *to)
+enum established { NO_PORT, NO_ROOM, ESTABLISHED };
+
+// establish decides where a new connection goes and writes both entries.
+GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct frontend *fe, const struct backend *b, struct flow *to)
 {
 	struct config *cfg = settings();
 	if (!cfg || !p || !fe || !b || !to)
-		return 0;
-	union addr own = to->saddr;
+		return NO_PORT;
 	to->saddr = p->t.saddr;
 	to->sport = p->t.sport;
 	to->daddr = b->addr;
@@ -59,7 +66,7 @@ GLOBAL int establish(const struct packet *p, const struct frontend *fe, const st
 	to->backend = b->id;
 	to->seen = now();
 	to->pad = 0;
-	int masquerade = must_masquerade(fe, p, b, hook);
+	int masquerade = must_masquerade(fe, p, b, where(cfg, skb->ifindex));
 	struct tuple reply;
 	if (!masquerade) {
 		// A client may reach one backend through two frontends from one port; the second must look different.
@@ -68,18 +75,17 @@ GLOBAL int establish(const struct packet *p, const struct frontend *fe, const st
 		masquerade = taken && !points_to(taken, &p->t) && !is_free(&reply, p->t.proto);
 	}
 	if (masquerade) {
-		to->saddr = own;
-		if ((!own.d[0] && !own.d[1]) || !choose_source_port(to, p->t.proto))
-			return 0;
+		own_address(skb, &b->addr, &to->saddr);
+		if ((!to->saddr.d[0] && !to->saddr.d[1]) || !choose_source_port(to, p->t.proto))
+			return NO_PORT;
 	}
 	struct flow back;
 	turn(to, p->t.proto, &reply);
 	opposite(to, &p->t, &back);
-	map_update(&flows, &reply, &back, 0);
-	map_update(&flows, &p->t, to, 0);
+	if (!store_flow(&p->t, to, &reply, &back))
+		return NO_ROOM;
 	count(COUNT_FORWARD);
-	tally(fe->service, b->id, 1, 0, 0);
-	return 1;
+	return ESTABLISHED;
 }
 
 // follow rewrites a packet of a known connection. It returns 0 if the packet has to be steered anew.
@@ -103,13 +109,16 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 			return 0;
 		}
 	}
-	touch(f, pair, p);
+	int ended = touch(f, pair, p);
 	*to = *f;
 	if (!pair) {
 		struct flow other;
 		opposite(to, &p->t, &other);
 		map_update(&flows, &key, &other, BPF_NOEXIST);
 	}
+	// Who ends a connection makes room for another one or two, and nobody has to wait for it.
+	if (ended && take_turn(0))
+		take_turn(0);
 	return 1;
 }
 
@@ -143,12 +152,11 @@ INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const st
 	return SHOT;
 }
 
-// translated rewrites a packet to what its connection makes of it, and counts it.
-INLINE void translated(struct __sk_buff *skb, const struct packet *p, const struct flow *to, int ipv6)
+// count_packet counts one that belongs to a connection, as the first of it or a later one.
+INLINE void count_packet(struct __sk_buff *skb, const struct flow *to, int first)
 {
 	__u32 segments = skb->gso_segs;
-	tally(to->service, to->backend, 0, segments ? segments : 1, skb->len);
-	rewrite(skb, p, to, ipv6);
+	tally(to->service, to->backend, first, segments ? segments : 1, skb->len);
 }
 
 INLINE int drop(const struct frontend_key *key, enum counter why)
@@ -204,12 +212,12 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 	if (!picked)
 		return drop(&key, COUNT_DROP_RACE);
 	struct flow to = {};
-	own_address(skb, &b.addr, &to.saddr);
-	if (!establish(p, &f, &b, hook, &to))
-		return drop(&key, COUNT_DROP_NO_PORT);
+	int done = establish(skb, p, &f, &b, &to);
+	if (done != ESTABLISHED)
+		return drop(&key, done == NO_ROOM ? COUNT_DROP_FULL : COUNT_DROP_NO_PORT);
 	visit(&key, VISIT_CONNECTION);
-	translated(skb, p, &to, ipv6);
-	return inject(skb, cfg);
+	count_packet(skb, &to, 1);
+	return send_on(skb, cfg, p, &to, comes_by_wire(hook), ipv6);
 }
 
 // is_neighbour_discovery: routers and neighbours must find each other whatever addresses Services have. What the node
@@ -266,8 +274,8 @@ INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 	if (f) {
 		struct flow to = {};
 		if (follow(&p, f, scope, &to)) {
-			translated(skb, &p, &to, ipv6);
-			return inject(skb, cfg);
+			count_packet(skb, &to, 0);
+			return send_on(skb, cfg, &p, &to, comes_by_wire(hook), ipv6);
 		}
 	}
 	return steer(skb, cfg, &p, hook, scope, ipv6);
@@ -285,6 +293,11 @@ INLINE int going_out(struct __sk_buff *skb, int ipv6)
 	struct packet p = {};
 	if (!cfg)
 		return NEXT;
+	// What is forwarded passed the hook where it came in. That was too early only where somebody else then undid a
+	// masquerade, which nobody does while packets may take the shortcut.
+	int uplink = where(cfg, skb->ifindex) == AT_UPLINK;
+	if (skb->ingress_ifindex && (uplink || may_shortcut(ipv6)))
+		return NEXT;
 	int own;
 	if (ipv6) {
 		union addr source;
@@ -297,7 +310,7 @@ INLINE int going_out(struct __sk_buff *skb, int ipv6)
 			return NEXT;
 		own = source == cfg->self.w[3];
 	}
-	if (!own && where(cfg, skb->ifindex) == AT_UPLINK)
+	if (!own && uplink)
 		return NEXT;
 	int parsed = parse(skb, &p, ipv6);
 	if (parsed == OTHER)
@@ -308,8 +321,10 @@ INLINE int going_out(struct __sk_buff *skb, int ipv6)
 	if (!f || !(f->flags & FLOW_REPLY) || !same_addr(&f->daddr, &p.t.daddr))
 		return NEXT;
 	struct flow to = {};
-	if (follow(&p, f, OUTSIDE, &to))
-		translated(skb, &p, &to, ipv6);
+	if (follow(&p, f, OUTSIDE, &to)) {
+		count_packet(skb, &to, 0);
+		rewrite(skb, &p, &to, 0, ipv6);
+	}
 	return NEXT;
 }
 

@@ -57,7 +57,10 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 has_l4; // not so in the later pieces of a fragmented packet
 	__u8 fragment;
-	__u8 pad;
+	__u8 l4_len; // of the transport header
+	__u8 hops; // that it has left
+	__u8 ip_proto; // as the IP header has it, which may be that of an extension header
+	__be16 csum; // of the IPv4 header
 };
 
 enum parsed { PARSED, OTHER, BROKEN, ORPHAN };
@@ -73,6 +76,7 @@ INLINE int ports_of(struct __sk_buff *skb, struct packet *p)
 		p->t.sport = tcp.sport;
 		p->t.dport = tcp.dport;
 		p->tcp_flags = tcp.flags;
+		p->l4_len = (tcp.off >> 4) * 4;
 		return PARSED;
 	}
 	struct udp udp;
@@ -80,6 +84,7 @@ INLINE int ports_of(struct __sk_buff *skb, struct packet *p)
 		return BROKEN;
 	p->t.sport = udp.sport;
 	p->t.dport = udp.dport;
+	p->l4_len = sizeof(udp);
 	return PARSED;
 }
 
@@ -113,6 +118,9 @@ INLINE int parse4(struct __sk_buff *skb, struct packet *p)
 	set_addr4(&p->t.saddr, ip.saddr);
 	set_addr4(&p->t.daddr, ip.daddr);
 	p->t.proto = ip.proto;
+	p->hops = ip.ttl;
+	p->ip_proto = ip.proto;
+	p->csum = ip.csum;
 	__u16 frag = ntohs(ip.frag) & (IP_MORE | IP_OFFSET);
 	p->fragment = frag != 0;
 	p->has_l4 = (frag & IP_OFFSET) == 0;

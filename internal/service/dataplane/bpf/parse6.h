@@ -80,6 +80,8 @@ GLOBAL int parse6(struct __sk_buff *skb, struct packet *p)
 		return BROKEN;
 	p->t.saddr = ip.saddr;
 	p->t.daddr = ip.daddr;
+	p->hops = ip.hops;
+	p->ip_proto = ip.next;
 	if (is_addr4(&ip.saddr) || is_addr4(&ip.daddr))
 		return BROKEN;
 	struct headers h = { .at = ETH_HLEN_ + sizeof(ip), .proto = ip.next };

@@ -32,45 +32,104 @@ INLINE __s64 rewrite_l3(struct __sk_buff *skb, const struct addrs *from, const s
 	return diff;
 }
 
-// rewrite_packet changes the tuple of a packet. Checksums are adjusted and never computed: a packet from a veth has only
-// the pseudo header's sum so far, and an IPv4 UDP packet may have none at all.
-INLINE int rewrite_packet(struct __sk_buff *skb, const struct packet *p, const struct flow *to, int ipv6)
+// What of a packet is rewritten at once: all that lies side by side. The ports do so if there are no options and no
+// extension headers.
+struct head4 {
+	__u8 hops;
+	__u8 proto;
+	__be16 csum;
+	__be32 saddr;
+	__be32 daddr;
+	struct ports ports;
+};
+
+struct head6 {
+	__u8 next;
+	__u8 hops;
+	struct addrs addrs;
+	struct ports ports;
+} __attribute__((packed));
+
+enum { HEAD4_AT = ETH_HLEN_ + 8, HEAD6_AT = ETH_HLEN_ + 6 };
+
+INLINE __u64 exchange(__u32 from, __u32 to)
 {
-	if (!p || !to)
-		return 0;
-	__s64 diff = rewrite_l3(skb, (const struct addrs *)&p->t, (const struct addrs *)to, ipv6);
+	return (__u64)(__u32)~from + to;
+}
+
+INLINE __u32 fold32(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (__u32)((sum & 0xffffffff) + (sum >> 32));
+}
+
+// rewrite_l4 corrects the transport's checksum for other addresses, whose difference is known, and other ports. It
+// returns whether the ports are others. A checksum is adjusted and never computed: a packet from a veth has only the
+// pseudo header's sum so far, and an IPv4 UDP packet may have none at all.
+INLINE int rewrite_l4(struct __sk_buff *skb, const struct packet *p, struct ports ports, __u32 diff)
+{
 	if (!p->has_l4)
 		return 0;
 	int udp = p->t.proto == PROTO_UDP;
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
 	__u32 at = p->l4 + (udp ? 6 : 16);
 	l4_csum(skb, at, 0, diff, flags | BPF_F_PSEUDO_HDR);
-	struct ports ports = { .sport = to->sport, .dport = to->dport };
 	__u32 old = (__u32)p->t.dport << 16 | p->t.sport;
 	__u32 new = (__u32)ports.dport << 16 | ports.sport;
 	if (old == new)
 		return 0;
 	l4_csum(skb, at, old, new, flags | sizeof(__u32));
-	skb_store(skb, p->l4, &ports, sizeof(ports), 0);
+	return 1;
+}
+
+// rewrite4 changes the tuple of a packet and takes some from the hops that it has left.
+GLOBAL int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct flow *to, __u32 hops)
+{
+	if (!p || !to)
+		return 0;
+	struct ports ports = { .sport = to->sport, .dport = to->dport };
+	struct head4 h = {
+		.hops = p->hops - hops, .proto = p->ip_proto,
+		.saddr = to->saddr.w[3], .daddr = to->daddr.w[3], .ports = ports,
+	};
+	__u64 diff = exchange(p->t.saddr.w[3], h.saddr) + exchange(p->t.daddr.w[3], h.daddr);
+	// The hops are the first half of a word of the checksum, which is the low one.
+	h.csum = csum_fold(fold32((__u16)~p->csum + diff + exchange(hops, 0)));
+	int others = rewrite_l4(skb, p, ports, fold32(diff));
+	int beside = p->l4 == ETH_HLEN_ + sizeof(struct ipv4);
+	skb_store(skb, HEAD4_AT, &h, others && beside ? sizeof(h) : sizeof(h) - sizeof(h.ports), 0);
+	if (others && !beside)
+		skb_store(skb, p->l4, &ports, sizeof(ports), 0);
 	return 0;
 }
 
-GLOBAL int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
+GLOBAL int rewrite6(struct __sk_buff *skb, const struct packet *p, const struct flow *to, __u32 hops)
 {
-	return rewrite_packet(skb, p, to, 0);
+	if (!p || !to)
+		return 0;
+	struct ports ports = { .sport = to->sport, .dport = to->dport };
+	struct head6 h = {
+		.hops = p->hops - hops, .next = p->ip_proto,
+		.addrs = { .saddr = to->saddr, .daddr = to->daddr }, .ports = ports,
+	};
+	__u64 diff = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		diff += exchange(p->t.saddr.w[i], to->saddr.w[i]) + exchange(p->t.daddr.w[i], to->daddr.w[i]);
+	int others = rewrite_l4(skb, p, ports, fold32(diff));
+	int beside = p->l4 == ETH_HLEN_ + sizeof(struct ipv6);
+	skb_store(skb, HEAD6_AT, &h, others && beside ? sizeof(h) : sizeof(h) - sizeof(h.ports), 0);
+	if (others && !beside)
+		skb_store(skb, p->l4, &ports, sizeof(ports), 0);
+	return 0;
 }
 
-GLOBAL int rewrite6(struct __sk_buff *skb, const struct packet *p, const struct flow *to)
-{
-	return rewrite_packet(skb, p, to, 1);
-}
-
-INLINE void rewrite(struct __sk_buff *skb, const struct packet *p, const struct flow *to, int ipv6)
+INLINE void rewrite(struct __sk_buff *skb, const struct packet *p, const struct flow *to, __u32 hops, int ipv6)
 {
 	if (ipv6)
-		rewrite6(skb, p, to);
+		rewrite6(skb, p, to, hops);
 	else
-		rewrite4(skb, p, to);
+		rewrite4(skb, p, to, hops);
 }
 
 // inject hands a rewritten packet to the kernel as if it had come in at the injection interface. Its new source may be

@@ -14,7 +14,8 @@ INLINE void forget(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port
 	if (!ctx->sk)
 		return;
 	if (ctx->protocol == PROTO_TCP) {
-		struct peer *p = storage_get(&streams, ctx->sk, 0, 0);
+		__u64 cookie = socket_cookie(ctx);
+		struct peer *p = map_lookup(&streams, &cookie);
 		if (p)
 			p->backend_port = 0;
 		return;
@@ -75,6 +76,14 @@ INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32
 	note(&ps->peer[at], dst, port, service, b);
 }
 
+INLINE void remember_stream(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port, __u32 service, const struct backend *b)
+{
+	__u64 cookie = socket_cookie(ctx);
+	struct peer p = {};
+	note(&p, dst, port, service, b);
+	map_update(&streams, &cookie, &p, 0);
+}
+
 // translate replaces *dst and *port, the destination that the process gave, by a backend. One of the packet hooks does
 // what a socket can't: dropping silently, and Services that came to be after the connection.
 INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, int connected)
@@ -104,10 +113,7 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 	// A TCP socket connects once, and each connection is spread anew. A UDP socket must stay with its backend.
 	__u32 hash = proto == PROTO_TCP ? random32() : (__u32)socket_cookie(ctx) * 2654435761u >> 8;
 	struct peers *ps = 0;
-	struct peer *only = 0;
-	if (ctx->sk && proto == PROTO_TCP)
-		only = storage_get(&streams, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	else if (ctx->sk)
+	if (ctx->sk && proto == PROTO_UDP)
 		ps = storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	struct backend b = {};
 	int have = 0;
@@ -123,8 +129,8 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 			return REFUSED;
 		}
 	}
-	if (only)
-		note(only, dst, *port, f.service, &b);
+	if (proto == PROTO_TCP)
+		remember_stream(ctx, dst, *port, f.service, &b);
 	if (ps)
 		remember(ps, dst, *port, f.service, &b, connected);
 	if (connected && proto == PROTO_UDP) {
@@ -153,7 +159,8 @@ INLINE int restore(struct bpf_sock_addr *ctx, union addr *addr, __be16 *port)
 	if (!ctx->sk)
 		return 0;
 	if (ctx->protocol == PROTO_TCP) {
-		struct peer *p = storage_get(&streams, ctx->sk, 0, 0);
+		__u64 cookie = socket_cookie(ctx);
+		struct peer *p = map_lookup(&streams, &cookie);
 		if (!p || !is_backend(p, addr, *port))
 			return 0;
 		*addr = p->frontend;
@@ -298,6 +305,19 @@ SEC("cgroup/post_bind6") int post_bind6(struct bpf_sock *ctx)
 	// Without an address, a socket hears both families.
 	int any = !a && !b && !c && !d, loopback = !a && !b && !c && d == htonl(1);
 	return may_bind(ctx, any, !loopback);
+}
+
+// sock_release forgets a socket that its owner has closed.
+SEC("cgroup/sock_release") int sock_release(struct bpf_sock *ctx)
+{
+	__u64 cookie = socket_cookie(ctx);
+	if (ctx->protocol == PROTO_TCP) {
+		if (map_lookup(&streams, &cookie))
+			map_delete(&streams, &cookie);
+	} else if (ctx->protocol == PROTO_UDP && map_lookup(&connections, &cookie)) {
+		map_delete(&connections, &cookie);
+	}
+	return 1;
 }
 
 SEC("cgroup/connect4") int connect4(struct bpf_sock_addr *ctx) { return out4(ctx, 1); }

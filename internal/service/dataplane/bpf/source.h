@@ -5,7 +5,7 @@
 #include "maps.h"
 
 // Newer than the headers that this is built with. A kernel that does not know FIB_SOURCE, before 6.7, refuses it.
-enum { FIB_SKIP_NEIGH = 1 << 2, FIB_SOURCE = 1 << 4, FAMILY_IPV4 = 2, FAMILY_IPV6 = 10 };
+enum { FIB_SKIP_NEIGH = 1 << 2, FIB_SOURCE = 1 << 4 };
 
 // own_address is the node's, or that of the interface through which it reaches the backend: where Pods are behind
 // tunnels, answers to any other would come back outside of the tunnel, or not at all.
