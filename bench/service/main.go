@@ -43,14 +43,14 @@ func main() {
 func parse() (options, error) {
 	var o options
 	read := o.Flags("service", "10,1000,10000,30000", "nftables,iptables")
-	flag.IntVar(&o.rounds, "rounds", 11, "how often each variant is measured")
-	flag.DurationVar(&o.slice, "slice", 100*time.Millisecond, "how long, each time")
+	flag.IntVar(&o.rounds, "rounds", 51, "how often each variant is measured")
+	flag.DurationVar(&o.slice, "slice", 20*time.Millisecond, "how long, each time")
 	flag.DurationVar(&o.patience, "patience", 4*time.Minute, "how long a proxy may take until it serves a number of Services")
 	quick := flag.Bool("quick", false, "a look only: 10 and 1000 Services, few rounds")
 	flag.Parse()
 	sizes := "" // those that were asked for
 	if *quick {
-		sizes, o.rounds = "10,1000", 5
+		sizes, o.rounds = "10,1000", 15
 	}
 	err := read(sizes) // fills o, so it comes first
 	return o, err

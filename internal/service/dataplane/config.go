@@ -40,7 +40,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Limits are the sizes of tables, in entries. Memory is taken by use, but for 8 bytes per entry and all of the flows.
+// Limits are the sizes of tables, in entries. Memory is taken by use, but for 16 bytes per entry and all of the flows.
 type Limits struct {
 	Frontends uint32 // default 262144: three for a cluster IP and port, two for any other
 	Slots     uint32 // default 262144: one for each endpoint of each Service port

@@ -17,8 +17,10 @@ import (
 type shortcut struct{ Until4, Until6 uint32 }
 
 const (
-	// shortcutEvery is how often somebody is looked for who inspects forwarded packets.
+	// shortcutEvery is how often somebody is looked for who inspects forwarded packets. Where somebody does, there may be
+	// much to look through and it can wait.
 	shortcutEvery = time.Second
+	shortcutAgain = 5 * time.Second
 	// shortcutSeconds is how long the shortcut stays open without another look.
 	shortcutSeconds = 4
 )
@@ -26,8 +28,6 @@ const (
 // keepShortcut opens the shortcut for each family whose forwarded packets nobody inspects, until ctx ends. It closes by
 // itself soon afterwards.
 func (d *DataPlane) keepShortcut(ctx context.Context) {
-	tick := time.NewTicker(shortcutEvery)
-	defer tick.Stop()
 	var told host.Inspection
 	for {
 		is, err := d.cfg.Netns.Inspects()
@@ -41,10 +41,14 @@ func (d *DataPlane) keepShortcut(ctx context.Context) {
 		if err := d.openShortcut(is); err != nil && !errors.Is(err, errClosed) {
 			d.log.Warn("Translated packets pass the kernel's forwarding", "error", err)
 		}
+		pause := shortcutEvery
+		if is.IPv4 && is.IPv6 {
+			pause = shortcutAgain
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }
