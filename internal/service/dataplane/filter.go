@@ -103,9 +103,9 @@ func clsact(index int) *netlink.Clsact {
 
 // filtered returns the interfaces that have one of our filters in the direction.
 func filtered(h *netlink.Handle, dir direction) ([]netlink.Link, error) {
-	links, err := h.LinkList()
+	links, err := listLinks(h)
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return nil, err
 	}
 	var out []netlink.Link
 	for _, l := range links {

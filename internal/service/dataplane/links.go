@@ -30,6 +30,22 @@ func servesLink(l netlink.Link, uplinks []netlink.Link) bool {
 	})
 }
 
+// interruptions is how often a list may be begun anew because links came or went meanwhile.
+const interruptions = 20
+
+// listLinks lists all links of a namespace.
+func listLinks(h *netlink.Handle) (links []netlink.Link, err error) {
+	for range interruptions {
+		if links, err = h.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return links, nil
+}
+
 // uplinks looks the uplinks up.
 func (d *DataPlane) uplinks() ([]netlink.Link, error) {
 	var out []netlink.Link
@@ -50,9 +66,9 @@ func (d *DataPlane) attachLinks() error {
 	if err != nil {
 		return err
 	}
-	all, err := d.links.LinkList()
+	all, err := listLinks(d.links)
 	if err != nil {
-		return fmt.Errorf("list links: %w", err)
+		return err
 	}
 	serves := map[int]bool{}
 	for _, l := range all {

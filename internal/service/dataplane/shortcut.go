@@ -99,9 +99,9 @@ func (d *DataPlane) pruneExits() error {
 	if d.collection == nil {
 		return errClosed
 	}
-	links, err := d.links.LinkList()
+	links, err := listLinks(d.links)
 	if err != nil {
-		return fmt.Errorf("list links: %w", err)
+		return err
 	}
 	have := map[uint32]bool{}
 	for _, l := range links {

@@ -96,10 +96,19 @@ func TestPacketShortcut(t *testing.T) { eachFamily(t, testPacketShortcut) }
 func testPacketShortcut(t *testing.T, f family) {
 	r := newShortcutRig(t, f)
 	in := segment{from: f.client(), to: f.n1 + ":30001", flags: syn}
+	// Whom a packet is sent to is written into it, but for one a second, for which the kernel asks the neighbour.
+	addressed, asked := 0, 0
 	straight := func(what string, frame []byte) {
 		t.Helper()
 		v, out := r.ingress(r.uplink, frame)
-		if v != redirect || !bytes.Equal(out[:6], backendMAC) || hops(out) != hops(frame)-1 {
+		if bytes.Equal(out[:6], frame[:6]) {
+			asked++
+		} else if bytes.Equal(out[:6], backendMAC) {
+			addressed++
+		} else {
+			t.Errorf("%s: to %x", what, out[:6])
+		}
+		if v != redirect || hops(out) != hops(frame)-1 {
 			t.Errorf("%s: verdict %d, to %x with %d hops of %d left", what, int32(v), out[:6], hops(out), hops(frame))
 		}
 		if got := parse(t, out); got.to != f.p2+":8080" {
@@ -140,17 +149,33 @@ func testPacketShortcut(t *testing.T, f family) {
 	r.open(t, monotonic(t)+60)
 	straight("nobody inspects packets any more", in.packet())
 
-	// Where the route leads to an interface that is not known, or to a neighbour that is not.
 	exits := kernelTable[uint32, uint32]{r.collection.Maps["exits"]}
 	if err := exits.remove([]uint32{r.pod}); err != nil {
 		t.Fatal(err)
 	}
-	long("unknown interface", in.packet())
+	long("interface that is not known", in.packet())
 	r.exit(t, r.pod)
+	for range 20 {
+		straight("one of many", in.packet())
+	}
+	if addressed == 0 {
+		t.Error("the kernel is asked for the neighbour for every packet")
+	}
+	asked = 0
+	eventually(t, "the kernel is asked for the neighbour now and then", func() bool {
+		straight("one later on", in.packet())
+		return asked > 0
+	})
 	r.with(func(h *netlink.Handle) error {
 		return h.NeighDel(&netlink.Neigh{LinkIndex: int(r.pod), IP: ip(f.p2).AsSlice()})
 	})
-	long("unknown neighbour", in.packet())
+	addressed = 0
+	for range 3 {
+		straight("nobody knows the neighbour", in.packet())
+	}
+	if addressed > 0 {
+		t.Error("a neighbour is addressed whom nobody knows")
+	}
 }
 
 // TestShortcutMakesWay: a filter in the kernel's forwarding gets to see translated packets, and one that is gone does not

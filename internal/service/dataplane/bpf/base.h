@@ -41,6 +41,9 @@ enum {
 	ECONNREFUSED_ = 111,
 };
 
+// Newer than the headers that this is built with. A kernel that does not know FIB_SOURCE, before 6.7, refuses it.
+enum { FIB_SKIP_NEIGH = 1 << 2, FIB_SOURCE = 1 << 4 };
+
 enum action {
 	NEXT = -1, // not ours: the next classifier decides
 	PASS = 0,
@@ -74,6 +77,7 @@ static __s64 (*csum_diff)(const void *from, __u32 from_size, const void *to, __u
 static long (*change_tail)(struct __sk_buff *skb, __u32 len, __u64 flags) = (void *)BPF_FUNC_skb_change_tail;
 static long (*fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int len, __u32 flags) = (void *)BPF_FUNC_fib_lookup;
 static long (*redirect)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect;
+static long (*redirect_neigh)(__u32 ifindex, struct bpf_redir_neigh *params, int len, __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
 
 INLINE __u16 csum_fold(__u32 sum)
 {

@@ -50,8 +50,10 @@ INLINE int over(const struct flow *a, const struct flow *b)
 	return (both & FLOW_FIN) || (any & FLOW_RST);
 }
 
-// touch notes what a packet says of its connection. It returns 1 if that was the end of it.
-INLINE int touch(struct flow *f, const struct flow *pair, const struct packet *p)
+enum news { NOTHING, TIME, END };
+
+// touch notes what a packet says of its connection, and tells of the end of it or else that it is another second.
+INLINE enum news touch(struct flow *f, const struct flow *pair, const struct packet *p)
 {
 	__u32 flags = f->flags, t = now();
 	if (p->t.proto == PROTO_TCP && p->has_l4) {
@@ -65,9 +67,12 @@ INLINE int touch(struct flow *f, const struct flow *pair, const struct packet *p
 	int news = (flags & ~f->flags) & (FLOW_FIN | FLOW_RST);
 	if (flags != f->flags)
 		f->flags = flags;
-	if (t != f->seen)
+	int later = t != f->seen;
+	if (later)
 		f->seen = t;
-	return news && pair && over(f, pair);
+	if (news && pair && over(f, pair))
+		return END;
+	return later ? TIME : NOTHING;
 }
 
 INLINE int opens(const struct packet *p)

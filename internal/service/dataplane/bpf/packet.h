@@ -88,7 +88,9 @@ GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct
 	return ESTABLISHED;
 }
 
-// follow rewrites a packet of a known connection. It returns 0 if the packet has to be steered anew.
+// follow finds out what becomes of a packet of a known connection, and by which way. It returns 0 if the packet has to
+// be steered anew. Once a second for each connection the neighbour is asked for: addresses of interfaces that are only
+// looked up would be used for ever.
 GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flow *to)
 {
 	if (!p || !f || !to)
@@ -109,7 +111,7 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 			return 0;
 		}
 	}
-	int ended = touch(f, pair, p);
+	enum news news = touch(f, pair, p);
 	*to = *f;
 	if (!pair) {
 		struct flow other;
@@ -117,9 +119,9 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 		map_update(&flows, &key, &other, BPF_NOEXIST);
 	}
 	// Who ends a connection makes room for another one or two, and nobody has to wait for it.
-	if (ended && take_turn(0))
+	if (news == END && take_turn(0))
 		take_turn(0);
-	return 1;
+	return news == TIME ? ASK_NEIGHBOUR : STRAIGHT;
 }
 
 // forget_reply: who talks to a backend directly, from a port that an earlier connection to it through a Service had,
@@ -217,7 +219,7 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 		return drop(&key, done == NO_ROOM ? COUNT_DROP_FULL : COUNT_DROP_NO_PORT);
 	visit(&key, VISIT_CONNECTION);
 	count_packet(skb, &to, 1);
-	return send_on(skb, cfg, p, &to, comes_by_wire(hook), ipv6);
+	return send_on(skb, cfg, p, &to, comes_by_wire(hook) ? STRAIGHT : 0, ipv6);
 }
 
 // is_neighbour_discovery: routers and neighbours must find each other whatever addresses Services have. What the node
@@ -273,9 +275,10 @@ INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 	struct flow *f = map_lookup(&flows, &p.t);
 	if (f) {
 		struct flow to = {};
-		if (follow(&p, f, scope, &to)) {
+		int way = follow(&p, f, scope, &to);
+		if (way) {
 			count_packet(skb, &to, 0);
-			return send_on(skb, cfg, &p, &to, comes_by_wire(hook), ipv6);
+			return send_on(skb, cfg, &p, &to, comes_by_wire(hook) ? way : 0, ipv6);
 		}
 	}
 	return steer(skb, cfg, &p, hook, scope, ipv6);

@@ -4,9 +4,6 @@
 
 #include "maps.h"
 
-// Newer than the headers that this is built with. A kernel that does not know FIB_SOURCE, before 6.7, refuses it.
-enum { FIB_SKIP_NEIGH = 1 << 2, FIB_SOURCE = 1 << 4 };
-
 // own_address is the node's, or that of the interface through which it reaches the backend: where Pods are behind
 // tunnels, answers to any other would come back outside of the tunnel, or not at all.
 GLOBAL int own_address(struct __sk_buff *skb, const union addr *backend, union addr *out)
