@@ -195,10 +195,8 @@ func (n *node) parts(ctx context.Context) ([]func(context.Context) error, error)
 	}
 	n.services, err = service.New(service.Config{
 		NodeName: n.name, DataPlane: n.data, Health: checks, Observer: figures,
-		Services:       shared.informers.Core().V1().Services(),
-		EndpointSlices: shared.informers.Discovery().V1().EndpointSlices(),
-		Nodes:          shared.informers.Core().V1().Nodes(),
-		Logger:         n.log.With("part", "service"),
+		Objects: shared.services, Nodes: shared.informers.Core().V1().Nodes(),
+		Logger: n.log.With("part", "service"),
 	})
 	if err != nil {
 		return nil, err

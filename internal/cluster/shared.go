@@ -17,6 +17,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/podnet"
 	"minato/internal/runtime/image"
+	"minato/internal/service"
 )
 
 // shared is what all nodes of the process use together: one watch of each
@@ -25,6 +26,7 @@ type shared struct {
 	connect   func(user string, groups ...string) *rest.Config
 	client    kubernetes.Interface // for the networking parts
 	informers informers.SharedInformerFactory
+	services  *service.Informed
 	zone      *dns.Store
 	dns       *dns.Settings
 	images    *image.Store
@@ -42,10 +44,12 @@ func newShared(cfg Config, control *controlplane.ControlPlane, log *slog.Logger)
 	}
 	s.informers = informers.NewSharedInformerFactory(s.client, 0)
 	// Start only starts informers that somebody has asked for by then.
-	s.informers.Core().V1().Services().Informer()
 	s.informers.Core().V1().Namespaces().Informer()
 	s.informers.Core().V1().Nodes().Informer()
-	s.informers.Discovery().V1().EndpointSlices().Informer()
+	s.services, err = service.NewInformed(s.informers.Core().V1().Services(), s.informers.Discovery().V1().EndpointSlices())
+	if err != nil {
+		return nil, err
+	}
 	s.zone, err = dns.NewStore(dns.StoreConfig{
 		Zone: zone.Config{
 			Domain:      cfg.ClusterDomain,

@@ -1,31 +1,27 @@
 package service
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/service/route"
 )
 
-// catalog is the cluster as this node has heard of it, and what changed since the last look. The objects in it are
-// shared with all other nodes of the process and never changed.
+// catalog is what changed in the cluster since the last look, and its nodes.
 type catalog struct {
 	nodeName string
+	objects  Objects
 
-	mu       sync.Mutex
-	services map[types.NamespacedName]*corev1.Service
-	// slices are grouped by the Service they name; owner remembers which one that was.
-	slices map[types.NamespacedName][]*discoveryv1.EndpointSlice
-	owner  map[types.NamespacedName]types.NamespacedName
-	nodes  map[string]route.Node
-
+	mu    sync.Mutex
+	nodes map[string]route.Node
 	dirty map[types.NamespacedName]bool
 	// triggers are when the changes of endpoints that are not applied yet came about.
 	triggers   map[types.NamespacedName][]time.Time
@@ -35,12 +31,10 @@ type catalog struct {
 	wake chan struct{}
 }
 
-func newCatalog(nodeName string) *catalog {
+func newCatalog(nodeName string, objects Objects) *catalog {
 	return &catalog{
 		nodeName: nodeName,
-		services: map[types.NamespacedName]*corev1.Service{},
-		slices:   map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
-		owner:    map[types.NamespacedName]types.NamespacedName{},
+		objects:  objects,
 		nodes:    map[string]route.Node{},
 		dirty:    map[types.NamespacedName]bool{},
 		triggers: map[types.NamespacedName][]time.Time{},
@@ -80,93 +74,39 @@ func (c *catalog) release(keys []types.NamespacedName) {
 	c.signal()
 }
 
-func (c *catalog) setService(s *corev1.Service) {
+// changed notes a change of a Service, and when it came about, if that is known and was not before this process.
+func (c *catalog) changed(service types.NamespacedName, triggered time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
-	c.services[key] = s
-	c.mark(key)
-}
-
-func (c *catalog) deleteService(key types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.services, key)
-	c.mark(key)
-}
-
-// setSlice files a slice under its Service. One that names another Service than before is taken from that.
-func (c *catalog) setSlice(s *discoveryv1.EndpointSlice) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
-	service := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-	if was, ok := c.owner[key]; ok && was != service {
-		c.dropSlice(key)
-	}
-	if service.Name == "" {
-		return
-	}
-	c.owner[key] = service
-	all := c.slices[service]
-	at := sliceNamed(all, s.Name)
-	if at < 0 || all[at].Annotations[corev1.EndpointsLastChangeTriggerTime] != s.Annotations[corev1.EndpointsLastChangeTriggerTime] {
-		c.trigger(service, s)
-	}
-	if at < 0 {
-		c.slices[service] = append(all, s)
-	} else {
-		all[at] = s
-	}
-	c.mark(service)
-}
-
-func sliceNamed(all []*discoveryv1.EndpointSlice, name string) int {
-	return slices.IndexFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.Name == name })
-}
-
-// trigger notes when a change came about, if its author says so and it was not before this process.
-func (c *catalog) trigger(service types.NamespacedName, s *discoveryv1.EndpointSlice) {
-	at, err := time.Parse(time.RFC3339Nano, s.Annotations[corev1.EndpointsLastChangeTriggerTime])
-	if err == nil && at.After(c.started) {
-		c.triggers[service] = append(c.triggers[service], at)
-	}
-}
-
-func (c *catalog) deleteSlice(key types.NamespacedName) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.dropSlice(key)
-}
-
-func (c *catalog) dropSlice(key types.NamespacedName) {
-	service, ok := c.owner[key]
-	if !ok {
-		return
-	}
-	delete(c.owner, key)
-	c.slices[service] = slices.DeleteFunc(c.slices[service], func(s *discoveryv1.EndpointSlice) bool { return s.Name == key.Name })
-	if len(c.slices[service]) == 0 {
-		delete(c.slices, service)
+	if triggered.After(c.started) {
+		c.triggers[service] = append(c.triggers[service], triggered)
 	}
 	c.mark(service)
 }
 
 // setNode follows a node. A node is updated every few seconds without any change that matters here.
 func (c *catalog) setNode(n *corev1.Node) {
+	if c.replaceNode(n) {
+		names := c.objects.Names()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.mark(names...)
+	}
+}
+
+// replaceNode tells whether the change is one for every Service.
+func (c *catalog) replaceNode(n *corev1.Node) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	is := nodeOf(n)
 	was, known := c.nodes[n.Name]
 	if known && sameNode(was, is) {
-		return
+		return false
 	}
 	c.nodes[n.Name] = is
 	c.nodesDirty = true
-	if n.Name == c.nodeName && was.Zone != is.Zone {
-		c.mark(slices.Collect(maps.Keys(c.services))...)
-	}
 	c.signal()
+	return n.Name == c.nodeName && was.Zone != is.Zone
 }
 
 func (c *catalog) deleteNode(name string) {
@@ -198,49 +138,43 @@ func sameNode(a, b route.Node) bool {
 
 // update is what changed since the last one.
 type update struct {
-	services map[types.NamespacedName]snapshot
+	services []types.NamespacedName // in order
 	triggers map[types.NamespacedName][]time.Time
 	// nodes are all nodes, nil if none changed.
 	nodes []route.Node
 	node  route.Node
 }
 
-// snapshot is one Service; without an object it is gone.
-type snapshot struct {
-	service *corev1.Service
-	slices  []*discoveryv1.EndpointSlice
+// self is the node that the catalog is of.
+func (c *catalog) self() route.Node {
+	n := c.nodes[c.nodeName]
+	n.Name = c.nodeName // the node may not be registered yet
+	return n
 }
 
 // all returns every Service as it is now.
 func (c *catalog) all() update {
+	names := c.objects.Names()
+	slices.SortFunc(names, compareNames)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := update{services: make(map[types.NamespacedName]snapshot, len(c.services)), node: c.nodes[c.nodeName]}
-	u.node.Name = c.nodeName
-	for key, s := range c.services {
-		u.services[key] = snapshot{service: s, slices: slices.Clone(c.slices[key])}
-	}
-	return u
+	return update{services: names, node: c.self()}
 }
 
 // take returns what is dirty and calls it clean.
 func (c *catalog) take() update {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := update{services: make(map[types.NamespacedName]snapshot, len(c.dirty)), node: c.nodes[c.nodeName]}
-	u.node.Name = c.nodeName // the node may not be registered yet
-	for key := range c.dirty {
-		u.services[key] = snapshot{service: c.services[key], slices: slices.Clone(c.slices[key])}
-	}
+	u := update{services: slices.SortedFunc(maps.Keys(c.dirty), compareNames), node: c.self(), triggers: c.triggers}
 	if c.nodesDirty {
-		u.nodes = make([]route.Node, 0, len(c.nodes))
-		for _, n := range c.nodes {
-			u.nodes = append(u.nodes, n)
-		}
+		u.nodes = slices.AppendSeq(make([]route.Node, 0, len(c.nodes)), maps.Values(c.nodes))
 	}
-	u.triggers = c.triggers
-	c.triggers = map[types.NamespacedName][]time.Time{}
-	clear(c.dirty)
+	// New maps, since emptied ones would stay as large as they once had to be.
+	c.dirty, c.triggers = map[types.NamespacedName]bool{}, map[types.NamespacedName][]time.Time{}
 	c.nodesDirty = false
 	return u
+}
+
+func compareNames(a, b types.NamespacedName) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }

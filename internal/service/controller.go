@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
-	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/service/route"
@@ -45,14 +43,13 @@ type Observer interface {
 	Programmed(after time.Duration)
 }
 
-// Config names what a Controller works with. The informers may be shared by the controllers of many nodes; whoever
-// owns them starts them.
+// Config names what a Controller works with. The objects and the informer may be shared by the controllers of many
+// nodes; whoever owns the informer starts it.
 type Config struct {
-	NodeName       string
-	Services       coreinformers.ServiceInformer
-	EndpointSlices discoveryinformers.EndpointSliceInformer
-	Nodes          coreinformers.NodeInformer
-	DataPlane      DataPlane
+	NodeName  string
+	Objects   Objects
+	Nodes     coreinformers.NodeInformer
+	DataPlane DataPlane
 	// Health may be nil: then nobody answers at healthCheckNodePorts.
 	Health HealthChecks
 	// Observer may be nil.
@@ -76,8 +73,8 @@ func New(cfg Config) (*Controller, error) {
 	switch {
 	case cfg.NodeName == "":
 		return nil, errors.New("service controller: NodeName is empty; set it to the node's name in the cluster")
-	case cfg.Services == nil || cfg.EndpointSlices == nil || cfg.Nodes == nil:
-		return nil, fmt.Errorf("service controller of node %s: informers for Services, EndpointSlices and Nodes are needed", cfg.NodeName)
+	case cfg.Objects == nil || cfg.Nodes == nil:
+		return nil, fmt.Errorf("service controller of node %s: objects and an informer for Nodes are needed", cfg.NodeName)
 	case cfg.DataPlane == nil:
 		return nil, fmt.Errorf("service controller of node %s: a data plane is needed", cfg.NodeName)
 	}
@@ -88,7 +85,7 @@ func New(cfg Config) (*Controller, error) {
 	return &Controller{
 		cfg:     cfg,
 		log:     log.With("node", cfg.NodeName),
-		catalog: newCatalog(cfg.NodeName),
+		catalog: newCatalog(cfg.NodeName, cfg.Objects),
 		synced:  make(chan struct{}),
 		retries: newRetries(),
 	}, nil
@@ -101,10 +98,10 @@ func (c *Controller) Synced() <-chan struct{} { return c.synced }
 // Run follows the cluster until ctx ends. It must be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	waits, stop, err := c.subscribe()
-	defer stop()
 	if err != nil {
 		return fmt.Errorf("service controller of node %s: %w", c.cfg.NodeName, err)
 	}
+	defer stop()
 	// Nothing is applied before everything is known: half of a Service's endpoints would get all of its traffic.
 	if !cache.WaitFor(ctx, "", waits...) {
 		return nil
@@ -142,8 +139,11 @@ func (c *Controller) sweep() bool {
 	return err == nil
 }
 
-// step applies what changed. Services are tried together, and one by one if that fails, so that one that the kernel
-// does not take keeps nobody else waiting.
+// atOnce bounds how many Services are looked at together. It is enough for few system calls, and keeps a start with very
+// many from taking memory for all of them.
+const atOnce = 1000
+
+// step applies what changed.
 func (c *Controller) step(ctx context.Context) {
 	u := c.catalog.take()
 	if u.nodes != nil {
@@ -154,16 +154,22 @@ func (c *Controller) step(ctx context.Context) {
 			c.retries.succeeded(nodesKey)
 		}
 	}
-	if len(u.services) == 0 {
-		return
+	for services := range slices.Chunk(u.services, atOnce) {
+		c.applyServices(ctx, services, u)
 	}
-	desired := make(map[types.NamespacedName][]route.Frontend, len(u.services))
-	for key, s := range u.services {
-		c.setHealth(key, s, u.node)
-		if w := route.Warning(s.service); w != "" {
+}
+
+// applyServices tries Services together, and one by one if that fails, so that one that the kernel does not take keeps
+// nobody else waiting.
+func (c *Controller) applyServices(ctx context.Context, services []types.NamespacedName, u update) {
+	desired := make(map[types.NamespacedName][]route.Frontend, len(services))
+	for _, key := range services {
+		service, slices := c.cfg.Objects.Service(key)
+		if w := route.Warning(service); w != "" {
 			c.log.Warn("Service is not as it was meant", "service", key, "warning", w)
 		}
-		desired[key] = route.Compile(s.service, s.slices, u.node)
+		c.setHealth(key, service, slices, u.node)
+		desired[key] = route.Compile(service, slices, u.node)
 	}
 	began := time.Now()
 	if c.apply(ctx, desired) != nil && len(desired) > 1 && ctx.Err() == nil {
@@ -171,30 +177,30 @@ func (c *Controller) step(ctx context.Context) {
 			c.apply(ctx, map[types.NamespacedName][]route.Frontend{key: frontends})
 		}
 	}
-	c.observe(u, time.Since(began))
+	c.observe(services, u.triggers, time.Since(began))
 }
 
 // observe tells of what was applied. A Service that was refused is not in the kernel, so its changes are not told.
-func (c *Controller) observe(u update, took time.Duration) {
+func (c *Controller) observe(services []types.NamespacedName, triggers map[types.NamespacedName][]time.Time, took time.Duration) {
 	if c.cfg.Observer == nil {
 		return
 	}
-	c.cfg.Observer.Applied(len(u.services), took)
-	for key, times := range u.triggers {
+	c.cfg.Observer.Applied(len(services), took)
+	for _, key := range services {
 		if c.retries.waits(key) {
 			continue
 		}
-		for _, at := range times {
+		for _, at := range triggers[key] {
 			c.cfg.Observer.Programmed(time.Since(at))
 		}
 	}
 }
 
-func (c *Controller) setHealth(key types.NamespacedName, s snapshot, node route.Node) {
+func (c *Controller) setHealth(key types.NamespacedName, service *corev1.Service, slices []*discoveryv1.EndpointSlice, node route.Node) {
 	if c.cfg.Health == nil {
 		return
 	}
-	if check, ok := route.Health(s.service, s.slices, node); ok {
+	if check, ok := route.Health(service, slices, node); ok {
 		c.cfg.Health.Set(key, &check)
 	} else {
 		c.cfg.Health.Set(key, nil)
@@ -214,10 +220,13 @@ type Explanation struct {
 func (c *Controller) Explain() []Explanation {
 	u := c.catalog.all()
 	out := make([]Explanation, 0, len(u.services))
-	for key, s := range u.services {
-		out = append(out, Explanation{Service: key, Why: route.Explain(s.service, s.slices, u.node), Frontends: route.Compile(s.service, s.slices, u.node)})
+	for _, key := range u.services {
+		service, slices := c.cfg.Objects.Service(key)
+		if service == nil {
+			continue // it has gone since
+		}
+		out = append(out, Explanation{Service: key, Why: route.Explain(service, slices, u.node), Frontends: route.Compile(service, slices, u.node)})
 	}
-	slices.SortFunc(out, func(a, b Explanation) int { return cmp.Compare(a.Service.String(), b.Service.String()) })
 	return out
 }
 
@@ -250,56 +259,26 @@ func (c *Controller) apply(ctx context.Context, desired map[types.NamespacedName
 	return err
 }
 
-// subscribe fills the catalog from the informers.
+// subscribe fills the catalog.
 func (c *Controller) subscribe() (waits []cache.DoneChecker, stop func(), err error) {
-	var undo []func()
+	nodes := c.cfg.Nodes.Informer()
+	r, err := nodes.AddEventHandler(handler(func(was, is *corev1.Node) {
+		if is == nil {
+			c.catalog.deleteNode(was.Name)
+			return
+		}
+		c.catalog.setNode(is)
+	}))
+	if err != nil {
+		return nil, nil, fmt.Errorf("follow nodes: %w", err)
+	}
+	waits, stopObjects, err := c.cfg.Objects.Follow(c.catalog.changed)
+	if err != nil {
+		return nil, nil, errors.Join(err, nodes.RemoveEventHandler(r))
+	}
 	stop = func() {
-		for _, fn := range undo {
-			fn()
-		}
+		stopObjects()
+		_ = nodes.RemoveEventHandler(r) // one that is gone already, with its informer, is as good
 	}
-	for _, s := range []struct {
-		informer cache.SharedIndexInformer
-		handler  cache.ResourceEventHandler
-	}{
-		{c.cfg.Services.Informer(), handler(c.catalog.setService, c.catalog.deleteService)},
-		{c.cfg.EndpointSlices.Informer(), handler(c.catalog.setSlice, c.catalog.deleteSlice)},
-		{c.cfg.Nodes.Informer(), handler(c.catalog.setNode, func(k types.NamespacedName) { c.catalog.deleteNode(k.Name) })},
-	} {
-		r, err := s.informer.AddEventHandler(s.handler)
-		if err != nil {
-			return nil, stop, fmt.Errorf("subscribe: %w", err)
-		}
-		undo = append(undo, func() { s.informer.RemoveEventHandler(r) })
-		waits = append(waits, r.HasSyncedChecker())
-	}
-	return waits, stop, nil
-}
-
-// object is what the three kinds have in common.
-type object interface {
-	*corev1.Service | *discoveryv1.EndpointSlice | *corev1.Node
-	GetNamespace() string
-	GetName() string
-}
-
-func handler[T object](set func(T), remove func(types.NamespacedName)) cache.ResourceEventHandler {
-	update := func(o any) {
-		if t, ok := o.(T); ok {
-			set(t)
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    update,
-		UpdateFunc: func(_, o any) { update(o) },
-		DeleteFunc: func(o any) {
-			// The informer may have missed the deletion and know only the name for sure.
-			if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = gone.Obj
-			}
-			if t, ok := o.(T); ok {
-				remove(types.NamespacedName{Namespace: t.GetNamespace(), Name: t.GetName()})
-			}
-		},
-	}
+	return append(waits, r.HasSyncedChecker()), stop, nil
 }

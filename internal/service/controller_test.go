@@ -134,16 +134,20 @@ func testNode(name, ip string) *corev1.Node {
 	}}
 }
 
+func informed(t *testing.T, factory informers.SharedInformerFactory) *Informed {
+	t.Helper()
+	objects, err := NewInformed(factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
 // start runs a controller over a fake API with the objects of the test.
 func start(t *testing.T, dp DataPlane, client *fake.Clientset) *Controller {
 	t.Helper()
 	factory := informers.NewSharedInformerFactory(client, 0)
-	c, err := New(Config{
-		NodeName: "n1", DataPlane: dp,
-		Services:       factory.Core().V1().Services(),
-		EndpointSlices: factory.Discovery().V1().EndpointSlices(),
-		Nodes:          factory.Core().V1().Nodes(),
-	})
+	c, err := New(Config{NodeName: "n1", DataPlane: dp, Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,10 +161,7 @@ func start(t *testing.T, dp DataPlane, client *fake.Clientset) *Controller {
 		}
 		factory.Shutdown()
 	})
-	// The informers know their kinds once the controller has asked for them; starting twice is fine.
-	factory.Core().V1().Services().Informer()
-	factory.Discovery().V1().EndpointSlices().Informer()
-	factory.Core().V1().Nodes().Informer()
+	factory.Core().V1().Nodes().Informer() // only those that somebody has asked for are started
 	factory.Start(ctx.Done())
 	select {
 	case <-c.Synced():
@@ -232,15 +233,22 @@ func TestControllerTriesAgain(t *testing.T) {
 func TestControllerReactsAtOnce(t *testing.T) {
 	client := fake.NewClientset(testService("a", "10.96.0.1"))
 	dp := newFakeDataPlane()
-	c := start(t, dp, client)
+	start(t, dp, client)
 	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[]"})
+	slices := client.DiscoveryV1().EndpointSlices("default")
+	if _, err := slices.Create(t.Context(), testSlice("a-1", "a"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	<-dp.changed
 	var worst time.Duration
 	for i := range 200 {
 		for len(dp.changed) > 0 {
 			<-dp.changed
 		}
 		start := time.Now()
-		c.catalog.setSlice(testSlice("a-1", "a", fmt.Sprintf("10.244.1.%d", i%200+1)))
+		if _, err := slices.Update(t.Context(), testSlice("a-1", "a", fmt.Sprintf("10.244.1.%d", i+1)), metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		<-dp.changed
 		worst = max(worst, time.Since(start))
 	}
@@ -284,6 +292,6 @@ func TestNewWantsEverything(t *testing.T) {
 		t.Error("no error for an empty Config")
 	}
 	if _, err := New(Config{NodeName: "n1"}); err == nil {
-		t.Error("no error without informers")
+		t.Error("no error without objects")
 	}
 }

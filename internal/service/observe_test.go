@@ -91,7 +91,7 @@ func TestControllerTellsWitnesses(t *testing.T) {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	c, err := New(Config{
 		NodeName: "n1", DataPlane: dp, Health: w, Observer: w,
-		Services: factory.Core().V1().Services(), EndpointSlices: factory.Discovery().V1().EndpointSlices(), Nodes: factory.Core().V1().Nodes(),
+		Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +101,6 @@ func TestControllerTellsWitnesses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	factory.Core().V1().Services().Informer()
-	factory.Discovery().V1().EndpointSlices().Informer()
 	factory.Core().V1().Nodes().Informer()
 	factory.Start(ctx.Done())
 	go func() { done <- c.Run(ctx) }()

@@ -148,16 +148,17 @@ func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Pre
 	if err != nil {
 		return nil, err
 	}
-	nodes, all, slices := factory.Core().V1().Nodes(), factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
-	// The factory starts only informers that somebody has asked for by then.
+	nodes := factory.Core().V1().Nodes()
 	p.nodes = nodes.Informer().GetIndexer()
-	all.Informer()
-	slices.Informer()
+	objects, err := service.NewInformed(factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices())
+	if err != nil {
+		return nil, err
+	}
 	p.services, err = service.New(service.Config{
 		NodeName:  p.cfg.Node,
 		DataPlane: plane{DataPlane: p.data, node: p.cfg.Node, ips: p.facts.ips, ports: ports},
 		Health:    checks, Observer: observer{p.figures, &p.applied},
-		Services: all, EndpointSlices: slices, Nodes: nodes, Logger: p.log,
+		Objects: objects, Nodes: nodes, Logger: p.log,
 	})
 	if err != nil {
 		return nil, err
