@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// labelProxyName hands a Service over to another implementation.
-const labelProxyName = "service.kubernetes.io/service-proxy-name"
+// LabelProxyName hands a Service over to another proxy.
+const LabelProxyName = "service.kubernetes.io/service-proxy-name"
 
 // Compile computes every frontend of one Service as node sees it. epSlices are the slices that belong to the Service,
 // in any order. The result depends on nothing else, so an update of one Service touches its own frontends only.
@@ -30,7 +30,7 @@ func Routable(svc *corev1.Service) bool {
 	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName || len(clusterIPs(svc)) == 0 {
 		return false
 	}
-	_, elsewhere := svc.Labels[labelProxyName]
+	_, elsewhere := svc.Labels[LabelProxyName]
 	return !elsewhere
 }
 

@@ -230,7 +230,7 @@ func TestFrontends(t *testing.T) {
 		{"headless", svc(func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"} }), nil},
 		{"no address yet", svc(func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil }), nil},
 		{"external name", svc(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName }), nil},
-		{"another proxy's", svc(func(s *corev1.Service) { s.Labels = map[string]string{labelProxyName: "x"} }), nil},
+		{"another proxy's", svc(func(s *corev1.Service) { s.Labels = map[string]string{LabelProxyName: "x"} }), nil},
 		{"node port", svc(nodePortType), []string{"ClusterIP 10.96.0.1:80/TCP", "NodePort node:30080/TCP"}},
 		{"node port left over from an earlier type", svc(nodePortType, func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }),
 			[]string{"ClusterIP 10.96.0.1:80/TCP"}},

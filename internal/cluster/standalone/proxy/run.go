@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,7 @@ import (
 	"minato/internal/service/dataplane"
 	"minato/internal/service/health"
 	"minato/internal/service/metrics"
+	"minato/internal/service/packed"
 )
 
 // component is how the proxy calls itself to the API server.
@@ -55,7 +57,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if rules := host.KubeProxyRules(); len(rules) > 0 {
 		log.Warn("kube-proxy's own rules are on this node and translate packets a second time; once it runs no more, remove them with `kube-proxy --cleanup`", "found", rules)
 	}
-	p := &proxy{cfg: cfg, log: log, client: client, places: where}
+	p := &proxy{cfg: cfg, log: log, client: client, places: where, objects: packed.New(client)}
 	if p.facts, err = learnFacts(ctx, client, &cfg, log); err != nil {
 		return err
 	}
@@ -91,6 +93,7 @@ type proxy struct {
 	facts  facts
 
 	data     *dataplane.DataPlane
+	objects  *packed.Store
 	services *service.Controller
 	figures  *metrics.Server
 	nodes    cache.Indexer
@@ -123,7 +126,7 @@ func (p *proxy) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.data.Close()) }()
 	p.log.Info("Serving Services", "node", p.cfg.Node, "addresses", p.facts.ips, "uplinks", p.facts.uplinks, "services", p.facts.services, "cgroup", p.places.cgroup, "pins", p.places.pins)
 
-	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(newKeeper().keep))
+	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(keep))
 	parts, err := p.parts(factory, ports)
 	if err != nil {
 		return err
@@ -150,21 +153,17 @@ func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Pre
 	}
 	nodes := factory.Core().V1().Nodes()
 	p.nodes = nodes.Informer().GetIndexer()
-	objects, err := service.NewInformed(factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices())
-	if err != nil {
-		return nil, err
-	}
 	p.services, err = service.New(service.Config{
 		NodeName:  p.cfg.Node,
 		DataPlane: plane{DataPlane: p.data, node: p.cfg.Node, ips: p.facts.ips, ports: ports},
 		Health:    checks, Observer: observer{p.figures, &p.applied},
-		Objects: objects, Nodes: nodes, Logger: p.log,
+		Objects: p.objects, Nodes: nodes, Logger: p.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return []func(context.Context) error{
-		p.data.Run, p.data.FollowLinks, p.services.Run, checks.Run,
+		p.data.Run, p.data.FollowLinks, p.objects.Run, p.services.Run, checks.Run,
 		p.followFacts(factory), p.tell, p.slimDown,
 		p.serve(p.cfg.HealthzBindAddress, p.healthHandler()), p.serve(p.cfg.MetricsBindAddress, p.figures.Handler()),
 	}, nil
@@ -174,8 +173,11 @@ func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Pre
 // little of it.
 const settledGCPercent = 30
 
-// slimDown gives back what the start took once it is over: reading everything for the first time takes far more than
-// keeping it does, and of a program that is a whole Kubernetes little is used here.
+// settledAfter is how long it may take from a list of everything until it is worked off and nothing of it in use.
+const settledAfter = 10 * time.Second
+
+// slimDown gives back what the start took once it is over, and what another reading of everything took: that takes far
+// more memory than keeping it does, and of a program that is a whole Kubernetes little is used here.
 func (p *proxy) slimDown(ctx context.Context) error {
 	select {
 	case <-p.services.Synced():
@@ -183,11 +185,22 @@ func (p *proxy) slimDown(ctx context.Context) error {
 		return nil
 	}
 	debug.SetGCPercent(settledGCPercent)
-	debug.FreeOSMemory()
 	if err := host.ReleaseProgramPages(); err != nil {
 		p.log.Warn("More memory is used than need be", "error", err)
 	}
-	return nil
+	for {
+		debug.FreeOSMemory()
+		select {
+		case <-p.objects.Replaced():
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-time.After(settledAfter):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // tell says in an event of the Node that the proxy started, as kube-proxy does.
