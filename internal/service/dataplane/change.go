@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -20,15 +21,17 @@ type change struct {
 	maglev    writes[maglevKey, *maglevTable]
 	ranges    writes[sourceRange, uint32]
 	frontends writes[frontendKey, frontend]
+	// gone is what nobody picks from once all is written.
+	gone picks
 }
 
 // step is what the change makes of one Service.
 type step struct {
+	of  *held
 	old *service
 	new *service
-	// added are slots and backends that old does not account for.
-	addedSlots    []slotKey
-	addedTables   []maglevKey
+	// added and addedBackends are what old does not account for.
+	added         picks
 	addedBackends []backendKey
 }
 
@@ -50,14 +53,10 @@ func newChange(r *reconciler) *change {
 
 // plan works out the writes for one Service.
 func (c *change) plan(key types.NamespacedName, desired []route.Frontend) {
-	old := c.r.services[key]
-	if old == nil {
-		old = &service{}
-	}
-	s := &step{old: old, new: &service{desired: desired}}
+	s := &step{of: c.r.hold(key), old: c.r.service(key), new: &service{desired: desired}}
 	c.steps[key] = s
 	for pk, fs := range byPort(desired) {
-		c.planPort(key, s, pk, fs)
+		c.planPort(s, pk, fs)
 	}
 	c.planDeletions(s)
 }
@@ -75,14 +74,11 @@ func byPort(desired []route.Frontend) map[portKey][]*route.Frontend {
 }
 
 // planPort plans one Service port: its slots, if the candidates changed, and the frontends that point at them.
-func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*route.Frontend) {
-	entries := map[frontendKey]frontend{}
-	for _, f := range fs {
-		addEntries(entries, f, pk.Proto)
-	}
+func (c *change) planPort(s *step, pk portKey, fs []*route.Frontend) {
+	entries := entriesOf(fs, pk.Proto)
 	for k := range entries {
-		if owner, taken := c.r.owners[k]; taken && owner != key {
-			c.r.log.Warn("Service address is in use by another Service", "service", key, "owner", owner,
+		if owner := c.r.owners[k.place()]; owner != nil && owner != s.of {
+			c.r.log.Warn("Service address is in use by another Service", "service", s.of.key, "owner", owner.key,
 				"address", k.Addr.Addr(), "port", k.Port.Number())
 			if s.new.lost == nil {
 				s.new.lost = map[frontendKey]bool{}
@@ -91,16 +87,14 @@ func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*r
 			delete(entries, k)
 			continue
 		}
-		c.r.owners[k] = key
+		c.r.owners[k.place()] = s.of
 	}
 	p := c.portSlots(s, pk, fs, slices.Collect(maps.Keys(entries)))
 	s.new.ports.set(pk, p)
 	c.planRanges(s, p, fs)
 	s.new.entries = slices.Grow(s.new.entries, len(entries))
 	for k, e := range entries {
-		if !k.isMarker() {
-			e.Service, e.Generation = p.id, p.generation
-		}
+		e = p.numbered(k, e)
 		s.new.entries.set(k, e)
 		if was, ok := s.old.entries.get(k); !ok || was != e || s.old.dirty {
 			c.frontends.set(k, e)
@@ -110,71 +104,76 @@ func (c *change) planPort(key types.NamespacedName, s *step, pk portKey, fs []*r
 
 // planRanges admits clients to the restricted frontends of a port, which all have the same ranges.
 func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
-	for _, f := range fs {
-		if len(f.SourceRanges) > 0 && s.new.ranges == nil {
+	for k := range rangesOf(fs, p.id) {
+		if s.new.ranges == nil {
 			s.new.ranges = map[sourceRange]bool{}
 		}
-		for _, r := range f.SourceRanges {
-			k := sourceRangeOf(p.id, r)
-			if !s.new.ranges[k] && (!s.old.ranges[k] || s.old.dirty) {
-				c.ranges.set(k, 1)
-			}
-			s.new.ranges[k] = true
+		if !s.new.ranges[k] && (!s.old.ranges[k] || s.old.dirty) {
+			c.ranges.set(k, 1)
 		}
+		s.new.ranges[k] = true
 	}
 }
 
 // portSlots keeps the slots of a port whose candidates stayed the same, and plans a new generation otherwise.
 func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []frontendKey) *servicePort {
 	was, _ := s.old.ports.get(pk)
-	f, consistent := fs[0], consistentSets(fs)
-	if was != nil && !s.old.dirty && slices.Equal(was.cluster, f.Cluster) && slices.Equal(was.local, f.Local) &&
-		slices.Equal(was.draining, f.Draining) && was.sticky == (f.Affinity > 0) && was.consistent == consistent {
+	if was != nil && !s.old.dirty && was.fits(fs) {
 		return was
 	}
 	c.r.generation++
-	p := &servicePort{generation: c.r.generation, cluster: f.Cluster, local: f.Local, draining: f.Draining,
-		sticky: f.Affinity > 0, consistent: consistent}
+	p := newServicePort(fs)
+	p.generation = c.r.generation
 	if was != nil {
 		p.id = was.id
 	} else {
-		p.id = c.r.serviceID(keys)
+		p.id = c.r.serviceID(s.of, keys)
 	}
-	n := len(f.Cluster) + len(f.Local)
-	p.backends = make([]backendKey, 0, n+len(f.Draining))
-	if p.sticky {
-		n *= 2
-	}
-	p.slots = make([]slotKey, 0, n)
 	var numbers [2][]uint32
-	for set, list := range [][]route.Backend{f.Cluster, f.Local, f.Draining} {
-		for i, b := range list {
-			key, known := c.r.acquire(b, pk.Proto)
-			p.backends = append(p.backends, key)
+	for set, list := range p.lists() {
+		for _, b := range list {
+			key := backendKeyOf(b, pk.Proto)
+			known := c.r.acquire(key, b.Local)
+			s.addedBackends = append(s.addedBackends, key)
 			if !known.written {
-				c.backends.set(known.entry.ID, known.entry)
+				c.backends.set(known.id, key.entry(known))
 			}
-			if set > 1 {
-				continue // serves what it has, gets nothing new
-			}
-			numbers[set] = append(numbers[set], known.entry.ID)
-			c.addSlot(p, uint32(i)|uint32(set)<<31, known.entry.ID)
-			if p.sticky {
-				c.addSlot(p, known.entry.ID|uint32(set)<<31|memberSlot, known.entry.ID)
+			if set < len(numbers) { // draining ones serve what they have and get nothing new
+				numbers[set] = append(numbers[set], known.id)
 			}
 		}
 	}
-	c.planMaglev(p, f, numbers)
-	s.addedSlots = append(s.addedSlots, p.slots...)
-	s.addedTables = append(s.addedTables, p.tables...)
-	s.addedBackends = append(s.addedBackends, p.backends...)
+	for k, backend := range p.slots(numbers) {
+		c.slots.set(k, slot{Backend: backend, Service: p.id})
+		s.added.slots = append(s.added.slots, k)
+	}
+	for k, set := range p.tables() {
+		c.maglev.set(k, newMaglevTable(p.lists()[set], numbers[set]))
+		s.added.tables = append(s.added.tables, k)
+	}
 	return p
 }
 
-func (c *change) addSlot(p *servicePort, index, backend uint32) {
-	k := slotKey{Service: p.id, Generation: p.generation, Index: index}
-	p.slots = append(p.slots, k)
-	c.slots.set(k, slot{Backend: backend, Service: p.id})
+// entriesOf are the table entries of a port's frontends, without the numbers of the port.
+func entriesOf(fs []*route.Frontend, p proto) map[frontendKey]frontend {
+	entries := map[frontendKey]frontend{}
+	for _, f := range fs {
+		addEntries(entries, f, p)
+	}
+	return entries
+}
+
+// rangesOf are those of a port's restricted frontends.
+func rangesOf(fs []*route.Frontend, id uint32) iter.Seq[sourceRange] {
+	return func(yield func(sourceRange) bool) {
+		for _, f := range fs {
+			for _, r := range f.SourceRanges {
+				if !yield(sourceRangeOf(id, r)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // addEntries makes the table entries of one frontend: one per scope, and for a cluster IP the mark that says that the
@@ -225,12 +224,10 @@ func (c *change) planDeletions(s *step) {
 			c.ranges.gone = append(c.ranges.gone, k)
 		}
 	}
-	c.slots.gone = append(c.slots.gone, s.old.debris...)
-	c.maglev.gone = append(c.maglev.gone, s.old.debrisTables...)
+	c.gone.add(s.old.debris)
 	for pk, p := range s.old.ports.all() {
 		if now, _ := s.new.ports.get(pk); now != p {
-			c.slots.gone = append(c.slots.gone, p.slots...)
-			c.maglev.gone = append(c.maglev.gone, p.tables...)
+			c.gone.add(c.r.picksOf(p, pk.Proto))
 		}
 	}
 }
@@ -268,11 +265,11 @@ func (c *change) abandon() {
 			ranges:  union(s.old.ranges, s.new.ranges),
 			lost:    s.new.lost,
 			dirty:   true,
-			debris:  append(slices.Clone(s.old.debris), s.addedSlots...),
 
-			debrisTables: append(slices.Clone(s.old.debrisTables), s.addedTables...),
-			orphaned:     append(slices.Clone(s.old.orphaned), s.addedBackends...),
+			orphaned: append(slices.Clone(s.old.orphaned), s.addedBackends...),
 		}
+		kept.debris.add(s.old.debris)
+		kept.debris.add(s.added)
 		c.keepIDs(kept, s.new)
 		c.r.setService(key, kept)
 	}
@@ -300,12 +297,10 @@ func (c *change) keepIDs(kept, attempted *service) {
 func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 	freed := map[frontendKey]bool{}
 	for key, s := range c.steps {
-		for _, bk := range s.addedBackends {
-			c.r.known[bk].written = true
-		}
+		c.r.confirm(s.addedBackends)
 		for k := range s.old.entries.all() {
 			if _, keep := s.new.entries.get(k); !keep {
-				delete(c.r.owners, k)
+				delete(c.r.owners, k.place())
 				freed[k] = true
 			}
 		}
@@ -319,7 +314,7 @@ func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 		for pk, p := range s.old.ports.all() {
 			now, _ := s.new.ports.get(pk)
 			if now != p {
-				c.r.unused.backends = append(c.r.unused.backends, c.r.release(p.backends)...)
+				c.r.unused.backends = append(c.r.unused.backends, c.r.release(p.backends(pk.Proto))...)
 			}
 			if now == nil {
 				delete(c.r.ids, p.id)
@@ -327,8 +322,7 @@ func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 		}
 		c.r.setService(key, s.new)
 	}
-	c.r.unused.slots = append(c.r.unused.slots, c.slots.gone...)
-	c.r.unused.tables = append(c.r.unused.tables, c.maglev.gone...)
+	c.r.unused.add(c.gone)
 	if err := c.r.deleteUnused(); err != nil {
 		c.r.log.Warn("Unused entries are left in the kernel until the next change", "error", err)
 	}

@@ -11,21 +11,13 @@ import (
 // maglevTable spreads connections over backends, by their numbers.
 type maglevTable struct{ backends []uint32 }
 
-// planMaglev makes the tables of the sets from which some class of traffic picks consistently. numbers are those of
-// the backends of each set.
-func (c *change) planMaglev(p *servicePort, f *route.Frontend, numbers [2][]uint32) {
-	for set, wanted := range p.consistent {
-		if !wanted || len(numbers[set]) == 0 {
-			continue
-		}
-		places := route.MaglevTable(f.Backends(route.Set(set)))
-		for i, b := range places {
-			places[i] = numbers[set][b]
-		}
-		k := maglevKey{Service: p.id, Generation: p.generation, Set: uint32(set)}
-		p.tables = append(p.tables, k)
-		c.maglev.set(k, &maglevTable{backends: places})
+// newMaglevTable spreads connections over candidates, whose numbers come in the same order.
+func newMaglevTable(candidates []route.Backend, numbers []uint32) *maglevTable {
+	places := route.MaglevTable(candidates)
+	for i, b := range places {
+		places[i] = numbers[b]
 	}
+	return &maglevTable{backends: places}
 }
 
 // consistentSets tells which sets of a Service port need a Maglev table.

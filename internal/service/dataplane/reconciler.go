@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -30,12 +29,13 @@ type reconciler struct {
 	backends  table[uint32, backend]
 	ranges    table[sourceRange, uint32]
 
-	mu         sync.Mutex
-	services   map[types.NamespacedName]*service
-	owners     map[frontendKey]types.NamespacedName
-	losers     map[types.NamespacedName]bool // have lost frontends
-	known      map[backendKey]*knownBackend
-	ids        map[uint32]bool // of Service ports
+	mu       sync.Mutex
+	services map[types.NamespacedName]*held
+	// unsettled are those services of which more is to be known than what was packed.
+	unsettled  map[types.NamespacedName]*service
+	owners     map[place]*held
+	known      map[backendKey]knownBackend
+	ids        map[uint32]*held // of Service ports
 	lastID     uint32
 	generation uint32
 	lastBack   uint32
@@ -45,62 +45,45 @@ type reconciler struct {
 	left    leftovers
 }
 
+// place is where a frontend is, whoever comes: entries for both scopes are one Service's.
+type place struct {
+	Addr  address
+	Port  port
+	Proto proto
+}
+
+func (k frontendKey) place() place { return place{Addr: k.Addr, Port: k.Port, Proto: k.Proto} }
+
 type backendKey struct {
 	Addr  address
 	Port  port
 	Proto proto
 }
 
+func backendKeyOf(b route.Backend, p proto) backendKey {
+	return backendKey{Addr: addressOf(b.Addr.Addr()), Port: portOf(b.Addr.Port()), Proto: p}
+}
+
 type knownBackend struct {
-	entry backend
-	refs  int
+	id    uint32
+	refs  uint32
+	flags uint8
 	// written says that the kernel has the entry for sure.
 	written bool
 }
 
-// service is what the tables hold, or may hold, for one Service.
-type service struct {
-	desired []route.Frontend
-	ports   few[portKey, *servicePort]
-	entries few[frontendKey, frontend]
-	ranges  map[sourceRange]bool
-	// lost are frontends that another Service had first.
-	lost map[frontendKey]bool
-
-	dirty        bool
-	debris       []slotKey
-	debrisTables []maglevKey
-	orphaned     []backendKey // references to give back
-}
-
-// portKey names one Service port in one family.
-type portKey struct {
-	Name  string
-	Proto proto
-	IPv6  bool
-}
-
-type servicePort struct {
-	id         uint32
-	generation uint32
-	cluster    []route.Backend
-	local      []route.Backend
-	draining   []route.Backend
-	sticky     bool    // has slots for session affinity
-	consistent [2]bool // sets with a Maglev table
-	slots      []slotKey
-	tables     []maglevKey
-	backends   []backendKey
+func (k backendKey) entry(b knownBackend) backend {
+	return backend{Addr: k.Addr, Port: k.Port, Proto: k.Proto, Flags: b.flags, ID: b.id}
 }
 
 func newReconciler(log *slog.Logger, f table[frontendKey, frontend], s table[slotKey, slot], m table[maglevKey, *maglevTable], b table[uint32, backend], ranges table[sourceRange, uint32]) *reconciler {
 	return &reconciler{
 		log: log, frontends: f, slots: s, maglev: m, backends: b, ranges: ranges,
-		services: map[types.NamespacedName]*service{},
-		owners:   map[frontendKey]types.NamespacedName{},
-		losers:   map[types.NamespacedName]bool{},
-		known:    map[backendKey]*knownBackend{},
-		ids:      map[uint32]bool{},
+		services:  map[types.NamespacedName]*held{},
+		unsettled: map[types.NamespacedName]*service{},
+		owners:    map[place]*held{},
+		known:     map[backendKey]knownBackend{},
+		ids:       map[uint32]*held{},
 	}
 }
 
@@ -138,51 +121,61 @@ func describe(desired map[types.NamespacedName][]route.Frontend) string {
 
 // serviceID gives a Service port its number. One that an earlier process gave to the same frontend is kept, so that
 // connections through it are still known.
-func (r *reconciler) serviceID(keys []frontendKey) uint32 {
+func (r *reconciler) serviceID(of *held, keys []frontendKey) uint32 {
 	for _, k := range keys {
-		if id, ok := r.left.frontends[k]; ok && id != 0 && !r.ids[id] {
-			r.ids[id] = true
+		if id, ok := r.left.frontends[k]; ok && id != 0 && r.ids[id] == nil {
+			r.ids[id] = of
 			return id
 		}
 	}
 	r.lastID++
-	r.ids[r.lastID] = true
+	r.ids[r.lastID] = of
 	return r.lastID
 }
 
 // acquire counts a user of a backend.
-func (r *reconciler) acquire(b route.Backend, p proto) (backendKey, *knownBackend) {
-	key := backendKey{Addr: addressOf(b.Addr.Addr()), Port: portOf(b.Addr.Port()), Proto: p}
-	known := r.known[key]
-	if known == nil {
+func (r *reconciler) acquire(key backendKey, local bool) knownBackend {
+	known, is := r.known[key]
+	if !is {
 		r.lastBack++
-		known = &knownBackend{entry: backend{Addr: key.Addr, Port: key.Port, Proto: p, ID: r.lastBack}}
-		r.known[key] = known
+		known.id = r.lastBack
 	}
 	flags := uint8(0)
-	if b.Local {
+	if local {
 		flags = backendLocal
 	}
-	known.written = known.written && known.entry.Flags == flags
-	known.entry.Flags = flags
+	known.written = known.written && known.flags == flags
+	known.flags = flags
 	known.refs++
-	return key, known
+	r.known[key] = known
+	return known
 }
 
 // release gives references back and returns the backends that nobody uses any more.
 func (r *reconciler) release(keys []backendKey) (ids []uint32) {
 	for _, key := range keys {
-		known := r.known[key]
-		if known == nil {
-			continue
-		}
-		if known.refs--; known.refs <= 0 {
-			ids = append(ids, known.entry.ID)
+		known, is := r.known[key]
+		switch {
+		case !is:
+		case known.refs > 1:
+			known.refs--
+			r.known[key] = known
+		default:
+			ids = append(ids, known.id)
 			delete(r.known, key)
 			r.udpGone = r.udpGone || key.Proto == protoUDP
 		}
 	}
 	return ids
+}
+
+// confirm notes that the kernel has backends.
+func (r *reconciler) confirm(keys []backendKey) {
+	for _, key := range keys {
+		known := r.known[key]
+		known.written = true
+		r.known[key] = known
+	}
 }
 
 // takeUDPGone tells whether a UDP backend was let go of since it was asked last.
@@ -198,37 +191,56 @@ func (r *reconciler) takeUDPGone() bool {
 func (r *reconciler) holds(key types.NamespacedName, frontends []route.Frontend) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.services[key]
-	if s == nil {
-		return len(frontends) == 0
-	}
-	return !s.dirty && reflect.DeepEqual(s.desired, frontends)
+	s := r.service(key)
+	return !s.dirty && s.serves(frontends)
 }
 
 // isLive tells whether a Service has the backend.
 func (r *reconciler) isLive(key backendKey) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.known[key] != nil
+	_, is := r.known[key]
+	return is
+}
+
+// hold is for a Service that is about to get something in the tables.
+func (r *reconciler) hold(key types.NamespacedName) *held {
+	h := r.services[key]
+	if h == nil {
+		h = &held{key: key}
+		r.services[key] = h
+	}
+	return h
+}
+
+// service is what is known of a Service, which may be nothing. It becomes another only by setService.
+func (r *reconciler) service(key types.NamespacedName) *service {
+	if s := r.unsettled[key]; s != nil {
+		return s
+	}
+	if h := r.services[key]; h != nil {
+		return unpackService(h.packed)
+	}
+	return &service{}
 }
 
 func (r *reconciler) setService(key types.NamespacedName, s *service) {
-	delete(r.losers, key)
-	if len(s.desired) == 0 && !s.dirty {
+	delete(r.unsettled, key)
+	switch {
+	case s.dirty || len(s.lost) > 0:
+		r.unsettled[key] = s
+		r.hold(key).packed = ""
+	case len(s.desired) == 0:
 		delete(r.services, key)
-		return
-	}
-	r.services[key] = s
-	if len(s.lost) > 0 {
-		r.losers[key] = true
+	default:
+		r.hold(key).packed = s.pack()
 	}
 }
 
 // unused are entries to delete. A failure to do so harms nobody, so it is no failure of a change; they are kept for the
 // next time.
 type unused struct {
-	slots    []slotKey
-	tables   []maglevKey
+	picks
 	backends []uint32
 }
 
@@ -254,10 +266,10 @@ func (r *reconciler) waitingFor(freed map[frontendKey]bool) map[types.Namespaced
 	if len(freed) == 0 {
 		return out
 	}
-	for key := range r.losers {
-		for k := range r.services[key].lost {
+	for key, s := range r.unsettled {
+		for k := range s.lost {
 			if freed[k] {
-				out[key] = r.services[key].desired
+				out[key] = s.desired
 			}
 		}
 	}
@@ -266,9 +278,8 @@ func (r *reconciler) waitingFor(freed map[frontendKey]bool) map[types.Namespaced
 
 // leftovers are entries of an earlier process that no Service has taken over yet.
 type leftovers struct {
+	picks
 	frontends map[frontendKey]uint32
-	slots     []slotKey
-	tables    []maglevKey
 	ranges    map[sourceRange]bool
 }
 
@@ -295,7 +306,7 @@ func (r *reconciler) adopt() error {
 			r.lastID = max(r.lastID, k.Service)
 		}),
 		r.backends.each(func(id uint32, v backend) {
-			r.known[backendKey{Addr: v.Addr, Port: v.Port, Proto: v.Proto}] = &knownBackend{entry: v, written: true}
+			r.known[backendKey{Addr: v.Addr, Port: v.Port, Proto: v.Proto}] = knownBackend{id: id, flags: v.Flags, written: true}
 			r.lastBack = max(r.lastBack, id)
 		}),
 	)
@@ -311,12 +322,11 @@ func (r *reconciler) sweep() error {
 	if err := r.ranges.remove(slices.Collect(maps.Keys(r.left.ranges))); err != nil {
 		return err
 	}
-	r.unused.slots = append(r.unused.slots, r.left.slots...)
-	r.unused.tables = append(r.unused.tables, r.left.tables...)
+	r.unused.add(r.left.picks)
 	r.left = leftovers{}
 	for key, known := range r.known {
 		if known.refs == 0 {
-			r.unused.backends = append(r.unused.backends, known.entry.ID)
+			r.unused.backends = append(r.unused.backends, known.id)
 			delete(r.known, key)
 		}
 	}

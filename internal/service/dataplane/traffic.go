@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -41,15 +43,17 @@ func (d *DataPlane) Traffic() ([]Traffic, error) {
 	if d.collection == nil {
 		return nil, fmt.Errorf("read counters of node %s: %w", d.cfg.NodeName, errClosed)
 	}
-	n := d.reconciler.names()
+	sums := map[trafficKey]traffic{}
+	err := d.eachTraffic(func(k trafficKey, sum traffic) { sums[k] = sum })
+	n := d.reconciler.names(maps.Keys(sums))
 	var out []Traffic
-	err := d.eachTraffic(func(k trafficKey, sum traffic) {
+	for k, sum := range sums {
 		port, knownPort := n.ports[k.Service]
 		backend, known := n.backends[k.Backend]
 		if knownPort && known {
 			out = append(out, Traffic{ServicePortName: port, Backend: backend, Connections: sum.Connections, Packets: sum.Packets, Bytes: sum.Bytes})
 		}
-	})
+	}
 	slices.SortFunc(out, func(a, b Traffic) int { return cmp.Or(a.compare(b.ServicePortName), a.Backend.Compare(b.Backend)) })
 	return out, err
 }
@@ -74,10 +78,9 @@ func (d *DataPlane) Visits() ([]Visits, error) {
 	if d.collection == nil {
 		return nil, fmt.Errorf("read counters of node %s: %w", d.cfg.NodeName, errClosed)
 	}
-	n := d.reconciler.names()
 	var out []Visits
 	err := d.eachVisits(func(k frontendKey, sum visits) {
-		port, known := n.frontends[k]
+		port, known := d.reconciler.frontendName(k)
 		if !known {
 			return
 		}
@@ -139,23 +142,23 @@ func (d *DataPlane) pruneCounters() {
 	if d.collection == nil {
 		return
 	}
-	n := d.reconciler.names()
 	var (
 		traffics []trafficKey
 		visitors []frontendKey
 	)
 	err := errors.Join(
-		d.eachTraffic(func(k trafficKey, _ traffic) {
-			_, knownPort := n.ports[k.Service]
-			if _, known := n.backends[k.Backend]; !knownPort || !known {
-				traffics = append(traffics, k)
-			}
-		}),
+		d.eachTraffic(func(k trafficKey, _ traffic) { traffics = append(traffics, k) }),
 		d.eachVisits(func(k frontendKey, _ visits) {
-			if _, known := n.frontends[k]; !known {
+			if _, known := d.reconciler.frontendName(k); !known {
 				visitors = append(visitors, k)
 			}
 		}))
+	n := d.reconciler.names(slices.Values(traffics))
+	traffics = slices.DeleteFunc(traffics, func(k trafficKey) bool {
+		_, knownPort := n.ports[k.Service]
+		_, known := n.backends[k.Backend]
+		return knownPort && known
+	})
 	err = errors.Join(err,
 		kernelTable[trafficKey, traffic]{d.collection.Maps["traffic"]}.remove(traffics),
 		kernelTable[frontendKey, visits]{d.collection.Maps["visits"]}.remove(visitors))
@@ -164,29 +167,57 @@ func (d *DataPlane) pruneCounters() {
 	}
 }
 
-// names are what the numbers and keys in the tables stand for.
+// names are what numbers in the tables stand for.
 type names struct {
-	ports     map[uint32]ServicePortName
-	backends  map[uint32]netip.AddrPort
-	frontends map[frontendKey]ServicePortName
+	ports    map[uint32]ServicePortName
+	backends map[uint32]netip.AddrPort
 }
 
-func (r *reconciler) names() names {
+// names finds those of the keys that are in use. Few of very many may be asked for, so only these are looked at.
+func (r *reconciler) names(keys iter.Seq[trafficKey]) names {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := names{ports: map[uint32]ServicePortName{}, backends: map[uint32]netip.AddrPort{}, frontends: map[frontendKey]ServicePortName{}}
-	for key, s := range r.services {
-		for pk, p := range s.ports.all() {
-			n.ports[p.id] = ServicePortName{Service: key, PortName: pk.Name, Protocol: pk.Proto.String(), IPv6: pk.IPv6}
+	n := names{ports: map[uint32]ServicePortName{}, backends: map[uint32]netip.AddrPort{}}
+	asked := map[uint32]bool{}
+	for k := range keys {
+		asked[k.Backend] = true
+		h := r.ids[k.Service]
+		if _, done := n.ports[k.Service]; done || h == nil {
+			continue
 		}
-		for k, e := range s.entries.all() {
-			if !k.isMarker() {
-				n.frontends[k] = n.ports[e.Service]
-			}
+		if name, ok := r.service(h.key).portName(h.key, k.Service); ok {
+			n.ports[k.Service] = name
 		}
 	}
 	for key, known := range r.known {
-		n.backends[known.entry.ID] = addrPort(key.Addr, key.Port)
+		if asked[known.id] {
+			n.backends[known.id] = addrPort(key.Addr, key.Port)
+		}
 	}
 	return n
+}
+
+// frontendName finds the Service port that an entry is of.
+func (r *reconciler) frontendName(k frontendKey) (ServicePortName, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.owners[k.place()]
+	if h == nil {
+		return ServicePortName{}, false
+	}
+	s := r.service(h.key)
+	e, ok := s.entries.get(k)
+	if !ok {
+		return ServicePortName{}, false
+	}
+	return s.portName(h.key, e.Service)
+}
+
+func (s *service) portName(key types.NamespacedName, id uint32) (ServicePortName, bool) {
+	for pk, p := range s.ports.all() {
+		if p.id == id {
+			return ServicePortName{Service: key, PortName: pk.Name, Protocol: pk.Proto.String(), IPv6: pk.IPv6}, true
+		}
+	}
+	return ServicePortName{}, false
 }
