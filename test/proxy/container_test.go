@@ -86,9 +86,11 @@ func (w *world) testDaemonSet(t *testing.T) {
 	}
 	serves := func(when string) {
 		t.Helper()
-		w.reached(when, sockets(t, w.q2, n.cgroup.V2()), "tcp", vip(web), "p1", "p2")
-		w.reached(when, packets(w.q2), "udp", vip(web), "p1", "p2")
-		w.reached(when, packets(w.lan), "tcp", n2IP+":30080", "p1", "p2")
+		for _, f := range families {
+			w.reached(when, sockets(t, w.q2, n.cgroup.V2()), "tcp", f.vip(web), "p1", "p2")
+			w.reached(when, packets(w.q2), "udp", f.vip(web), "p1", "p2")
+			w.reached(when, packets(w.lan), "tcp", f.at(n2IP, 30080), "p1", "p2")
+		}
 	}
 	n.enter(map[string]string{"token": w.account.token, "ca.crt": string(w.cluster.CABundle())})
 	fresh := n.runs + 1

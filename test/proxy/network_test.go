@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"testing"
 
 	"minato/internal/host"
@@ -15,6 +14,8 @@ import (
 //	                         │                  └─ q1 10.245.1.3
 //	                         └─ n2 172.31.0.12 ─ cni0 ─┬─ p2 10.245.2.2
 //	                                                   └─ q2 10.245.2.3
+//
+// Each address has a twin of IPv6, see family.
 const (
 	lanIP = "172.31.0.1"
 	n1IP  = "172.31.0.11"
@@ -37,6 +38,9 @@ type network struct {
 	lan, n1, n2, p1, q1, p2, q2 host.Netns
 }
 
+// forwards are the settings of a node that routes.
+var forwards = map[string]string{"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	w := &network{
@@ -44,7 +48,7 @@ func newNetwork(t *testing.T) *network {
 		p1: namespace(t, "p1"), q1: namespace(t, "q1"), p2: namespace(t, "p2"), q2: namespace(t, "q2"),
 	}
 	edit(t, w.lan, func(n *host.Net) error {
-		return n.EnsureBridge("br", mtu, netip.MustParsePrefix(lanIP+"/16"))
+		return n.EnsureBridge("br", mtu, both(lanIP+"/16")...)
 	})
 	for _, node := range []struct {
 		ns         host.Netns
@@ -54,23 +58,21 @@ func newNetwork(t *testing.T) *network {
 	}{{w.n1, "v1", n1IP, n1Pods, n2Pods, n2IP}, {w.n2, "v2", n2IP, n2Pods, n1Pods, n1IP}} {
 		edit(t, w.lan, func(n *host.Net) error {
 			return errors.Join(
-				n.AddVeth(node.port, "br", nil, host.VethEnd{Netns: node.ns, Name: "eth0"}, mtu),
-				n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix(node.pods), Via: netip.MustParseAddr(node.ip), Link: "br"}))
+				n.AddVeth(node.port, "br", nil, host.VethEnd{Netns: node.ns, Name: "eth0"}, mtu), routes(n, "br", node.pods, node.ip))
 		})
 		edit(t, node.ns, func(n *host.Net) error {
 			return errors.Join(
-				n.AddAddress("eth0", netip.MustParsePrefix(node.ip+"/16")), n.SetUp("eth0", ""),
-				n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr(lanIP), Link: "eth0"}),
-				n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix(node.other), Via: netip.MustParseAddr(node.via), Link: "eth0"}))
+				addresses(n, "eth0", node.ip+"/16"), n.SetUp("eth0", ""),
+				routes(n, "eth0", everywhere, lanIP), routes(n, "eth0", node.other, node.via))
 		})
-		if err := node.ns.Sysctls(map[string]string{"net/ipv4/ip_forward": "1"}); err != nil {
+		if err := node.ns.Sysctls(forwards); err != nil {
 			t.Fatal(err)
 		}
 	}
 	routedPod(t, w.n1, "cali1", w.p1, p1IP)
 	routedPod(t, w.n1, "cali2", w.q1, q1IP)
 	edit(t, w.n2, func(n *host.Net) error {
-		return n.EnsureBridge("cni0", mtu, netip.MustParsePrefix("10.245.2.1/24"))
+		return n.EnsureBridge("cni0", mtu, both("10.245.2.1/24")...)
 	})
 	bridgedPod(t, w.n2, "vethp2", w.p2, p2IP)
 	bridgedPod(t, w.n2, "vethq2", w.q2, q2IP)
@@ -87,6 +89,9 @@ func namespace(t *testing.T, name string) host.Netns {
 	}
 	ns, err := host.CreateNetns(prefix + name)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.EnableIPv6(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -112,17 +117,13 @@ func edit(t *testing.T, ns host.Netns, fn func(*host.Net) error) {
 // routedPod gives a Pod an interface as Calico or a point-to-point plugin does.
 func routedPod(t *testing.T, node host.Netns, link string, pod host.Netns, ip string) {
 	t.Helper()
-	address := netip.MustParsePrefix(ip + "/32")
 	edit(t, node, func(n *host.Net) error {
 		return errors.Join(n.AddVeth(link, "", nil, host.VethEnd{Netns: pod, Name: "eth0"}, mtu),
-			n.AddAddress(link, netip.MustParsePrefix(podGateway+"/32")),
-			n.ReplaceRoute(host.Route{Dst: address, Link: link}))
+			addresses(n, link, podGateway+"/32"), routes(n, link, ip+"/32", ""))
 	})
 	edit(t, pod, func(n *host.Net) error {
-		gateway := netip.MustParseAddr(podGateway)
-		return errors.Join(n.AddAddress("eth0", address), n.SetUp("eth0", ""),
-			n.ReplaceRoute(host.Route{Dst: netip.PrefixFrom(gateway, 32), Link: "eth0"}),
-			n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: gateway, Link: "eth0"}))
+		return errors.Join(addresses(n, "eth0", ip+"/32"), n.SetUp("eth0", ""),
+			routes(n, "eth0", podGateway+"/32", ""), routes(n, "eth0", everywhere, podGateway))
 	})
 }
 
@@ -133,7 +134,6 @@ func bridgedPod(t *testing.T, node host.Netns, link string, pod host.Netns, ip s
 		return n.AddVeth(link, "cni0", nil, host.VethEnd{Netns: pod, Name: "eth0"}, mtu)
 	})
 	edit(t, pod, func(n *host.Net) error {
-		return errors.Join(n.AddAddress("eth0", netip.MustParsePrefix(ip+"/24")), n.SetUp("eth0", ""),
-			n.ReplaceRoute(host.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.245.2.1"), Link: "eth0"}))
+		return errors.Join(addresses(n, "eth0", ip+"/24"), n.SetUp("eth0", ""), routes(n, "eth0", everywhere, "10.245.2.1"))
 	})
 }

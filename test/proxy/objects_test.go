@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -86,10 +87,11 @@ type objects struct {
 	client kubernetes.Interface
 }
 
-// service makes a Service with the ports tcp and udp, both 80, after edit had its say.
+// service makes a Service of both families with the ports tcp and udp, both 80, after edit had its say.
 func (o objects) service(name string, edit func(*corev1.Service)) *corev1.Service {
 	o.t.Helper()
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
+	policy := corev1.IPFamilyPolicyRequireDualStack
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{IPFamilyPolicy: &policy, Ports: []corev1.ServicePort{
 		{Name: "tcp", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(8080)},
 		{Name: "udp", Protocol: corev1.ProtocolUDP, Port: 80, TargetPort: intstr.FromInt32(8080)},
 	}}}
@@ -103,29 +105,35 @@ func (o objects) service(name string, edit func(*corev1.Service)) *corev1.Servic
 	return s
 }
 
-// endpoint is one that is ready.
+// endpoint is one that is ready, by its IPv4 address.
 func endpoint(node, ip string) discoveryv1.Endpoint {
 	ready := true
 	return discoveryv1.Endpoint{Addresses: []string{ip}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}
 }
 
-// endpoints sets what is behind a Service.
+// endpoints sets what is behind a Service, in each family.
 func (o objects) endpoints(service string, all ...discoveryv1.Endpoint) {
 	o.t.Helper()
 	tcp, udp, port := corev1.ProtocolTCP, corev1.ProtocolUDP, int32(8080)
 	names := [2]string{"tcp", "udp"}
-	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
-		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: all,
-		Ports: []discoveryv1.EndpointPort{{Name: &names[0], Protocol: &tcp, Port: &port}, {Name: &names[1], Protocol: &udp, Port: &port}},
-	}
 	slices := o.client.DiscoveryV1().EndpointSlices("default")
 	ctx := context.WithoutCancel(o.t.Context())
-	if err := slices.Delete(ctx, service, metav1.DeleteOptions{}); err == nil {
-		o.t.Logf("the endpoints of %s are exchanged", service)
-	}
-	if _, err := slices.Create(ctx, slice, metav1.CreateOptions{}); err != nil {
-		o.t.Fatal(err)
+	for _, f := range families {
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Name: service + strings.ToLower("-"+string(f)), Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+			AddressType: discoveryv1.AddressType(f),
+			Ports:       []discoveryv1.EndpointPort{{Name: &names[0], Protocol: &tcp, Port: &port}, {Name: &names[1], Protocol: &udp, Port: &port}},
+		}
+		for _, e := range all {
+			e.Addresses = []string{f.of(e.Addresses[0])}
+			slice.Endpoints = append(slice.Endpoints, e)
+		}
+		if err := slices.Delete(ctx, slice.Name, metav1.DeleteOptions{}); err == nil {
+			o.t.Logf("the %s endpoints of %s are exchanged", f, service)
+		}
+		if _, err := slices.Create(ctx, slice, metav1.CreateOptions{}); err != nil {
+			o.t.Fatal(err)
+		}
 	}
 }
 

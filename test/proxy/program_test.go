@@ -166,7 +166,11 @@ func (n *node) waitHealthy() {
 	})
 }
 
-var queueLength = regexp.MustCompile(`default( qlen \d+)? ?`)
+var (
+	queueLength = regexp.MustCompile(`default( qlen \d+)? ?`)
+	// linkLocal are the routes that an interface has by itself, from some moment on after it has a carrier.
+	linkLocal = regexp.MustCompile(`(?m)^(\w+ )?(fe80::|ff00::).*\n`)
+)
 
 // picture is everything of the node that a proxy might leave something in.
 func (n *node) picture() string {
@@ -174,7 +178,8 @@ func (n *node) picture() string {
 	var out strings.Builder
 	for _, command := range []string{
 		"ip -o link show", "ip -4 -o address show", "ip -4 route show table all", "ip rule show", "tc qdisc show",
-		"cat /proc/sys/net/ipv4/ip_local_reserved_ports", "cat /proc/sys/net/ipv4/ip_forward", "nft list ruleset",
+		"ip -6 -o address show scope global", "ip -6 route show table all", "ip -6 rule show",
+		"cat /proc/sys/net/ipv4/ip_local_reserved_ports", "cat /proc/sys/net/ipv4/ip_forward", "cat /proc/sys/net/ipv6/conf/all/forwarding", "nft list ruleset",
 	} {
 		args := strings.Fields(command)
 		cmd := exec.Command(args[0], args[1:]...)
@@ -187,7 +192,8 @@ func (n *node) picture() string {
 			n.t.Fatalf("%s: %v: %s", command, err, text.String())
 		}
 		// The kernel gives an interface a queue length with its first classifier, and keeps it.
-		fmt.Fprintf(&out, "# %s\n%s\n", command, queueLength.ReplaceAllString(text.String(), "default"))
+		same := queueLength.ReplaceAllString(text.String(), "default")
+		fmt.Fprintf(&out, "# %s\n%s\n", command, linkLocal.ReplaceAllString(same, ""))
 	}
 	programs, err := cgroupPrograms(n.cgroup.V2())
 	if err != nil {

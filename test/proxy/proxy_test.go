@@ -80,11 +80,11 @@ func (w *world) testClusterIP(t *testing.T) {
 		{"packets of the node", packets(w.n1), n1IP, "p2"},
 		{"packets of the bridge's node", packets(w.n2), n2IP, "p1"},
 	} {
-		for _, network := range []string{"tcp", "udp"} {
-			w.settled(c.what, c.ask, network, vip(s), answeredBy("p1", "p2"))
-			for _, a := range w.reached(c.what, c.ask, network, vip(s), "p1", "p2") {
-				if a.Server == c.remote && a.Client != c.client {
-					t.Errorf("%s: %s saw the client %s, want %s", c.what, a.Server, a.Client, c.client)
+		for _, k := range kinds {
+			w.settled(c.what, c.ask, k.network, k.vip(s), answeredBy("p1", "p2"))
+			for _, a := range w.reached(c.what, c.ask, k.network, k.vip(s), "p1", "p2") {
+				if a.Server == c.remote && a.Client != k.of(c.client) {
+					t.Errorf("%s: %s saw the client %s, want %s", c.what, a.Server, a.Client, k.of(c.client))
 				}
 			}
 		}
@@ -99,11 +99,16 @@ func (w *world) testNodePort(t *testing.T) {
 	})
 	w.endpoints("door", endpoint("n1", p1IP), endpoint("n2", p2IP))
 	for _, ip := range []string{n1IP, n2IP} {
-		for _, network := range []string{"tcp", "udp"} {
-			w.settled("from outside", packets(w.lan), network, ip+":30080", answeredBy("p1", "p2"))
-			w.reached("from outside", packets(w.lan), network, ip+":30080", "p1", "p2")
-			w.reached("from a Pod", packets(w.q1), network, ip+":30080", "p1", "p2")
-			w.reached("from a process", sockets(t, w.q2, w.two.cgroup.V2()), network, ip+":30080", "p1", "p2")
+		for _, k := range kinds {
+			door := k.at(ip, 30080)
+			w.settled("from outside", packets(w.lan), k.network, door, answeredBy("p1", "p2"))
+			for _, a := range w.reached("from outside", packets(w.lan), k.network, door, "p1", "p2") {
+				if a.Client == k.of(lanIP) {
+					t.Errorf("at %s: %s saw the client itself, whom its answers would reach past the node", door, a.Server)
+				}
+			}
+			w.reached("from a Pod", packets(w.q1), k.network, door, "p1", "p2")
+			w.reached("from a process", sockets(t, w.q2, w.two.cgroup.V2()), k.network, door, "p1", "p2")
 		}
 	}
 }
@@ -116,21 +121,28 @@ func (w *world) testLocal(t *testing.T) {
 		s.Spec.Ports[0].NodePort, s.Spec.Ports[1].NodePort = 30081, 30081
 	})
 	w.endpoints("near", endpoint("n2", p2IP))
-	for _, network := range []string{"tcp", "udp"} {
-		w.settled("the node of the endpoint", packets(w.lan), network, n2IP+":30081", func(a answer) bool { return a.Server == "p2" && a.Client == lanIP })
+	var silence sync.WaitGroup // which takes long to hear
+	for _, k := range kinds {
+		w.settled("the node of the endpoint", packets(w.lan), k.network, k.at(n2IP, 30081), func(a answer) bool { return a.Server == "p2" && a.Client == k.of(lanIP) })
+		silence.Go(func() {
+			if a := packets(w.lan)(k.network, k.at(n1IP, 30081)); !a.silent() {
+				t.Errorf("a node without an endpoint, %s over %s: %+v, want silence", k.network, k.family, a)
+			}
+		})
+		w.reached("from inside", packets(w.q1), k.network, k.at(n1IP, 30081), "p2")
 	}
-	if a := packets(w.lan)("tcp", n1IP+":30081"); !a.silent() {
-		t.Errorf("a node without an endpoint: %+v, want silence", a)
-	}
-	w.reached("from inside", packets(w.q1), "tcp", n1IP+":30081", "p2")
+	silence.Wait()
 	for n, want := range map[*node]int{w.one: http.StatusServiceUnavailable, w.two: http.StatusOK} {
 		ip := map[*node]string{w.one: n1IP, w.two: n2IP}[n]
-		eventually(t, "the health check of "+n.name, func() error {
-			if code, body := n.get(w.lan, fmt.Sprintf("http://%s:%d/", ip, balanced.Spec.HealthCheckNodePort)); code != want {
-				return fmt.Errorf("%d %s, want %d", code, body, want)
-			}
-			return nil
-		})
+		for _, f := range families {
+			check := "http://" + f.at(ip, int(balanced.Spec.HealthCheckNodePort))
+			eventually(t, "the health check of "+n.name, func() error {
+				if code, body := n.get(w.lan, check); code != want {
+					return fmt.Errorf("%s: %d %s, want %d", check, code, body, want)
+				}
+				return nil
+			})
+		}
 	}
 }
 
@@ -140,19 +152,20 @@ func (w *world) testNoEndpoints(t *testing.T) {
 		s.Spec.Type = corev1.ServiceTypeNodePort
 		s.Spec.Ports[0].NodePort, s.Spec.Ports[1].NodePort = 30082, 30082
 	})
-	for what, c := range map[string]struct {
-		ask  asker
-		addr string
-	}{
-		"process of a Pod":  {sockets(t, w.q1, w.one.cgroup.V2()), vip(s)},
-		"packets of a Pod":  {packets(w.q1), vip(s)},
-		"behind the bridge": {packets(w.q2), vip(s)},
-		"from outside":      {packets(w.lan), n1IP + ":30082"},
-		"the node":          {packets(w.n1), vip(s)},
-		"no such port":      {packets(w.q1), s.Spec.ClusterIP + ":81"},
-	} {
-		for _, network := range []string{"tcp", "udp"} {
-			w.settled(what, c.ask, network, c.addr, answer.refused)
+	process := sockets(t, w.q1, w.one.cgroup.V2())
+	for _, k := range kinds {
+		for what, c := range map[string]struct {
+			ask  asker
+			addr string
+		}{
+			"process of a Pod":  {process, k.vip(s)},
+			"packets of a Pod":  {packets(w.q1), k.vip(s)},
+			"behind the bridge": {packets(w.q2), k.vip(s)},
+			"from outside":      {packets(w.lan), k.at(n1IP, 30082)},
+			"the node":          {packets(w.n1), k.vip(s)},
+			"no such port":      {packets(w.q1), k.clusterIP(s, "81")},
+		} {
+			w.settled(what, c.ask, k.network, c.addr, answer.refused)
 		}
 	}
 }
@@ -161,7 +174,7 @@ func (w *world) testNoEndpoints(t *testing.T) {
 // programs at the uplink, and still have to come from the Service.
 func (w *world) testMasqueraded(t *testing.T) {
 	for n, pods := range map[*node]string{w.one: n1Pods, w.two: n2Pods} {
-		rules := host.Masquerade{Table: "plugin", Sources: []netip.Prefix{netip.MustParsePrefix(pods)}, Internal: []netip.Prefix{netip.MustParsePrefix(allPod)}}
+		rules := host.Masquerade{Table: "plugin", Sources: both(pods), Internal: both(allPod)}
 		if err := n.ns.Do(rules.Ensure); err != nil {
 			t.Fatal(err)
 		}
@@ -181,8 +194,8 @@ func (w *world) testMasqueraded(t *testing.T) {
 		"packets of a bridged Pod": {packets(w.q2), n2IP},
 		"process of a Pod":         {sockets(t, w.q2, w.two.cgroup.V2()), n2IP},
 	} {
-		for _, network := range []string{"tcp", "udp"} {
-			w.settled(what, c.ask, network, vip(s), func(a answer) bool { return a.Server == "lan" && a.Client == c.client })
+		for _, k := range kinds {
+			w.settled(what, c.ask, k.network, k.vip(s), func(a answer) bool { return a.Server == "lan" && a.Client == k.of(c.client) })
 		}
 	}
 }
@@ -196,9 +209,9 @@ func (w *world) testNewPod(t *testing.T) {
 		routedPod(t, w.n1, "cali-late", routed, "10.245.1.77")
 		bridgedPod(t, w.n2, "veth-late", bridged, "10.245.2.77")
 		for _, ns := range []host.Netns{routed, bridged} {
-			for _, network := range []string{"tcp", "udp"} {
-				w.settled(fmt.Sprintf("%s in round %d", ns.Name, round), packets(ns), network, vip(s), answeredBy("p1", "p2"))
-				w.reached(ns.Name, packets(ns), network, vip(s), "p1", "p2")
+			for _, k := range kinds {
+				w.settled(fmt.Sprintf("%s in round %d", ns.Name, round), packets(ns), k.network, k.vip(s), answeredBy("p1", "p2"))
+				w.reached(ns.Name, packets(ns), k.network, k.vip(s), "p1", "p2")
 			}
 		}
 		edit(t, w.n1, func(n *host.Net) error { return n.DeleteLink("cali-late") })
@@ -362,13 +375,17 @@ func (w *world) testNodePortAddresses(t *testing.T) {
 	w.one.start("--nodeport-addresses", "172.31.9.0/24")
 	w.one.waitHealthy()
 	w.reached("an address of the range", packets(w.lan), "tcp", "172.31.9.11:30080", "p1", "p2")
-	if a := packets(w.lan)("tcp", n1IP+":30080"); !a.refused() {
-		t.Errorf("an address outside of the range: %+v, want refused by the node itself", a)
+	for _, f := range families {
+		if a := packets(w.lan)("tcp", f.at(n1IP, 30080)); !a.refused() {
+			t.Errorf("an address outside of the range: %+v, want refused by the node itself", a)
+		}
 	}
 	w.one.running.end(syscall.SIGTERM)
 	w.one.start("--nodeport-addresses", "primary")
 	w.one.waitHealthy()
-	w.reached("the primary address", packets(w.lan), "tcp", n1IP+":30080", "p1", "p2")
+	for _, f := range families {
+		w.reached("the primary address", packets(w.lan), "tcp", f.at(n1IP, 30080), "p1", "p2")
+	}
 	if a := packets(w.lan)("tcp", "172.31.9.11:30080"); !a.refused() {
 		t.Errorf("another address: %+v, want refused by the node itself", a)
 	}
@@ -448,15 +465,17 @@ func (w *world) testKill(t *testing.T) {
 	w.settled("before", client, "tcp", vip(leaving), answeredBy("p1"))
 
 	p := &prober{stop: make(chan struct{})}
-	for _, network := range []string{"tcp", "udp"} {
-		p.run("process of a Pod", sockets(t, fresh, w.one.cgroup.V2()), network, vip(web))
-		p.run("packets of a Pod", packets(w.q1), network, vip(web))
-		p.run("from outside", packets(w.lan), network, n1IP+":30080")
+	for _, k := range kinds {
+		p.run("process of a Pod", sockets(t, fresh, w.one.cgroup.V2()), k.network, k.vip(web))
+		p.run("packets of a Pod", packets(w.q1), k.network, k.vip(web))
+		p.run("from outside", packets(w.lan), k.network, k.at(n1IP, 30080))
 	}
 	for range 3 {
 		w.one.running.end(syscall.SIGKILL)
-		w.reached("while it is dead", process, "tcp", vip(web), "p1", "p2")
-		w.reached("while it is dead", packets(w.q1), "udp", vip(web), "p1", "p2")
+		for _, f := range families {
+			w.reached("while it is dead", process, "tcp", f.vip(web), "p1", "p2")
+			w.reached("while it is dead", packets(w.q1), "udp", f.vip(web), "p1", "p2")
+		}
 		w.one.start()
 		w.one.waitHealthy()
 	}
@@ -467,13 +486,17 @@ func (w *world) testKill(t *testing.T) {
 	}
 	arriving := w.service("arriving", nil)
 	w.endpoints("arriving", endpoint("n1", q1IP))
-	w.reachedOnly("while it is dead", client, vip(moving), "p1")
+	for _, f := range families {
+		w.reachedOnly("while it is dead", client, f.vip(moving), "p1")
+	}
 	w.one.start()
 	w.one.waitHealthy()
-	w.reachedOnly("after the restart", client, vip(moving), "p2")
-	w.reached("after the restart", client, "tcp", vip(arriving), "q1")
-	if a := client("tcp", vip(leaving)); !a.silent() {
-		t.Errorf("a Service deleted meanwhile: %+v, want silence", a)
+	for _, f := range families {
+		w.reachedOnly("after the restart", client, f.vip(moving), "p2")
+		w.reached("after the restart", client, "tcp", f.vip(arriving), "q1")
+		if a := client("tcp", f.vip(leaving)); !a.silent() {
+			t.Errorf("a Service deleted meanwhile: %+v, want silence", a)
+		}
 	}
 	close(p.stop)
 	p.wg.Wait()
@@ -489,7 +512,7 @@ func (w *world) testKill(t *testing.T) {
 // When the node's address changes, the proxy ends for whoever runs it to start it again with the new one.
 func (w *world) testChangedNode(t *testing.T) {
 	edit(t, w.n2, func(n *host.Net) error { return n.AddAddress("eth0", netip.MustParsePrefix("172.31.0.22/16")) })
-	w.address("n2", "172.31.0.22")
+	w.address("n2", "172.31.0.22", ipv6.of(n2IP))
 	eventually(t, "the proxy ends", func() error {
 		select {
 		case <-w.two.running.done:
@@ -504,7 +527,8 @@ func (w *world) testChangedNode(t *testing.T) {
 	w.two.start()
 	w.two.waitHealthy()
 	w.reached("the new address", packets(w.lan), "tcp", "172.31.0.22:30080", "p1", "p2")
-	w.address("n2", n2IP)
+	w.reached("the address that stays", packets(w.lan), "tcp", ipv6.at(n2IP, 30080), "p1", "p2")
+	w.address("n2", n2IP, ipv6.of(n2IP))
 	<-w.two.running.done
 	if out, err := w.two.ip("address", "del", "172.31.0.22/16", "dev", "eth0"); err != nil {
 		t.Fatal(err, out)
@@ -513,10 +537,17 @@ func (w *world) testChangedNode(t *testing.T) {
 	w.two.waitHealthy()
 }
 
-func (w *world) address(node, ip string) {
+func (w *world) address(node string, ips ...string) {
 	w.Helper()
-	patch := fmt.Sprintf(`{"status":{"addresses":[{"type":"InternalIP","address":%q}]}}`, ip)
-	if _, err := w.client.CoreV1().Nodes().Patch(w.Context(), node, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+	var all []corev1.NodeAddress
+	for _, ip := range ips {
+		all = append(all, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+	}
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"addresses": all}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	if _, err := w.client.CoreV1().Nodes().Patch(w.Context(), node, types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -550,7 +581,9 @@ func (w *world) testCleanup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := sockets(t, w.q1, w.one.cgroup.V2())("tcp", vip(web)); a.Err == "" {
-		t.Errorf("a Service still answers: %+v", a)
+	for _, f := range families {
+		if a := sockets(t, w.q1, w.one.cgroup.V2())("tcp", f.vip(web)); a.Err == "" {
+			t.Errorf("a Service still answers: %+v", a)
+		}
 	}
 }

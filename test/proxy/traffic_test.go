@@ -31,11 +31,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serve answers TCP and UDP clients at an address with the server's name and the client's address.
-func serve(t *testing.T, ns host.Netns, name, addr string) {
+// serve answers TCP and UDP clients at port 8080 of an address of each family with the server's name and the client's
+// address.
+func serve(t *testing.T, ns host.Netns, name, ip string) {
+	t.Helper()
+	for _, f := range families {
+		serveAt(t, ns, name, f.at(ip, 8080))
+	}
+}
+
+func serveAt(t *testing.T, ns host.Netns, name, addr string) {
 	t.Helper()
 	accept(t, ns, addr, func(c net.Conn) { fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr()) })
-	packets, err := ns.ListenPacket(context.Background(), "udp4", addr)
+	packets, err := ns.ListenPacket(context.Background(), "udp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +176,7 @@ func forward(t *testing.T, ns host.Netns, addr string) {
 // accept handles TCP clients at an address, each in a goroutine, until the test ends.
 func accept(t *testing.T, ns host.Netns, addr string, handle func(net.Conn)) {
 	t.Helper()
-	l, err := ns.Listen(context.Background(), "tcp4", addr)
+	l, err := ns.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

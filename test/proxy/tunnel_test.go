@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -15,13 +14,13 @@ import (
 // tunnelRules are those of a plugin whose Pods are behind tunnels: what is no Pod's takes the tunnel's address on its
 // way to another node's Pod.
 const tunnelRules = `
-table ip tunnel {
+table IP tunnel {
 	chain egress {
 		type nat hook postrouting priority srcnat
-		ip saddr 10.245.0.0/16 ip daddr 10.245.0.0/16 return
-		ip saddr 10.245.0.0/16 masquerade
-		ip daddr OWN return
-		ip daddr 10.245.0.0/16 masquerade
+		IP saddr PODS IP daddr PODS return
+		IP saddr PODS masquerade
+		IP daddr OWN return
+		IP daddr PODS masquerade
 	}
 }
 `
@@ -30,25 +29,28 @@ table ip tunnel {
 // answers come back through it. Nodes refuse everything else.
 func (w *world) testTunnel(t *testing.T) {
 	w.tunnel()
-	w.service("far", func(s *corev1.Service) {
+	far := w.service("far", func(s *corev1.Service) {
 		s.Spec.Type = corev1.ServiceTypeNodePort
 		s.Spec.Ports[0].NodePort, s.Spec.Ports[1].NodePort = 30083, 30083
-		s.Spec.ClusterIP = "10.97.200.1"
 	})
 	w.endpoints("far", endpoint("n2", p2IP))
 	for what, c := range map[string]struct {
-		ask    asker
-		addr   string
-		client string
+		ask     asker
+		outside bool
+		client  string
 	}{
-		"from outside":        {packets(w.lan), n1IP + ":30083", "10.245.1.0"},
-		"packets of a Pod":    {packets(w.q1), "10.97.200.1:80", q1IP},
-		"process of a Pod":    {sockets(t, w.p1, w.one.cgroup.V2()), "10.97.200.1:80", p1IP},
-		"packets of the node": {packets(w.n1), "10.97.200.1:80", "10.245.1.0"},
-		"process of the node": {sockets(t, w.n1, w.one.cgroup.V2()), "10.97.200.1:80", "10.245.1.0"},
+		"from outside":        {packets(w.lan), true, "10.245.1.0"},
+		"packets of a Pod":    {packets(w.q1), false, q1IP},
+		"process of a Pod":    {sockets(t, w.p1, w.one.cgroup.V2()), false, p1IP},
+		"packets of the node": {packets(w.n1), false, "10.245.1.0"},
+		"process of the node": {sockets(t, w.n1, w.one.cgroup.V2()), false, "10.245.1.0"},
 	} {
-		for _, network := range []string{"tcp", "udp"} {
-			w.settled(what, c.ask, network, c.addr, func(a answer) bool { return a.Server == "p2" && a.Client == c.client })
+		for _, k := range kinds {
+			addr := k.at(n1IP, 30083)
+			if !c.outside {
+				addr = k.vip(far)
+			}
+			w.settled(what, c.ask, k.network, addr, func(a answer) bool { return a.Server == "p2" && a.Client == k.of(c.client) })
 		}
 	}
 }
@@ -66,20 +68,20 @@ func (w *world) tunnel() {
 		lan            string
 		ownPods        string
 	}{{w.n1, "10.245.1.0", n2Pods, "10.245.2.0", n2IP, n1Pods}, {w.n2, "10.245.2.0", n1Pods, "10.245.1.0", n1IP, n2Pods}} {
-		pods := netip.MustParsePrefix(node.pods)
 		edit(w.T, node.ns, func(n *host.Net) error {
-			return errors.Join(n.AddAddress("tunnel", netip.MustParsePrefix(node.own+"/32")), n.SetUp("tunnel", ""),
-				n.ReplaceRoute(host.Route{Dst: pods, Via: netip.MustParseAddr(node.via), Link: "tunnel", OnLink: true}))
+			return errors.Join(addresses(n, "tunnel", node.own+"/32"), n.SetUp("tunnel", ""), routes(n, "tunnel", node.via+"/32", ""),
+				routes(n, "tunnel", node.pods, node.via))
 		})
 		w.Cleanup(func() {
-			edit(w.T, node.ns, func(n *host.Net) error {
-				return n.ReplaceRoute(host.Route{Dst: pods, Via: netip.MustParseAddr(node.lan), Link: "eth0"})
-			})
+			edit(w.T, node.ns, func(n *host.Net) error { return routes(n, "eth0", node.pods, node.lan) })
 		})
 		w.strict(node.ns, "1")
 		w.Cleanup(func() { w.strict(node.ns, "0") })
-		w.nft(node.ns, strings.ReplaceAll(tunnelRules, "OWN", node.ownPods))
-		w.Cleanup(func() { w.nft(node.ns, "delete table ip tunnel") })
+		for _, f := range families {
+			table := map[family]string{ipv4: "ip", ipv6: "ip6"}[f]
+			w.nft(node.ns, strings.NewReplacer("IP", table, "PODS", f.prefix(allPod).String(), "OWN", f.prefix(node.ownPods).String()).Replace(tunnelRules))
+			w.Cleanup(func() { w.nft(node.ns, "delete table "+table+" tunnel") })
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	if os.Getenv("MINATO") == "" {
 		t.Skip("needs MINATO (the binary); `make test-e2e` sets it")
 	}
-	cluster, err := stock.Start(t.Context(), t.TempDir(), stock.Options{ServiceCIDR: serviceCIDR})
+	cluster, err := stock.Start(t.Context(), t.TempDir(), stock.Options{ServiceCIDR: serviceCIDR + "," + ipv6.prefix(serviceCIDR).String()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func newWorld(t *testing.T) *world {
 		ns       host.Netns
 		name, ip string
 	}{{w.p1, "p1", p1IP}, {w.q1, "q1", q1IP}, {w.p2, "p2", p2IP}, {w.q2, "q2", q2IP}, {w.lan, "lan", lanIP}, {w.n1, "n1", n1IP}} {
-		serve(t, s.ns, s.name, s.ip+":8080")
+		serve(t, s.ns, s.name, s.ip)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -65,7 +65,7 @@ func newWorld(t *testing.T) *world {
 // node makes a node and notes what it looks like before there is a proxy.
 func (w *world) node(name string, ns host.Netns, ip, pods string) *node {
 	w.Helper()
-	_, err := w.cluster.Node(w.Context(), name, []netip.Addr{netip.MustParseAddr(ip)}, netip.MustParsePrefix(pods), map[string]string{corev1.LabelTopologyZone: "zone-" + name})
+	_, err := w.cluster.Node(w.Context(), name, []netip.Addr{ipv4.addr(ip), ipv6.addr(ip)}, netip.MustParsePrefix(pods), map[string]string{corev1.LabelTopologyZone: "zone-" + name})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -97,8 +97,8 @@ func (w *world) node(name string, ns host.Netns, ip, pods string) *node {
 	return n
 }
 
-// vip is the address of a Service's port.
-func vip(s *corev1.Service) string { return s.Spec.ClusterIP + ":80" }
+// vip is a Service's IPv4 address, with its port.
+func vip(s *corev1.Service) string { return ipv4.vip(s) }
 
 // reached asks until every one of the servers named has answered, and fails at the first other answer. All answers are
 // returned.
