@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -230,12 +231,18 @@ func listen(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { srv.Close() })
 }
 
-// udp COUNT ADDRESS: sends datagrams from this machine, one socket each, and
-// writes the names of the Pods that answered to standard output, sorted.
+// udp [-size BYTES] COUNT ADDRESS: sends datagrams from this machine, one socket
+// each, and writes the names of the Pods that answered to standard output, sorted.
 func udp(ts *testscript.TestScript, neg bool, args []string) {
 	var count int
+	question := []byte("who?")
+	if len(args) == 4 && args[0] == "-size" {
+		size, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		question, args = make([]byte, size), args[2:]
+	}
 	if len(args) != 2 || neg {
-		ts.Fatalf("usage: udp COUNT ADDRESS")
+		ts.Fatalf("usage: udp [-size BYTES] COUNT ADDRESS")
 	}
 	if _, err := fmt.Sscan(args[0], &count); err != nil || count < 1 || count > 200 {
 		ts.Fatalf("udp: COUNT is a number from 1 to 200")
@@ -245,7 +252,7 @@ func udp(ts *testscript.TestScript, neg bool, args []string) {
 		conn, err := net.Dial("udp", args[1])
 		ts.Check(err)
 		conn.SetDeadline(time.Now().Add(2 * time.Second))
-		_, err = conn.Write([]byte("who?"))
+		_, err = conn.Write(question)
 		ts.Check(err)
 		answer := make([]byte, 512)
 		n, err := conn.Read(answer)
