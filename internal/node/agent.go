@@ -111,6 +111,12 @@ func (a *Agent) assemble(ctx context.Context) error {
 			return err
 		}
 	}
+	// One container of a Pod may mount something in a volume for the others.
+	for _, dir := range []string{a.cfg.podsDir(), a.cfg.memoryDir()} {
+		if err := a.cfg.Mounter.ShareMounts(dir); err != nil {
+			return err
+		}
+	}
 	a.node = newNodeStatus(&a.cfg, version, a.events)
 	volumes := volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),

@@ -41,6 +41,7 @@ func (noMounts) BindMount(string, string, bool) error { return nil }
 func (noMounts) Unmount(string) error                 { return nil }
 func (noMounts) UnmountAllUnder(string) error         { return nil }
 func (noMounts) MountsUnder(string) ([]string, error) { return nil, nil }
+func (noMounts) ShareMounts(string) error             { return nil }
 
 type noStreams struct{}
 

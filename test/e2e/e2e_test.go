@@ -86,6 +86,9 @@ func TestScripts(t *testing.T) {
 				if err := sweep(); err != nil {
 					t.Errorf("remove the outside hosts: %v", err)
 				}
+				if err := host.UnmountAllUnder(env.WorkDir); err != nil {
+					t.Errorf("unmount what the script mounted: %v", err)
+				}
 			})
 			return nil
 		},

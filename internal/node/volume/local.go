@@ -87,6 +87,11 @@ func checkHostPath(h *v1.HostPathVolumeSource) error {
 	}
 	switch kind {
 	case v1.HostPathUnset:
+		// Nothing is checked. Where there is nothing, container runtimes make
+		// the directory that they are to mount, and manifests count on it.
+		if _, err := os.Stat(h.Path); errors.Is(err, fs.ErrNotExist) {
+			return os.MkdirAll(h.Path, 0o755)
+		}
 		return nil
 	case v1.HostPathDirectoryOrCreate:
 		if err := os.MkdirAll(h.Path, 0o755); err != nil {

@@ -34,6 +34,9 @@ type Mounter interface {
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
 	UnmountAllUnder(dir string) error
 	MountsUnder(dir string) ([]string, error)
+	// ShareMounts has what is mounted below dir seen by all that have mounted
+	// the directory.
+	ShareMounts(dir string) error
 }
 
 // Config is what a Manager needs.

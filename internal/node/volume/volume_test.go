@@ -86,6 +86,8 @@ func (m *fakeMounter) MountsUnder(dir string) ([]string, error) {
 	return out, nil
 }
 
+func (m *fakeMounter) ShareMounts(string) error { return nil }
+
 type bench struct {
 	*Manager
 	objects *fakeObjects
@@ -370,6 +372,11 @@ func TestHostPath(t *testing.T) {
 		err := checkHostPath(&v1.HostPathVolumeSource{Path: c.path, Type: &c.kind})
 		if (err == nil) != c.ok {
 			t.Errorf("%s %q: %v, want ok = %v", c.path, c.kind, err, c.ok)
+		}
+	}
+	for name, isDir := range map[string]bool{"whatever": true, "new/dir": true, "newfile": false} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.IsDir() != isDir {
+			t.Errorf("%s was not made: %v", name, err)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // mounts are those that every Linux program expects, the sandbox's own files,
@@ -89,15 +91,11 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 	if err != nil {
 		return specs.Mount{}, err
 	}
-	options := []string{"rbind"}
-	switch m.GetPropagation() {
-	case runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
-		options = append(options, "rslave")
-	case runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL:
-		options = append(options, "rshared")
-	default:
-		options = append(options, "rprivate")
+	mode, err := propagation(source, m.GetPropagation())
+	if err != nil {
+		return specs.Mount{}, err
 	}
+	options := []string{"rbind", mode}
 	switch {
 	case m.GetRecursiveReadOnly():
 		if !b.r.recursiveReadOnly() {
@@ -111,6 +109,25 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 	}
 	dest := filepath.Clean("/" + m.GetContainerPath())
 	return specs.Mount{Destination: dest, Type: "bind", Source: source, Options: options}, nil
+}
+
+// propagation is the mount option for what was asked. A source that does not
+// propagate mounts would hold back without a word what one side mounts for the
+// other, so it is an error.
+func propagation(source string, asked runtimeapi.MountPropagation) (string, error) {
+	if asked == runtimeapi.MountPropagation_PROPAGATION_PRIVATE {
+		return "rprivate", nil
+	}
+	p, err := host.PropagationOf(source)
+	switch {
+	case err != nil:
+		return "", err
+	case asked == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL && p.Shared:
+		return "rshared", nil
+	case asked == runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER && (p.Shared || p.Slave):
+		return "rslave", nil
+	}
+	return "", fmt.Errorf("mount propagation is asked for, and the mount at %s that %s is on does not propagate: share it on the node with `mount --make-rshared %s`", p.Point, source, p.Point)
 }
 
 // recursiveReadOnly: crun and runc (since 1.1) have it, the kernel since 5.12.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
@@ -199,7 +200,7 @@ func TestVolumes(t *testing.T) {
 	cfg.Linux.SecurityContext.ReadonlyRootfs = true
 	cfg.Mounts = []*runtimeapi.Mount{
 		{ContainerPath: "/data/deep", HostPath: filepath.Join(dir, "link")},
-		{ContainerPath: "/ro", HostPath: dir, Readonly: true, Propagation: runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER},
+		{ContainerPath: "/ro", HostPath: dir, Readonly: true},
 		{ContainerPath: "/etc/hosts", HostPath: filepath.Join(dir, "f")},
 		{ContainerPath: "/img", Image: &runtimeapi.ImageSpec{Image: testImage}, ImageSubPath: "etc"},
 	}
@@ -232,6 +233,65 @@ func TestVolumes(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "f")); err != nil {
 		t.Errorf("the volume's content went with the pod: %v", err)
+	}
+}
+
+// What one side mounts in a volume the other sees as the volume's mount says, and a volume that can't do it is an error.
+func TestMountPropagation(t *testing.T) {
+	n := newNode(t)
+	sb := n.pod(sandboxConfig("propagation"))
+	private, shared := t.TempDir(), t.TempDir()
+	for _, dir := range []string{private, shared} {
+		if err := host.MountTmpfs(dir, "size=64k"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { host.UnmountAllUnder(dir) })
+	}
+	if err := unix.Mount("", private, "", unix.MS_PRIVATE, ""); err != nil { // whatever the machine's are
+		t.Fatal(err)
+	}
+	if err := host.ShareMounts(shared); err != nil {
+		t.Fatal(err)
+	}
+	container := func(name, dir string, p runtimeapi.MountPropagation) *runtimeapi.ContainerConfig {
+		cfg := containerConfig("sleep", "1h")
+		cfg.Metadata.Name = name
+		cfg.Linux.SecurityContext.Privileged = true
+		cfg.Mounts = []*runtimeapi.Mount{{ContainerPath: "/data", HostPath: dir, Propagation: p}}
+		return cfg
+	}
+	alone := n.run(sb, container("alone", shared, runtimeapi.MountPropagation_PROPAGATION_PRIVATE))
+	reader := n.run(sb, container("reader", shared, runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER))
+	writer := n.run(sb, container("writer", shared, runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL))
+
+	n.output(writer, "mount", "/data/writer")
+	if _, err := os.Stat(filepath.Join(shared, "writer", "mounted")); err != nil {
+		t.Errorf("the node does not see the writer's mount: %v", err)
+	}
+	n.output(reader, "mount", "/data/reader")
+	if _, err := os.Stat(filepath.Join(shared, "reader", "mounted")); err == nil {
+		t.Error("the node sees the reader's mount")
+	}
+	for id, want := range map[string]map[string]string{
+		alone: {"writer": "", "reader": ""}, reader: {"writer": "mounted", "reader": "mounted"}, writer: {"writer": "mounted", "reader": ""},
+	} {
+		for dir, content := range want {
+			if got := n.output(id, "ls", "/data/"+dir); got != content {
+				t.Errorf("%s: %s holds %q, want %q", n.status(id).Metadata.Name, dir, got, content)
+			}
+		}
+	}
+	for _, p := range []runtimeapi.MountPropagation{runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER, runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL} {
+		_, err := n.CreateContainer(t.Context(), sb, container("odd", private, p), nil)
+		if err == nil || !strings.Contains(err.Error(), "mount --make-rshared "+private) {
+			t.Errorf("%s on a private mount: %v", p, err)
+		}
+	}
+	if err := n.RemovePodSandbox(t.Context(), sb); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(shared, "writer", "mounted")); err != nil {
+		t.Errorf("the writer's mount went with the Pod: %v", err)
 	}
 }
 

@@ -45,6 +45,10 @@ func main() {
 		}
 	case "write":
 		check(os.WriteFile(args[0], []byte(args[1]), 0o644))
+	case "mount": // a tmpfs with a file in it
+		check(os.MkdirAll(args[0], 0o755))
+		check(syscall.Mount("tool", args[0], "tmpfs", 0, "size=64k"))
+		check(os.WriteFile(filepath.Join(args[0], "mounted"), nil, 0o644))
 	case "ls":
 		entries, err := os.ReadDir(args[0])
 		check(err)

@@ -1,0 +1,75 @@
+package host
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Propagation tells whether mounts are seen across mount namespaces.
+type Propagation struct {
+	// Point is where the mount that it is about is mounted.
+	Point string
+	// Shared mounts show what is mounted below them to their peers, and are
+	// shown it. Slave ones are only shown it.
+	Shared, Slave bool
+}
+
+// PropagationOf describes the mount that path is on.
+func PropagationOf(path string) (Propagation, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
+		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
+	}
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
+	}
+	defer f.Close()
+	id := strconv.FormatUint(st.Mnt_id, 10) + " "
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20) // overlay mounts have long option lists
+	for sc.Scan() {
+		if strings.HasPrefix(sc.Text(), id) {
+			return parsePropagation(sc.Text()), nil
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
+	}
+	return Propagation{}, fmt.Errorf("look up the mount of %s: number %d is not listed", path, st.Mnt_id)
+}
+
+// parsePropagation reads the optional fields, which stand before the hyphen.
+func parsePropagation(line string) Propagation {
+	var p Propagation
+	p.Point, _ = parseMountinfo(line)
+	before, _, _ := strings.Cut(line, " - ")
+	fields := strings.Fields(before)
+	for _, field := range fields[min(6, len(fields)):] {
+		p.Shared = p.Shared || strings.HasPrefix(field, "shared:")
+		p.Slave = p.Slave || strings.HasPrefix(field, "master:")
+	}
+	return p
+}
+
+// ShareMounts has mounts below dir propagate. Where the mount that dir is on is
+// not shared, as on machines that nobody has set up otherwise, dir becomes one
+// of its own that is; the rest of the machine stays as it is.
+func ShareMounts(dir string) error {
+	p, err := PropagationOf(dir)
+	if err != nil || p.Shared {
+		return err
+	}
+	if err := BindMount(dir, dir, false); err != nil {
+		return err
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("share mounts below %s: %w", dir, err)
+	}
+	return nil
+}
