@@ -93,10 +93,20 @@ func (p places) lock() (*os.File, error) {
 func (p places) remove() error {
 	errs := []error{host.UnmountOwn(p.bpf), host.UnmountOwn(filepath.Join(runDir, "cgroup"))}
 	for _, dir := range []string{p.bpf, filepath.Join(runDir, "cgroup"), runDir, filepath.Dir(runDir)} {
-		// Those that are not empty have something of somebody else's.
-		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, syscall.EBUSY) {
+		if err := os.Remove(dir); err != nil && !staysBehind(err) {
 			errs = append(errs, fmt.Errorf("remove %s: %w", dir, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// staysBehind tells whether a directory could not be removed for a good reason: it is gone, or has something of somebody
+// else's, or is what a container was given of the node, which is busy, and read-only where the container's root is.
+func staysBehind(err error) bool {
+	for _, reason := range []error{fs.ErrNotExist, syscall.ENOTEMPTY, syscall.EBUSY, syscall.EROFS} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
 }
