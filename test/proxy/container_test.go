@@ -1,124 +1,133 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
-	"net/http"
-	"os"
-	"os/exec"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"minato/internal/host"
 )
 
-const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-// enter makes what a container of the DaemonSet sees: a root file system with nothing but the program, the directories
-// of the node that it mounts, and its service account. What it mounts itself stays when it ends, as it does on a node.
-// The node has version 1 of cgroups as well, and no BPF file system.
-func (n *node) enter(account map[string]string) {
-	n.t.Helper()
-	root := filepath.Join(n.dir, "root")
-	dirs := []string{"proc", "sys", "host/cgroup/unified", "run/minato", accountDir}
-	for _, dir := range dirs {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			n.t.Fatal(err)
-		}
-	}
-	files := map[string]string{"minato": ""}
-	for name, content := range account {
-		files[filepath.Join(accountDir, name)] = content
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
-			n.t.Fatal(err)
-		}
-	}
-	n.t.Cleanup(func() { host.UnmountAllUnder(root) })
-	for _, args := range [][]string{
-		{"-t", "proc", "proc", filepath.Join(root, "proc")},
-		{"-t", "sysfs", "sysfs", filepath.Join(root, "sys")},
-		{"--bind", n.cgroup.V2(), filepath.Join(root, "host/cgroup/unified")},
-		{"--bind", os.Getenv("MINATO"), filepath.Join(root, "minato")},
-	} {
-		if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
-			n.t.Fatalf("mount %v: %v: %s", args, err, out)
-		}
-	}
-	n.root = root
-	// The address of the Service is of no use before there is a proxy.
-	n.env = []string{"KUBERNETES_SERVICE_HOST=10.97.0.1", "KUBERNETES_SERVICE_PORT=443", "NODE_NAME=" + n.name}
-}
-
-// leave ends enter.
-func (n *node) leave() {
-	n.t.Helper()
-	if err := host.UnmountAllUnder(n.root); err != nil {
-		n.t.Fatal(err)
-	}
-	n.root, n.env = "", nil
-}
-
-// The manifest's own command line, in a container and with its service account: it starts, survives its container, and
-// goes without a trace.
+// The manifest as it stands, but for the address that its first lines say to replace: a container runtime makes the
+// container, which gets ready, is killed and comes back, and goes; Services are served throughout. Another one cleans up.
 func (w *world) testDaemonSet(t *testing.T) {
 	n := w.two
 	n.running.end(syscall.SIGTERM)
 	if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code != 0 {
 		t.Fatalf("clean up: %s", out)
 	}
-	if w.daemons.Spec.Template.Spec.ServiceAccountName != w.account.name || !w.daemons.Spec.Template.Spec.HostNetwork {
-		t.Errorf("the Pods are not %s's, or not on the node's network", w.account.name)
-	}
-	container := w.daemons.Spec.Template.Spec.Containers[0]
-	args := make([]string, 0, len(container.Args))
-	for _, arg := range container.Args {
-		args = append(args, strings.ReplaceAll(arg, "CONTROL-PLANE:6443", w.cluster.Address()))
-	}
+	w.publishCA()
 	web, err := w.client.CoreV1().Services("default").Get(t.Context(), "web", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	clients := n.cgroup.Child("clients")
+	if err := clients.Create(); err != nil {
+		t.Fatal(err)
+	}
+	process := sockets(t, w.q2, clients.V2())
 	serves := func(when string) {
 		t.Helper()
 		for _, f := range families {
-			w.reached(when, sockets(t, w.q2, n.cgroup.V2()), "tcp", f.vip(web), "p1", "p2")
+			w.reached(when, process, "tcp", f.vip(web), "p1", "p2")
 			w.reached(when, packets(w.q2), "udp", f.vip(web), "p1", "p2")
 			w.reached(when, packets(w.lan), "tcp", f.at(n2IP, 30080), "p1", "p2")
 		}
 	}
-	n.enter(map[string]string{"token": w.account.token, "ca.crt": string(w.cluster.CABundle())})
-	fresh := n.runs + 1
-	for _, how := range []string{"the first container", "the second container"} {
-		n.startWith(args...)
-		n.waitHealthy()
-		if n.runs == fresh {
-			// Nothing was there to be taken over, so what clients began meanwhile may have to begin anew.
-			w.settled(how, sockets(t, w.q2, n.cgroup.V2()), "tcp", vip(web), answeredBy("p1", "p2"))
+	a := n.startAgent([]netip.Addr{ipv4.addr(n2IP), ipv6.addr(n2IP)}, w.cluster.Kubeconfig())
+	pod := w.pod(n, "proxy", w.daemons.Spec.Template)
+	w.becomes(pod, "ready", func(s corev1.PodStatus) bool { return ready(s) && s.ContainerStatuses[0].RestartCount == 0 })
+	// Nothing was there to be taken over, so what clients began meanwhile may have to begin anew.
+	w.settled("the first container", process, "tcp", vip(web), answeredBy("p1", "p2"))
+	serves("the first container")
+
+	syscall.Kill(n.theOne(t, "minato"), syscall.SIGKILL)
+	serves("its container killed")
+	w.becomes(pod, "ready again", func(s corev1.PodStatus) bool { return ready(s) && s.ContainerStatuses[0].RestartCount == 1 })
+	serves("the second container")
+	w.remove(pod)
+	serves("without a Pod")
+
+	template := w.daemons.Spec.Template.DeepCopy()
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	template.Spec.Containers[0].Args = []string{"proxy", "--cleanup"}
+	template.Spec.Containers[0].LivenessProbe, template.Spec.Containers[0].ReadinessProbe = nil, nil
+	cleaner := w.pod(n, "cleanup", *template)
+	w.becomes(cleaner, "done", func(s corev1.PodStatus) bool { return s.Phase == corev1.PodSucceeded })
+	w.remove(cleaner)
+	for _, pattern := range []string{"/sys/fs/bpf/minato*", "/run/minato/*"} {
+		if left, err := filepath.Glob(a.sees(pattern)); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
 		}
-		serves(how)
-		for _, probe := range []*corev1.Probe{container.LivenessProbe, container.ReadinessProbe} {
-			url := fmt.Sprintf("http://%s:%d%s", probe.HTTPGet.Host, probe.HTTPGet.Port.IntValue(), probe.HTTPGet.Path)
-			if code, body := n.get(n.ns, url); code != http.StatusOK {
-				t.Errorf("probe of %s: %d %s", url, code, body)
-			}
-		}
-		n.running.end(syscall.SIGKILL)
-		serves("after " + how)
 	}
-	if code, out := n.once("proxy", "--cleanup"); code != 0 {
-		t.Errorf("clean up in a container: %s", out)
-	}
-	if left, err := os.ReadDir(filepath.Join(n.root, "run/minato")); err != nil && !os.IsNotExist(err) || len(left) > 0 {
-		t.Errorf("left in /run/minato: %v, %v", left, err)
-	}
-	n.leave()
+	a.end()
 	w.sameAsBefore(n, "the container's cleanup")
 	n.start()
 	n.waitHealthy()
+}
+
+// publishCA does what a controller does, for Pods to have the API server's certificate.
+func (w *world) publishCA() {
+	w.Helper()
+	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt"}, Data: map[string]string{"ca.crt": string(w.cluster.CABundle())}}
+	if _, err := w.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Create(w.Context(), ca, metav1.CreateOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// pod makes a Pod on the node, as the DaemonSet's controller and the scheduler would.
+func (w *world) pod(n *node, name string, template corev1.PodTemplateSpec) *corev1.Pod {
+	w.Helper()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.daemons.Namespace, Labels: template.Labels}, Spec: *template.Spec.DeepCopy()}
+	p.Spec.NodeName = n.name
+	for i, arg := range p.Spec.Containers[0].Args {
+		p.Spec.Containers[0].Args[i] = strings.ReplaceAll(arg, "CONTROL-PLANE:6443", w.cluster.Address())
+	}
+	p, err := w.client.CoreV1().Pods(p.Namespace).Create(w.Context(), p, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return p
+}
+
+// becomes waits for a Pod's status.
+func (w *world) becomes(p *corev1.Pod, what string, is func(corev1.PodStatus) bool) {
+	w.Helper()
+	eventually(w.T, "Pod "+p.Name+" is "+what, func() error {
+		now, err := w.client.CoreV1().Pods(p.Namespace).Get(w.Context(), p.Name, metav1.GetOptions{})
+		if err == nil && (len(now.Status.ContainerStatuses) == 0 || !is(now.Status)) {
+			err = fmt.Errorf("%+v", now.Status)
+		}
+		return err
+	})
+}
+
+func ready(s corev1.PodStatus) bool {
+	for _, c := range s.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// remove deletes a Pod and returns when it has ended.
+func (w *world) remove(p *corev1.Pod) {
+	w.Helper()
+	ctx, pods := context.WithoutCancel(w.Context()), w.client.CoreV1().Pods(p.Namespace)
+	if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{}); err != nil {
+		w.Fatal(err)
+	}
+	eventually(w.T, "Pod "+p.Name+" is gone", func() error {
+		if _, err := pods.Get(ctx, p.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there: %v", err)
+		}
+		return nil
+	})
 }

@@ -3,6 +3,6 @@
 // interfaces from the test, as from any network plugin: routed on one node, behind a bridge on the other. Everything has
 // an address of IPv4 and of IPv6.
 //
-// The tests need root and the binary (MINATO); `make test-e2e` provides it. They send packets inside of their own
+// The tests need root, the binary (MINATO) and its image (IMAGES); `make test-e2e` provides both. They send packets inside of their own
 // namespaces only.
 package proxy

@@ -28,11 +28,8 @@ type node struct {
 	cgroup     host.Cgroup
 	kubeconfig string
 	dir        string
-	// root and env are a container's, see enter; the empty root is the machine itself.
-	root    string
-	env     []string
-	runs    int
-	running *program
+	runs       int
+	running    *program
 }
 
 // program is a running `minato proxy`.
@@ -51,24 +48,8 @@ func (n *node) args(more ...string) []string {
 	}, more...)
 }
 
-// command runs the binary, in the node's container if there is one.
-func (n *node) command(args ...string) *exec.Cmd {
-	if n.root == "" {
-		return exec.Command(os.Getenv("MINATO"), args...)
-	}
-	cmd := exec.Command("/minato", args...)
-	cmd.Dir, cmd.Env = "/", n.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: n.root}
-	return cmd
-}
-
 // start starts the proxy in the node's namespace.
 func (n *node) start(more ...string) {
-	n.t.Helper()
-	n.startWith(n.args(more...)...)
-}
-
-func (n *node) startWith(args ...string) {
 	n.t.Helper()
 	n.runs++
 	p := &program{log: filepath.Join(n.dir, fmt.Sprintf("proxy-%d.log", n.runs)), done: make(chan struct{})}
@@ -76,12 +57,9 @@ func (n *node) startWith(args ...string) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	p.cmd = n.command(args...)
+	p.cmd = exec.Command(os.Getenv("MINATO"), n.args(more...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if p.cmd.SysProcAttr == nil {
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the program would end with the thread that started it
@@ -114,7 +92,7 @@ func (p *program) text() string {
 // once runs the proxy with other flags and returns its exit status and output.
 func (n *node) once(args ...string) (int, string) {
 	n.t.Helper()
-	cmd := n.command(args...)
+	cmd := exec.Command(os.Getenv("MINATO"), args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := n.ns.Do(cmd.Start); err != nil {

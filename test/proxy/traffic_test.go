@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 		helperMain()
 		return
 	}
+	if cfg := os.Getenv(agentEnv); cfg != "" {
+		if err := agentMain(cfg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -36,8 +36,8 @@ func newWorld(t *testing.T) *world {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	if os.Getenv("MINATO") == "" {
-		t.Skip("needs MINATO (the binary); `make test-e2e` sets it")
+	if os.Getenv("MINATO") == "" || os.Getenv("IMAGES") == "" {
+		t.Skip("needs MINATO (the binary) and IMAGES (the directory of test images); `make test-e2e` sets both")
 	}
 	cluster, err := stock.Start(t.Context(), t.TempDir(), stock.Options{ServiceCIDR: serviceCIDR + "," + ipv6.prefix(serviceCIDR).String()})
 	if err != nil {
@@ -89,7 +89,6 @@ func (w *world) node(name string, ns host.Netns, ip, pods string) *node {
 		if n.running != nil {
 			n.running.end(syscall.SIGKILL)
 		}
-		n.root = "" // a container's mounts are gone with its part
 		if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code != 0 {
 			w.Errorf("clean up %s: %s", name, out)
 		}
