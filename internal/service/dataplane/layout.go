@@ -197,7 +197,16 @@ type flow struct {
 	Service      uint32
 	Backend      uint32
 	Seen         uint32
+	Hop          hop
 	Pad          uint32
+}
+
+// hop is what the programs keep of the look-up of a route.
+type hop struct {
+	Index, Check uint32
+	MTU          uint16
+	MACs         [12]uint8
+	Pad          uint16
 }
 
 const (

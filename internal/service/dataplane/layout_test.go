@@ -30,6 +30,7 @@ func TestLayoutsAgree(t *testing.T) {
 		"turns":         {0, unsafe.Sizeof(tuple{})},
 		"shortcut":      {4, unsafe.Sizeof(shortcut{})},
 		"exits":         {4, 4},
+		"seats":         {4, unsafe.Sizeof(seat{})},
 	} {
 		m := spec.Maps[name]
 		if uintptr(m.KeySize) != sizes[0] || uintptr(m.ValueSize) != sizes[1] {

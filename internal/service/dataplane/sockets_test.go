@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -249,19 +250,49 @@ func TestNamespacesOfNobody(t *testing.T) {
 	}
 }
 
-// TestClosedSocketsAreForgotten: what a socket was connected to is known while it is open, and then no more.
+// seat is the twin of the place of a TCP socket.
+type seat struct {
+	Cookie      uint64
+	Beside, Pad uint32
+	Peer        [48]byte
+}
+
+// TestClosedSocketsAreForgotten: what a socket was connected to is known while it is open, and then no more, also where
+// other sockets have all places.
 func TestClosedSocketsAreForgotten(t *testing.T) {
 	w := newWorld(t)
 	w.serveTCP(w.p2, "p2", p2IP+":8080")
 	w.apply(clusterIP("a", "10.96.1.1", 80, corev1.ProtocolTCP, back(p2IP+":8080")))
-	pod := w.helperIn(w.q1)
-	wantAnswer(t, "a socket that stays open", pod.do(request{Op: "keep", Network: "tcp4", Addr: "10.96.1.1:80"}), "p2", "")
-	for range 3 {
-		wantAnswer(t, "a socket", pod.ask("tcp4", "10.96.1.1:80"), "p2", "10.96.1.1:80")
-	}
-	known := 0
-	err := (kernelTable[uint64, [48]byte]{w.dp.collection.Maps["streams"]}).each(func(uint64, [48]byte) { known++ })
-	if err != nil || known != 1 {
-		t.Errorf("%d sockets are known, %v; one is open", known, err)
+	seats, streams := w.dp.collection.Maps["seats"], kernelTable[uint64, [48]byte]{w.dp.collection.Maps["streams"]}
+	for _, taken := range []bool{false, true} {
+		const stranger = 1 << 60
+		if taken {
+			for i := range seats.MaxEntries() {
+				if err := seats.Put(i, &seat{Cookie: stranger}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		pod := w.helperIn(w.q1)
+		wantAnswer(t, "a socket that stays open", pod.do(request{Op: "keep", Network: "tcp4", Addr: "10.96.1.1:80"}), "p2", "")
+		for range 3 {
+			wantAnswer(t, "a socket", pod.ask("tcp4", "10.96.1.1:80"), "p2", "10.96.1.1:80")
+			wantAnswer(t, "a socket of no Service", pod.ask("tcp4", p2IP+":8080"), "p2", p2IP+":8080")
+		}
+		seated, beside, crowd := 0, uint32(0), 0
+		err := (kernelTable[uint32, seat]{seats}).each(func(_ uint32, s seat) {
+			if s.Cookie != 0 && s.Cookie != stranger {
+				seated++
+			}
+			beside += s.Beside
+		})
+		err = errors.Join(err, streams.each(func(uint64, [48]byte) { crowd++ }))
+		want := [3]int{1, 0, 0}
+		if taken {
+			want = [3]int{0, 1, 1}
+		}
+		if got := [3]int{seated, int(beside), crowd}; err != nil || got != want {
+			t.Errorf("places taken %v: %v sockets are known, %v; want %v", taken, got, err, want)
+		}
 	}
 }

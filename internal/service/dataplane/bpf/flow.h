@@ -42,6 +42,7 @@ INLINE void opposite(const struct flow *f, const struct tuple *t, struct flow *o
 	out->backend = f->backend;
 	out->seen = f->seen;
 	out->pad = 0;
+	__builtin_memset(&out->hop, 0, sizeof(out->hop));
 }
 
 INLINE int over(const struct flow *a, const struct flow *b)

@@ -105,6 +105,15 @@ enum flow_flag {
 	FLOW_ANSWERED = 16, // in the entry of the answers: there was one
 };
 
+// Where a route leads: what is worth keeping of its look-up for a second.
+struct hop {
+	__u32 ifindex; // 0 if it is not known
+	__u32 check; // what it was looked up for, since an entry of a table may be reused under the reader's feet
+	__u16 mtu;
+	__u8 macs[12]; // as a packet begins
+	__u16 pad;
+};
+
 // What becomes of a packet with a certain tuple. The entry of the other direction is this one turned around, so
 // either can be rebuilt from the other.
 struct flow {
@@ -116,6 +125,7 @@ struct flow {
 	__u32 service;
 	__u32 backend;
 	__u32 seen; // seconds since boot
+	struct hop hop;
 	__u32 pad;
 };
 
@@ -297,6 +307,25 @@ struct {
 	__type(value, struct shortcut);
 } shortcut SEC(".maps");
 
+// What a packet program works with and its stack is too small for. A processor handles one packet at a time.
+struct scratch {
+	struct flow to; // what becomes of the packet
+	struct bpf_fib_lookup fib;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
+
+INLINE struct scratch *workplace(void)
+{
+	__u32 zero = 0;
+	return map_lookup(&scratch, &zero);
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -326,8 +355,25 @@ struct {
 	__type(value, struct peers);
 } sockets SEC(".maps");
 
-// The same for TCP sockets, which connect once, by the sockets' cookies. Each connection has to allocate it, and an entry
-// of a table takes a fraction of the time that a socket's own storage does. It goes when the socket is closed.
+// The same for TCP sockets, which connect once. Each connection has to find a place for it, so that is the next one by
+// the socket's cookie: the kernel numbers sockets one after the other, and what was used last is at hand. It is given up
+// when the socket is closed. Who finds it taken goes to a table beside it.
+#define SEATS 16384
+
+struct seat {
+	__u64 cookie; // of the socket, 0 if there is none
+	__u32 beside; // sockets of this place that are in streams
+	__u32 pad;
+	struct peer peer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SEATS);
+	__type(key, __u32);
+	__type(value, struct seat);
+} seats SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);

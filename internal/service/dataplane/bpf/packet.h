@@ -6,7 +6,6 @@
 #include "icmp.h"
 #include "reject.h"
 #include "shortcut.h"
-#include "source.h"
 
 // Where a packet is met. One program serves all places, because loading it four times would take four times as long.
 enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
@@ -66,6 +65,7 @@ GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct
 	to->backend = b->id;
 	to->seen = now();
 	to->pad = 0;
+	__builtin_memset(&to->hop, 0, sizeof(to->hop));
 	int masquerade = must_masquerade(fe, p, b, where(cfg, skb->ifindex));
 	struct tuple reply;
 	if (!masquerade) {
@@ -75,7 +75,7 @@ GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct
 		masquerade = taken && !points_to(taken, &p->t) && !is_free(&reply, p->t.proto);
 	}
 	if (masquerade) {
-		own_address(skb, &b->addr, &to->saddr);
+		take_source(skb, to, p->t.proto);
 		if ((!to->saddr.d[0] && !to->saddr.d[1]) || !choose_source_port(to, p->t.proto))
 			return NO_PORT;
 	}
@@ -113,6 +113,8 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 	}
 	enum news news = touch(f, pair, p);
 	*to = *f;
+	if (news == TIME)
+		to->hop.ifindex = 0;
 	if (!pair) {
 		struct flow other;
 		opposite(to, &p->t, &other);
@@ -213,13 +215,13 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 	}
 	if (!picked)
 		return drop(&key, COUNT_DROP_RACE);
-	struct flow to = {};
-	int done = establish(skb, p, &f, &b, &to);
-	if (done != ESTABLISHED)
+	struct scratch *work = workplace();
+	int done = work ? establish(skb, p, &f, &b, &work->to) : NO_ROOM;
+	if (!work || done != ESTABLISHED)
 		return drop(&key, done == NO_ROOM ? COUNT_DROP_FULL : COUNT_DROP_NO_PORT);
 	visit(&key, VISIT_CONNECTION);
-	count_packet(skb, &to, 1);
-	return send_on(skb, cfg, p, &to, comes_by_wire(hook) ? STRAIGHT : 0, ipv6);
+	count_packet(skb, &work->to, 1);
+	return send_on(skb, cfg, p, &work->to, comes_by_wire(hook) ? STRAIGHT : 0, ipv6);
 }
 
 // is_neighbour_discovery: routers and neighbours must find each other whatever addresses Services have. What the node
@@ -255,6 +257,18 @@ INLINE int stays_here(const struct packet *p, int hook, int ipv6)
 	return hook == AT_LOOPBACK && d->d[0] == 0 && d->w[2] == 0 && d->w[3] == htonl(1);
 }
 
+// keep_hop keeps the way that a packet took for those after it. A reader finds it whole or not at all.
+INLINE void keep_hop(struct flow *f, const struct flow *to)
+{
+	f->hop.ifindex = 0;
+	barrier();
+	f->hop.check = to->hop.check;
+	f->hop.mtu = to->hop.mtu;
+	__builtin_memcpy(f->hop.macs, to->hop.macs, sizeof(f->hop.macs));
+	barrier();
+	f->hop.ifindex = to->hop.ifindex;
+}
+
 INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 {
 	if (skb->protocol != (ipv6 ? htons(ETH_IPV6) : htons(ETH_IPV4)))
@@ -273,12 +287,15 @@ INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 		return without_ports(skb, cfg, &p, parsed, hook, ipv6);
 	__u8 scope = hook == AT_UPLINK ? OUTSIDE : INSIDE;
 	struct flow *f = map_lookup(&flows, &p.t);
-	if (f) {
-		struct flow to = {};
-		int way = follow(&p, f, scope, &to);
+	struct scratch *work = workplace();
+	if (f && work) {
+		int way = follow(&p, f, scope, &work->to);
 		if (way) {
-			count_packet(skb, &to, 0);
-			return send_on(skb, cfg, &p, &to, comes_by_wire(hook) ? way : 0, ipv6);
+			count_packet(skb, &work->to, 0);
+			int sent = send_on(skb, cfg, &p, &work->to, comes_by_wire(hook) ? way : 0, ipv6);
+			if (f->hop.ifindex != work->to.hop.ifindex || way == ASK_NEIGHBOUR)
+				keep_hop(f, &work->to);
+			return sent;
 		}
 	}
 	return steer(skb, cfg, &p, hook, scope, ipv6);
@@ -323,10 +340,10 @@ INLINE int going_out(struct __sk_buff *skb, int ipv6)
 	struct flow *f = map_lookup(&flows, &p.t);
 	if (!f || !(f->flags & FLOW_REPLY) || !same_addr(&f->daddr, &p.t.daddr))
 		return NEXT;
-	struct flow to = {};
-	if (follow(&p, f, OUTSIDE, &to)) {
-		count_packet(skb, &to, 0);
-		rewrite(skb, &p, &to, 0, ipv6);
+	struct scratch *work = workplace();
+	if (work && follow(&p, f, OUTSIDE, &work->to)) {
+		count_packet(skb, &work->to, 0);
+		rewrite(skb, &p, &work->to, 0, ipv6);
 	}
 	return NEXT;
 }

@@ -3,7 +3,7 @@
 #ifndef MINATO_SOCKET_H
 #define MINATO_SOCKET_H
 
-#include "lookup.h"
+#include "stream.h"
 
 enum { UNTOUCHED = 0, TRANSLATED = 1, REFUSED = 2 };
 
@@ -14,8 +14,7 @@ INLINE void forget(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port
 	if (!ctx->sk)
 		return;
 	if (ctx->protocol == PROTO_TCP) {
-		__u64 cookie = socket_cookie(ctx);
-		struct peer *p = map_lookup(&streams, &cookie);
+		struct peer *p = find_stream(socket_cookie(ctx));
 		if (p)
 			p->backend_port = 0;
 		return;
@@ -45,16 +44,6 @@ INLINE int known_backend(struct peers *ps, const union addr *dst, __be16 port, _
 	return 0;
 }
 
-INLINE void note(struct peer *p, const union addr *dst, __be16 port, __u32 service, const struct backend *b)
-{
-	p->frontend = *dst;
-	p->frontend_port = port;
-	p->backend = b->addr;
-	p->backend_port = b->port;
-	p->service = service;
-	p->backend_id = b->id;
-}
-
 INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32 service, const struct backend *b, int connected)
 {
 	__u32 at = 0;
@@ -74,14 +63,6 @@ INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32
 		return;
 	ps->last = at;
 	note(&ps->peer[at], dst, port, service, b);
-}
-
-INLINE void remember_stream(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port, __u32 service, const struct backend *b)
-{
-	__u64 cookie = socket_cookie(ctx);
-	struct peer p = {};
-	note(&p, dst, port, service, b);
-	map_update(&streams, &cookie, &p, 0);
 }
 
 // translate replaces *dst and *port, the destination that the process gave, by a backend. One of the packet hooks does
@@ -130,7 +111,7 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		}
 	}
 	if (proto == PROTO_TCP)
-		remember_stream(ctx, dst, *port, f.service, &b);
+		remember_stream(socket_cookie(ctx), dst, *port, f.service, &b);
 	if (ps)
 		remember(ps, dst, *port, f.service, &b, connected);
 	if (connected && proto == PROTO_UDP) {
@@ -159,8 +140,7 @@ INLINE int restore(struct bpf_sock_addr *ctx, union addr *addr, __be16 *port)
 	if (!ctx->sk)
 		return 0;
 	if (ctx->protocol == PROTO_TCP) {
-		__u64 cookie = socket_cookie(ctx);
-		struct peer *p = map_lookup(&streams, &cookie);
+		struct peer *p = find_stream(socket_cookie(ctx));
 		if (!p || !is_backend(p, addr, *port))
 			return 0;
 		*addr = p->frontend;
@@ -312,8 +292,7 @@ SEC("cgroup/sock_release") int sock_release(struct bpf_sock *ctx)
 {
 	__u64 cookie = socket_cookie(ctx);
 	if (ctx->protocol == PROTO_TCP) {
-		if (map_lookup(&streams, &cookie))
-			map_delete(&streams, &cookie);
+		forget_stream(cookie);
 	} else if (ctx->protocol == PROTO_UDP && map_lookup(&connections, &cookie)) {
 		map_delete(&connections, &cookie);
 	}
