@@ -185,7 +185,16 @@ func (c *Client) Do(ctx context.Context, o Order) (Result, error) {
 		return r, err
 	}
 	if r.Err != "" {
-		return r, fmt.Errorf("%s: %s to %v: %s", c.process.Name, o.Kind, o.To, r.Err)
+		return r, fmt.Errorf("%s: %s to %s: %s", c.process.Name, o.Kind, addresses(o.To), r.Err)
 	}
 	return r, nil
+}
+
+// addresses names the first of many.
+func addresses(all []netip.AddrPort) string {
+	const few = 3
+	if len(all) <= few {
+		return fmt.Sprint(all)
+	}
+	return fmt.Sprintf("%v and %d more", all[:few], len(all)-few)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -26,8 +27,9 @@ func (n Netns) Inspects() (is Inspection, err error) {
 			is = Inspection{IPv4: true, IPv6: true}
 			return err
 		}
-		is, err = listedHooks()
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
+		if listsHooks() {
+			is, err = listedHooks()
+		} else {
 			is, err = hooksOfTables()
 		}
 		return err
@@ -45,6 +47,12 @@ const (
 	subsystemHooks = 12 // of nfnetlink
 	attrHook       = 1
 )
+
+// listsHooks tells whether the kernel can list hooks. It is asked once, since it looks for a module each time.
+var listsHooks = sync.OnceValue(func() bool {
+	_, err := listedHooks()
+	return err == nil
+})
 
 // listedHooks asks the kernel for all hooks, whoever set them.
 func listedHooks() (is Inspection, err error) {
