@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -82,7 +83,7 @@ func hooksOfTables() (is Inspection, err error) {
 		return is, fmt.Errorf("list chains of nftables: %w", err)
 	}
 	for _, chain := range chains {
-		if chain.Hooknum == nil || *chain.Hooknum > *nftables.ChainHookPostrouting || !isForwarding(*chain.Hooknum) {
+		if chain.Hooknum == nil || !slices.Contains(forwarding, *chain.Hooknum) {
 			continue
 		}
 		is.IPv4 = is.IPv4 || chain.Table.Family == nftables.TableFamilyIPv4 || chain.Table.Family == nftables.TableFamilyINet
@@ -96,15 +97,6 @@ func hooksOfTables() (is Inspection, err error) {
 		*inspects = *inspects || strings.TrimSpace(string(names)) != ""
 	}
 	return is, nil
-}
-
-func isForwarding(hook nftables.ChainHook) bool {
-	for _, h := range forwarding {
-		if h == hook {
-			return true
-		}
-	}
-	return false
 }
 
 // hasXfrmPolicies tells whether packets may have to be encrypted.

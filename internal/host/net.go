@@ -59,11 +59,28 @@ func (n *Net) Link(name string) (link Link, ok bool, err error) {
 	return Link{Index: a.Index, Name: a.Name, MAC: a.HardwareAddr, MTU: a.MTU}, true, nil
 }
 
-// Links lists the interfaces of the namespace.
-func (n *Net) Links() ([]Link, error) {
-	all, err := n.h.LinkList()
+// interruptions is how often a list may be begun anew because links came or went
+// meanwhile.
+const interruptions = 20
+
+// ListLinks lists all links of the handle's namespace.
+func ListLinks(h *netlink.Handle) (links []netlink.Link, err error) {
+	for range interruptions {
+		if links, err = h.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return links, nil
+}
+
+// Links lists the interfaces of the namespace.
+func (n *Net) Links() ([]Link, error) {
+	all, err := ListLinks(n.h)
+	if err != nil {
+		return nil, err
 	}
 	links := make([]Link, 0, len(all))
 	for _, l := range all {

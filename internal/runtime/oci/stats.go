@@ -212,7 +212,7 @@ func (sb *sandbox) networkUsage(now int64) *runtimeapi.NetworkUsage {
 		return nil
 	}
 	defer h.Close()
-	links, err := h.LinkList()
+	links, err := host.ListLinks(h)
 	if err != nil {
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
 )
 
 // Packet programs hang on interfaces as classifiers. The newer tcx links would be neater, but attaching or detaching
@@ -103,7 +105,7 @@ func clsact(index int) *netlink.Clsact {
 
 // filtered returns the interfaces that have one of our filters in the direction.
 func filtered(h *netlink.Handle, dir direction) ([]netlink.Link, error) {
-	links, err := listLinks(h)
+	links, err := host.ListLinks(h)
 	if err != nil {
 		return nil, err
 	}

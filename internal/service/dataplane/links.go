@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
 )
 
 // servesLink tells whether packets that come from an interface may be a Pod's: it is one of Ethernet frames that is no
@@ -28,22 +30,6 @@ func servesLink(l netlink.Link, uplinks []netlink.Link) bool {
 		below := up.Type() != "veth" && u.ParentIndex == a.Index
 		return u.Index == a.Index || a.MasterIndex == u.Index || below
 	})
-}
-
-// interruptions is how often a list may be begun anew because links came or went meanwhile.
-const interruptions = 20
-
-// listLinks lists all links of a namespace.
-func listLinks(h *netlink.Handle) (links []netlink.Link, err error) {
-	for range interruptions {
-		if links, err = h.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	return links, nil
 }
 
 // uplinks looks the uplinks up.
@@ -66,7 +52,7 @@ func (d *DataPlane) attachLinks() error {
 	if err != nil {
 		return err
 	}
-	all, err := listLinks(d.links)
+	all, err := host.ListLinks(d.links)
 	if err != nil {
 		return err
 	}

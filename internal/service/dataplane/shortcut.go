@@ -99,7 +99,7 @@ func (d *DataPlane) pruneExits() error {
 	if d.collection == nil {
 		return errClosed
 	}
-	links, err := listLinks(d.links)
+	links, err := host.ListLinks(d.links)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"minato/internal/host"
@@ -103,10 +104,6 @@ func (p places) remove() error {
 // staysBehind tells whether a directory could not be removed for a good reason: it is gone, or has something of somebody
 // else's, or is what a container was given of the node, which is busy, and read-only where the container's root is.
 func staysBehind(err error) bool {
-	for _, reason := range []error{fs.ErrNotExist, syscall.ENOTEMPTY, syscall.EBUSY, syscall.EROFS} {
-		if errors.Is(err, reason) {
-			return true
-		}
-	}
-	return false
+	reasons := []error{fs.ErrNotExist, syscall.ENOTEMPTY, syscall.EBUSY, syscall.EROFS}
+	return slices.ContainsFunc(reasons, func(reason error) bool { return errors.Is(err, reason) })
 }

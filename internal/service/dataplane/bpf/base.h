@@ -42,7 +42,7 @@ enum {
 };
 
 // Newer than the headers that this is built with. A kernel that does not know FIB_SOURCE, before 6.7, refuses it.
-enum { FIB_SKIP_NEIGH = 1 << 2, FIB_SOURCE = 1 << 4 };
+enum { FIB_SOURCE = 1 << 4 };
 
 enum action {
 	NEXT = -1, // not ours: the next classifier decides
@@ -67,7 +67,6 @@ static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static __u64 (*netns_cookie)(void *ctx) = (void *)BPF_FUNC_get_netns_cookie;
 static __u64 (*socket_cookie)(void *ctx) = (void *)BPF_FUNC_get_socket_cookie;
 static void *(*storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)BPF_FUNC_sk_storage_get;
-static long (*storage_delete)(void *map, void *sk) = (void *)BPF_FUNC_sk_storage_delete;
 static long (*set_retval)(int retval) = (void *)BPF_FUNC_set_retval;
 static long (*skb_load)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)BPF_FUNC_skb_load_bytes;
 static long (*skb_store)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 len, __u64 flags) = (void *)BPF_FUNC_skb_store_bytes;
