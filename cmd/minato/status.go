@@ -62,7 +62,29 @@ func printStatus(out io.Writer, s cluster.Status) error {
 			fmt.Fprintf(w, "%s\t%t\t%s\t%d\t%s\t%s\n", n.Name, n.Ready, join(n.IPs), n.Pods, join(n.PodCIDRs), n.Netns)
 		}
 	}
+	printTroubled(w, s)
 	return w.Flush()
+}
+
+// printTroubled lists the parts that fail or have failed.
+func printTroubled(w io.Writer, s cluster.Status) {
+	heading := "\nNODE\tPART\tSTATE\tRESTARTS\tLAST FAILURE"
+	list := func(where string, parts []cluster.PartStatus) {
+		for _, p := range parts {
+			if p.Error == "" {
+				continue
+			}
+			if heading != "" {
+				fmt.Fprintln(w, heading)
+				heading = ""
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", where, p.Name, p.Phase, p.Restarts, p.Error)
+		}
+	}
+	list("-", s.Parts)
+	for _, n := range s.Nodes {
+		list(n.Name, n.Parts)
+	}
 }
 
 // join writes values with commas between.

@@ -11,6 +11,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"minato/internal/supervise"
 )
 
 // Status is what `minato status -o json` prints.
@@ -31,6 +33,7 @@ type Status struct {
 	StartedAt   time.Time    `json:"startedAt,omitzero"`
 	ReadyAfter  string       `json:"readyAfter,omitempty"`
 	Nodes       []NodeStatus `json:"nodes,omitempty"`
+	Parts       []PartStatus `json:"parts,omitempty"` // of the server; those of a node are with the node
 	Stages      []Event      `json:"stages,omitempty"`
 }
 
@@ -44,7 +47,11 @@ type NodeStatus struct {
 	Netns    string         `json:"netns"`
 	Ready    bool           `json:"ready"`
 	Pods     int            `json:"pods"`
+	Parts    []PartStatus   `json:"parts,omitempty"`
 }
+
+// PartStatus is one part of the server or of a node.
+type PartStatus = supervise.State
 
 // ReadStatus asks the cluster's server how it is; a cluster that is down is
 // described from its configuration.
@@ -108,12 +115,11 @@ func call(ctx context.Context, p Paths, method, path string, out any) error {
 }
 
 // controlHandler answers on the server's socket, which only root can open.
-func controlHandler(status func() Status, stop func(), services serviceReader, more ...func(*http.ServeMux)) http.Handler {
+func controlHandler(status func() Status, stop func(), more ...func(*http.ServeMux)) http.Handler {
 	mux := http.NewServeMux()
 	for _, handle := range more {
 		handle(mux)
 	}
-	handleServices(mux, services)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(status())

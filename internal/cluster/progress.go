@@ -57,6 +57,13 @@ func (p *progress) report(e Event) {
 	}
 }
 
+// followed tells whether somebody waits for the end of the start.
+func (p *progress) followed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out != nil
+}
+
 // all returns the events so far.
 func (p *progress) all() []Event {
 	p.mu.Lock()

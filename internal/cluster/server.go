@@ -10,13 +10,19 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 
 	"minato/internal/controlplane"
 	"minato/internal/host"
+	"minato/internal/member"
+	"minato/internal/podnet"
+	"minato/internal/runtime/image"
+	"minato/internal/supervise"
 )
 
 // Server is the process that holds the control plane and every node of the
@@ -30,13 +36,23 @@ type Server struct {
 
 	lan     *lan
 	control *controlplane.ControlPlane
+	client  kubernetes.Interface // for what is asked over the socket
+	watch   *member.Watch
+	images  *image.Store
 	nodes   []*node
-	shared  *shared
+	parts   *supervise.Group
 
 	ready    atomic.Bool
 	stopPods atomic.Bool // Pods end with the server, because `down` was asked for
 	stop     context.CancelCauseFunc
 }
+
+// statusUser is the identity by which the server reads what it is asked about.
+const statusUser = "system:minato:status"
+
+// hostResolvConf is the machine's own, which names that are not the cluster's
+// are looked up by.
+const hostResolvConf = "/etc/resolv.conf"
 
 // NewServer prepares a server for an existing cluster's configuration. began
 // is when the process started; progress may be nil, and is closed when the
@@ -104,22 +120,14 @@ func (s *Server) run(ctx context.Context) (err error) {
 // nodes make their namespaces and load their programs while etcd and the API
 // server start.
 func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
-	var err error
-	s.control, err = controlplane.New(s.controlPlaneConfig(listeners))
-	if err != nil {
+	if err := s.assemble(listeners); err != nil {
 		return err
 	}
-	if s.shared, err = newShared(s.cfg, s.control, s.log); err != nil {
-		return err
-	}
-	for i := 1; i <= s.cfg.Nodes; i++ {
-		s.nodes = append(s.nodes, newNode(s, i))
-	}
-	// Nodes and their clients go first when the server ends, then the API.
+	// Nodes and their clients go first when the server ends, then the API. An end
+	// of the API is the end of the process: whoever keeps it starts it again.
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAPI()
 	var api errgroup.Group
-	parts, ctx := errgroup.WithContext(ctx)
 	api.Go(func() error {
 		err := s.control.Run(apiCtx)
 		if err != nil {
@@ -127,24 +135,59 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		}
 		return err
 	})
-	parts.Go(func() error { return s.serveSocket(ctx) })
-	parts.Go(func() error { return s.shared.run(ctx) })
-	for _, n := range s.nodes {
-		parts.Go(func() error { return n.run(ctx) })
+	parts := []supervise.Part{
+		{Name: "control-socket", Run: s.serveSocket},
+		{Name: "routes", Run: podnet.NewRouter(podnet.RouterConfig{
+			Netns: host.Netns{}, Link: s.paths.Bridge(), Sources: s.cfg.Gateways(),
+			Nodes:  s.watch.Informers.Core().V1().Nodes().Informer(),
+			Logger: s.log.With("part", "podnet"),
+		}).Run},
+		{Name: "start", Run: s.finishStart},
 	}
-	parts.Go(func() error {
-		if err := s.finishStart(ctx); err != nil {
-			return err
-		}
-		return s.settle(ctx)
-	})
-	err = parts.Wait()
+	parts = append(parts, s.watch.Parts()...)
+	for _, n := range s.nodes {
+		parts = append(parts, supervise.Part{Name: n.name, Run: n.run})
+	}
+	s.parts.Run(ctx, parts...)
 	stopAPI()
-	err = errors.Join(err, api.Wait())
-	if err != nil && context.Cause(ctx) != nil && errors.Is(err, context.Canceled) {
-		return nil
+	err := api.Wait()
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
 	}
 	return err
+}
+
+// assemble puts together what runParts runs.
+func (s *Server) assemble(listeners []net.Listener) (err error) {
+	if s.control, err = controlplane.New(s.controlPlaneConfig(listeners)); err != nil {
+		return err
+	}
+	if s.client, err = kubernetes.NewForConfig(s.control.RESTConfig(statusUser, "system:masters")); err != nil {
+		return err
+	}
+	s.watch, err = member.NewWatch(member.WatchConfig{
+		Connect: s.control.RESTConfig, ClusterDomain: s.cfg.ClusterDomain, ClusterDNS: s.cfg.DNSIPs(),
+		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	if s.images, err = image.Open(s.paths.Store()); err != nil {
+		return err
+	}
+	for i := 1; i <= s.cfg.Nodes; i++ {
+		s.nodes = append(s.nodes, newNode(s, i))
+	}
+	s.parts = supervise.New(supervise.Config{Logger: s.log, Changed: s.partChanged})
+	return nil
+}
+
+// partChanged ends a start that somebody waits for when one of its parts fails:
+// it is told why. Later, or if nobody waits, a part is tried again.
+func (s *Server) partChanged(state supervise.State) {
+	if state.Phase == supervise.Failed && s.progress.followed() {
+		s.stop(errors.New(state.Error))
+	}
 }
 
 func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Config {
@@ -181,15 +224,17 @@ func (s *Server) finishStart(ctx context.Context) error {
 	}
 	s.progress.stage("nodes Ready", s.started)
 	for _, n := range s.nodes {
-		if err := n.waitDNS(ctx); err != nil {
-			return err
+		if m := n.current.Load(); m != nil {
+			if err := m.WaitDNS(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	s.progress.stage("DNS answers on every node", s.started)
 	s.ready.Store(true)
 	s.progress.report(Event{Ready: true})
 	s.log.Info("the cluster is ready", "nodes", len(s.nodes), "after", time.Since(s.started).Round(time.Millisecond))
-	return nil
+	return s.settle(ctx)
 }
 
 // settleAfter is when a start's last background work is over.
@@ -227,11 +272,7 @@ func (s *Server) serveSocket(ctx context.Context) error {
 	if err := os.Chmod(s.paths.Socket(), 0o600); err != nil {
 		return err
 	}
-	stop := func() {
-		s.stopPods.Store(true)
-		s.stop(nil)
-	}
-	srv := &http.Server{Handler: controlHandler(s.status, stop, s, s.handleDNS), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
 		srv.Close()
@@ -240,6 +281,12 @@ func (s *Server) serveSocket(ctx context.Context) error {
 		return fmt.Errorf("serve the control socket: %w", err)
 	}
 	return nil
+}
+
+// down ends the server, and Pods with their grace.
+func (s *Server) down() {
+	s.stopPods.Store(true)
+	s.stop(nil)
 }
 
 func (s *Server) status() Status {
@@ -258,6 +305,7 @@ func (s *Server) status() Status {
 			}
 		}
 	}
+	st.Parts = s.parts.States()
 	for _, n := range s.nodes {
 		st.Nodes = append(st.Nodes, n.status())
 	}

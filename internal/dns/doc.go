@@ -7,8 +7,10 @@
 // kube-dns Service and this node's EndpointSlice, so that the cluster DNS address
 // leads to the Server on the node that asks.
 //
+// A Node puts these together for one node, with the sockets in its network
+// namespace, and is what a node is given.
+//
 // What a question answers is decided in dns/zone alone; this package moves the
-// messages. It opens no listening sockets, enters no network namespaces and knows
-// nothing of other features. It may import dns/zone, client-go, k8s.io/api and
-// miekg/dns.
+// messages, and knows nothing of other features. It may import dns/zone, host,
+// client-go, k8s.io/api and miekg/dns.
 package dns

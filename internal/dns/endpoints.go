@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sync/errgroup"
 )
 
 // Ready returns nil while every source has been read, every socket is being
@@ -75,23 +74,4 @@ func (s *Server) Handler(metrics http.Handler) http.Handler {
 		mux.Handle("GET /metrics", metrics)
 	}
 	return mux
-}
-
-// ServeHTTP serves h on listeners until ctx ends. It closes them.
-func ServeHTTP(ctx context.Context, h http.Handler, listeners ...net.Listener) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners {
-		g.Go(func() error {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("dns: serve http on %s: %w", l.Addr(), err)
-			}
-			return nil
-		})
-	}
-	g.Go(func() error {
-		<-ctx.Done()
-		return srv.Close()
-	})
-	return g.Wait()
 }

@@ -39,6 +39,7 @@ type Store struct {
 	table   *zone.Table
 	synced  atomic.Bool
 	ready   chan struct{} // closed at the first complete snapshot
+	once    sync.Once     // of ready
 	dirty   chan struct{} // capacity 1: there is something to commit
 
 	client  kubernetes.Interface
@@ -100,7 +101,8 @@ func (s *Store) Synced() bool { return s.synced.Load() }
 // Ready is closed once the zone is complete.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
-// Run follows the informers until ctx ends. It may be called once.
+// Run follows the informers until ctx ends. It must not be called again before
+// it has returned.
 func (s *Store) Run(ctx context.Context) error {
 	var synced []cache.InformerSynced
 	for _, src := range s.sources {
@@ -116,7 +118,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	snap := s.commit()
 	s.synced.Store(true)
-	close(s.ready)
+	s.once.Do(func() { close(s.ready) })
 	s.log.Info("cluster names loaded", "services", snap.Services())
 	pods := podWatch{store: s}
 	defer pods.stop()

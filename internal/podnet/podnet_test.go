@@ -216,11 +216,7 @@ func TestPodsOfTwoNodesTalk(t *testing.T) {
 		if name == "" {
 			link = "br"
 		}
-		r, err := NewRouter(RouterConfig{Netns: ns, Link: link, Self: name, Nodes: nodes, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		go r.Run(t.Context())
+		go NewRouter(RouterConfig{Netns: ns, Link: link, Self: name, Nodes: nodes, Logger: slog.New(slog.DiscardHandler)}).Run(t.Context())
 	}
 	for i, from2 := range ips2 {
 		address := netip.AddrPortFrom(ips1[i], 80).String()

@@ -65,26 +65,11 @@ type Router struct {
 	net    *host.Net
 	routes map[netip.Prefix]host.Route
 	wake   chan struct{}
-	reg    cache.ResourceEventHandlerRegistration
 }
 
 // NewRouter returns a Router that does nothing until Run.
-func NewRouter(cfg RouterConfig) (*Router, error) {
-	n, err := host.OpenNet(cfg.Netns)
-	if err != nil {
-		return nil, fmt.Errorf("routes between nodes: %w", err)
-	}
-	r := &Router{cfg: cfg, net: n, routes: map[netip.Prefix]host.Route{}, wake: make(chan struct{}, 1)}
-	r.reg, err = cfg.Nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { r.notify() },
-		UpdateFunc: func(old, new any) { r.notifyIfMoved(old, new) },
-		DeleteFunc: func(any) { r.notify() },
-	})
-	if err != nil {
-		n.Close()
-		return nil, fmt.Errorf("routes between nodes: %w", err)
-	}
-	return r, nil
+func NewRouter(cfg RouterConfig) *Router {
+	return &Router{cfg: cfg, routes: map[netip.Prefix]host.Route{}, wake: make(chan struct{}, 1)}
 }
 
 func (r *Router) notify() {
@@ -108,8 +93,20 @@ const retryAfter = time.Second
 
 // Run keeps the routes until ctx ends; the routes stay.
 func (r *Router) Run(ctx context.Context) error {
+	var err error
+	if r.net, err = host.OpenNet(r.cfg.Netns); err != nil {
+		return fmt.Errorf("routes between nodes: %w", err)
+	}
 	defer r.net.Close()
-	defer r.cfg.Nodes.RemoveEventHandler(r.reg)
+	registration, err := r.cfg.Nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { r.notify() },
+		UpdateFunc: func(old, new any) { r.notifyIfMoved(old, new) },
+		DeleteFunc: func(any) { r.notify() },
+	})
+	if err != nil {
+		return fmt.Errorf("routes between nodes: %w", err)
+	}
+	defer r.cfg.Nodes.RemoveEventHandler(registration)
 	for {
 		var retry <-chan time.Time
 		if err := r.sync(); err != nil {

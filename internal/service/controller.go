@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,11 +60,12 @@ type Config struct {
 
 // Controller keeps the data plane of one node in step with the cluster.
 type Controller struct {
-	cfg     Config
-	log     *slog.Logger
-	catalog *catalog
-	synced  chan struct{}
-	retries retries
+	cfg      Config
+	log      *slog.Logger
+	catalog  *catalog
+	synced   chan struct{}
+	retries  retries
+	announce sync.Once // of synced: Run may be called again after it has failed
 	// failing is since when something waits for another try, nil if nothing does.
 	failing atomic.Pointer[time.Time]
 }
@@ -95,7 +97,7 @@ func New(cfg Config) (*Controller, error) {
 // then is logged and tried again.
 func (c *Controller) Synced() <-chan struct{} { return c.synced }
 
-// Run follows the cluster until ctx ends. It must be called once.
+// Run follows the cluster until ctx ends. It must not be called again before it has returned.
 func (c *Controller) Run(ctx context.Context) error {
 	waits, stop, err := c.subscribe()
 	if err != nil {
@@ -106,15 +108,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !cache.WaitFor(ctx, "", waits...) {
 		return nil
 	}
-	announced, swept := false, false
+	swept := false
 	for {
 		c.catalog.release(c.retries.due(time.Now()))
 		c.step(ctx)
 		c.failing.Store(c.retries.since())
-		if !announced {
-			close(c.synced)
-			announced = true
-		}
+		c.announce.Do(func() { close(c.synced) })
 		// While anything waits for another try, what looks like a stranger's entry may be what still carries its traffic.
 		if !swept && c.retries.empty() {
 			swept = c.sweep()

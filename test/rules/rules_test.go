@@ -100,26 +100,92 @@ func TestFeaturesDoNotImportEachOther(t *testing.T) {
 		for _, p := range s.imports {
 			theirs := feature(p)
 			switch {
-			case theirs == "" || theirs == mine:
+			case theirs == "" || theirs == mine || withinAny(p, pure...):
 			case mine != "":
 				t.Errorf("%s: %s imports %s; features meet through API objects", s.path, mine, theirs)
 			case withinAny(s.pkg, module+"/internal/host"):
 				t.Errorf("%s: host imports %s; imports run downward", s.path, p)
 			case withinAny(s.pkg, module+"/cmd/minato") && !s.test:
-				t.Errorf("%s: cmd imports %s; only cluster wires features", s.path, p)
+				t.Errorf("%s: cmd imports %s; only member and cluster wire features", s.path, p)
 			}
 		}
 	}
 }
 
-func TestOnlyCmdAndTestsImportCluster(t *testing.T) {
+// Imports run downward: cmd, cluster, member and explain, features, host.
+func TestImportsRunDownward(t *testing.T) {
 	for _, s := range load(t) {
 		for _, p := range s.imports {
-			if within(p, module+"/internal/cluster") && !withinAny(s.pkg, module+"/internal/cluster", module+"/cmd", module+"/test", module+"/bench") {
-				t.Errorf("%s imports cluster; imports run downward", s.path)
+			for _, upper := range []struct {
+				room string
+				by   []string // the rooms above it
+			}{
+				{"cluster", []string{"cluster"}},
+				{"member", []string{"cluster", "member"}},
+				{"explain", []string{"cluster", "explain"}},
+			} {
+				allowed := []string{module + "/cmd", module + "/test", module + "/bench"}
+				for _, room := range upper.by {
+					allowed = append(allowed, module+"/internal/"+room)
+				}
+				if within(p, module+"/internal/"+upper.room) && !withinAny(s.pkg, allowed...) {
+					t.Errorf("%s imports %s; imports run downward", s.path, p)
+				}
+			}
+			if within(s.pkg, module+"/internal/supervise") && within(p, module) && p != s.pkg {
+				t.Errorf("%s imports %s; supervise knows nothing of what it runs", s.path, p)
 			}
 		}
 	}
+}
+
+// A package that is run has New and Run: New starts nothing, Run blocks and owns
+// what it starts. A Run takes the context that ends it first.
+func TestRunTakesAContext(t *testing.T) {
+	for _, s := range load(t) {
+		if s.test || !within(s.pkg, module+"/internal") {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Recv == nil || f.Name.Name != "Run" || len(f.Type.Params.List) == 0 {
+				continue
+			}
+			if sel, ok := f.Type.Params.List[0].Type.(*ast.SelectorExpr); !ok || sel.Sel.Name != "Context" {
+				t.Errorf("%s: Run does not take a context first", s.fset.Position(f.Pos()))
+			}
+		}
+	}
+}
+
+// A constructor starts no goroutine: nobody would own it.
+func TestConstructorsStartNothing(t *testing.T) {
+	for _, s := range load(t) {
+		if s.test || !within(s.pkg, module+"/internal") {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Body == nil || f.Recv != nil || !constructor(f.Name.Name) {
+				continue
+			}
+			ast.Inspect(f.Body, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.FuncLit:
+					return false // it runs when somebody calls it
+				case *ast.GoStmt:
+					t.Errorf("%s: %s starts a goroutine; start it in Run, which ends it", s.fset.Position(n.Pos()), f.Name.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// constructor tells whether a function is one by its name: New, or New and a noun.
+func constructor(name string) bool {
+	rest, ok := strings.CutPrefix(name, "New")
+	return ok && (rest == "" || rest[0] >= 'A' && rest[0] <= 'Z')
 }
 
 // nodeHelpers are the small parts of Kubernetes that the node agent may use.

@@ -7,17 +7,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +29,6 @@ import (
 
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
-	"minato/internal/host"
 )
 
 // DNSConfig is the cluster DNS alone, for a cluster that something else runs.
@@ -115,12 +112,12 @@ func RunDNS(told context.Context, cfg DNSConfig) error {
 	if err != nil {
 		return err
 	}
-	server, err := openAlone(told, cfg, store, settings, log)
+	node, err := dns.NewNode(cfg.node(store, settings, log))
 	if err != nil {
 		return err
 	}
-	endpoints, err := openEndpoints(told, cfg)
-	if err != nil {
+	// Ports first: one that is taken is told before anything is read.
+	if err := node.Open(told); err != nil {
 		return err
 	}
 	// What the server answers from, and what tells of it, lasts as long as it does.
@@ -133,10 +130,11 @@ func RunDNS(told context.Context, cfg DNSConfig) error {
 	defer context.AfterFunc(ctx, stop)()
 	g.Go(func() error {
 		defer end()
-		return server.Run(serving)
+		return node.Serve(serving)
 	})
 	g.Go(func() error { return store.Run(ctx) })
 	g.Go(func() error { return settings.Run(ctx) })
+	g.Go(func() error { return node.ServeEndpoints(ctx) })
 	g.Go(func() error {
 		select {
 		case <-store.Ready():
@@ -145,60 +143,27 @@ func RunDNS(told context.Context, cfg DNSConfig) error {
 		}
 		return nil
 	})
-	g.Go(func() error {
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(dns.NewMetrics(server, store), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-		h := server.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-		return dns.ServeHTTP(ctx, h, endpoints...)
-	})
 	return g.Wait()
 }
 
-func openAlone(ctx context.Context, cfg DNSConfig, store *dns.Store, settings *dns.Settings, log *slog.Logger) (*dns.Server, error) {
-	c := dns.ServerConfig{
-		Source: store, Domain: cfg.Domain, Settings: settings, Logger: log, Lameduck: cfg.Lameduck,
-		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf),
+// node is the configuration of the one node that this process is.
+func (cfg DNSConfig) node(store *dns.Store, settings *dns.Settings, log *slog.Logger) dns.NodeConfig {
+	c := dns.NodeConfig{
+		Domain: cfg.Domain, Listen: cfg.Listen,
+		Store: store, Settings: settings, ServiceIPs: cfg.ServiceIPs,
+		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf), Lameduck: cfg.Lameduck,
+		Collectors: []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})},
+		Logger:     log,
 	}
 	if len(cfg.Upstreams) > 0 {
 		c.Upstreams = dns.StaticUpstreams(cfg.Upstreams...)
 	}
-	for _, ip := range cfg.ServiceIPs {
-		c.Self = append(c.Self, dns.AddrPort(ip))
-	}
-	for _, address := range cfg.Listen {
-		l, err := host.Netns{}.Listen(ctx, "tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("DNS server: %w", err)
-		}
-		packets, err := host.Netns{}.ListenPackets(ctx, "udp", address, runtime.GOMAXPROCS(0))
-		if err != nil {
-			l.Close()
-			return nil, fmt.Errorf("DNS server: %w", err)
-		}
-		c.Listeners, c.PacketConns = append(c.Listeners, l), append(c.PacketConns, packets...)
-	}
-	return dns.NewServer(c)
-}
-
-// openEndpoints opens each address of the HTTP endpoints once.
-func openEndpoints(ctx context.Context, cfg DNSConfig) ([]net.Listener, error) {
-	var out []net.Listener
-	seen := map[string]bool{"": true}
 	for _, address := range []string{cfg.Health, cfg.Ready, cfg.Metrics} {
-		if seen[address] {
-			continue
+		if address != "" && !slices.Contains(c.Endpoints, address) {
+			c.Endpoints = append(c.Endpoints, address)
 		}
-		seen[address] = true
-		l, err := host.Netns{}.Listen(ctx, "tcp", address)
-		if err != nil {
-			for _, l := range out {
-				l.Close()
-			}
-			return nil, fmt.Errorf("DNS endpoints: %w", err)
-		}
-		out = append(out, l)
 	}
-	return out, nil
+	return c
 }
 
 func dnsClient(kubeconfig string, log *slog.Logger) (kubernetes.Interface, error) {

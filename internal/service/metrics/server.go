@@ -1,29 +1,23 @@
 package metrics
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sync/errgroup"
 
 	"minato/internal/service/dataplane"
 )
 
 const (
-	// Port is where /metrics is, HealthPort where /healthz is.
+	// Port is where /metrics is on a node, HealthPort where /healthz is: kube-proxy's.
 	Port       = 10249
 	HealthPort = 10256
-
-	readTimeout = 5 * time.Second
 )
 
 // Source is the data plane.
@@ -36,19 +30,17 @@ type Source interface {
 // Config names what a Server works with.
 type Config struct {
 	Source Source
-	// Listen opens a port of the node.
-	Listen func(ctx context.Context, network, address string) (net.Listener, error)
-	// Address is the node's, where Run answers.
-	Address netip.Addr
+	// Healthy tells whether the data plane is in step with the cluster.
 	Healthy func() bool
 	// Registry takes the metrics; nil makes one.
 	Registry *prometheus.Registry
 	Logger   *slog.Logger
 }
 
-// Server answers at the two ports, and is told of the controller's work.
+// Server answers requests for metrics, and is told of the controller's work.
 type Server struct {
-	cfg Config
+	cfg     Config
+	applied atomic.Pointer[time.Time]
 
 	applyDuration  prometheus.Histogram
 	programming    prometheus.Histogram
@@ -58,8 +50,8 @@ type Server struct {
 
 // New makes a Server and registers its metrics.
 func New(cfg Config) (*Server, error) {
-	if cfg.Source == nil || cfg.Listen == nil || cfg.Healthy == nil {
-		return nil, errors.New("service metrics: Source, Listen and Healthy are needed")
+	if cfg.Source == nil || cfg.Healthy == nil {
+		return nil, errors.New("service metrics: Source and Healthy are needed")
 	}
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
@@ -96,41 +88,23 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Applied(services int, took time.Duration) {
 	s.applyDuration.Observe(took.Seconds())
 	s.serviceChanges.Add(float64(services))
-	s.lastApplied.SetToCurrentTime()
+	now := time.Now()
+	s.applied.Store(&now)
+	s.lastApplied.Set(float64(now.UnixNano()) / 1e9)
+}
+
+// LastApplied is when Services were last handed to the data plane, the zero time if they never were.
+func (s *Server) LastApplied() time.Time {
+	if at := s.applied.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // Programmed notes how long a change of endpoints took to be in the kernel.
 func (s *Server) Programmed(after time.Duration) { s.programming.Observe(after.Seconds()) }
 
-// Run answers until ctx ends. A port that another process has is no reason to end the node.
-func (s *Server) Run(ctx context.Context) error {
-	if !s.cfg.Address.IsValid() {
-		return errors.New("service metrics: an Address is needed to answer at")
-	}
-	var g errgroup.Group
-	for _, port := range []int{Port, HealthPort} {
-		address := net.JoinHostPort(s.cfg.Address.String(), strconv.Itoa(port))
-		l, err := s.cfg.Listen(ctx, "tcp", address)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.cfg.Logger.Warn("Figures about Services are not to be had at this port", "address", address, "error", err)
-			}
-			continue
-		}
-		srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: readTimeout}
-		stop := context.AfterFunc(ctx, func() { srv.Close() })
-		g.Go(func() error {
-			defer stop()
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serve figures about Services at %s: %w", address, err)
-			}
-			return nil
-		})
-	}
-	return g.Wait()
-}
-
-// Handler answers /metrics and /healthz, for whoever serves it in place of Run.
+// Handler answers /metrics, and /healthz as kube-proxy does at the same port.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))

@@ -1,10 +1,7 @@
 package metrics
 
 import (
-	"context"
 	"errors"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -44,10 +41,6 @@ func (s source) Counters() (map[string]uint64, error) {
 
 func newServer(t *testing.T, cfg Config) *Server {
 	t.Helper()
-	if cfg.Listen == nil {
-		cfg.Listen = (&net.ListenConfig{}).Listen
-	}
-	cfg.Address = netip.MustParseAddr("127.0.0.1")
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -106,36 +99,5 @@ func TestAFailureToReadIsNoFailureOfTheRest(t *testing.T) {
 	s.Applied(1, time.Millisecond)
 	if code, text := get(s, "/metrics"); code != http.StatusOK || !strings.Contains(text, "service_changes_total 1") {
 		t.Errorf("%d: %s", code, text)
-	}
-}
-
-func TestRun(t *testing.T) {
-	opened := make(chan string, 2)
-	listen := func(ctx context.Context, network, address string) (net.Listener, error) {
-		if strings.HasSuffix(address, ":10249") {
-			return nil, errors.New("address in use")
-		}
-		l, err := (&net.ListenConfig{}).Listen(ctx, network, "127.0.0.1:0")
-		if err == nil {
-			opened <- l.Addr().String()
-		}
-		return l, err
-	}
-	s := newServer(t, Config{Source: source{}, Healthy: func() bool { return true }, Listen: listen})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	resp, err := http.Get("http://" + <-opened + "/healthz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if err != nil || string(body) != "ok\n" {
-		t.Errorf("%q, %v", body, err)
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }

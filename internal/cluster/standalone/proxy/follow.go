@@ -61,7 +61,7 @@ func (p *proxy) followFacts(factory informers.SharedInformerFactory) func(contex
 }
 
 func (p *proxy) compareFacts(ranges cache.SharedIndexInformer) error {
-	node := p.node()
+	node := p.object()
 	if node == nil {
 		return nil // Services go on being served on a node that is being taken out of the cluster
 	}
@@ -86,8 +86,8 @@ func (p *proxy) compareFacts(ranges cache.SharedIndexInformer) error {
 	return fmt.Errorf("%w: uplinks %v, addresses %v, ranges of cluster IPs %v; before: %v, %v, %v", errChanged, now.uplinks, now.ips, now.services, p.facts.uplinks, p.facts.ips, p.facts.services)
 }
 
-// node is the node's object as the watch has it, nil if there is none.
-func (p *proxy) node() *corev1.Node {
+// object is the Node as the watch has it, nil if there is none.
+func (p *proxy) object() *corev1.Node {
 	o, ok, err := p.nodes.GetByKey(p.cfg.Node)
 	if err != nil || !ok {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"time"
@@ -23,10 +22,8 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/service"
-	"minato/internal/service/dataplane"
-	"minato/internal/service/health"
-	"minato/internal/service/metrics"
 	"minato/internal/service/packed"
+	"minato/internal/supervise"
 )
 
 // component is how the proxy calls itself to the API server.
@@ -92,12 +89,9 @@ type proxy struct {
 	places places
 	facts  facts
 
-	data     *dataplane.DataPlane
-	objects  *packed.Store
-	services *service.Controller
-	figures  *metrics.Server
-	nodes    cache.Indexer
-	applied  lastApplied
+	node    *service.Node
+	objects *packed.Store
+	nodes   cache.Indexer
 }
 
 // run makes the data plane, or takes over what an earlier process left of it, and keeps it in step.
@@ -106,10 +100,16 @@ func (p *proxy) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p.data, err = dataplane.New(dataplane.Config{
-		Cgroup: host.Cgroup{Root: p.places.cgroup}, PinDir: p.places.pins,
-		Uplinks: p.facts.uplinks, AllLinks: true, NodePortsAt: open,
-		NodeName: p.cfg.Node, NodeIPs: p.facts.ips, ServiceCIDRs: p.facts.services, Logger: p.log,
+	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(keep))
+	nodes := factory.Core().V1().Nodes()
+	p.nodes = nodes.Informer().GetIndexer()
+	p.node, err = service.NewNode(service.NodeConfig{
+		Name: p.cfg.Node, Cgroup: host.Cgroup{Root: p.places.cgroup}, PinDir: p.places.pins,
+		Addresses: p.facts.ips, Uplinks: p.facts.uplinks, AllLinks: true,
+		NodePortsAt: open, NodePortRanges: ports, ServiceCIDRs: p.facts.services,
+		Objects: p.objects, Nodes: nodes,
+		HealthAddress: p.cfg.HealthzBindAddress, MetricsAddress: p.cfg.MetricsBindAddress,
+		Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -120,53 +120,35 @@ func (p *proxy) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer lock.Close()
-	if err := p.data.Open(ctx); err != nil {
+	if err := p.node.Open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.data.Close()) }()
+	defer func() { err = errors.Join(err, p.node.Close()) }()
 	p.log.Info("Serving Services", "node", p.cfg.Node, "addresses", p.facts.ips, "uplinks", p.facts.uplinks, "services", p.facts.services, "cgroup", p.places.cgroup, "pins", p.places.pins)
+	return p.keepRunning(ctx, factory)
+}
 
-	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(keep))
-	parts, err := p.parts(factory, ports)
-	if err != nil {
-		return err
-	}
+// keepRunning runs everything that serves the node until ctx ends, or until the data plane has to be made anew.
+func (p *proxy) keepRunning(ctx context.Context, factory informers.SharedInformerFactory) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, part := range parts {
-		g.Go(func() error { return part(ctx) })
-	}
+	follow := p.followFacts(factory)
+	g.Go(func() error { return follow(ctx) })
+	g.Go(func() error { return p.objects.Run(ctx) })
+	g.Go(func() error { return p.slimDown(ctx) })
+	g.Go(func() error {
+		// A port that another process has, such as a kube-proxy that is about to end, is tried again.
+		supervise.New(supervise.Config{Logger: p.log}).Run(ctx,
+			supervise.Part{Name: "services", Run: p.node.Forward},
+			supervise.Part{Name: "health-checks", Run: p.node.ServeChecks},
+			supervise.Part{Name: "health", Run: p.node.ServeHealth},
+			supervise.Part{Name: "metrics", Run: p.node.ServeMetrics},
+			supervise.Part{Name: "events", Run: p.tell},
+		)
+		return nil
+	})
 	factory.Start(ctx.Done())
 	defer factory.Shutdown()
 	return g.Wait()
-}
-
-// parts are the functions that serve the node for as long as the process lives.
-func (p *proxy) parts(factory informers.SharedInformerFactory, ports []netip.Prefix) ([]func(context.Context) error, error) {
-	healthy := func() bool { return p.services.Healthy() }
-	checks, err := health.New(health.Config{Listen: host.Netns{}.Listen, Healthy: healthy, Logger: p.log})
-	if err != nil {
-		return nil, err
-	}
-	p.figures, err = metrics.New(metrics.Config{Source: p.data, Listen: host.Netns{}.Listen, Healthy: healthy, Logger: p.log})
-	if err != nil {
-		return nil, err
-	}
-	nodes := factory.Core().V1().Nodes()
-	p.nodes = nodes.Informer().GetIndexer()
-	p.services, err = service.New(service.Config{
-		NodeName:  p.cfg.Node,
-		DataPlane: plane{DataPlane: p.data, node: p.cfg.Node, ips: p.facts.ips, ports: ports},
-		Health:    checks, Observer: observer{p.figures, &p.applied},
-		Objects: p.objects, Nodes: nodes, Logger: p.log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return []func(context.Context) error{
-		p.data.Run, p.data.FollowLinks, p.objects.Run, p.services.Run, checks.Run,
-		p.followFacts(factory), p.tell, p.slimDown,
-		p.serve(p.cfg.HealthzBindAddress, p.healthHandler()), p.serve(p.cfg.MetricsBindAddress, p.figures.Handler()),
-	}, nil
 }
 
 // settledGCPercent is how much garbage may pile up once everything is loaded, in percent of what is in use. Changes make
@@ -180,7 +162,7 @@ const settledAfter = 10 * time.Second
 // more memory than keeping it does, and of a program that is a whole Kubernetes little is used here.
 func (p *proxy) slimDown(ctx context.Context) error {
 	select {
-	case <-p.services.Synced():
+	case <-p.node.Controller.Synced():
 	case <-ctx.Done():
 		return nil
 	}

@@ -1,9 +1,7 @@
-package cluster
+package member
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -21,18 +19,47 @@ import (
 	"minato/internal/version"
 )
 
-// newAgent puts the node's agent on top of its runtime.
-func (n *node) newAgent(ctx context.Context) (*agent.Agent, error) {
-	shared, cfg, paths := n.server.shared, n.server.cfg, n.server.paths
-	client, err := kubernetes.NewForConfig(shared.connect("system:node:"+n.name, "system:nodes"))
+// runAgent is the node's agent on top of its runtime.
+func (m *Member) runAgent(ctx context.Context) error {
+	a, err := m.newAgent(ctx)
+	if err != nil {
+		return err
+	}
+	m.agent.Store(a)
+	defer m.agent.Store(nil)
+	defer m.isUp.Store(false)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-a.Ready():
+			m.isUp.Store(true)
+			m.once.Do(func() { close(m.ready) })
+		case <-ended:
+		}
+	}()
+	err = a.Run(ctx)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("the node agent ended")
+	}
+	return err
+}
+
+func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
+	cfg := m.cfg
+	client, err := kubernetes.NewForConfig(cfg.Connect("system:node:"+cfg.Name, "system:nodes"))
 	if err != nil {
 		return nil, fmt.Errorf("connect the node agent: %w", err)
 	}
-	images, err := image.NewService(image.ServiceConfig{Store: shared.images, Logger: n.log.With("part", "images")})
+	images, err := image.NewService(image.ServiceConfig{Store: cfg.Images, Logger: m.logger("images")})
 	if err != nil {
 		return nil, err
 	}
-	cert, cas, err := n.servingCert()
+	cert, err := cfg.Certificate()
+	if err != nil {
+		return nil, err
+	}
+	cas, err := cfg.ClientCAs()
 	if err != nil {
 		return nil, err
 	}
@@ -40,49 +67,32 @@ func (n *node) newAgent(ctx context.Context) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	services := shared.informers.Core().V1().Services()
+	services := cfg.Watch.Informers.Core().V1().Services()
 	return agent.New(agent.Config{
-		Name:           n.name,
-		Addresses:      n.ips,
-		PodCIDRs:       cfg.NodePodCIDRs(n.number),
-		ProviderID:     "minato://" + cfg.Name + "/" + n.name,
+		Name:           cfg.Name,
+		Addresses:      cfg.Addresses,
+		PodCIDRs:       cfg.PodCIDRs,
+		ProviderID:     cfg.ProviderID,
 		Client:         client,
 		Services:       services.Lister(),
 		ServicesSynced: services.Informer().HasSynced,
-		Runtime:        n.runtime,
+		Runtime:        m.runtime,
 		Images:         images,
-		Streaming:      n.runtime.Streams(),
-		Events:         containerEvents(ctx, n.runtime.Events(ctx)),
-		Netns:          n.netns,
-		Dir:            paths.NodeData(n.name),
-		RunDir:         paths.NodeRun(n.name),
-		ClusterDNS:     cfg.DNSIPs()[:1],
+		Streaming:      m.runtime.Streams(),
+		Events:         containerEvents(ctx, m.runtime.Events(ctx)),
+		Netns:          cfg.Netns,
+		Dir:            cfg.DataDir,
+		RunDir:         cfg.RunDir,
+		ClusterDNS:     cfg.ClusterDNS[:1],
 		ClusterDomain:  cfg.ClusterDomain,
+		ResolvConf:     cfg.ResolvConf,
 		ServingCert:    cert,
 		ClientCA:       cas,
-		Cgroup:         paths.Cgroup().Child(n.name),
+		Cgroup:         cfg.Cgroup,
 		Capacity:       capacity,
 		Version:        version.Kubernetes,
-		Logger:         n.log.With("part", "agent"),
+		Logger:         m.logger("agent"),
 	})
-}
-
-// servingCert is what the node's API shows, and whose clients it believes.
-func (n *node) servingCert() (tls.Certificate, *x509.CertPool, error) {
-	pki := n.server.control.PKI()
-	pair, err := pki.NodeServing(n.name, n.ips...)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	if err != nil {
-		return tls.Certificate{}, nil, fmt.Errorf("serving certificate of %s: %w", n.name, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pki.CABundle()) {
-		return tls.Certificate{}, nil, errors.New("the cluster's CA bundle holds no certificate")
-	}
-	return cert, pool, nil
 }
 
 // containerEvents says in the agent's words what the runtime tells, until ctx ends.

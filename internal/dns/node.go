@@ -1,0 +1,233 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"minato/internal/host"
+)
+
+// NodeConfig says what one node's DNS answers with.
+type NodeConfig struct {
+	// Name is the node's; it may be empty where nothing is registered.
+	Name   string
+	Domain string
+	Netns  host.Netns
+	// Listen are the addresses to answer on, over UDP and TCP; Endpoints those of /health, /ready and /metrics.
+	Listen, Endpoints []string
+	// Keeper, if not nil, has the sockets outlive this process: questions wait in them for the next one.
+	Keeper *host.Keeper
+
+	// Store and Settings are what the cluster has; nodes of one process share them, and whoever made them runs them.
+	Store    *Store
+	Settings *Settings
+	// ServiceIPs are the cluster DNS addresses.
+	ServiceIPs []netip.Addr
+	// Upstreams, Search and Lameduck are those of [ServerConfig].
+	Upstreams func() []netip.AddrPort
+	Search    func() []string
+	Lameduck  time.Duration
+
+	// Registration, if not nil, is the node's place behind the cluster DNS addresses.
+	Registration *RegistrationConfig
+	// Collectors are further metrics to give out.
+	Collectors []prometheus.Collector
+	Logger     *slog.Logger
+}
+
+// Node is all that one node needs for DNS: the sockets, the server that answers on them, its health and metrics, and
+// the node's place behind the cluster DNS addresses.
+type Node struct {
+	cfg          NodeConfig
+	registration *Registration
+	current      atomic.Pointer[serving]
+}
+
+// serving is a server with its sockets.
+type serving struct {
+	server  *Server
+	handler http.Handler
+	unkept  []syscall.Conn // sockets that end with this process so far
+}
+
+// NewNode checks cfg. It opens nothing.
+func NewNode(cfg NodeConfig) (*Node, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("dns node: a Store is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{cfg: cfg}
+	if cfg.Registration != nil {
+		var err error
+		if n.registration, err = NewRegistration(*cfg.Registration); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// Open opens the sockets, or takes over those that an earlier process left: questions wait in them until Serve.
+func (n *Node) Open(ctx context.Context) error {
+	if n.current.Load() != nil {
+		return nil
+	}
+	streams, packets, adopted, err := n.sockets(ctx)
+	if err != nil {
+		return fmt.Errorf("DNS server: %w", err)
+	}
+	var self []netip.AddrPort
+	for _, ip := range n.cfg.ServiceIPs {
+		self = append(self, AddrPort(ip))
+	}
+	server, err := NewServer(ServerConfig{
+		Source: n.cfg.Store, Domain: n.cfg.Domain, Listeners: streams, PacketConns: packets,
+		Upstreams: n.cfg.Upstreams, Search: n.cfg.Search, Settings: n.cfg.Settings,
+		Self: self, Lameduck: n.cfg.Lameduck, Logger: n.cfg.Logger,
+	})
+	if err != nil {
+		closeAll(streams)
+		closeAll(packets)
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	for _, c := range append([]prometheus.Collector{NewMetrics(server, n.cfg.Store)}, n.cfg.Collectors...) {
+		if err := registry.Register(c); err != nil {
+			closeAll(streams)
+			closeAll(packets)
+			return fmt.Errorf("DNS metrics: %w", err)
+		}
+	}
+	s := &serving{server: server, handler: server.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))}
+	if !adopted {
+		s.unkept = connections(streams, packets)
+	}
+	n.current.Store(s)
+	return nil
+}
+
+// Serve answers questions until ctx ends and Lameduck is over. Until the cluster's names are known questions wait, which
+// is better than to be told that there is no answer.
+func (n *Node) Serve(ctx context.Context) error {
+	if err := n.Open(ctx); err != nil {
+		return err
+	}
+	s := n.current.Load()
+	defer n.current.Store(nil) // the server closes its sockets
+	if n.cfg.Keeper != nil && len(s.unkept) > 0 {
+		if err := n.cfg.Keeper.Keep(s.unkept...); err != nil {
+			n.cfg.Logger.Warn("DNS sockets are not kept: if this process ends, names can't be looked up on the node until it is back", "error", err)
+		}
+	}
+	select {
+	case <-n.cfg.Store.Ready():
+	case <-ctx.Done():
+	}
+	err := s.server.Run(ctx)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("DNS server: its sockets were closed")
+	}
+	return err
+}
+
+// ServeEndpoints answers /health, /ready and /metrics until ctx ends.
+func (n *Node) ServeEndpoints(ctx context.Context) error {
+	if len(n.cfg.Endpoints) == 0 {
+		return nil
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := n.current.Load()
+		if s == nil {
+			http.Error(w, "the DNS server is not running", http.StatusServiceUnavailable)
+			return
+		}
+		s.handler.ServeHTTP(w, r)
+	})
+	if err := n.cfg.Netns.ServeHTTP(ctx, h, n.cfg.Endpoints...); err != nil {
+		return fmt.Errorf("DNS health and metrics: %w", err)
+	}
+	return nil
+}
+
+// Register keeps the node's place behind the cluster DNS addresses until ctx ends.
+func (n *Node) Register(ctx context.Context) error {
+	if n.registration == nil {
+		return nil
+	}
+	return n.registration.Run(ctx)
+}
+
+// ErrNotServing says that the node's DNS server does not run.
+var ErrNotServing = errors.New("the node's DNS server does not run")
+
+// ExplainSearch is the server's, or ErrNotServing.
+func (n *Node) ExplainSearch(ctx context.Context, name string, qtype uint16, client netip.Addr, path SearchPath) ([]Explanation, error) {
+	s := n.current.Load()
+	if s == nil {
+		return nil, ErrNotServing
+	}
+	return s.server.ExplainSearch(ctx, name, qtype, client, path), nil
+}
+
+// sockets takes over those of an earlier process, or opens them.
+func (n *Node) sockets(ctx context.Context) (streams []net.Listener, packets []net.PacketConn, adopted bool, err error) {
+	if n.cfg.Keeper != nil {
+		streams, packets, err = n.cfg.Keeper.Adopt(ctx, n.cfg.Listen...)
+		if err != nil {
+			n.cfg.Logger.Warn("DNS sockets of the process before cannot be taken over; new ones are opened", "error", err)
+		}
+		if len(streams) > 0 {
+			return streams, packets, true, nil
+		}
+	}
+	for _, a := range n.cfg.Listen {
+		l, err := n.cfg.Netns.Listen(ctx, "tcp", a)
+		if err == nil {
+			streams = append(streams, l)
+			var conns []net.PacketConn
+			if conns, err = n.cfg.Netns.ListenPackets(ctx, "udp", a, runtime.GOMAXPROCS(0)); err == nil {
+				packets = append(packets, conns...)
+			}
+		}
+		if err != nil {
+			closeAll(streams)
+			closeAll(packets)
+			return nil, nil, false, fmt.Errorf("open %s: %w", a, err)
+		}
+	}
+	return streams, packets, false, nil
+}
+
+func connections(streams []net.Listener, packets []net.PacketConn) (out []syscall.Conn) {
+	for _, l := range streams {
+		if c, ok := l.(syscall.Conn); ok {
+			out = append(out, c)
+		}
+	}
+	for _, p := range packets {
+		if c, ok := p.(syscall.Conn); ok {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func closeAll[C io.Closer](all []C) {
+	for _, c := range all {
+		c.Close()
+	}
+}

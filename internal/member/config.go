@@ -1,0 +1,100 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"minato/internal/host"
+	"minato/internal/runtime/image"
+)
+
+// Connect returns a connection to the API server as user, which is in groups.
+type Connect func(user string, groups ...string) *rest.Config
+
+// Config is what a Member is made from.
+type Config struct {
+	// Name is the Node object's; ProviderID its spec.providerID.
+	Name, ProviderID string
+
+	// Netns is the node's network namespace, Link its interface on the network
+	// of the nodes, MTU that network's in bytes.
+	Netns host.Netns
+	Link  string
+	MTU   int
+	// Addresses are the node's own and PodCIDRs its share of the Pod ranges: one
+	// of each IP family, in the same order, the primary family first.
+	Addresses    []netip.Addr
+	PodCIDRs     []netip.Prefix
+	ServiceCIDRs []netip.Prefix
+	// ClusterDNS are the cluster DNS addresses, one of each IP family.
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
+	// ResolvConf is the file with the resolvers for names outside of the cluster.
+	ResolvConf string
+
+	// Cgroup holds every process of the node.
+	Cgroup host.Cgroup
+	// DataDir survives a reboot: volumes, logs, writable layers. RunDir, on a
+	// tmpfs, holds namespaces, mounts and sockets. PinDir is a directory of a BPF
+	// file system.
+	DataDir, RunDir, PinDir string
+
+	// Connect leads to the API server, which can be used once Connected is closed.
+	Connect   Connect
+	Connected <-chan struct{}
+	// Watch is what is known of the cluster; members of one process share it.
+	Watch *Watch
+	// Images is the machine's image store.
+	Images *image.Store
+	// Certificate is what the node's API shows to its clients, and ClientCAs are
+	// whose certificates these have. They are asked for again when a part starts.
+	Certificate func() (tls.Certificate, error)
+	ClientCAs   func() (*x509.CertPool, error)
+
+	// Stage is told of a step of the start that began at a time and is done.
+	Stage  func(name string, began time.Time)
+	Logger *slog.Logger
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.Name == "":
+		return errors.New("node: Name is required")
+	case len(c.Addresses) == 0 || len(c.Addresses) != len(c.PodCIDRs):
+		return fmt.Errorf("node %s: Addresses %v and PodCIDRs %v do not match; give one of each IP family", c.Name, c.Addresses, c.PodCIDRs)
+	case !filepath.IsAbs(c.DataDir) || !filepath.IsAbs(c.RunDir) || !filepath.IsAbs(c.PinDir):
+		return fmt.Errorf("node %s: DataDir %q, RunDir %q and PinDir %q must be absolute paths", c.Name, c.DataDir, c.RunDir, c.PinDir)
+	case c.Connect == nil || c.Connected == nil || c.Watch == nil:
+		return fmt.Errorf("node %s: Connect, Connected and Watch are required", c.Name)
+	case c.Images == nil:
+		return fmt.Errorf("node %s: Images is required", c.Name)
+	case c.Certificate == nil || c.ClientCAs == nil:
+		return fmt.Errorf("node %s: Certificate and ClientCAs are required", c.Name)
+	}
+	if c.Stage == nil {
+		c.Stage = func(string, time.Time) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// wait returns when the API server can be used, or ctx has ended.
+func (c *Config) wait(ctx context.Context) error {
+	select {
+	case <-c.Connected:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

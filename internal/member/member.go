@@ -1,0 +1,224 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"minato/internal/dns"
+	"minato/internal/host"
+	agent "minato/internal/node"
+	"minato/internal/podnet"
+	"minato/internal/runtime/oci"
+	"minato/internal/service"
+	"minato/internal/service/metrics"
+	"minato/internal/supervise"
+)
+
+// Ports of a node's DNS.
+const (
+	dnsPort        = 53
+	dnsMetricsPort = 9153
+)
+
+// Member is one node.
+type Member struct {
+	cfg   Config
+	parts *supervise.Group
+
+	services *service.Node
+	pods     *podnet.Network
+	runtime  *oci.Runtime
+	dns      *dns.Node
+
+	agent atomic.Pointer[agent.Agent] // nil while it does not run
+	isUp  atomic.Bool
+	ready chan struct{} // closed when the Node was Ready for the first time
+	once  sync.Once
+}
+
+// New checks the configuration. It changes nothing on the machine.
+func New(cfg Config) (*Member, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	m := &Member{cfg: cfg, ready: make(chan struct{})}
+	m.parts = supervise.New(supervise.Config{Logger: cfg.Logger})
+	var err error
+	m.services, err = service.NewNode(service.NodeConfig{
+		Name: cfg.Name, Netns: cfg.Netns, Cgroup: cfg.Cgroup, PinDir: cfg.PinDir,
+		Addresses: cfg.Addresses, Uplinks: []string{cfg.Link}, ServiceCIDRs: cfg.ServiceCIDRs,
+		Objects: cfg.Watch.services, Nodes: cfg.Watch.Informers.Core().V1().Nodes(),
+		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
+		Logger: m.logger("service"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.dns, err = dns.NewNode(m.dnsConfig())
+	return m, err
+}
+
+func (m *Member) dnsConfig() dns.NodeConfig {
+	cfg := m.cfg
+	c := dns.NodeConfig{
+		Name: cfg.Name, Domain: cfg.ClusterDomain, Netns: cfg.Netns,
+		Keeper: &host.Keeper{Netns: cfg.Netns, Cgroup: cfg.Cgroup.Child("dns"), Program: filepath.Join(cfg.DataDir, "keeper")},
+		Store:  cfg.Watch.zone, Settings: cfg.Watch.settings, ServiceIPs: cfg.ClusterDNS,
+		// Other names are asked for from the machine's own namespace, where its
+		// resolver may well be on the loopback interface.
+		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf),
+		Registration: &dns.RegistrationConfig{
+			Client: cfg.Watch.dnsClient, NodeName: cfg.Name, NodeIPs: cfg.Addresses, Port: dnsPort, MetricsPort: dnsMetricsPort,
+			ServiceIPs: cfg.ClusterDNS, Ready: cfg.Watch.zone.Ready(), Logger: m.logger("dns"),
+		},
+		Logger: m.logger("dns"),
+	}
+	for _, ip := range cfg.Addresses {
+		c.Listen = append(c.Listen, at(ip, dnsPort))
+		c.Endpoints = append(c.Endpoints, at(ip, dnsMetricsPort))
+	}
+	return c
+}
+
+func at(ip netip.Addr, port uint16) string { return netip.AddrPortFrom(ip, port).String() }
+
+func (m *Member) logger(part string) *slog.Logger { return m.cfg.Logger.With("part", part) }
+
+// Name is the Node object's.
+func (m *Member) Name() string { return m.cfg.Name }
+
+// Services is what the node has of Services.
+func (m *Member) Services() *service.Node { return m.services }
+
+// DNS is what the node has of DNS.
+func (m *Member) DNS() *dns.Node { return m.dns }
+
+// Ready is closed when the Node has been Ready for the first time.
+func (m *Member) Ready() <-chan struct{} { return m.ready }
+
+// States are those of the node's parts, none before it is connected.
+func (m *Member) States() []supervise.State { return m.parts.States() }
+
+// Run makes the node, joins it to the cluster and blocks until ctx ends. It
+// fails only where the node can't be made; a part that fails later is started
+// again. Containers and forwarding outlive it. It may be called once.
+func (m *Member) Run(ctx context.Context) error {
+	began := time.Now()
+	if err := m.open(ctx); err != nil {
+		return fmt.Errorf("node %s: %w", m.cfg.Name, err)
+	}
+	defer m.pods.Close()
+	m.cfg.Stage(m.cfg.Name+" namespace, programs", began)
+	if m.cfg.wait(ctx) == nil {
+		routes := podnet.NewRouter(podnet.RouterConfig{
+			Netns: m.cfg.Netns, Link: m.cfg.Link, Self: m.cfg.Name, Sources: m.cfg.Addresses,
+			Nodes: m.cfg.Watch.Informers.Core().V1().Nodes().Informer(), Logger: m.logger("podnet"),
+		})
+		m.parts.Run(ctx,
+			supervise.Part{Name: "runtime", Run: m.runtime.Run},
+			supervise.Part{Name: "agent", Run: m.runAgent},
+			supervise.Part{Name: "routes", Run: routes.Run},
+			supervise.Part{Name: "services", Run: m.services.Forward},
+			supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
+			supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
+			supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
+			supervise.Part{Name: "dns", Run: m.dns.Serve},
+			supervise.Part{Name: "dns-metrics", Run: m.dns.ServeEndpoints},
+			supervise.Part{Name: "dns-registration", Run: m.dns.Register},
+		)
+	}
+	return m.services.Close()
+}
+
+// open does everything that needs no API server.
+func (m *Member) open(ctx context.Context) error {
+	cfg := m.cfg
+	if err := cfg.Cgroup.Create(); err != nil {
+		return err
+	}
+	if err := m.services.Open(ctx); err != nil {
+		return err
+	}
+	var err error
+	m.pods, err = podnet.New(podnet.Config{
+		Netns: cfg.Netns, NodeIPs: cfg.Addresses, PodCIDRs: cfg.PodCIDRs, MTU: cfg.MTU,
+		Dir: filepath.Join(cfg.RunDir, "addresses"), OnAttach: m.services.AttachPod,
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.openRest(ctx); err != nil {
+		m.pods.Close()
+		return err
+	}
+	return nil
+}
+
+func (m *Member) openRest(ctx context.Context) error {
+	if err := m.attachOldPods(); err != nil {
+		return err
+	}
+	var err error
+	m.runtime, err = oci.New(oci.Config{
+		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
+		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns,
+		Logger: m.logger("runtime"),
+	})
+	if err != nil {
+		return err
+	}
+	// Questions wait in the sockets until the cluster's names are known. If they
+	// can't be opened now, the part that serves them tries again.
+	if err := m.dns.Open(ctx); err != nil {
+		m.logger("dns").Warn("the sockets of the node's DNS server can't be opened yet", "error", err)
+	}
+	return nil
+}
+
+// attachOldPods puts the programs of this process on the links of Pods that
+// outlived the last one.
+func (m *Member) attachOldPods() error {
+	links, err := m.pods.Links()
+	for _, link := range links {
+		err = errors.Join(err, m.services.AttachPod(link))
+	}
+	return err
+}
+
+// Status is a node at one moment.
+type Status struct {
+	Ready bool
+	Pods  int // with an interface of their own
+	Parts []supervise.State
+}
+
+// Status describes the node.
+func (m *Member) Status() Status {
+	st := Status{Ready: m.isUp.Load(), Parts: m.States()}
+	if st.Ready {
+		if links, err := m.pods.Links(); err == nil {
+			st.Pods = len(links)
+		}
+	}
+	return st
+}
+
+// podNetwork is podnet as the runtime wants it.
+type podNetwork struct{ pods *podnet.Network }
+
+// Attach gives a sandbox its interface and addresses.
+func (p podNetwork) Attach(ctx context.Context, sb oci.SandboxInfo) ([]netip.Addr, error) {
+	return p.pods.Attach(ctx, sb.ID, sb.NetnsPath)
+}
+
+// Detach takes them away.
+func (p podNetwork) Detach(ctx context.Context, sb oci.SandboxInfo) error {
+	return p.pods.Detach(ctx, sb.ID)
+}

@@ -1,0 +1,150 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// Part is one thing that runs until its context ends.
+type Part struct {
+	// Name is unique in its group, such as "dns" or "routes".
+	Name string
+	// Run blocks until ctx ends or the part has failed. It is called again after
+	// a failure, so it must not count on anything but what it makes itself. A Run
+	// that returns nil while ctx lives has done what it was to do.
+	Run func(ctx context.Context) error
+}
+
+// Phase is what a part is doing.
+type Phase string
+
+// The phases of a part.
+const (
+	Running Phase = "running"
+	// Failed parts wait for their next start.
+	Failed Phase = "failed"
+	// Done parts returned without an error.
+	Done Phase = "done"
+)
+
+// State is one part at one moment.
+type State struct {
+	Name  string `json:"name"`
+	Phase Phase  `json:"phase"`
+	// Since is when the phase began.
+	Since time.Time `json:"since"`
+	// Restarts counts the starts after the first one.
+	Restarts int `json:"restarts"`
+	// Error is why the part failed last, also while it runs again.
+	Error string `json:"error,omitempty"`
+}
+
+// Back-off between two starts of a part. A part that ran for longer than
+// steadyAfter starts over with the shortest pause.
+const (
+	firstPause  = 100 * time.Millisecond
+	longestWait = 10 * time.Second
+	steadyAfter = 30 * time.Second
+)
+
+// Config is what a Group needs.
+type Config struct {
+	// Changed is called after each change of a part's state, from the part's own
+	// goroutine; nil for nobody.
+	Changed func(State)
+	// Clock is the machine's if nil.
+	Clock  clock.Clock
+	Logger *slog.Logger
+}
+
+// Group runs parts.
+type Group struct {
+	cfg Config
+
+	mu     sync.Mutex
+	states []State // in the order of the parts
+}
+
+// New returns a Group that runs nothing yet.
+func New(cfg Config) *Group {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Group{cfg: cfg}
+}
+
+// Run runs the parts until ctx ends, and returns when all of them have returned.
+// It may be called again for more parts while an earlier call goes on.
+func (g *Group) Run(ctx context.Context, parts ...Part) {
+	var wg sync.WaitGroup
+	for _, p := range parts {
+		i := g.add(p.Name)
+		wg.Go(func() { g.keep(ctx, i, p) })
+	}
+	wg.Wait()
+}
+
+// States returns the state of every part, in the order in which they were given
+// to Run.
+func (g *Group) States() []State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]State(nil), g.states...)
+}
+
+func (g *Group) add(name string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.states = append(g.states, State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()})
+	return len(g.states) - 1
+}
+
+// keep runs one part over and over until it is done or ctx ends.
+func (g *Group) keep(ctx context.Context, i int, p Part) {
+	pause := firstPause
+	for {
+		began := g.cfg.Clock.Now()
+		err := p.Run(ctx)
+		if ctx.Err() != nil {
+			if err != nil && !errors.Is(err, context.Canceled) {
+				g.cfg.Logger.Warn("a part failed while it was stopped", "part", p.Name, "error", err)
+			}
+			return
+		}
+		if err == nil {
+			g.set(i, func(s *State) { s.Phase = Done })
+			return
+		}
+		if g.cfg.Clock.Since(began) >= steadyAfter {
+			pause = firstPause
+		}
+		g.cfg.Logger.Error("a part failed and will be started again", "part", p.Name, "after", pause, "error", err)
+		g.set(i, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.cfg.Clock.After(pause):
+		}
+		pause = min(2*pause, longestWait)
+		g.set(i, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
+	}
+}
+
+func (g *Group) set(i int, change func(*State)) {
+	g.mu.Lock()
+	change(&g.states[i])
+	g.states[i].Since = g.cfg.Clock.Now()
+	state := g.states[i]
+	g.mu.Unlock()
+	if g.cfg.Changed != nil {
+		g.cfg.Changed(state)
+	}
+}
