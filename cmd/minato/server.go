@@ -13,14 +13,15 @@ import (
 
 func newServerCommand(o *options) *cobra.Command {
 	began := time.Now()
-	progressFD := -1
+	progressFD, keep := -1, false
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run a cluster in the foreground, for a service manager",
 		Long: `Run the control plane and the nodes of an existing cluster in the foreground,
 with the settings that "minato up" saved. Ending the process leaves containers
 and forwarding as they are, and starting it again takes them over; "minato
-down" ends them.`,
+down" ends them. The service manager is who starts it again when it fails; one
+that "minato up" started has a process of its own for that.`,
 		Example: "  minato up && minato down   # once, to make the cluster\n  minato server --name minato",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,8 +36,10 @@ down" ends them.`,
 			if progressFD >= 0 {
 				progress = os.NewFile(uintptr(progressFD), "progress")
 			}
-			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-			server, err := cluster.NewServer(config, began, progress, log)
+			server, err := cluster.NewServer(config, cluster.ServerOptions{
+				Began: began, Progress: progress, Keep: keep,
+				Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+			})
 			if err != nil {
 				return err
 			}
@@ -44,6 +47,8 @@ down" ends them.`,
 		},
 	}
 	cmd.Flags().IntVar(&progressFD, "progress-fd", -1, "file descriptor to write the start's progress to, as lines of JSON")
+	cmd.Flags().BoolVar(&keep, "keep", false, "have the process started again when it ends unexpectedly")
 	cmd.Flags().MarkHidden("progress-fd")
+	cmd.Flags().MarkHidden("keep")
 	return cmd
 }

@@ -89,6 +89,10 @@ func stop(ctx context.Context, name string, gracefully bool) error {
 // endServer ends the server process: by its socket, so that Pods are ended
 // with their grace first, or by signal.
 func endServer(ctx context.Context, p Paths, gracefully bool) error {
+	// Otherwise it would be started again.
+	if err := p.serverKeeper().End(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+		return err
+	}
 	pid, err := serverPID(p)
 	if err != nil || pid == 0 {
 		return err

@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"minato/internal/host"
 )
 
 // ErrRunning says that a server of this cluster runs already.
@@ -21,22 +22,19 @@ func acquireLock(p Paths) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(p.Lock()), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(p.Lock(), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := host.LockFile(p.Lock())
+	if errors.Is(err, host.ErrLocked) {
+		return nil, fmt.Errorf("cluster %q: %w", p.Name, ErrRunning)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("cluster %q: %w", p.Name, ErrRunning)
-		}
-		return nil, fmt.Errorf("lock %s: %w", p.Lock(), err)
+	// In place of the number of an earlier process there is none for a moment,
+	// never half of one.
+	if err = f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -53,18 +51,27 @@ func serverPID(p Paths) (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
-		return 0, nil // nobody holds it
+	for tries := 0; ; tries++ {
+		held, err := host.LockHeld(f)
+		if err != nil || !held {
+			return 0, err
+		}
+		data, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
+		if err != nil {
+			return 0, err
+		}
+		if text, whole := strings.CutSuffix(string(data), "\n"); whole {
+			pid, err := strconv.Atoi(text)
+			if err != nil {
+				return 0, fmt.Errorf("read %s: %w", p.Lock(), err)
+			}
+			return pid, nil
+		}
+		if tries == 1000 {
+			return 0, fmt.Errorf("%s is locked, and does not say by which process", p.Lock())
+		}
+		time.Sleep(time.Millisecond) // its owner is about to write it
 	}
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return 0, err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", p.Lock(), err)
-	}
-	return pid, nil
 }
 
 // waitStopped waits until no server holds the lock.

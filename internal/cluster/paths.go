@@ -64,6 +64,9 @@ func (p Paths) Netns(node string) host.Netns { return host.NamedNetns(p.Name + "
 // Cgroup holds the cgroups of all nodes.
 func (p Paths) Cgroup() host.Cgroup { return host.Cgroup{Path: "minato/" + p.Name} }
 
+// ServerCgroup holds the server and what starts it again.
+func (p Paths) ServerCgroup() host.Cgroup { return p.Cgroup().Child("server") }
+
 // Bridge is the machine's end of the LAN.
 func (p Paths) Bridge() string { return "mn-" + p.Name }
 

@@ -145,10 +145,13 @@ func checkEtcd(ctx context.Context, endpoints []string) error {
 }
 
 func listenAPI(ctx context.Context, ip netip.Addr, port int) (net.Listener, error) {
-	address := net.JoinHostPort(ip.String(), strconv.Itoa(port))
-	l, err := host.Netns{}.Listen(ctx, "tcp", address)
+	l, err := host.Netns{}.Listen(ctx, "tcp", apiAddress(ip, port))
 	if err != nil {
 		return nil, fmt.Errorf("the API server's port %d can't be opened on %s: %w; end what uses it (`ss -ltnp 'sport = :%d'` names it), or choose another with --api-port", port, ip, err, port)
 	}
 	return l, nil
+}
+
+func apiAddress(ip netip.Addr, port int) string {
+	return net.JoinHostPort(ip.String(), strconv.Itoa(port))
 }

@@ -32,7 +32,9 @@ type Server struct {
 	paths    Paths
 	log      *slog.Logger
 	progress *progress
-	started  time.Time
+	began    time.Time
+	kept     bool          // the process is started again when it ends unexpectedly
+	started  chan struct{} // closed when the start is over
 
 	lan     *lan
 	control *controlplane.ControlPlane
@@ -54,14 +56,27 @@ const statusUser = "system:minato:status"
 // are looked up by.
 const hostResolvConf = "/etc/resolv.conf"
 
-// NewServer prepares a server for an existing cluster's configuration. began
-// is when the process started; progress may be nil, and is closed when the
-// start has succeeded or failed.
-func NewServer(cfg Config, began time.Time, progress io.WriteCloser, log *slog.Logger) (*Server, error) {
+// ServerOptions say how a Server runs.
+type ServerOptions struct {
+	// Began is when the process started.
+	Began time.Time
+	// Progress is told of the start and closed when that has succeeded or
+	// failed; nil where nobody waits for it.
+	Progress io.WriteCloser
+	// Keep has the process started again when it ends unexpectedly.
+	Keep   bool
+	Logger *slog.Logger
+}
+
+// NewServer prepares a server for an existing cluster's configuration.
+func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg, paths: Paths{Name: cfg.Name}, log: log, progress: newProgress(began, progress), started: began}, nil
+	return &Server{
+		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
+		began: o.Began, kept: o.Keep, started: make(chan struct{}),
+	}, nil
 }
 
 // gcPercent keeps the idle heap near what is in use: a cluster on a developer's
@@ -87,12 +102,24 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer lock.Close()
-	// Ports first: one that is taken is told before anything is changed.
-	loopback, err := listenAPI(ctx, s.cfg.Loopback(), s.cfg.APIPort)
+	listeners, err := s.adoptListeners(ctx)
 	if err != nil {
-		return err
+		s.log.Warn("the API server's sockets cannot be taken over from the server before; new ones are opened", "error", err)
 	}
-	defer loopback.Close()
+	defer func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}()
+	// Ports first: one that is taken is told before anything is changed.
+	adopted := len(listeners) > 0
+	if !adopted {
+		loopback, err := listenAPI(ctx, s.cfg.Loopback(), s.cfg.APIPort)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, loopback)
+	}
 	if s.lan, err = openLAN(s.cfg); err != nil {
 		return err
 	}
@@ -102,13 +129,14 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.progress.stage("lan", began)
-	listeners := []net.Listener{loopback}
 	for _, gateway := range s.cfg.Gateways() {
+		if adopted {
+			break
+		}
 		onLAN, err := listenAPI(ctx, gateway, s.cfg.APIPort)
 		if err != nil {
 			return err
 		}
-		defer onLAN.Close()
 		listeners = append(listeners, onLAN)
 	}
 	ctx, s.stop = context.WithCancelCause(ctx)
@@ -143,6 +171,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 			Logger: s.log.With("part", "podnet"),
 		}).Run},
 		{Name: "start", Run: s.finishStart},
+		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)
 	for _, n := range s.nodes {
@@ -222,7 +251,7 @@ func (s *Server) finishStart(ctx context.Context) error {
 			return err
 		}
 	}
-	s.progress.stage("nodes Ready", s.started)
+	s.progress.stage("nodes Ready", s.began)
 	for _, n := range s.nodes {
 		if m := n.current.Load(); m != nil {
 			if err := m.WaitDNS(ctx); err != nil {
@@ -230,10 +259,11 @@ func (s *Server) finishStart(ctx context.Context) error {
 			}
 		}
 	}
-	s.progress.stage("DNS answers on every node", s.started)
+	s.progress.stage("DNS answers on every node", s.began)
 	s.ready.Store(true)
+	close(s.started)
 	s.progress.report(Event{Ready: true})
-	s.log.Info("the cluster is ready", "nodes", len(s.nodes), "after", time.Since(s.started).Round(time.Millisecond))
+	s.log.Info("the cluster is ready", "nodes", len(s.nodes), "after", time.Since(s.began).Round(time.Millisecond))
 	return s.settle(ctx)
 }
 
@@ -293,7 +323,7 @@ func (s *Server) status() Status {
 	st := describe(s.cfg)
 	st.Running, st.Ready, st.PID = true, s.ready.Load(), os.Getpid()
 	st.Server = s.cfg.Server()
-	st.StartedAt, st.Stages = s.started, s.progress.all()
+	st.StartedAt, st.Stages = s.began, s.progress.all()
 	if n := len(st.Stages); st.Ready && n > 0 {
 		st.ReadyAfter = st.Stages[n-1].At.Round(time.Millisecond).String()
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"minato/internal/host"
 )
 
 // UpResult says what `up` brought about.
@@ -52,52 +54,91 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 			return UpResult{}, err
 		}
 	}
-	pid, err := liveServer(ctx, paths)
+	running, err := awaitServer(ctx, paths)
 	if err != nil {
 		return UpResult{}, err
 	}
-	if pid == 0 {
-		if err := Preflight(ctx, c); err != nil {
+	if !running {
+		if err := start(ctx, c, known, onEvent); err != nil {
 			return UpResult{}, err
-		}
-		if err := c.Save(); err != nil {
-			return UpResult{}, err
-		}
-		if err := startServer(ctx, c, onEvent); err != nil {
-			return UpResult{}, errors.Join(err, undo(c, known))
 		}
 	}
 	file, err := giveKubeconfig(c)
-	return UpResult{Kubeconfig: file, Context: c.ContextName(), Was: pid != 0}, err
+	return UpResult{Kubeconfig: file, Context: c.ContextName(), Was: running}, err
 }
 
-// endingFor is how long a server that was just killed may take to be gone.
-const endingFor = 3 * time.Second
-
-// liveServer returns the process that serves the cluster, 0 where there is
-// none, or none any more once one that no longer answers has ended.
-func liveServer(ctx context.Context, p Paths) (int, error) {
-	pid, err := serverPID(p)
-	if err != nil || pid == 0 || call(ctx, p, http.MethodGet, "/status", nil) == nil {
-		return pid, err
+// start brings up a cluster whose server does not run.
+func start(ctx context.Context, c Config, known bool, onEvent func(Event)) error {
+	paths := Paths{Name: c.Name}
+	// A server that ends again and again is started once more here, where its
+	// error is seen.
+	if err := paths.ServerCgroup().Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, endingFor)
-	defer cancel()
-	if waitStopped(ctx, p) == nil {
-		return 0, nil
+	if err := Preflight(ctx, c); err != nil {
+		return err
 	}
-	return pid, nil
+	// What is there already, a server before has left running.
+	_, err := os.Stat(paths.Run())
+	left := err == nil
+	if err := c.Save(); err != nil {
+		return err
+	}
+	if err := startServer(ctx, c, onEvent); err != nil {
+		return errors.Join(err, undo(c, known, left))
+	}
+	return nil
 }
 
-// undo takes back a start that failed: a cluster that did not exist before
-// goes as a whole.
-func undo(c Config, known bool) error {
+// restartingFor is how long a server that ended unexpectedly may take to be
+// started again.
+const restartingFor = 2 * time.Second
+
+// awaitServer returns true when the server is ready, waiting for one that is
+// about to be, or false when there is none or it has ended.
+func awaitServer(ctx context.Context, p Paths) (bool, error) {
+	lost := time.Now()
+	for {
+		pid, err := serverPID(p)
+		if err != nil {
+			return false, err
+		}
+		if pid == 0 {
+			kept, err := p.serverKeeper().Running()
+			if err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+				return false, err
+			}
+			if !kept || time.Since(lost) > restartingFor {
+				return false, nil
+			}
+		} else {
+			lost = time.Now()
+			var s Status
+			if call(ctx, p, http.MethodGet, "/status", &s) == nil && s.Ready {
+				return true, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false, fmt.Errorf("the server of cluster %q, process %d, is not ready: %w; `minato down%s` ends it", p.Name, pid, context.Cause(ctx), nameFlag(p.Name))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// undo takes back what a start that failed has made: all of a cluster that did
+// not exist before, all but the data of one that was down, and nothing but the
+// server of one whose Pods were running.
+func undo(c Config, known, left bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if known {
-		return stop(ctx, c.Name, true)
+	switch {
+	case !known:
+		return Delete(ctx, c.Name)
+	case left:
+		return endServer(ctx, Paths{Name: c.Name}, false)
 	}
-	return Delete(ctx, c.Name)
+	return stop(ctx, c.Name, false)
 }
 
 // sameCluster refuses flags that an existing cluster can't be changed to.
@@ -133,12 +174,17 @@ func startServer(ctx context.Context, c Config, onEvent func(Event)) error {
 		return fmt.Errorf("start the server: %w", err)
 	}
 	defer read.Close()
-	cmd := exec.Command(self, "server", "--name", c.Name, "--progress-fd", "3")
+	cgroup, err := openCgroup(Paths{Name: c.Name}.ServerCgroup())
+	if err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	cmd := exec.Command(self, "server", "--name", c.Name, "--keep", "--progress-fd", "3")
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{write}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	cmd.Dir = "/"
 	err = cmd.Start()
 	write.Close()
+	cgroup.Close()
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
@@ -156,6 +202,14 @@ func startServer(ctx context.Context, c Config, onEvent func(Event)) error {
 		return fmt.Errorf("%w\nwhat the server printed last:\n%s", err, tail(log.Name(), 15))
 	}
 	return cmd.Process.Release()
+}
+
+// openCgroup makes a cgroup and opens it, for a process to be started in it.
+func openCgroup(c host.Cgroup) (*os.File, error) {
+	if err := c.Create(); err != nil {
+		return nil, err
+	}
+	return os.Open(c.V2())
 }
 
 // follow reads events until the one that ends the start.

@@ -186,7 +186,11 @@ func (n *Node) ExplainSearch(ctx context.Context, name string, qtype uint16, cli
 // sockets takes over those of an earlier process, or opens them.
 func (n *Node) sockets(ctx context.Context) (streams []net.Listener, packets []net.PacketConn, adopted bool, err error) {
 	if n.cfg.Keeper != nil {
-		streams, packets, err = n.cfg.Keeper.Adopt(ctx, n.cfg.Listen...)
+		var want []host.Socket
+		for _, a := range n.cfg.Listen {
+			want = append(want, host.Socket{Network: "tcp", Address: a}, host.Socket{Network: "udp", Address: a})
+		}
+		streams, packets, err = n.cfg.Keeper.Adopt(ctx, want...)
 		if err != nil {
 			n.cfg.Logger.Warn("DNS sockets of the process before cannot be taken over; new ones are opened", "error", err)
 		}

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"debug/elf"
+	"embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,59 +12,36 @@ import (
 	"syscall"
 )
 
-// The idle program does nothing for ever, in a few hundred bytes, for the sake
-// of what a process has: a process namespace, open sockets. It ignores SIGCHLD,
-// which has the kernel reap its children, and sleeps.
-//
-//	rt_sigaction(SIGCHLD, {SIG_IGN}, NULL, 8); for (;;) pause();
-var idleCode = map[string][]byte{
-	"amd64": {
-		0xb8, 0x0d, 0x00, 0x00, 0x00, // mov $13 (rt_sigaction), %eax
-		0xbf, 0x11, 0x00, 0x00, 0x00, // mov $17 (SIGCHLD), %edi
-		0x48, 0x8d, 0x35, 0x17, 0x00, 0x00, 0x00, // lea action(%rip), %rsi
-		0x31, 0xd2, // xor %edx, %edx
-		0x41, 0xba, 0x08, 0x00, 0x00, 0x00, // mov $8, %r10d
-		0x0f, 0x05, // syscall
-		0xb8, 0x22, 0x00, 0x00, 0x00, // again: mov $34 (pause), %eax
-		0x0f, 0x05, // syscall
-		0xeb, 0xf7, // jmp again
-		0x0f, 0x1f, 0x40, 0x00, // nop
-	},
-	"arm64": {
-		0xc8, 0x10, 0x80, 0xd2, // mov x8, #134 (rt_sigaction)
-		0x20, 0x02, 0x80, 0xd2, // mov x0, #17 (SIGCHLD)
-		0x81, 0x01, 0x00, 0x10, // adr x1, action
-		0x02, 0x00, 0x80, 0xd2, // mov x2, #0
-		0x03, 0x01, 0x80, 0xd2, // mov x3, #8
-		0x01, 0x00, 0x00, 0xd4, // svc #0
-		0x00, 0x00, 0x80, 0xd2, // again: mov x0, #0
-		0x01, 0x00, 0x80, 0xd2, // mov x1, #0
-		0x02, 0x00, 0x80, 0xd2, // mov x2, #0
-		0x03, 0x00, 0x80, 0xd2, // mov x3, #0
-		0x28, 0x09, 0x80, 0xd2, // mov x8, #73 (ppoll)
-		0x01, 0x00, 0x00, 0xd4, // svc #0
-		0xfa, 0xff, 0xff, 0x17, // b again
-		0x1f, 0x20, 0x03, 0xd5, // nop
-	},
-}
+//go:generate idle/build.sh
 
-// idleProgram is the code as an executable, with the kernel's struct
-// sigaction {SIG_IGN, 0, 0, 0} behind it.
+// The idle program does nothing for ever, in a few hundred bytes, for the sake
+// of what a process has: a process namespace, open sockets. With arguments it
+// also starts another program again whenever that ends. See idle/idle.c.
+
+//go:embed idle_amd64.o idle_arm64.o
+var idleObjects embed.FS
+
+// idleProgram is the text of the object for a processor as an executable.
 func idleProgram(arch string) ([]byte, error) {
-	code, ok := idleCode[arch]
-	if !ok {
+	object, err := idleObjects.ReadFile("idle_" + arch + ".o")
+	if err != nil {
 		return nil, fmt.Errorf("there is no idle program for %s: %w", arch, errors.ErrUnsupported)
 	}
+	compiled, err := elf.NewFile(bytes.NewReader(object))
+	if err != nil {
+		return nil, fmt.Errorf("read the idle program: %w", err)
+	}
+	text, err := compiled.Section(".text").Data()
+	if err != nil {
+		return nil, fmt.Errorf("read the idle program: %w", err)
+	}
 	const base, headers = 0x400000, 64 + 56
-	text := append(bytes.Clone(code), make([]byte, 32)...)
-	text[len(code)] = 1 // SIG_IGN
-	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]
 	size := uint64(headers + len(text))
 	var b bytes.Buffer
 	for _, part := range []any{
 		elf.Header64{
 			Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-			Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+			Type:  uint16(elf.ET_EXEC), Machine: uint16(compiled.Machine), Version: uint32(elf.EV_CURRENT),
 			Entry: base + headers, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
 		},
 		elf.Prog64{
@@ -79,8 +57,9 @@ func idleProgram(arch string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// WriteIdleProgram writes a program to path that sleeps until it is killed. On
-// processors that it was not written for the error is errors.ErrUnsupported.
+// WriteIdleProgram writes a program to path that sleeps until it is killed, or,
+// given a command as its arguments, runs it again and again as a [Keeper] says.
+// On processors that it was not compiled for the error is errors.ErrUnsupported.
 func WriteIdleProgram(path string) error {
 	program, err := idleProgram(runtime.GOARCH)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,69 +24,110 @@ import (
 type Keeper struct {
 	// Netns is where the sockets are; the idle process works there too.
 	Netns Netns
-	// Cgroup is the idle process's own. Whoever kills what is in it ends the
-	// keeping.
+	// Cgroup is where the idle process is. Others may be there as well, but for
+	// programs of the same name.
 	Cgroup Cgroup
 	// Program is the path that the idle program is written to, on a file system
 	// that programs may be executed from.
 	Program string
+	// Restart is a command, with the path of its program first, that the idle
+	// process runs when this process has ended, and again whenever the one that
+	// it ran has; after a few milliseconds at first, and five seconds at most if
+	// it keeps ending. Empty has it run nothing. What has ended on purpose ends
+	// the keeping first.
+	Restart []string
+	// Output is what the command writes to; nil is nowhere.
+	Output *os.File
+
+	watched int // the process whose end is awaited first, this one if 0
 }
 
-// firstKept is the number that the first kept socket has in the idle process.
+// firstKept is the lowest number that a kept socket may have in the idle process.
 const firstKept = 3
+
+// Socket names an open socket: its kind, "tcp" or "udp", and its address.
+type Socket struct{ Network, Address string }
+
+// String returns the two with a blank between.
+func (s Socket) String() string { return s.Network + " " + s.Address }
 
 // endTimeout bounds how long a killed process may take to close its sockets.
 const endTimeout = 5 * time.Second
 
 // Keep starts the idle process with the sockets. It must not keep any yet.
 func (k Keeper) Keep(sockets ...syscall.Conn) error {
+	if err := k.keep(sockets); err != nil {
+		return fmt.Errorf("keep sockets: %w", err)
+	}
+	return nil
+}
+
+func (k Keeper) keep(sockets []syscall.Conn) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("keep sockets: %w", err)
+		return err
 	}
 	defer null.Close()
 	if err := os.MkdirAll(filepath.Dir(k.Program), 0o755); err != nil {
-		return fmt.Errorf("keep sockets: %w", err)
+		return err
 	}
 	if err := WriteIdleProgram(k.Program); err != nil {
-		return fmt.Errorf("keep sockets: %w", err)
+		return err
 	}
 	if err := os.MkdirAll(k.Cgroup.V2(), 0o755); err != nil {
-		return fmt.Errorf("keep sockets: create cgroup %s: %w", k.Cgroup.Path, err)
+		return fmt.Errorf("create cgroup %s: %w", k.Cgroup.Path, err)
 	}
 	cgroup, err := os.Open(k.Cgroup.V2())
 	if err != nil {
-		return fmt.Errorf("keep sockets: %w", err)
+		return err
 	}
 	defer cgroup.Close()
+	streams := []uintptr{null.Fd(), null.Fd(), null.Fd()}
+	if k.Output != nil {
+		streams[1], streams[2] = k.Output.Fd(), k.Output.Fd()
+	}
+	if len(k.Restart) > 0 {
+		watched := k.watched
+		if watched == 0 {
+			watched = os.Getpid()
+		}
+		self, err := unix.PidfdOpen(watched, 0)
+		if err != nil {
+			return fmt.Errorf("watch this process: %w", err)
+		}
+		defer unix.Close(self)
+		streams = append(streams, uintptr(self))
+	}
 	// What this process inherited without knowing must not be kept as well.
 	if err := unix.CloseRange(firstKept, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("keep sockets: close others in children: %w", err)
+		return fmt.Errorf("close others in children: %w", err)
 	}
-	files := []uintptr{null.Fd(), null.Fd(), null.Fd()}
-	return withFDs(sockets, func(fds []uintptr) error {
-		// Not by os/exec, which would make the sockets block, here as well as there.
-		err := k.Netns.Do(func() error {
-			pid, err := syscall.ForkExec(k.Program, []string{k.Program}, &syscall.ProcAttr{
-				Dir: "/", Files: append(files, fds...),
-				Sys: &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(cgroup.Fd())},
-			})
-			if err != nil {
-				return err
-			}
-			// It is our child for as long as we live, and wants to be reaped.
-			go func() {
-				if p, err := os.FindProcess(pid); err == nil {
-					_, _ = p.Wait()
-				}
-			}()
-			return nil
+	return withFDs(sockets, func(fds []uintptr) error { return k.start(int(cgroup.Fd()), append(streams, fds...)) })
+}
+
+// start runs the idle program with these descriptors.
+func (k Keeper) start(cgroup int, files []uintptr) error {
+	// Not by os/exec, which would make the sockets block, here as well as there.
+	err := k.Netns.Do(func() error {
+		pid, err := syscall.ForkExec(k.Program, append([]string{k.Program}, k.Restart...), &syscall.ProcAttr{
+			Dir: "/", Files: files, Env: os.Environ(),
+			Sys: &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: cgroup},
 		})
 		if err != nil {
-			return fmt.Errorf("keep sockets: start %s: %w", k.Program, err)
+			return err
 		}
+		// It is our child for as long as we live, and wants to be reaped.
+		go func() {
+			if p, err := os.FindProcess(pid); err == nil {
+				_, _ = p.Wait()
+			}
+		}()
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", k.Program, err)
+	}
+	return nil
 }
 
 // withFDs calls fn with the sockets' numbers, which stay valid meanwhile.
@@ -109,54 +151,128 @@ func withFDs(sockets []syscall.Conn, fn func(fds []uintptr) error) error {
 }
 
 // Adopt returns the sockets that are kept since an earlier process's time, if
-// there are some of both kinds at each of the addresses and none elsewhere.
-// Otherwise it ends the keeping, so that the addresses are free, and returns
-// none. Those it returns are kept on.
-func (k Keeper) Adopt(ctx context.Context, addresses ...string) ([]net.Listener, []net.PacketConn, error) {
-	pids, err := k.Cgroup.Procs()
-	if err != nil || len(pids) == 0 {
+// they are those wanted and no others, however many there are of each. Otherwise
+// it ends the keeping, so that the addresses are free, and returns none. Those it
+// returns are kept on.
+func (k Keeper) Adopt(ctx context.Context, want ...Socket) ([]net.Listener, []net.PacketConn, error) {
+	keepers, err := k.find()
+	defer closeFDs(keepers)
+	if err != nil || len(keepers) == 0 {
 		return nil, nil, err
 	}
 	var s adopted
-	for _, pid := range pids {
-		err = errors.Join(err, s.takeFrom(pid))
+	for _, p := range keepers {
+		err = errors.Join(err, s.takeFrom(p))
 	}
 	if err == nil {
-		err = s.check(addresses)
+		err = s.check(want)
 	}
 	if err != nil {
 		s.close()
-		return nil, nil, errors.Join(fmt.Errorf("adopt sockets: %w", err), k.end(ctx, pids))
+		return nil, nil, errors.Join(fmt.Errorf("adopt sockets: %w", err), end(keepers))
 	}
 	return s.streams, s.packets, nil
 }
 
-// end kills the idle process and waits until its sockets are closed, which is a
-// little after it has left its cgroup.
-func (k Keeper) end(ctx context.Context, pids []int) error {
-	var processes []unix.PollFd
-	for _, pid := range pids {
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			defer unix.Close(fd)
-			processes = append(processes, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-		}
-	}
-	if err := k.Cgroup.Kill(ctx); err != nil {
+// Running tells whether there is an idle process.
+func (k Keeper) Running() (bool, error) {
+	keepers, err := k.find()
+	closeFDs(keepers)
+	return len(keepers) > 0, err
+}
+
+// End ends the keeping; that nothing is kept is fine.
+func (k Keeper) End() error {
+	keepers, err := k.find()
+	defer closeFDs(keepers)
+	if err != nil {
 		return err
 	}
-	for i := range processes {
-		for {
-			_, err := unix.Poll(processes[i:i+1], int(endTimeout.Milliseconds()))
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("wait for the end of the keeper of sockets: %w", err)
-			}
-			break
+	return end(keepers)
+}
+
+// Wait returns when the idle process has ended, at once if there is none, or when
+// ctx ends.
+func (k Keeper) Wait(ctx context.Context) error {
+	keepers, err := k.find()
+	defer closeFDs(keepers)
+	if err != nil {
+		return err
+	}
+	for _, p := range keepers {
+		if err := awaitExit(ctx, p.fd); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// keeper is an idle process, by a descriptor that stands for it alone.
+type keeper struct{ pid, fd int }
+
+// find lists the idle processes of the cgroup.
+func (k Keeper) find() ([]keeper, error) {
+	pids, err := k.Cgroup.Procs()
+	if err != nil {
+		return nil, err
+	}
+	var found []keeper
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue // it has just ended
+		}
+		// Looked at after the descriptor is open: the number can't move any more.
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err != nil || strings.TrimSpace(string(comm)) != filepath.Base(k.Program) {
+			unix.Close(fd)
+			continue
+		}
+		found = append(found, keeper{pid, fd})
+	}
+	return found, nil
+}
+
+func closeFDs(keepers []keeper) {
+	for _, p := range keepers {
+		unix.Close(p.fd)
+	}
+}
+
+// end kills idle processes and waits until their sockets are closed, which is a
+// little after they have left their cgroup.
+func end(keepers []keeper) error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	for _, p := range keepers {
+		if err := unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end the keeper of sockets, process %d: %w", p.pid, err)
+		}
+	}
+	for _, p := range keepers {
+		if err := awaitExit(ctx, p.fd); err != nil {
+			return fmt.Errorf("wait for the end of the keeper of sockets, process %d: %w", p.pid, err)
+		}
+	}
+	return nil
+}
+
+// exitPoll is how often a wait for a process looks whether it is still wanted.
+const exitPoll = 100 * time.Millisecond
+
+// awaitExit returns when the process that a pidfd stands for has ended.
+func awaitExit(ctx context.Context, fd int) error {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(exitPoll.Milliseconds()))
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // adopted are sockets that another process has as well.
@@ -165,10 +281,10 @@ type adopted struct {
 	packets []net.PacketConn
 }
 
-func (s *adopted) takeFrom(pid int) error {
-	files, err := openSockets(pid)
+func (s *adopted) takeFrom(k keeper) error {
+	files, err := openSockets(k)
 	if err != nil {
-		return fmt.Errorf("open those of process %d: %w", pid, err)
+		return fmt.Errorf("open those of process %d: %w", k.pid, err)
 	}
 	for _, f := range files {
 		err = errors.Join(err, s.add(f), f.Close())
@@ -195,18 +311,18 @@ func (s *adopted) add(f *os.File) error {
 	return err
 }
 
-// check compares where the sockets are with where they should be.
-func (s *adopted) check(addresses []string) error {
+// check compares the sockets with those wanted.
+func (s *adopted) check(wanted []Socket) error {
 	have := map[string]bool{}
 	for _, l := range s.streams {
-		have["tcp "+l.Addr().String()] = true
+		have[Socket{"tcp", l.Addr().String()}.String()] = true
 	}
 	for _, c := range s.packets {
-		have["udp "+c.LocalAddr().String()] = true
+		have[Socket{"udp", c.LocalAddr().String()}.String()] = true
 	}
 	want := map[string]bool{}
-	for _, a := range addresses {
-		want["tcp "+a], want["udp "+a] = true, true
+	for _, w := range wanted {
+		want[w.String()] = true
 	}
 	if !maps.Equal(have, want) {
 		return fmt.Errorf("they are %v and should be %v", slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
@@ -223,14 +339,10 @@ func (s *adopted) close() {
 	}
 }
 
-// openSockets copies the sockets of another process.
-func openSockets(pid int) (files []*os.File, err error) {
-	process, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(process)
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+// openSockets copies the sockets of an idle process.
+func openSockets(k keeper) (files []*os.File, err error) {
+	dir := fmt.Sprintf("/proc/%d/fd", k.pid)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +351,11 @@ func openSockets(pid int) (files []*os.File, err error) {
 		if err != nil || n < firstKept {
 			continue
 		}
-		fd, err := unix.PidfdGetfd(process, n, 0)
+		// It may also watch a process, by another kind of descriptor.
+		if kind, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || !strings.HasPrefix(kind, "socket:") {
+			continue
+		}
+		fd, err := unix.PidfdGetfd(k.fd, n, 0)
 		if err != nil {
 			for _, f := range files {
 				f.Close()

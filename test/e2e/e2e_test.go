@@ -98,6 +98,7 @@ func TestScripts(t *testing.T) {
 			"machine":    machine,
 			"curl":       curl,
 			"killhalf":   killHalf,
+			"killserver": killServer,
 			"listen":     listen,
 			"load":       loadCommand,
 			"resolver":   resolver,

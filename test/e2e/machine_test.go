@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"minato/internal/host"
 )
 
 // machine FILE: writes everything of this machine that a cluster could leave
@@ -149,10 +151,30 @@ func killHalf(ts *testscript.TestScript, neg bool, args []string) {
 	if !seen {
 		ts.Fatalf("up ended before it told of %q", args[0])
 	}
+	pid := serverPID(ts)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	ts.Logf("killed up and its server, process %d, at %q, %s after it", pid, args[0], time.Since(killed))
+}
+
+// serverPID reads which process is the server.
+func serverPID(ts *testscript.TestScript) int {
 	data, err := os.ReadFile(filepath.Join("/run/minato", ts.Getenv("NAME"), "lock"))
 	ts.Check(err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	ts.Check(err)
-	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
-	ts.Logf("killed up and its server, process %d, at %q, %s after it", pid, args[0], time.Since(killed))
+	return pid
+}
+
+// killServer [-restarts]: kills the server as the kernel would, and first what
+// starts it again; with -restarts the server alone.
+func killServer(ts *testscript.TestScript, neg bool, args []string) {
+	alone := len(args) == 1 && args[0] == "-restarts"
+	if neg || len(args) > 0 && !alone {
+		ts.Fatalf("usage: killserver [-restarts]")
+	}
+	if !alone {
+		keeper := host.Keeper{Cgroup: host.Cgroup{Path: "minato/" + ts.Getenv("NAME") + "/server"}, Program: "keeper"}
+		ts.Check(keeper.End())
+	}
+	ts.Check(syscall.Kill(serverPID(ts), syscall.SIGKILL))
 }

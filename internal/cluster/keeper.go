@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"minato/internal/host"
+)
+
+// serverKeeper is the idle process that has the API server's sockets too, and
+// starts the server again when it ends unexpectedly: clients that come meanwhile
+// wait instead of being refused.
+func (p Paths) serverKeeper() host.Keeper {
+	return host.Keeper{Cgroup: p.ServerCgroup(), Program: filepath.Join(p.Data(), "keeper")}
+}
+
+// keeper is serverKeeper, with what to start.
+func (s *Server) keeper() (host.Keeper, error) {
+	k := s.paths.serverKeeper()
+	self, err := os.Executable()
+	if err != nil {
+		return k, err
+	}
+	k.Restart = []string{self, "server", "--name", s.cfg.Name, "--keep"}
+	k.Output = os.Stderr
+	return k, nil
+}
+
+// adoptListeners takes the API server's sockets over from the server before, if
+// they were kept.
+func (s *Server) adoptListeners(ctx context.Context) ([]net.Listener, error) {
+	want := []host.Socket{{Network: "tcp", Address: apiAddress(s.cfg.Loopback(), s.cfg.APIPort)}}
+	for _, gateway := range s.cfg.Gateways() {
+		want = append(want, host.Socket{Network: "tcp", Address: apiAddress(gateway, s.cfg.APIPort)})
+	}
+	listeners, _, err := s.paths.serverKeeper().Adopt(ctx, want...)
+	return listeners, err
+}
+
+// errKeeperEnded has the keeper started again.
+var errKeeperEnded = errors.New("the process that starts the server again when it ends has ended")
+
+// keep has the server started again if it ends unexpectedly, for as long as ctx
+// lasts. An end that was asked for ends the keeping first.
+func (s *Server) keep(ctx context.Context, listeners []net.Listener) error {
+	if !s.kept {
+		return nil
+	}
+	select {
+	case <-s.started:
+	case <-ctx.Done():
+	}
+	k, err := s.keeper()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() == nil {
+		if err := s.ensureKept(k, listeners); err != nil {
+			return err
+		}
+		if err := k.Wait(ctx); err == nil {
+			return errKeeperEnded
+		}
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return nil // the process ends with an error, and is to be started again
+	}
+	return k.End()
+}
+
+func (s *Server) ensureKept(k host.Keeper, listeners []net.Listener) error {
+	if kept, err := k.Running(); err != nil || kept {
+		return err
+	}
+	var sockets []syscall.Conn
+	for _, l := range listeners {
+		c, ok := l.(syscall.Conn)
+		if !ok {
+			return fmt.Errorf("the listener on %s is no socket", l.Addr())
+		}
+		sockets = append(sockets, c)
+	}
+	return k.Keep(sockets...)
+}
