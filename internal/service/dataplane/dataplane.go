@@ -255,8 +255,9 @@ func (d *DataPlane) nodeTable() kernelTable[address, node] {
 	return kernelTable[address, node]{d.collection.Maps["nodes"]}
 }
 
-// SetNodes tells the data plane every node of the cluster: NodePorts answer at all their addresses, and the addresses
-// of the node itself are what masqueraded traffic takes.
+// SetNodes tells the data plane every node of the cluster. Frontends of kind NodePort answer at the addresses of this
+// node, which masqueraded traffic takes as well; what goes to another node's address is left to that node. No address of
+// any node gets a route to the programs, even if a Service has it as an external IP.
 func (d *DataPlane) SetNodes(nodes []route.Node) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -267,10 +268,10 @@ func (d *DataPlane) SetNodes(nodes []route.Node) error {
 	for _, n := range nodes {
 		for _, a := range n.Addrs {
 			addrs[a] = true
-			flags := want[addressOf(a)].Flags
-			if n.Name == d.cfg.NodeName {
-				flags |= nodeSelf
+			if n.Name != d.cfg.NodeName {
+				continue
 			}
+			flags := uint32(nodeSelf)
 			if d.cfg.NodePortsAt != nil && !d.cfg.NodePortsAt(a) {
 				flags |= nodeClosed
 			}

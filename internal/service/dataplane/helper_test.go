@@ -122,6 +122,7 @@ func helperMain() {
 	var (
 		unconnected net.PacketConn
 		kept        net.Conn
+		connected   = -1
 	)
 	for {
 		var r request
@@ -141,6 +142,10 @@ func helperMain() {
 			a = keep(&kept, r)
 		case "bind":
 			a = bind(r)
+		case "connect":
+			a = connect(&connected, r)
+		case "write":
+			a = write(connected)
 		case "sendto":
 			a = sendTo(&unconnected, r)
 		}
@@ -209,6 +214,63 @@ func keep(c *net.Conn, r request) (a answer) {
 		return answer{Err: err.Error()}
 	}
 	a.Server, _, _ = strings.Cut(line, " ")
+	return a
+}
+
+// connect connects a UDP socket, without sending anything, and tells its own address. Of network udp46 it is an
+// AF_INET6 socket and the address an IPv4 one.
+func connect(fd *int, r request) answer {
+	if *fd >= 0 {
+		unix.Close(*fd)
+	}
+	to := netip.MustParseAddrPort(r.Addr)
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())})
+	if r.Network == "udp4" {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+	}
+	var err error
+	if *fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return answer{Err: err.Error()}
+	}
+	unix.SetsockoptTimeval(*fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 3})
+	if err := unix.Connect(*fd, sa); err != nil {
+		return answer{Err: "connect: " + err.Error()}
+	}
+	own, err := unix.Getsockname(*fd)
+	if err != nil {
+		return answer{Err: err.Error()}
+	}
+	peer, err := unix.Getpeername(*fd)
+	if err != nil {
+		return answer{Err: err.Error()}
+	}
+	return answer{Client: addrPortOf(own).Addr().String(), Peer: addrPortOf(peer).String()}
+}
+
+func addrPortOf(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// write sends through a connected socket and waits for an answer or an error.
+func write(fd int) (a answer) {
+	start := time.Now()
+	fail := func(err error) answer { return answer{Err: err.Error(), Took: time.Since(start)} }
+	if _, err := unix.Write(fd, []byte("hello")); err != nil {
+		return fail(err)
+	}
+	buf := make([]byte, 1024)
+	n, err := unix.Read(fd, buf)
+	if err != nil {
+		return fail(err)
+	}
+	a.Server, a.Client, _ = strings.Cut(strings.TrimSpace(string(buf[:n])), " ")
+	a.Took = time.Since(start)
 	return a
 }
 

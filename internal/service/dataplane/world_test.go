@@ -118,16 +118,8 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) startDataPlane() {
 	w.t.Helper()
-	bpf := filepath.Join(w.t.TempDir(), "bpf")
-	if err := os.MkdirAll(bpf, 0o700); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := host.MountBPF(bpf); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { host.Unmount(bpf) })
 	w.cfg = Config{
-		Netns: w.n1, Cgroup: w.cgroup, PinDir: filepath.Join(bpf, "n1"), Uplinks: []string{"eth0"}, NodeName: "n1",
+		Netns: w.n1, Cgroup: w.cgroup, PinDir: filepath.Join(w.mountBPF(), "n1"), Uplinks: []string{"eth0"}, NodeName: "n1",
 		NodeIPs:      []netip.Addr{ip(v4.n1), ip(v6.n1)},
 		ServiceCIDRs: []netip.Prefix{v4.services(), v6.services()},
 	}
@@ -148,6 +140,54 @@ func (w *world) startDataPlane() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func (w *world) mountBPF() string {
+	w.t.Helper()
+	bpf := filepath.Join(w.t.TempDir(), "bpf")
+	if err := os.MkdirAll(bpf, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := host.MountBPF(bpf); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { host.Unmount(bpf) })
+	return bpf
+}
+
+// secondDataPlane gives the second node a data plane of its own, which serves packets but no sockets of the tests.
+func (w *world) secondDataPlane() *DataPlane {
+	w.t.Helper()
+	cgroup := host.Cgroup{Path: w.cgroup.Path + "-n2"}
+	if err := cgroup.Create(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := cgroup.Delete(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	cfg := Config{
+		Netns: w.n2, Cgroup: cgroup, PinDir: filepath.Join(w.mountBPF(), "n2"), Uplinks: []string{"eth0"}, NodeName: "n2",
+		NodeIPs:      []netip.Addr{ip(v4.n2), ip(v6.n2)},
+		ServiceCIDRs: []netip.Prefix{v4.services(), v6.services()},
+	}
+	dp, err := New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := dp.Open(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := errors.Join(dp.Close(), Remove(cfg)); err != nil {
+			w.t.Error(err)
+		}
+	})
+	if err := errors.Join(dp.SetNodes(nodesOf(v4, v6)), dp.AttachPod("vp2")); err != nil {
+		w.t.Fatal(err)
+	}
+	return dp
 }
 
 func (w *world) open() {

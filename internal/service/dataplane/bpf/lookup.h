@@ -15,9 +15,9 @@ INLINE int in_service_range(const struct config *cfg, const union addr *a)
 	return 0;
 }
 
-// find_frontend looks the address up, then, for a port that may be a NodePort, as any address of a node; the key tells
-// afterwards which it was. Outside traffic means this node's addresses only: what it sends to others merely passes
-// through.
+// find_frontend looks the address up, then, for a port that may be a NodePort, as an address of this node; the key tells
+// afterwards which it was. What goes to another node's NodePort leaves this node, and is outside traffic there: only that
+// node knows which of its backends may have it under externalTrafficPolicy Local.
 GLOBAL int find_frontend(struct frontend_key *key, struct frontend *out)
 {
 	struct config *cfg = settings();
@@ -32,7 +32,7 @@ GLOBAL int find_frontend(struct frontend_key *key, struct frontend *out)
 	if (p < cfg->nodeport_min || p > cfg->nodeport_max)
 		return 0;
 	struct node *n = map_lookup(&nodes, &key->addr);
-	if (!n || (n->flags & NODE_CLOSED) || (key->scope == OUTSIDE && !(n->flags & NODE_SELF)))
+	if (!n || (n->flags & (NODE_SELF | NODE_CLOSED)) != NODE_SELF)
 		return 0;
 	if (is_addr4(&key->addr))
 		key->addr.w[3] = 0;

@@ -23,8 +23,8 @@ enum frontend_flag {
 	FRONTEND_CONSISTENT = 4, // the backend by a hash of the connection, in maglev
 };
 
-// Port and protocol 0 mark an address as one of a Service, whatever the port. The addresses :: and ::ffff:0.0.0.0 are
-// every address in nodes.
+// Port and protocol 0 mark an address as one of a Service, whatever the port. The addresses :: and ::ffff:0.0.0.0 stand
+// for every address of this node, which are in the table nodes.
 struct frontend_key {
 	union addr addr;
 	__be16 port;

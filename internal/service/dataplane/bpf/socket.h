@@ -65,20 +65,43 @@ INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32
 	note(&ps->peer[at], dst, port, service, b);
 }
 
-// translate replaces *dst and *port, the destination that the process gave, by a backend. One of the packet hooks does
-// what a socket can't: dropping silently, and Services that came to be after the connection.
+// is_connected_to tells whether a socket that sends is connected to this very destination. An IPv6 socket connected to an
+// IPv4 address asks before each write, as if it had named the destination. It hears only what comes from its peer, so
+// another destination must not be put in the peer's place.
+INLINE int is_connected_to(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port)
+{
+	struct bpf_sock *sk = ctx->sk;
+	if (!sk || sk->dst_port != port)
+		return 0;
+	if (is_addr4(dst))
+		return sk->dst_ip4 == dst->w[3];
+	// One by one: the verifier allows no arithmetic with this pointer.
+	const volatile struct bpf_sock *v = sk;
+	__u32 a = v->dst_ip6[0], b = v->dst_ip6[1], c = v->dst_ip6[2], d = v->dst_ip6[3];
+	return a == dst->w[0] && b == dst->w[1] && c == dst->w[2] && d == dst->w[3];
+}
+
+// translate replaces *dst and *port, the destination that the process gave, by a backend. What a socket program can't do,
+// the packet programs do: dropping silently, and serving Services that are newer than the connection.
 INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, int connected)
 {
 	struct config *cfg = settings();
 	__u8 proto = ctx->protocol;
 	if (!cfg || (proto != PROTO_TCP && proto != PROTO_UDP))
 		return UNTOUCHED;
+	if (!connected && is_connected_to(ctx, dst, *port))
+		return UNTOUCHED;
+	// connect() of a UDP socket sends nothing, so it succeeds, as it does for any other address: programs use it to learn
+	// their own. What such a socket sends goes to the frontend's address, where the packet programs refuse it, or steer it
+	// once the frontend has a backend.
+	int refusal = connected && proto == PROTO_UDP ? UNTOUCHED : REFUSED;
 	struct frontend_key key = { .addr = *dst, .port = *port, .proto = proto, .scope = INSIDE };
 	struct frontend f = {};
 	if (!find_frontend(&key, &f)) {
 		if (in_service_range(cfg, dst) && is_service_addr(dst)) {
-			count(COUNT_REJECT);
-			return REFUSED;
+			if (refusal == REFUSED)
+				count(COUNT_REJECT);
+			return refusal;
 		}
 		forget(ctx, dst, *port, connected);
 		return UNTOUCHED;
@@ -87,9 +110,11 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 	if (f.verdict == DROP || (f.flags & FRONTEND_RESTRICTED))
 		return UNTOUCHED;
 	if (f.verdict != FORWARD) {
-		count(COUNT_REJECT);
-		visit(&key, VISIT_REFUSED);
-		return REFUSED;
+		if (refusal == REFUSED) {
+			count(COUNT_REJECT);
+			visit(&key, VISIT_REFUSED);
+		}
+		return refusal;
 	}
 	// A TCP socket connects once, and each connection is spread anew. A UDP socket must stay with its backend.
 	__u32 hash = proto == PROTO_TCP ? random32() : (__u32)socket_cookie(ctx) * 2654435761u >> 8;
@@ -103,11 +128,13 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 	union addr client = { .d = { netns_cookie(ctx), 0 } };
 	if (!have && !pick(&f, &client, hash, &b)) {
 		if (!find_frontend(&key, &f))
-			return REFUSED;
+			return refusal;
 		if (f.verdict != FORWARD || !pick(&f, &client, hash, &b)) {
-			count(COUNT_DROP_RACE);
-			visit(&key, VISIT_REFUSED);
-			return REFUSED;
+			if (refusal == REFUSED) {
+				count(COUNT_DROP_RACE);
+				visit(&key, VISIT_REFUSED);
+			}
+			return refusal;
 		}
 	}
 	if (proto == PROTO_TCP)
