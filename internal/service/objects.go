@@ -7,6 +7,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+
+	"minato/internal/service/route"
 )
 
 // Objects are the cluster's Services and EndpointSlices, as far as this process has heard of them. How they are kept is
@@ -23,8 +25,12 @@ type Objects interface {
 	Names() []types.NamespacedName
 }
 
-// ServiceOf is the Service that a slice names; its name is empty if there is none.
+// ServiceOf is the Service whose traffic a slice's endpoints get; its name is empty if there is none. A slice may get a
+// label later that takes its endpoints out of service, see route.ServesSlice.
 func ServiceOf(s *discoveryv1.EndpointSlice) types.NamespacedName {
+	if !route.ServesSlice(s) {
+		return types.NamespacedName{Namespace: s.Namespace}
+	}
 	return types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 }
 

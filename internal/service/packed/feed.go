@@ -117,9 +117,9 @@ func watchServices(client kubernetes.Interface) cache.ListerWatcher {
 		})
 }
 
-// watchSlices is for those that name a Service.
+// watchSlices is for those that route.ServesSlice, and that name a Service.
 func watchSlices(client kubernetes.Interface) cache.ListerWatcher {
-	return watchSelected(client, discoveryv1.LabelServiceName,
+	return watchSelected(client, discoveryv1.LabelServiceName+",!"+corev1.IsHeadlessService+",!"+route.LabelProxyName,
 		func(ctx context.Context, o metav1.ListOptions) (kruntime.Object, error) {
 			return client.DiscoveryV1().EndpointSlices("").List(ctx, o)
 		},

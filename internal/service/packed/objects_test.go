@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/service"
+	"minato/internal/service/route"
 )
 
 // follower reads a Service whenever it is told of it, as a controller does.
@@ -142,7 +143,9 @@ func startInformed(t *testing.T, ctx context.Context, client *fake.Clientset) se
 
 func testObjects(t *testing.T, start func(*testing.T, context.Context, *fake.Clientset) service.Objects) {
 	ctx := t.Context()
-	client := fake.NewClientset(testService("a", "10.96.0.1"), testSlice("a-1", "a", "10.244.1.1"), testSlice("alone", "", "10.244.9.9"))
+	headless := testSlice("a-headless", "a", "10.244.9.8")
+	headless.Labels[corev1.IsHeadlessService] = ""
+	client := fake.NewClientset(testService("a", "10.96.0.1"), testSlice("a-1", "a", "10.244.1.1"), testSlice("alone", "", "10.244.9.9"), headless)
 	objects := start(t, ctx, client)
 	f := &follower{told: map[types.NamespacedName]int{}}
 	synced, stop, err := objects.Follow(f.changed)
@@ -163,6 +166,19 @@ func testObjects(t *testing.T, start func(*testing.T, context.Context, *fake.Cli
 		}
 	}
 	services, eps := client.CoreV1().Services("default"), client.DiscoveryV1().EndpointSlices("default")
+	// A label takes a slice out of service, and gives it back when it goes.
+	for _, label := range []string{corev1.IsHeadlessService, route.LabelProxyName} {
+		out := testSlice("a-1", "a", "10.244.1.1")
+		out.Labels[label] = ""
+		must(eps.Update(ctx, out, metav1.UpdateOptions{}))
+		f.wait(t, objects, "[a: 10.96.0.1]")
+		out = testSlice("a-0", "a", "10.244.1.9")
+		out.Labels[label] = "x"
+		must(eps.Create(ctx, out, metav1.CreateOptions{}))
+		must(nil, eps.Delete(ctx, "a-0", metav1.DeleteOptions{}))
+		must(eps.Update(ctx, testSlice("a-1", "a", "10.244.1.1"), metav1.UpdateOptions{}))
+		f.wait(t, objects, "[a: 10.96.0.1 a-1=10.244.1.1]")
+	}
 	// A second slice, whose change is timed, and then an update of it that is the same change still.
 	must(eps.Create(ctx, triggered(testSlice("a-2", "a", "10.244.1.2"), "2026-01-02T03:04:05Z"), metav1.CreateOptions{}))
 	f.wait(t, objects, "[a: 10.96.0.1 a-1=10.244.1.1 a-2=10.244.1.2]")

@@ -11,8 +11,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// LabelProxyName hands a Service over to another proxy.
+// LabelProxyName hands a Service or an EndpointSlice over to another proxy, whatever its value.
 const LabelProxyName = "service.kubernetes.io/service-proxy-name"
+
+// ServesSlice tells whether the endpoints of an EndpointSlice get traffic of its Service. Those of slices for headless
+// Services do not, even if the Service has a cluster IP: the label alone decides, as it does in kube-proxy.
+func ServesSlice(slice *discoveryv1.EndpointSlice) bool {
+	_, headless := slice.Labels[corev1.IsHeadlessService]
+	_, elsewhere := slice.Labels[LabelProxyName]
+	return !headless && !elsewhere
+}
 
 // Compile computes every frontend of one Service as node sees it. epSlices are the slices that belong to the Service,
 // in any order. The result depends on nothing else, so an update of one Service touches its own frontends only.

@@ -32,7 +32,7 @@ type Endpoint struct {
 func endpoints(port corev1.ServicePort, epSlices []*discoveryv1.EndpointSlice, ipv6 bool, node Node) []Endpoint {
 	var all []Endpoint
 	for _, slice := range epSlices {
-		if slice == nil || slice.AddressType != addressType(ipv6) {
+		if slice == nil || slice.AddressType != addressType(ipv6) || !ServesSlice(slice) {
 			continue
 		}
 		for _, p := range slice.Ports {

@@ -327,6 +327,28 @@ func TestFamiliesAreApart(t *testing.T) {
 	}
 }
 
+// TestSlicesOutOfService is kube-proxy's selector for EndpointSlices: a label takes them out, whatever its value.
+func TestSlicesOutOfService(t *testing.T) {
+	for _, c := range []struct {
+		labels map[string]string
+		want   string
+	}{
+		{nil, "1 2"},
+		{map[string]string{discoveryv1.LabelManagedBy: "me"}, "1 2"},
+		{map[string]string{corev1.IsHeadlessService: ""}, "1"},
+		{map[string]string{corev1.IsHeadlessService: "false"}, "1"},
+		{map[string]string{LabelProxyName: "another"}, "1"},
+		{map[string]string{LabelProxyName: ""}, "1"},
+	} {
+		labelled := slice("2 n1 ready")
+		labelled.Labels = c.labels
+		fs := Compile(svc(), []*discoveryv1.EndpointSlice{slice("1 n1 ready"), labelled}, here)
+		if got := short(fs[0].Cluster); got != c.want {
+			t.Errorf("with labels %v: backends %s, want %s", c.labels, got, c.want)
+		}
+	}
+}
+
 func TestAnEndpointInTwoSlices(t *testing.T) {
 	for _, order := range [][]*discoveryv1.EndpointSlice{
 		{slice("1 n1 draining"), slice("1 n1 ready")},
