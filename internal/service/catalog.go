@@ -19,6 +19,8 @@ import (
 type catalog struct {
 	nodeName string
 	objects  Objects
+	// pods are the keys of Pods with hostPorts.
+	pods func() []types.NamespacedName
 
 	mu    sync.Mutex
 	nodes map[string]route.Node
@@ -31,10 +33,11 @@ type catalog struct {
 	wake chan struct{}
 }
 
-func newCatalog(nodeName string, objects Objects) *catalog {
+func newCatalog(nodeName string, objects Objects, pods func() []types.NamespacedName) *catalog {
 	return &catalog{
 		nodeName: nodeName,
 		objects:  objects,
+		pods:     pods,
 		nodes:    map[string]route.Node{},
 		dirty:    map[types.NamespacedName]bool{},
 		triggers: map[types.NamespacedName][]time.Time{},
@@ -51,6 +54,9 @@ func (c *catalog) signal() {
 }
 
 func (c *catalog) mark(keys ...types.NamespacedName) {
+	if len(keys) == 0 {
+		return
+	}
 	for _, k := range keys {
 		c.dirty[k] = true
 	}
@@ -86,27 +92,36 @@ func (c *catalog) changed(service types.NamespacedName, triggered time.Time) {
 
 // setNode follows a node. A node is updated every few seconds without any change that matters here.
 func (c *catalog) setNode(n *corev1.Node) {
-	if c.replaceNode(n) {
-		names := c.objects.Names()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.mark(names...)
+	zone, addresses := c.replaceNode(n)
+	var names []types.NamespacedName
+	if zone {
+		names = c.objects.Names()
 	}
+	if addresses {
+		names = append(names, c.pods()...)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark(names...)
 }
 
-// replaceNode tells whether the change is one for every Service.
-func (c *catalog) replaceNode(n *corev1.Node) bool {
+// replaceNode tells what of this very node has changed: its zone, which every Service depends on, and its addresses, which
+// every hostPort does.
+func (c *catalog) replaceNode(n *corev1.Node) (zone, addresses bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	is := nodeOf(n)
 	was, known := c.nodes[n.Name]
 	if known && sameNode(was, is) {
-		return false
+		return false, false
 	}
 	c.nodes[n.Name] = is
 	c.nodesDirty = true
 	c.signal()
-	return n.Name == c.nodeName && was.Zone != is.Zone
+	if n.Name != c.nodeName {
+		return false, false
+	}
+	return was.Zone != is.Zone, !slices.Equal(was.Addrs, is.Addrs)
 }
 
 func (c *catalog) deleteNode(name string) {
@@ -152,9 +167,9 @@ func (c *catalog) self() route.Node {
 	return n
 }
 
-// all returns every Service as it is now.
+// all returns every Service and every Pod with hostPorts as they are now.
 func (c *catalog) all() update {
-	names := c.objects.Names()
+	names := append(c.objects.Names(), c.pods()...)
 	slices.SortFunc(names, compareNames)
 	c.mu.Lock()
 	defer c.mu.Unlock()

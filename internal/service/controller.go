@@ -51,6 +51,8 @@ type Config struct {
 	Objects   Objects
 	Nodes     coreinformers.NodeInformer
 	DataPlane DataPlane
+	// HostPorts are those of the node's Pods; nil if something else serves hostPorts, or nothing.
+	HostPorts HostPorts
 	// Health may be nil: then nobody answers at healthCheckNodePorts.
 	Health HealthChecks
 	// Observer may be nil.
@@ -84,13 +86,17 @@ func New(cfg Config) (*Controller, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Controller{
+	if cfg.HostPorts == nil {
+		cfg.HostPorts = noHostPorts{}
+	}
+	c := &Controller{
 		cfg:     cfg,
 		log:     log.With("node", cfg.NodeName),
-		catalog: newCatalog(cfg.NodeName, cfg.Objects),
 		synced:  make(chan struct{}),
 		retries: newRetries(),
-	}, nil
+	}
+	c.catalog = newCatalog(cfg.NodeName, cfg.Objects, c.podKeys)
+	return c, nil
 }
 
 // Synced is closed once everything that the cluster had when Run started was handed to the data plane. What it refused
@@ -104,18 +110,24 @@ func (c *Controller) Run(ctx context.Context) error {
 		return fmt.Errorf("service controller of node %s: %w", c.cfg.NodeName, err)
 	}
 	defer stop()
+	pods, stopPods, err := c.cfg.HostPorts.Follow(c.catalog.podChanged)
+	if err != nil {
+		return fmt.Errorf("service controller of node %s: %w", c.cfg.NodeName, err)
+	}
+	defer stopPods()
 	// Nothing is applied before everything is known: half of a Service's endpoints would get all of its traffic.
 	if !cache.WaitFor(ctx, "", waits...) {
 		return nil
 	}
-	swept := false
+	// Services do not wait for Pods; only what an earlier process left for a Pod's hostPort stays until they are known.
+	swept, podsKnown := false, pods.Done()
 	for {
 		c.catalog.release(c.retries.due(time.Now()))
 		c.step(ctx)
 		c.failing.Store(c.retries.since())
 		c.announce.Do(func() { close(c.synced) })
 		// While anything waits for another try, what looks like a stranger's entry may be what still carries its traffic.
-		if !swept && c.retries.empty() {
+		if !swept && podsKnown == nil && c.retries.empty() {
 			swept = c.sweep()
 		}
 		timer := c.retries.timer(time.Now())
@@ -124,6 +136,8 @@ func (c *Controller) Run(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-c.catalog.wake:
+		case <-podsKnown:
+			podsKnown = nil
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -163,12 +177,7 @@ func (c *Controller) step(ctx context.Context) {
 func (c *Controller) applyServices(ctx context.Context, services []types.NamespacedName, u update) {
 	desired := make(map[types.NamespacedName][]route.Frontend, len(services))
 	for _, key := range services {
-		service, slices := c.cfg.Objects.Service(key)
-		if w := route.Warning(service); w != "" {
-			c.log.Warn("Service is not as it was meant", "service", key, "warning", w)
-		}
-		c.setHealth(key, service, slices, u.node)
-		desired[key] = route.Compile(service, slices, u.node)
+		desired[key] = c.compile(key, u.node)
 	}
 	began := time.Now()
 	if c.apply(ctx, desired) != nil && len(desired) > 1 && ctx.Err() == nil {
@@ -177,6 +186,23 @@ func (c *Controller) applyServices(ctx context.Context, services []types.Namespa
 		}
 	}
 	c.observe(services, u.triggers, time.Since(began))
+}
+
+// compile decides what the data plane is to hold for a Service, or for a Pod's hostPorts.
+func (c *Controller) compile(key types.NamespacedName, node route.Node) []route.Frontend {
+	if pod, is := route.PodOf(key); is {
+		ports := c.cfg.HostPorts.Pod(pod)
+		if w := route.WarnHostPorts(ports, node); w != "" {
+			c.log.Warn("A hostPort of a Pod is not served", "pod", pod, "reason", w)
+		}
+		return route.CompileHostPorts(pod, ports, node)
+	}
+	service, slices := c.cfg.Objects.Service(key)
+	if w := route.Warning(service); w != "" {
+		c.log.Warn("A field of a Service has no effect", "service", key, "reason", w)
+	}
+	c.setHealth(key, service, slices, node)
+	return route.Compile(service, slices, node)
 }
 
 // observe tells of what was applied. A Service that was refused is not in the kernel, so its changes are not told.
@@ -206,20 +232,28 @@ func (c *Controller) setHealth(key types.NamespacedName, service *corev1.Service
 	}
 }
 
-// Explanation is what this node makes of one Service, with reasons.
+// Explanation is what this node makes of one Service, with reasons, or of the hostPorts of one Pod.
 type Explanation struct {
+	// Service names the Service, or the Pod by its route.PodKey.
 	Service types.NamespacedName
 	Why     []route.Explanation
 	// Frontends are what the data plane should hold.
 	Frontends []route.Frontend
 }
 
-// Explain goes through the Services that the node knows of, in the order of their names. It decides anew, by the same
-// functions that decide for the data plane.
+// Explain goes through the Services that the node knows of, and its Pods with hostPorts, in the order of their names. It
+// decides anew, by the same functions that decide for the data plane.
 func (c *Controller) Explain() []Explanation {
 	u := c.catalog.all()
 	out := make([]Explanation, 0, len(u.services))
 	for _, key := range u.services {
+		if pod, is := route.PodOf(key); is {
+			ports := c.cfg.HostPorts.Pod(pod)
+			out = append(out, Explanation{
+				Service: key, Why: route.ExplainHostPorts(pod, ports, u.node), Frontends: route.CompileHostPorts(pod, ports, u.node),
+			})
+			continue
+		}
 		service, slices := c.cfg.Objects.Service(key)
 		if service == nil {
 			continue // it has gone since

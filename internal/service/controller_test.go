@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/service/dataplane"
 	"minato/internal/service/route"
@@ -49,7 +50,7 @@ func (f *fakeDataPlane) ApplyAll(_ context.Context, desired map[types.Namespaced
 	for key, fs := range desired {
 		delete(f.services, key)
 		for i := range fs {
-			if fs[i].Kind == route.ClusterIP {
+			if fs[i].Kind == route.ClusterIP || fs[i].Kind == route.HostPortKind && !fs[i].Addr.IsLoopback() {
 				f.services[key] += fmt.Sprintf("%s:%d%v", fs[i].Addr, fs[i].Port, fs[i].Cluster)
 			}
 		}
@@ -147,7 +148,10 @@ func informed(t *testing.T, factory informers.SharedInformerFactory) *Informed {
 func start(t *testing.T, dp DataPlane, client *fake.Clientset) *Controller {
 	t.Helper()
 	factory := informers.NewSharedInformerFactory(client, 0)
-	c, err := New(Config{NodeName: "n1", DataPlane: dp, Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes()})
+	c, err := New(Config{
+		NodeName: "n1", DataPlane: dp, Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes(),
+		HostPorts: NewInformedPods("n1", factory.Core().V1().Pods().Informer()),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,6 +210,94 @@ func TestControllerFollowsTheCluster(t *testing.T) {
 	must(nil, services.Delete(ctx, "b", metav1.DeleteOptions{}))
 	must(services.Update(ctx, testService("a", corev1.ClusterIPNone), metav1.UpdateOptions{}))
 	dp.wait(t, map[types.NamespacedName]string{})
+}
+
+func testPod(name, node, ip string, hostPort int32) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: meta(name),
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{
+			Ports: []corev1.ContainerPort{{HostPort: hostPort, ContainerPort: 8080}},
+		}}},
+		Status: corev1.PodStatus{PodIP: ip},
+	}
+}
+
+func TestControllerServesHostPorts(t *testing.T) {
+	client := fake.NewClientset(testService("web", "10.96.0.1"), testNode("n1", "172.30.0.11"), testPod("web", "n1", "10.244.1.2", 80),
+		testPod("elsewhere", "n2", "10.244.2.2", 80), testPod("plain", "n1", "10.244.1.4", 0))
+	dp := newFakeDataPlane()
+	c := start(t, dp, client)
+	service, pod := "10.96.0.1:80[]", "172.30.0.11:80[{10.244.1.2:8080 true}]"
+	dp.wait(t, map[types.NamespacedName]string{key("web"): service, key("pod/web"): pod})
+	ctx, pods := t.Context(), client.CoreV1().Pods("default")
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A Pod gets its address some time after it was placed.
+	must(pods.Create(ctx, testPod("new", "n1", "", 81), metav1.CreateOptions{}))
+	must(pods.UpdateStatus(ctx, testPod("new", "n1", "10.244.1.3", 81), metav1.UpdateOptions{}))
+	second := "172.30.0.11:81[{10.244.1.3:8080 true}]"
+	dp.wait(t, map[types.NamespacedName]string{key("web"): service, key("pod/web"): pod, key("pod/new"): second})
+	var explained []string
+	for _, e := range c.Explain() {
+		explained = append(explained, e.Service.String())
+	}
+	if diff := cmp.Diff([]string{"default/pod/new", "default/pod/web", "default/web"}, explained); diff != "" {
+		t.Errorf("explained (-want +got):\n%s", diff)
+	}
+	// The node's address changes, a Pod ends and another is deleted.
+	must(client.CoreV1().Nodes().Update(ctx, testNode("n1", "172.30.0.99"), metav1.UpdateOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{key("web"): service,
+		key("pod/web"): "172.30.0.99:80[{10.244.1.2:8080 true}]", key("pod/new"): "172.30.0.99:81[{10.244.1.3:8080 true}]"})
+	over := testPod("new", "n1", "10.244.1.3", 81)
+	over.Status.Phase = corev1.PodSucceeded
+	must(pods.UpdateStatus(ctx, over, metav1.UpdateOptions{}))
+	must(nil, pods.Delete(ctx, "web", metav1.DeleteOptions{}))
+	dp.wait(t, map[types.NamespacedName]string{key("web"): service})
+}
+
+// lateHostPorts are those of Pods that are known late.
+type lateHostPorts struct{ known alwaysDone }
+
+func (l lateHostPorts) Follow(func(types.NamespacedName)) (cache.DoneChecker, func(), error) {
+	return l.known, func() {}, nil
+}
+
+func (lateHostPorts) Pod(types.NamespacedName) []route.HostPort { return nil }
+
+func (lateHostPorts) Names() []types.NamespacedName { return nil }
+
+// TestServicesDontWaitForPods: what an earlier process left for a Pod's hostPort may be swept only once Pods are known,
+// and Services are served before that.
+func TestServicesDontWaitForPods(t *testing.T) {
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(testService("a", "10.96.0.1"), testNode("n1", "172.30.0.11")), 0)
+	dp, late := newFakeDataPlane(), lateHostPorts{known: make(chan struct{})}
+	c, err := New(Config{NodeName: "n1", DataPlane: dp, Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes(), HostPorts: late})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { c.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	factory.Core().V1().Nodes().Informer()
+	factory.Start(ctx.Done())
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[]"})
+	<-c.Synced()
+	if _, _, swept := dp.snapshot(); swept {
+		t.Error("swept before Pods are known")
+	}
+	close(late.known)
+	deadline := time.Now().Add(5 * time.Second)
+	for _, _, swept := dp.snapshot(); !swept; _, _, swept = dp.snapshot() {
+		if time.Now().After(deadline) {
+			t.Fatal("never swept")
+		}
+	}
 }
 
 func TestControllerTriesAgain(t *testing.T) {

@@ -107,9 +107,9 @@ func (i *Informed) Names() []types.NamespacedName {
 	return out
 }
 
-// object is what the three kinds have in common.
+// object is what the kinds that are followed have in common.
 type object interface {
-	*corev1.Service | *discoveryv1.EndpointSlice | *corev1.Node
+	*corev1.Service | *discoveryv1.EndpointSlice | *corev1.Node | *corev1.Pod
 }
 
 // handler calls changed with an object before and after a change, nil if there was or is none.

@@ -23,6 +23,8 @@ type change struct {
 	frontends writes[frontendKey, frontend]
 	// gone is what nobody picks from once all is written.
 	gone picks
+	// took are the places that Pods had before this change.
+	took map[place]*held
 }
 
 // step is what the change makes of one Service.
@@ -48,11 +50,12 @@ func (w *writes[K, V]) set(k K, v V) {
 }
 
 func newChange(r *reconciler) *change {
-	return &change{r: r, steps: map[types.NamespacedName]*step{}}
+	return &change{r: r, steps: map[types.NamespacedName]*step{}, took: map[place]*held{}}
 }
 
 // plan works out the writes for one Service.
 func (c *change) plan(key types.NamespacedName, desired []route.Frontend) {
+	delete(c.r.evicted, key)
 	s := &step{of: c.r.hold(key), old: c.r.service(key), new: &service{desired: desired}}
 	c.steps[key] = s
 	for pk, fs := range byPort(desired) {
@@ -77,17 +80,13 @@ func byPort(desired []route.Frontend) map[portKey][]*route.Frontend {
 func (c *change) planPort(s *step, pk portKey, fs []*route.Frontend) {
 	entries := entriesOf(fs, pk.Proto)
 	for k := range entries {
-		if owner := c.r.owners[k.place()]; owner != nil && owner != s.of {
-			c.r.log.Warn("Service address is in use by another Service", "service", s.of.key, "owner", owner.key,
-				"address", k.Addr.Addr(), "port", k.Port.Number())
+		if !c.claim(s.of, k) {
 			if s.new.lost == nil {
 				s.new.lost = map[frontendKey]bool{}
 			}
 			s.new.lost[k] = true
 			delete(entries, k)
-			continue
 		}
-		c.r.owners[k.place()] = s.of
 	}
 	p := c.portSlots(s, pk, fs, slices.Collect(maps.Keys(entries)))
 	s.new.ports.set(pk, p)
@@ -100,6 +99,40 @@ func (c *change) planPort(s *step, pk portKey, fs []*route.Frontend) {
 			c.frontends.set(k, e)
 		}
 	}
+}
+
+// claim takes the place of a frontend. Who comes first keeps it, but a Pod's hostPort gives way to a Service, as rules of
+// the portmap CNI plugin come after those of kube-proxy.
+func (c *change) claim(h *held, k frontendKey) bool {
+	owner := c.r.owners[k.place()]
+	if c.r.owns(h, k) {
+		c.r.owners[k.place()] = h
+		return true
+	}
+	if isPod(owner.key) && !isPod(h.key) && !c.givesUp(owner, k) {
+		c.warnTaken(owner, h, k)
+		c.took[k.place()] = owner
+		c.r.evicted[owner.key] = true
+		c.r.owners[k.place()] = h
+		return true
+	}
+	c.warnTaken(h, owner, k)
+	return false
+}
+
+// givesUp tells whether this very change deletes the frontend of its owner. Then its place is free once that is done.
+func (c *change) givesUp(owner *held, k frontendKey) bool {
+	s := c.steps[owner.key]
+	if s == nil {
+		return false
+	}
+	_, keeps := s.new.entries.get(k)
+	return !keeps
+}
+
+func (c *change) warnTaken(loser, winner *held, k frontendKey) {
+	c.r.log.Warn("A frontend is left out, because another has its address and port", "frontendOf", loser.key, "servedFor", winner.key,
+		"address", k.Addr.Addr(), "port", k.Port.Number(), "protocol", k.Proto)
 }
 
 // planRanges admits clients to the restricted frontends of a port, which all have the same ranges.
@@ -185,10 +218,17 @@ func addEntries(entries map[frontendKey]frontend, f *route.Frontend, p proto) {
 	}
 	k := frontendKey{Addr: addr, Port: portOf(f.Port), Proto: p}
 	// Pods and the node itself have one decision for all that the tables say; they differ in masquerading, which the
-	// programs know by the place where they meet the packet.
-	for sc, class := range map[scope]route.Class{inside: route.FromPod, outside: route.FromOutside} {
+	// programs know by the place where they meet the packet. At loopback addresses only the node itself is met.
+	within := route.FromPod
+	if addr.Addr().IsLoopback() {
+		within = route.FromHost
+	}
+	for sc, class := range map[scope]route.Class{inside: within, outside: route.FromOutside} {
 		d := f.Decisions[class]
 		e := frontend{Verdict: uint8(d.Verdict), Set: uint8(d.Set), Affinity: uint32(f.Affinity / time.Second)}
+		if f.Kind == route.HostPortKind {
+			e.Flags |= flagHostPort
+		}
 		if d.Verdict == route.Forward {
 			e.Count = uint32(len(f.Backends(d.Set)))
 		}
@@ -215,7 +255,7 @@ func (k frontendKey) isMarker() bool { return k.Proto == 0 }
 // planDeletions finds what the Service no longer needs, and what failed attempts may have left.
 func (c *change) planDeletions(s *step) {
 	for k := range s.old.entries.all() {
-		if _, keep := s.new.entries.get(k); !keep {
+		if _, keep := s.new.entries.get(k); !keep && c.r.owns(s.of, k) {
 			c.frontends.gone = append(c.frontends.gone, k)
 		}
 	}
@@ -272,6 +312,14 @@ func (c *change) abandon() {
 		kept.debris.add(s.added)
 		c.keepIDs(kept, s.new)
 		c.r.setService(key, kept)
+		if isPod(key) {
+			c.r.evicted[key] = true
+		}
+	}
+	for place, owner := range c.took {
+		c.r.owners[place] = owner
+		c.r.evicted[owner.key] = true
+		c.r.service(owner.key).dirty = true // Pods are never settled, so this is the one that is kept
 	}
 }
 
@@ -293,16 +341,21 @@ func (c *change) keepIDs(kept, attempted *service) {
 }
 
 // commit takes the change for done, deletes what nobody points at any more, and returns Services that may now have a
-// frontend they had lost.
+// frontend they had lost, and Pods that have just lost one.
 func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 	freed := map[frontendKey]bool{}
 	for key, s := range c.steps {
 		c.r.confirm(s.addedBackends)
+		var gone []frontendKey
 		for k := range s.old.entries.all() {
-			if _, keep := s.new.entries.get(k); !keep {
-				delete(c.r.owners, k.place())
-				freed[k] = true
+			if _, keep := s.new.entries.get(k); !keep && c.r.owns(s.of, k) {
+				gone = append(gone, k)
 			}
+		}
+		// Both scopes of a place go together, so it is given up once all of them were looked at.
+		for _, k := range gone {
+			delete(c.r.owners, k.place())
+			freed[k] = true
 		}
 		for k := range s.new.entries.all() {
 			delete(c.r.left.frontends, k)

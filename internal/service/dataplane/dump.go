@@ -38,6 +38,8 @@ type DumpFrontend struct {
 	Verdict    string
 	Set        string
 	Masquerade bool
+	// HostPort frontends are a Pod's; a NodePort of the same number goes first.
+	HostPort bool `json:",omitempty"`
 	// Consistent frontends pick by a hash of the connection, others at random.
 	Consistent bool
 	// Restricted frontends admit only the clients in SourceRanges.
@@ -129,7 +131,7 @@ func dumpFrontend(k frontendKey, f frontend, slots map[slotKey]slot, backends ma
 	out := DumpFrontend{
 		Addr: k.Addr.Addr(), Port: k.Port.Number(), Protocol: k.Proto.String(), From: k.Scope.String(),
 		Verdict: route.Verdict(f.Verdict).String(), Set: route.Set(f.Set).String(),
-		Masquerade: f.Flags&flagMasquerade != 0, Restricted: f.Flags&flagRestricted != 0, Affinity: f.Affinity, Consistent: f.Flags&flagConsistent != 0,
+		Masquerade: f.Flags&flagMasquerade != 0, HostPort: f.Flags&flagHostPort != 0, Restricted: f.Flags&flagRestricted != 0, Affinity: f.Affinity, Consistent: f.Flags&flagConsistent != 0,
 		Service: f.Service, Generation: f.Generation,
 		Connections: v.Connections, Refused: v.Refused, Dropped: v.Dropped,
 	}
@@ -237,6 +239,9 @@ func (f DumpFrontend) String() string {
 		return fmt.Sprintf("%s is a Service's: %s at other ports", addr, f.Verdict)
 	}
 	s := fmt.Sprintf("%s %d/%s from %s: %s", addr, f.Port, f.Protocol, f.From, f.Verdict)
+	if f.HostPort {
+		s += ", hostPort"
+	}
 	if f.Verdict != route.Forward.String() {
 		return s + f.came()
 	}

@@ -84,6 +84,7 @@ const (
 	flagMasquerade = 1
 	flagRestricted = 2
 	flagConsistent = 4
+	flagHostPort   = 8
 )
 
 type frontendKey struct {

@@ -40,6 +40,8 @@ type reconciler struct {
 	generation uint32
 	lastBack   uint32
 	unused     unused
+	// evicted are Pods that lost a frontend to a Service, or may have, and were not planned anew since.
+	evicted map[types.NamespacedName]bool
 	// udpGone says that a UDP backend was let go of.
 	udpGone bool
 	left    leftovers
@@ -84,6 +86,7 @@ func newReconciler(log *slog.Logger, f table[frontendKey, frontend], s table[slo
 		owners:    map[place]*held{},
 		known:     map[backendKey]knownBackend{},
 		ids:       map[uint32]*held{},
+		evicted:   map[types.NamespacedName]bool{},
 	}
 }
 
@@ -93,6 +96,7 @@ func (r *reconciler) apply(desired map[types.NamespacedName][]route.Frontend) er
 	defer r.mu.Unlock()
 	for len(desired) > 0 {
 		c := newChange(r)
+		desired = r.withEvicted(desired)
 		for _, key := range slices.SortedFunc(maps.Keys(desired), compareNames) {
 			c.plan(key, desired[key])
 		}
@@ -104,6 +108,24 @@ func (r *reconciler) apply(desired map[types.NamespacedName][]route.Frontend) er
 		desired = c.commit()
 	}
 	return nil
+}
+
+// withEvicted adds the Pods that a change which failed may have taken a frontend from: whatever the Service's next change
+// does to it, it must do to the Pod's.
+func (r *reconciler) withEvicted(desired map[types.NamespacedName][]route.Frontend) map[types.NamespacedName][]route.Frontend {
+	if len(r.evicted) == 0 {
+		return desired
+	}
+	desired = maps.Clone(desired)
+	for key := range r.evicted {
+		s := r.unsettled[key]
+		if s == nil {
+			delete(r.evicted, key) // it is gone
+		} else if _, planned := desired[key]; !planned {
+			desired[key] = s.desired
+		}
+	}
+	return desired
 }
 
 func compareNames(a, b types.NamespacedName) int {
@@ -227,7 +249,7 @@ func (r *reconciler) service(key types.NamespacedName) *service {
 func (r *reconciler) setService(key types.NamespacedName, s *service) {
 	delete(r.unsettled, key)
 	switch {
-	case s.dirty || len(s.lost) > 0:
+	case s.dirty || len(s.lost) > 0 || isPod(key) && len(s.desired) > 0: // a Pod may lose a frontend to a Service
 		r.unsettled[key] = s
 		r.hold(key).packed = ""
 	case len(s.desired) == 0:
@@ -235,6 +257,17 @@ func (r *reconciler) setService(key types.NamespacedName, s *service) {
 	default:
 		r.hold(key).packed = s.pack()
 	}
+}
+
+func isPod(key types.NamespacedName) bool {
+	_, is := route.PodOf(key)
+	return is
+}
+
+// owns tells whether the place of a frontend is the Service's. A Pod's may have become a Service's.
+func (r *reconciler) owns(h *held, k frontendKey) bool {
+	owner := r.owners[k.place()]
+	return owner == nil || owner == h
 }
 
 // unused are entries to delete. A failure to do so harms nobody, so it is no failure of a change; they are kept for the
@@ -260,9 +293,14 @@ func (r *reconciler) deleteUnused() error {
 	return nil
 }
 
-// waitingFor returns the Services that want one of the freed frontends.
+// waitingFor returns the Services that want one of the freed frontends, and the Pods that have lost one of theirs.
 func (r *reconciler) waitingFor(freed map[frontendKey]bool) map[types.NamespacedName][]route.Frontend {
 	out := map[types.NamespacedName][]route.Frontend{}
+	for key := range r.evicted {
+		if s := r.unsettled[key]; s != nil {
+			out[key] = s.desired
+		}
+	}
 	if len(freed) == 0 {
 		return out
 	}

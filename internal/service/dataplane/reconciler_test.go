@@ -229,6 +229,41 @@ func randomService(i int) []route.Frontend {
 	return out
 }
 
+// randomHostPorts are of a Pod, at an address of its own and at one that a Service may have too.
+func randomHostPorts(i int) (out []route.Frontend) {
+	if rand.IntN(3) == 0 {
+		return nil
+	}
+	b := back(fmt.Sprintf("10.244.1.%d:%d", 20+i, 8080+rand.IntN(2)))
+	for _, at := range []string{"172.30.0.11", fmt.Sprintf("192.0.2.%d", i+1)} {
+		f := clusterIP("", at, 80, corev1.ProtocolTCP, b)
+		f.Service, f.Kind, f.PortName = route.PodKey("default", fmt.Sprint("p", i)), route.HostPortKind, at
+		if at == "172.30.0.11" {
+			f.Port = uint16(8000 + i)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// withoutEvicted leaves out the Pods' frontends whose place a Service has.
+func withoutEvicted(desired map[types.NamespacedName][]route.Frontend) map[types.NamespacedName][]route.Frontend {
+	taken := map[string]bool{}
+	at := func(f route.Frontend) string { return fmt.Sprint(f.Addr, f.Port, f.Protocol) }
+	for key, fs := range desired {
+		for _, f := range fs {
+			taken[at(f)] = taken[at(f)] || !isPod(key)
+		}
+	}
+	out := maps.Clone(desired)
+	for key, fs := range out {
+		if isPod(key) {
+			out[key] = slices.DeleteFunc(slices.Clone(fs), func(f route.Frontend) bool { return taken[at(f)] })
+		}
+	}
+	return out
+}
+
 func randomRanges() []string {
 	all := []string{"172.30.0.0/16", "198.51.100.7/32", "0.0.0.0/0"}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -251,6 +286,11 @@ func TestReconcilerRandomly(t *testing.T) {
 				change[key] = randomService(i)
 				desired[key] = change[key]
 			}
+			if i := rand.IntN(6); i < 3 {
+				key := route.PodKey("default", fmt.Sprint("p", i))
+				change[key] = randomHostPorts(i)
+				desired[key] = change[key]
+			}
 			r.apply(change)
 		}
 		k.failEvery = 0
@@ -259,7 +299,7 @@ func TestReconcilerRandomly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff(expect(desired), k.words()); diff != "" {
+		if diff := cmp.Diff(expect(withoutEvicted(desired)), k.words()); diff != "" {
 			t.Fatalf("round %d (-want +got):\n%s", round, diff)
 		}
 		for key := range desired {
@@ -366,6 +406,40 @@ func TestReconcilerFirstOwnerWins(t *testing.T) {
 	}
 	if diff := cmp.Diff(expect(map[types.NamespacedName][]route.Frontend{b.Service: {b}}), k.words()); diff != "" {
 		t.Errorf("after the first is gone (-want +got):\n%s", diff)
+	}
+}
+
+// TestReconcilerHostPortGivesWay: a Service takes the place of a Pod's hostPort whoever came first, and gives it back.
+func TestReconcilerHostPortGivesWay(t *testing.T) {
+	k := newFakeKernel(t)
+	r := k.reconciler()
+	pod := clusterIP("", n1IP, 8080, corev1.ProtocolTCP, back(p1IP+":8080"))
+	pod.Service, pod.Kind = route.PodKey("default", "web"), route.HostPortKind
+	svc := clusterIP("web", n1IP, 8080, corev1.ProtocolTCP, back(p2IP+":8080"))
+	svc.Kind = route.ExternalIP
+	for _, c := range []struct {
+		what string
+		f    route.Frontend
+		gone bool
+		want route.Frontend
+	}{
+		{"the Pod", pod, false, pod}, {"a Service comes", svc, false, svc}, {"the Pod again", pod, false, svc},
+		{"the Service goes", svc, true, pod}, {"it comes again", svc, false, svc}, {"the Pod goes", pod, true, svc},
+		{"the Pod comes", pod, false, svc}, {"the Service goes again", svc, true, pod},
+	} {
+		desired := desiredOf(c.f)
+		if c.gone {
+			desired[c.f.Service] = nil
+		}
+		if err := r.apply(desired); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(expect(desiredOf(c.want)), k.words()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.what, diff)
+		}
+	}
+	if !r.holds(pod.Service, []route.Frontend{pod}) {
+		t.Error("the Pod's frontends are not in step")
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	OtherZoneHinted
 	// NotLocal: it runs on another node.
 	NotLocal
+	// HostPortPod: it is the Pod that asked for the hostPort, ready or not.
+	HostPortPod
 )
 
 var whyText = [...]string{
@@ -33,6 +35,7 @@ var whyText = [...]string{
 	OtherNodeHinted: "hinted for another node",
 	OtherZoneHinted: "hinted for another zone",
 	NotLocal:        "on another node",
+	HostPortPod:     "chosen: the Pod with this hostPort",
 }
 
 func (w Why) String() string {
@@ -43,7 +46,7 @@ func (w Why) String() string {
 }
 
 // In tells whether the endpoint is in the set.
-func (w Why) In() bool { return w == Chosen || w == ChosenFallback }
+func (w Why) In() bool { return w == Chosen || w == ChosenFallback || w == HostPortPod }
 
 // Topology is how hints narrow the cluster set.
 type Topology string

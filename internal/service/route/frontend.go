@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Kind tells through which of a Service's addresses traffic comes in.
+// Kind tells through which of a Service's addresses traffic comes in, or that it is for a Pod's hostPort.
 type Kind string
 
 const (
@@ -17,6 +17,7 @@ const (
 	NodePort     Kind = "NodePort"
 	ExternalIP   Kind = "ExternalIP"
 	LoadBalancer Kind = "LoadBalancer"
+	HostPortKind Kind = "HostPort"
 )
 
 // Class is where traffic comes from, as seen by the node that routes it.
@@ -104,8 +105,9 @@ type Backend struct {
 	Local bool
 }
 
-// Frontend is one address, port and protocol at which a Service answers.
+// Frontend is one address, port and protocol at which a Service answers, or a Pod with a hostPort.
 type Frontend struct {
+	// Service names the Service, or the Pod by its PodKey.
 	Service  types.NamespacedName
 	PortName string
 	Kind     Kind

@@ -9,11 +9,12 @@ import (
 	"minato/internal/service/route"
 )
 
-// Service is one Service as a node sees it.
+// Service is one Service as a node sees it, or a Pod of the node with hostPorts.
 type Service struct {
 	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	Node      string `json:"node"`
+	// Name is "pod/" and the name, for a Pod.
+	Name string `json:"name"`
+	Node string `json:"node"`
 	// InStep says that the kernel has been given all of it.
 	InStep bool   `json:"inStep"`
 	Ports  []Port `json:"ports"`
@@ -123,6 +124,9 @@ func frontend(f *route.Frontend, came map[place]Visits) Frontend {
 
 func words(f *route.Frontend, c route.Class) string {
 	d := f.Decisions[c]
+	if f.Addr.IsLoopback() && c != route.FromHost {
+		return "not served"
+	}
 	if d.Verdict != route.Forward {
 		return d.Verdict.String()
 	}

@@ -90,9 +90,22 @@ func web() Service {
 	return Describe(key, "node-1", true, route.Explain(svc, []*discoveryv1.EndpointSlice{eps}, route.Node{Name: "node-1"}), traffic, visits)
 }
 
+// pod has a hostPort at every address of the node, and one on the loopback.
+func pod() Service {
+	key, node := types.NamespacedName{Namespace: "shop", Name: "cache-1"}, route.Node{Name: "node-1", Addrs: []netip.Addr{netip.MustParseAddr("172.30.0.11")}}
+	ports := []route.HostPort{
+		{Port: 80, Protocol: corev1.ProtocolTCP, Backend: netip.MustParseAddrPort("10.244.1.3:8080")},
+		{Port: 53, Protocol: corev1.ProtocolUDP, HostIP: netip.MustParseAddr("127.0.0.1"), Backend: netip.MustParseAddrPort("10.244.1.3:5353")},
+	}
+	name := dataplane.ServicePortName{Service: route.PodKey(key.Namespace, key.Name), PortName: "80", Protocol: "TCP"}
+	traffic := []dataplane.Traffic{{ServicePortName: name, Backend: ports[0].Backend, Connections: 3, Packets: 12, Bytes: 900}}
+	visits := []dataplane.Visits{{ServicePortName: name, Addr: node.Addrs[0], Port: 80, From: "outside", Connections: 3}}
+	return Describe(name.Service, node.Name, true, route.ExplainHostPorts(key, ports, node), traffic, visits)
+}
+
 func TestGolden(t *testing.T) {
 	empty := Describe(types.NamespacedName{Namespace: "shop", Name: "headless"}, "node-1", false, nil, nil, nil)
-	for name, s := range map[string]Service{"web": web(), "headless": empty} {
+	for name, s := range map[string]Service{"web": web(), "headless": empty, "pod": pod()} {
 		var text bytes.Buffer
 		if err := s.Write(&text); err != nil {
 			t.Fatal(err)
@@ -105,7 +118,7 @@ func TestGolden(t *testing.T) {
 		golden(t, name+".json", append(data, '\n'))
 	}
 	var list bytes.Buffer
-	if err := List(&list, []Service{web(), empty}); err != nil {
+	if err := List(&list, []Service{web(), empty, pod()}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "list.txt", list.Bytes())

@@ -8,6 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/service/route"
 )
 
 // List writes one line for each frontend of the Services.
@@ -71,7 +75,11 @@ func (s Service) Write(out io.Writer) error {
 	if !s.InStep {
 		step = "not in step"
 	}
-	fmt.Fprintf(w, "Service %s/%s on %s, %s with the kernel\n", s.Namespace, s.Name, s.Node, step)
+	kind, key := "Service", types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
+	if pod, is := route.PodOf(key); is {
+		kind, key = "Pod", pod
+	}
+	fmt.Fprintf(w, "%s %s on %s, %s with the kernel\n", kind, key, s.Node, step)
 	for i := range s.Ports {
 		s.Ports[i].write(w)
 	}

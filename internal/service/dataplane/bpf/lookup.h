@@ -23,26 +23,33 @@ GLOBAL int find_frontend(struct frontend_key *key, struct frontend *out)
 	struct config *cfg = settings();
 	if (!key || !out || !cfg)
 		return 0;
+	int found = 0;
 	struct frontend *f = map_lookup(&frontends, key);
 	if (f) {
 		*out = *f;
-		return 1;
+		found = 1;
+		if (!(f->flags & FRONTEND_HOST_PORT))
+			return found;
 	}
 	__u16 p = ntohs(key->port);
 	if (p < cfg->nodeport_min || p > cfg->nodeport_max)
-		return 0;
+		return found;
 	struct node *n = map_lookup(&nodes, &key->addr);
 	if (!n || (n->flags & (NODE_SELF | NODE_CLOSED)) != NODE_SELF)
-		return 0;
+		return found;
+	union addr own = key->addr;
 	if (is_addr4(&key->addr))
 		key->addr.w[3] = 0;
 	else
 		key->addr.d[0] = key->addr.d[1] = 0;
 	f = map_lookup(&frontends, key);
-	if (!f)
-		return 0;
-	*out = *f;
-	return 1;
+	if (f) {
+		*out = *f;
+		return 1;
+	}
+	if (found)
+		key->addr = own;
+	return found;
 }
 
 // is_service_addr tells a Service's address, at a port where it doesn't answer, from one that nobody has.

@@ -21,6 +21,7 @@ enum frontend_flag {
 	FRONTEND_MASQUERADE = 1, // hide the client behind the node's address
 	FRONTEND_RESTRICTED = 2, // only clients in source_ranges
 	FRONTEND_CONSISTENT = 4, // the backend by a hash of the connection, in maglev
+	FRONTEND_HOST_PORT = 8, // of a Pod; a Service's NodePort of the same number goes first
 };
 
 // Port and protocol 0 mark an address as one of a Service, whatever the port. The addresses :: and ::ffff:0.0.0.0 stand
@@ -422,6 +423,13 @@ INLINE void set_addr4(union addr *a, __be32 v4)
 INLINE int is_addr4(const union addr *a)
 {
 	return a->d[0] == 0 && a->w[2] == htonl(0xffff);
+}
+
+INLINE int is_loopback(const union addr *a)
+{
+	if (is_addr4(a))
+		return a->b[12] == 127;
+	return a->d[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1);
 }
 
 #endif

@@ -246,15 +246,16 @@ INLINE int without_ports(struct __sk_buff *skb, const struct config *cfg, struct
 	return SHOT;
 }
 
-// stays_here tells whether a packet is nobody's but the link's or the loopback interface's.
+// stays_here tells whether a packet is nobody's but the link's or the loopback interface's. Loopback addresses have no
+// business on a wire: a hostPort that answers at one is for the node's own sockets alone.
 INLINE int stays_here(const struct packet *p, int hook, int ipv6)
 {
 	const union addr *s = &p->t.saddr, *d = &p->t.daddr;
-	if (!ipv6)
-		return hook == AT_LOOPBACK && (d->b[12] == 127 || s->b[12] == 127);
-	if (is_link_local(s) || is_link_local(d))
+	if (is_loopback(d))
 		return 1;
-	return hook == AT_LOOPBACK && d->d[0] == 0 && d->w[2] == 0 && d->w[3] == htonl(1);
+	if (!ipv6)
+		return hook == AT_LOOPBACK && s->b[12] == 127;
+	return is_link_local(s) || is_link_local(d);
 }
 
 // keep_hop keeps the way that a packet took for those after it. A reader finds it whole or not at all.

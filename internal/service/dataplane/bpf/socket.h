@@ -91,6 +91,9 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		return UNTOUCHED;
 	if (!connected && is_connected_to(ctx, dst, *port))
 		return UNTOUCHED;
+	// A hostPort answers at the loopback addresses of the node. Those of a Pod are its own.
+	if (is_loopback(dst) && netns_cookie(ctx) != cfg->netns)
+		return UNTOUCHED;
 	// connect() of a UDP socket sends nothing, so it succeeds, as it does for any other address: programs use it to learn
 	// their own. What such a socket sends goes to the frontend's address, where the packet programs refuse it, or steer it
 	// once the frontend has a backend.
