@@ -66,8 +66,10 @@ type Controller struct {
 	log      *slog.Logger
 	catalog  *catalog
 	synced   chan struct{}
-	retries  retries
 	announce sync.Once // of synced: Run may be called again after it has failed
+	retries  retries
+	// full are the tables of which it was told that they are full, since everything was in the kernel.
+	full map[string]bool
 	// failing is since when something waits for another try, nil if nothing does.
 	failing atomic.Pointer[time.Time]
 }
@@ -94,6 +96,7 @@ func New(cfg Config) (*Controller, error) {
 		log:     log.With("node", cfg.NodeName),
 		synced:  make(chan struct{}),
 		retries: newRetries(),
+		full:    map[string]bool{},
 	}
 	c.catalog = newCatalog(cfg.NodeName, cfg.Objects, c.podKeys)
 	return c, nil
@@ -125,6 +128,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		c.catalog.release(c.retries.due(time.Now()))
 		c.step(ctx)
 		c.failing.Store(c.retries.since())
+		if c.retries.empty() {
+			clear(c.full)
+		}
 		c.announce.Do(func() { close(c.synced) })
 		// While anything waits for another try, what looks like a stranger's entry may be what still carries its traffic.
 		if !swept && podsKnown == nil && c.retries.empty() {
@@ -147,7 +153,7 @@ func (c *Controller) Run(ctx context.Context) error {
 func (c *Controller) sweep() bool {
 	err := c.cfg.DataPlane.Sweep()
 	if err != nil {
-		c.log.Error("Entries of an earlier process are left until the next change", "error", err)
+		c.log.Error("Table entries that an earlier process left could not be deleted; that is tried again at the next change", "error", err)
 	}
 	return err == nil
 }
@@ -161,7 +167,9 @@ func (c *Controller) step(ctx context.Context) {
 	u := c.catalog.take()
 	if u.nodes != nil {
 		if err := c.cfg.DataPlane.SetNodes(u.nodes); err != nil {
-			c.log.Error("Node addresses could not be applied", "error", err)
+			if !c.retries.waits(nodesKey) {
+				c.log.Error("The addresses of nodes could not be written to the kernel and will be tried again", "error", err)
+			}
 			c.retries.failed(nodesKey, time.Now())
 		} else {
 			c.retries.succeeded(nodesKey)
@@ -279,8 +287,8 @@ func (c *Controller) Healthy() bool {
 
 func (c *Controller) apply(ctx context.Context, desired map[types.NamespacedName][]route.Frontend) error {
 	err := c.cfg.DataPlane.ApplyAll(ctx, desired)
-	if err != nil && ctx.Err() == nil {
-		c.log.Error("Services could not be applied and will be tried again", "services", len(desired), "error", err)
+	if ctx.Err() == nil && len(desired) == 1 { // several are tried one by one after a failure
+		c.report(desired, err)
 	}
 	for key := range desired {
 		if err != nil {
@@ -290,6 +298,32 @@ func (c *Controller) apply(ctx context.Context, desired map[types.NamespacedName
 		}
 	}
 	return err
+}
+
+// report tells of a Service, or a Pod with hostPorts, that the data plane did not take, once for as long as it is tried
+// again, and of a table that is full once for all of them.
+func (c *Controller) report(desired map[types.NamespacedName][]route.Frontend, err error) {
+	var full interface {
+		error
+		FullTable() string
+	}
+	isFull := errors.As(err, &full)
+	for key := range desired {
+		waits := c.retries.waits(key)
+		switch {
+		case err == nil && waits:
+			c.log.Info("The frontends of a Service are in the kernel after all", "service", key)
+		case err == nil || waits && !isFull:
+		case !isFull:
+			c.log.Error("The frontends of a Service could not be written to the kernel and will be tried again", "service", key, "error", err)
+		case !c.full[full.FullTable()]:
+			c.full[full.FullTable()] = true
+			c.log.Error("A table of the data plane is full: frontends that don't fit are missing or out of date, and are tried again",
+				"table", full.FullTable(), "service", key, "error", full.Error())
+		case !waits:
+			c.log.Debug("The frontends of a Service don't fit into a table of the data plane", "service", key, "table", full.FullTable())
+		}
+	}
 }
 
 // subscribe fills the catalog.

@@ -1,9 +1,12 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,10 +150,15 @@ func informed(t *testing.T, factory informers.SharedInformerFactory) *Informed {
 // start runs a controller over a fake API with the objects of the test.
 func start(t *testing.T, dp DataPlane, client *fake.Clientset) *Controller {
 	t.Helper()
+	return startWith(t, dp, client, nil)
+}
+
+func startWith(t *testing.T, dp DataPlane, client *fake.Clientset, log *slog.Logger) *Controller {
+	t.Helper()
 	factory := informers.NewSharedInformerFactory(client, 0)
 	c, err := New(Config{
 		NodeName: "n1", DataPlane: dp, Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes(),
-		HostPorts: NewInformedPods("n1", factory.Core().V1().Pods().Informer()),
+		HostPorts: NewInformedPods("n1", factory.Core().V1().Pods().Informer()), Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -320,6 +328,53 @@ func TestControllerTriesAgain(t *testing.T) {
 			t.Fatal("never swept")
 		}
 	}
+}
+
+// fullError is what a data plane says whose table is full.
+type fullError struct{}
+
+func (fullError) Error() string { return "table slots is full; make room" }
+
+func (fullError) FullTable() string { return "slots" }
+
+// TestAFullTableIsToldOnce: Services that fit are served, the others are tried again, and the log says once which table is
+// full and what to do.
+func TestAFullTableIsToldOnce(t *testing.T) {
+	client := fake.NewClientset(testService("fits", "10.96.0.1"), testService("big", "10.96.0.2"), testService("huge", "10.96.0.3"))
+	dp := newFakeDataPlane()
+	tries := map[types.NamespacedName]int{}
+	dp.fail = func(_ int, desired map[types.NamespacedName][]route.Frontend) error {
+		for _, name := range []string{"big", "huge"} {
+			if _, has := desired[key(name)]; has && tries[key(name)] < 6 {
+				tries[key(name)]++
+				return fmt.Errorf("apply Service: %w", fullError{})
+			}
+		}
+		return nil
+	}
+	var log lockedBuffer
+	startWith(t, dp, client, slog.New(slog.NewTextHandler(&log, nil)))
+	dp.wait(t, map[types.NamespacedName]string{key("fits"): "10.96.0.1:80[]", key("big"): "10.96.0.2:80[]", key("huge"): "10.96.0.3:80[]"})
+	if n := strings.Count(log.String(), "level=ERROR"); n != 1 || strings.Count(log.String(), "table=slots") != 1 || !strings.Contains(log.String(), "make room") {
+		t.Errorf("%d errors in the log:\n%s", n, log.String())
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestControllerReactsAtOnce(t *testing.T) {

@@ -23,6 +23,10 @@ type change struct {
 	frontends writes[frontendKey, frontend]
 	// gone is what nobody picks from once all is written.
 	gone picks
+	// fresh are backends that nobody had before this change.
+	fresh []backendKey
+	// published says that frontends may point at what the change wrote.
+	published bool
 	// took are the places that Pods had before this change.
 	took map[place]*held
 }
@@ -166,6 +170,9 @@ func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []fro
 	for set, list := range p.lists() {
 		for _, b := range list {
 			key := backendKeyOf(b, pk.Proto)
+			if _, known := c.r.known[key]; !known {
+				c.fresh = append(c.fresh, key)
+			}
 			known := c.r.acquire(key, b.Local)
 			s.addedBackends = append(s.addedBackends, key)
 			if !known.written {
@@ -286,6 +293,7 @@ func (c *change) write() error {
 	if err := c.r.ranges.put(c.ranges.keys, c.ranges.values); err != nil {
 		return err
 	}
+	c.published = true
 	if err := c.r.frontends.put(c.frontends.keys, c.frontends.values); err != nil {
 		return err
 	}
@@ -295,8 +303,36 @@ func (c *change) write() error {
 	return c.r.ranges.remove(c.ranges.gone)
 }
 
+// takeBack deletes what the change wrote while no frontend points at it, so that a Service that does not fit into a table
+// leaves the room to others. It returns false, and has changed nothing that matters, if the kernel refuses that too.
+func (c *change) takeBack() bool {
+	if c.published || c.r.slots.remove(c.slots.keys) != nil || c.r.maglev.remove(c.maglev.keys) != nil {
+		return false
+	}
+	var ids []uint32
+	for _, key := range c.fresh {
+		ids = append(ids, c.r.known[key].id)
+	}
+	if c.r.backends.remove(ids) != nil {
+		return false
+	}
+	for _, s := range c.steps {
+		for _, key := range s.addedBackends {
+			known := c.r.known[key]
+			known.refs--
+			c.r.known[key] = known
+		}
+		s.added, s.addedBackends = picks{}, nil
+	}
+	for _, key := range c.fresh {
+		delete(c.r.known, key)
+	}
+	return true
+}
+
 // abandon records that any of the writes may have happened.
 func (c *change) abandon() {
+	c.takeBack()
 	for key, s := range c.steps {
 		kept := &service{
 			desired: s.new.desired,

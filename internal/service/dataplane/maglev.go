@@ -61,7 +61,7 @@ func (k kernelMaglev) putOne(key maglevKey, backends []uint32) error {
 	if err := (kernelTable[uint32, uint32]{inner}).put(places, backends); err != nil {
 		return err
 	}
-	return k.m.Put(&key, inner)
+	return full(k.m, k.m.Put(&key, inner))
 }
 
 func (k kernelMaglev) remove(keys []maglevKey) error {

@@ -496,6 +496,61 @@ func TestReconcilerSurvivesAFullTable(t *testing.T) {
 	}
 }
 
+// TestReconcilerLeavesRoomToOthers: a Service that does not fit takes no room from those that do, however often it is tried.
+func TestReconcilerLeavesRoomToOthers(t *testing.T) {
+	for what, limit := range map[string]func(*fakeKernel){
+		"slots":    func(k *fakeKernel) { k.slots.full = 6 },
+		"backends": func(k *fakeKernel) { k.backends.full = 6 },
+	} {
+		k := newFakeKernel(t)
+		r := k.reconciler()
+		limit(k)
+		var many []string
+		for i := range 10 {
+			many = append(many, fmt.Sprintf("10.244.2.%d:8080", i+2))
+		}
+		big := clusterIP("big", "10.96.1.1", 80, corev1.ProtocolTCP, back(many...))
+		desired := map[types.NamespacedName][]route.Frontend{}
+		for i := range 3 {
+			for range 3 {
+				if err := r.apply(desiredOf(big)); !errors.Is(err, errFake) {
+					t.Fatalf("%s: error %v", what, err)
+				}
+			}
+			small := clusterIP(fmt.Sprint("small", i), fmt.Sprintf("10.96.1.%d", i+2), 80, corev1.ProtocolTCP, back(fmt.Sprintf("10.244.1.%d:8080", i), fmt.Sprintf("10.244.1.%d:8081", i)))
+			desired[small.Service] = []route.Frontend{small}
+			if err := r.apply(desiredOf(small)); err != nil {
+				t.Fatalf("%s: Service %d: %v", what, i, err)
+			}
+		}
+		if diff := cmp.Diff(expect(desired), k.words()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+		big.Cluster = big.Cluster[:1]
+		if err := r.apply(map[types.NamespacedName][]route.Frontend{{Namespace: "default", Name: "small0"}: nil}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.apply(desiredOf(big)); err != nil {
+			t.Errorf("%s: once it fits: %v", what, err)
+		}
+	}
+}
+
+// TestFullTableIsNamed has the kernel's own tables full.
+func TestFullTableIsNamed(t *testing.T) {
+	for table, limits := range map[string]Limits{"frontends": {Frontends: 2}, "slots": {Slots: 1}, "backends": {Backends: 1}} {
+		r := newRigOf(t, limits)
+		err := r.reconciler.apply(desiredOf(clusterIP("a", v4.vip(1), 80, corev1.ProtocolTCP, back(p1IP+":8080", p2IP+":8080"))))
+		var full *FullError
+		if !errors.As(err, &full) || full.FullTable() != table || full.Entries == 0 {
+			t.Errorf("table %s: error %v", table, err)
+		}
+		if err := r.reconciler.apply(desiredOf(clusterIP("b", v4.vip(2), 80, corev1.ProtocolTCP, nil))); table != "frontends" && err != nil {
+			t.Errorf("table %s: a Service that fits: %v", table, err)
+		}
+	}
+}
+
 func desiredOf(f route.Frontend) map[types.NamespacedName][]route.Frontend {
 	return map[types.NamespacedName][]route.Frontend{f.Service: {f}}
 }

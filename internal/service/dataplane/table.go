@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // table is a kernel table as the reconciler sees it.
@@ -17,6 +18,47 @@ type table[K, V comparable] interface {
 	each(fn func(K, V)) error
 }
 
+// FullError says that a table in the kernel has no room for what was to be written.
+type FullError struct {
+	Table   string
+	Entries uint32 // that it has room for
+	err     error
+}
+
+// remedies say what to do about a table that is full.
+var remedies = map[string]string{
+	"frontends":     "delete Services, or ports and addresses of Services, that nobody needs, or raise Limits.Frontends of the data plane",
+	"slots":         "delete Services that nobody needs or have fewer endpoints, or raise Limits.Slots of the data plane",
+	"backends":      "have fewer Pods behind Services, or raise Limits.Backends of the data plane",
+	"maglev":        "remove the annotation for consistent hashing from Services that don't need it",
+	"source_ranges": "have fewer loadBalancerSourceRanges",
+	"nodes":         "have fewer addresses in the status of the Node",
+}
+
+// Error names the table and the remedy.
+func (e *FullError) Error() string {
+	s := fmt.Sprintf("table %s is full: it has room for %d entries", e.Table, e.Entries)
+	if r, ok := remedies[e.Table]; ok {
+		s += "; " + r
+	}
+	return s
+}
+
+// Unwrap returns what the kernel said.
+func (e *FullError) Unwrap() error { return e.err }
+
+// FullTable names the table.
+func (e *FullError) FullTable() string { return e.Table }
+
+// full makes a FullError of what the kernel says about a table without room: one that hashes and one that matches prefixes
+// say it differently.
+func full(m *ebpf.Map, err error) error {
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
+		return &FullError{Table: name(m), Entries: m.MaxEntries(), err: err}
+	}
+	return err
+}
+
 // kernelTable is a hash table in the kernel.
 type kernelTable[K, V comparable] struct{ m *ebpf.Map }
 
@@ -27,12 +69,12 @@ func (t kernelTable[K, V]) put(keys []K, values []V) error {
 			return nil
 		}
 		if !errors.Is(err, ebpf.ErrNotSupported) {
-			return fmt.Errorf("write %d entries of table %s: %w", len(keys), name(t.m), err)
+			return fmt.Errorf("write %d entries of table %s: %w", len(keys), name(t.m), full(t.m, err))
 		}
 	}
 	for i := range keys {
 		if err := t.m.Put(&keys[i], &values[i]); err != nil {
-			return fmt.Errorf("write entry %+v of table %s: %w", keys[i], name(t.m), err)
+			return fmt.Errorf("write entry %+v of table %s: %w", keys[i], name(t.m), full(t.m, err))
 		}
 	}
 	return nil

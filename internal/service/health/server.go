@@ -12,10 +12,18 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"minato/internal/service/listen"
 	"minato/internal/service/route"
 )
+
+// Events takes events about objects of the API, as record.EventRecorder does.
+type Events interface {
+	Eventf(object runtime.Object, eventtype, reason, messageFmt string, args ...any)
+}
 
 // Config names what a Server works with.
 type Config struct {
@@ -23,15 +31,17 @@ type Config struct {
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	// Healthy tells whether the node's data plane is in step with the cluster.
 	Healthy func() bool
-	Logger  *slog.Logger
+	// NodeName is for events.
+	NodeName string
+	// Events is told of ports that can't be opened; nil tells nobody.
+	Events Events
+	// FirstRetry is the pause before a port is tried the second time; zero takes a second.
+	FirstRetry time.Duration
+	Logger     *slog.Logger
 }
 
-const (
-	// retryAfter is for ports that could not be opened, most likely because another process has them.
-	retryAfter = 2 * time.Second
-	// readTimeout bounds how long a client may take to ask.
-	readTimeout = 5 * time.Second
-)
+// failedToStart is the reason of kube-proxy's events about a health check port that it can't open.
+const failedToStart = "FailedToStartServiceHealthcheck"
 
 // Server answers health checks on one node.
 type Server struct {
@@ -42,7 +52,7 @@ type Server struct {
 	checks map[types.NamespacedName]route.HealthCheck
 	wake   chan struct{} // holds one token while the ports may have changed
 
-	open map[uint16]*http.Server // only Run touches it
+	open map[uint16]context.CancelFunc // only Run touches it
 }
 
 // New makes a Server.
@@ -58,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: log,
 		checks: map[types.NamespacedName]route.HealthCheck{},
 		wake:   make(chan struct{}, 1),
-		open:   map[uint16]*http.Server{},
+		open:   map[uint16]context.CancelFunc{},
 	}, nil
 }
 
@@ -80,73 +90,73 @@ func (s *Server) Set(service types.NamespacedName, check *route.HealthCheck) {
 	}
 }
 
-// Run keeps a port open for every check until ctx ends.
+// Run keeps a port open for every check until ctx ends. One that another process has is tried again, and holds nothing up.
 func (s *Server) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	defer s.closeAll()
-	for {
-		retry := time.NewTimer(time.Hour)
-		if !s.reconcile(ctx, &serving) {
-			retry.Reset(retryAfter)
+	defer func() {
+		for port, stop := range s.open {
+			stop()
+			delete(s.open, port)
 		}
+	}()
+	for {
+		s.reconcile(ctx, &serving)
 		select {
 		case <-ctx.Done():
-			retry.Stop()
 			return nil
 		case <-s.wake:
-		case <-retry.C:
 		}
-		retry.Stop()
 	}
 }
 
-func (s *Server) closeAll() {
-	for port, srv := range s.open {
-		srv.Close()
-		delete(s.open, port)
-	}
-}
-
-// reconcile opens and closes ports. It returns false if one could not be opened.
-func (s *Server) reconcile(ctx context.Context, serving *sync.WaitGroup) bool {
+// reconcile starts and stops serving ports.
+func (s *Server) reconcile(ctx context.Context, serving *sync.WaitGroup) {
 	want := s.ports()
-	for port, srv := range s.open {
-		if _, keep := want[port]; !keep {
-			srv.Close()
+	for port, stop := range s.open {
+		if !want[port] {
+			stop()
 			delete(s.open, port)
 		}
 	}
-	complete := true
-	for port, service := range want {
+	for port := range want {
 		if s.open[port] != nil {
 			continue
 		}
-		l, err := s.cfg.Listen(ctx, "tcp", ":"+strconv.Itoa(int(port)))
-		if err != nil {
-			if ctx.Err() == nil {
-				s.log.Warn("The health check port of a Service can't be opened and will be tried again", "service", service, "port", port, "error", err)
-			}
-			complete = false
-			continue
-		}
-		srv := &http.Server{Handler: s.handler(port), ReadHeaderTimeout: readTimeout}
-		s.open[port] = srv
+		ctx, stop := context.WithCancel(ctx)
+		s.open[port] = stop
 		serving.Go(func() {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				s.log.Warn("The health check port of a Service is closed", "service", service, "port", port, "error", err)
-			}
+			listen.Keep(ctx, listen.Config{
+				Listen: s.cfg.Listen, Address: ":" + strconv.Itoa(int(port)), Handler: s.handler(port), FirstRetry: s.cfg.FirstRetry,
+				Failed:    func(err error) { s.failed(port, err) },
+				Recovered: func() { s.log.Info("The health check port of a Service is open now", "port", port) },
+			})
 		})
 	}
-	return complete
 }
 
-func (s *Server) ports() map[uint16]types.NamespacedName {
+// failed tells the operator, and whoever looks at the Service.
+func (s *Server) failed(port uint16, err error) {
+	check, ok := s.at(port)
+	if !ok {
+		return
+	}
+	s.log.Warn("The healthCheckNodePort of a Service can't be opened; load balancers take the node for one without endpoints until a later try succeeds",
+		"service", check.Service, "port", port, "error", err)
+	if s.cfg.Events == nil {
+		return
+	}
+	s.cfg.Events.Eventf(&corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Service", Namespace: check.Service.Namespace, Name: check.Service.Name, UID: check.UID,
+	}, corev1.EventTypeWarning, failedToStart, "node %s failed to start healthcheck %q on port %d and will try again: %v", s.cfg.NodeName, check.Service, port, err)
+}
+
+func (s *Server) ports() map[uint16]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	want := make(map[uint16]types.NamespacedName, len(s.checks))
-	for service, c := range s.checks {
-		want[c.Port] = service
+	want := make(map[uint16]bool, len(s.checks))
+	for _, c := range s.checks {
+		want[c.Port] = true
 	}
 	return want
 }

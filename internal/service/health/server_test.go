@@ -7,11 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/service/route"
@@ -25,12 +28,22 @@ type world struct {
 	server  *Server
 	healthy atomic.Bool
 	fail    atomic.Int32 // how many openings fail
+	taken   atomic.Value // the address that can't be opened
 	mu      sync.Mutex
 	ports   map[string]string // ":30100" -> real address
+	events  []string
+}
+
+// Eventf implements Events.
+func (w *world) Eventf(object runtime.Object, eventtype, reason, message string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	of := object.(*corev1.ObjectReference)
+	w.events = append(w.events, fmt.Sprintf("%s %s of %s %s/%s %s: ", eventtype, reason, of.Kind, of.Namespace, of.Name, of.UID)+fmt.Sprintf(message, args...))
 }
 
 func (w *world) listen(ctx context.Context, network, address string) (net.Listener, error) {
-	if w.fail.Add(-1) >= 0 {
+	if w.taken.Load() == address || w.fail.Add(-1) >= 0 {
 		return nil, errors.New("address in use")
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, network, "127.0.0.1:0")
@@ -46,7 +59,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, ports: map[string]string{}}
 	w.healthy.Store(true)
 	var err error
-	if w.server, err = New(Config{Listen: w.listen, Healthy: w.healthy.Load}); err != nil {
+	if w.server, err = New(Config{
+		Listen: w.listen, Healthy: w.healthy.Load, NodeName: "node-1", Events: w, FirstRetry: time.Millisecond,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -62,7 +77,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) set(port uint16, endpoints int) {
-	w.server.Set(web, &route.HealthCheck{Service: web, Port: port, LocalEndpoints: endpoints})
+	w.server.Set(web, &route.HealthCheck{Service: web, UID: "7", Port: port, LocalEndpoints: endpoints})
 }
 
 // ask returns "" if nobody answers.
@@ -142,8 +157,26 @@ func TestPortsComeAndGo(t *testing.T) {
 
 func TestATakenPortIsTriedAgain(t *testing.T) {
 	w := newWorld(t)
-	w.fail.Store(1)
+	w.fail.Store(4)
 	w.set(30100, 1)
+	w.wait(30100, answer(200, 1, true))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	want := []string{`Warning FailedToStartServiceHealthcheck of Service shop/web 7: node node-1 failed to start healthcheck "shop/web" on port 30100 and will try again: address in use`}
+	if !slices.Equal(w.events, want) {
+		t.Errorf("events %q, want %q", w.events, want)
+	}
+}
+
+// TestATakenPortHoldsNothingUp: the other ports are served while one is never free.
+func TestATakenPortHoldsNothingUp(t *testing.T) {
+	w := newWorld(t)
+	w.taken.Store(":30100")
+	w.set(30100, 1)
+	other := types.NamespacedName{Namespace: "shop", Name: "other"}
+	w.server.Set(other, &route.HealthCheck{Service: web, Port: 30101, LocalEndpoints: 1})
+	w.wait(30101, answer(200, 1, true))
+	w.taken.Store("")
 	w.wait(30100, answer(200, 1, true))
 }
 

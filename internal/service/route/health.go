@@ -11,7 +11,9 @@ import (
 // HealthCheck is what a node answers at a Service's healthCheckNodePort.
 type HealthCheck struct {
 	Service types.NamespacedName
-	Port    uint16
+	// UID is that of the Service, empty if who keeps the Services does not know it.
+	UID  types.UID
+	Port uint16
 	// LocalEndpoints counts the addresses on this node that are ready.
 	LocalEndpoints int
 }
@@ -33,6 +35,7 @@ func Health(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, node Nod
 	}
 	return HealthCheck{
 		Service:        types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name},
+		UID:            svc.UID,
 		Port:           uint16(svc.Spec.HealthCheckNodePort),
 		LocalEndpoints: len(local),
 	}, true
