@@ -62,19 +62,21 @@ func (c *change) plan(key types.NamespacedName, desired []route.Frontend) {
 	delete(c.r.evicted, key)
 	s := &step{of: c.r.hold(key), old: c.r.service(key), new: &service{desired: desired}}
 	c.steps[key] = s
-	for pk, fs := range byPort(desired) {
+	for pk, fs := range byPort(desired).all() {
 		c.planPort(s, pk, fs)
 	}
 	c.planDeletions(s)
 }
 
-func byPort(desired []route.Frontend) map[portKey][]*route.Frontend {
-	out := map[portKey][]*route.Frontend{}
+// byPort keeps the order of the frontends, so that equal Services get equal numbers.
+func byPort(desired []route.Frontend) few[portKey, []*route.Frontend] {
+	var out few[portKey, []*route.Frontend]
 	for i := range desired {
 		f := &desired[i]
 		if p, ok := protoOf(f.Protocol); ok {
 			k := portKey{Name: f.PortName, Proto: p, IPv6: f.IPv6}
-			out[k] = append(out[k], f)
+			fs, _ := out.get(k)
+			out.set(k, append(fs, f))
 		}
 	}
 	return out

@@ -39,7 +39,7 @@ type service struct {
 func (s *service) serves(desired []route.Frontend) bool {
 	wanted := byPort(desired)
 	entries, ranges := map[frontendKey]frontend{}, map[sourceRange]bool{}
-	for pk, fs := range wanted {
+	for pk, fs := range wanted.all() {
 		p, ok := s.ports.get(pk)
 		if !ok || !p.fits(fs) {
 			return false
