@@ -1,5 +1,5 @@
-// What the programs need from the kernel: types, helpers, constants. Written by hand so that the objects build from
-// the kernel's public headers alone.
+// The types, helpers and constants of the kernel that the programs need. They are declared by hand, so that the object
+// builds from the kernel's public headers alone.
 #ifndef MINATO_BASE_H
 #define MINATO_BASE_H
 
@@ -7,8 +7,8 @@
 
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static __attribute__((always_inline)) inline
-// A global function is verified once, by itself, and not again for each way that leads to it. In exchange its pointers
-// may be null as far as the verifier knows.
+// The verifier checks a global function once, by itself, and not again for each path that calls it. In exchange it assumes
+// that the function's pointers may be null.
 #define GLOBAL __attribute__((noinline))
 
 #define __uint(name, val) int(*name)[val]
@@ -20,7 +20,7 @@
 #define ntohs(x) ((__u16)__builtin_bswap16(x))
 #define ntohl(x) ((__u32)__builtin_bswap32(x))
 
-// Keeps the compiler from merging accesses that the verifier wants to see one by one.
+// Keeps the compiler from merging or reordering memory accesses.
 #define barrier() asm volatile("" ::: "memory")
 
 enum {
@@ -41,11 +41,12 @@ enum {
 	ECONNREFUSED_ = 111,
 };
 
-// Newer than the headers that this is built with. A kernel that does not know FIB_SOURCE, before 6.7, refuses it.
+// Newer than the headers that this is built with. Kernels before 6.7 do not know this flag of bpf_fib_lookup and return an
+// error.
 enum { FIB_SOURCE = 1 << 4 };
 
 enum action {
-	NEXT = -1, // not ours: the next classifier decides
+	NEXT = -1, // the packet belongs to no Service: the next classifier decides
 	PASS = 0,
 	SHOT = 2,
 };

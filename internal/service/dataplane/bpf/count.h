@@ -1,19 +1,19 @@
-// What is counted. Counters are kept per processor, so that counting never waits.
+// Counters. Each processor has its own copy, so that counting takes no lock.
 #ifndef MINATO_COUNT_H
 #define MINATO_COUNT_H
 
 #include "maps.h"
 
 enum counter {
-	COUNT_FORWARD, // connections
-	COUNT_REJECT, // packets from here on
+	COUNT_FORWARD, // counts connections
+	COUNT_REJECT, // this one and those below count packets
 	COUNT_DROP_POLICY,
 	COUNT_DROP_UNALLOCATED,
-	COUNT_DROP_NO_PORT, // no source port left to masquerade with
-	COUNT_DROP_RACE, // the tables changed faster than they could be read
+	COUNT_DROP_NO_PORT, // every source port for masquerading is in use
+	COUNT_DROP_RACE, // the slots of a frontend were replaced twice while it was looked up
 	COUNT_DROP_FRAGMENT,
 	COUNT_DROP_SOURCE,
-	COUNT_DROP_FULL, // no room in the table of flows
+	COUNT_DROP_FULL, // the table of conntrack entries is full
 	COUNTERS,
 };
 
@@ -31,7 +31,7 @@ INLINE void count(__u32 what)
 		*n += 1;
 }
 
-// What went through a Service port to one backend.
+// The traffic of a Service port to one backend.
 struct traffic_key {
 	__u32 service;
 	__u32 backend;
@@ -39,7 +39,7 @@ struct traffic_key {
 
 struct traffic {
 	__u64 connections;
-	__u64 packets; // translated ones, both ways; a socket's own packets are not seen
+	__u64 packets; // translated ones, in both directions; those of a socket that talks to the backend directly are not seen
 	__u64 bytes;
 };
 
@@ -68,7 +68,8 @@ GLOBAL int tally(__u32 service, __u32 backend, __u32 connections, __u32 packets,
 	return 0;
 }
 
-// What came to a frontend: connections that were sent on, and what was not. Frontends that nobody uses have no entry.
+// The connections to a frontend that were forwarded and refused, and the packets that were dropped. A frontend that nobody
+// uses has no entry.
 struct visits {
 	__u64 connections;
 	__u64 refused;

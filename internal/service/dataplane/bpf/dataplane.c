@@ -1,4 +1,4 @@
-// The Service data plane of one node: at sockets where it can, at packets where it must.
+// All programs of one node's Service data plane: those at sockets, and those at packets for what sockets can't do.
 #include "packet.h"
 #include "socket.h"
 

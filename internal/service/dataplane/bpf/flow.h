@@ -1,5 +1,5 @@
-// The state of translated connections. Both directions have an entry; each can rebuild the other, so that nothing ever
-// leaves half a connection.
+// Conntrack entries, which are called flows: the state of translated connections. Both directions have an entry, and each
+// can be rebuilt from the other, so that the loss of one does not break the connection.
 #ifndef MINATO_FLOW_H
 #define MINATO_FLOW_H
 
@@ -8,11 +8,11 @@
 
 enum { UDP_IDLE = 180, TIME_WAIT = 60, LAST_ACK = 1, SOURCE_PORT_TRIES = 64 };
 
-// A flow that is over stays for LINGER seconds, for packets that are still on their way. When the table is full, one may
-// go that is over, or has been idle for so many seconds.
+// The entries of a closed connection stay for LINGER seconds, for packets that are still in transit. When the table is
+// full, entries are removed that are closed, or that have seen no packet for IDLE_TCP or IDLE_OTHER seconds.
 enum { LINGER = 10, IDLE_TCP = 60, IDLE_OTHER = 1, TRIES_FOR_ROOM = 16 };
 
-// turn makes the key of the other direction.
+// turn makes the key under which the entry of the other direction is.
 INLINE void turn(const struct flow *f, __u8 proto, struct tuple *key)
 {
 	key->saddr = f->daddr;
@@ -23,7 +23,7 @@ INLINE void turn(const struct flow *f, __u8 proto, struct tuple *key)
 	key->pad[0] = key->pad[1] = key->pad[2] = 0;
 }
 
-// points_to tells whether an entry of the other direction leads back to the tuple.
+// points_to tells whether other, the entry of the other direction, translates into the reverse of t.
 INLINE int points_to(const struct flow *other, const struct tuple *t)
 {
 	return other->sport == t->dport && other->dport == t->sport && same_addr(&other->saddr, &t->daddr) &&
@@ -53,7 +53,8 @@ INLINE int over(const struct flow *a, const struct flow *b)
 
 enum news { NOTHING, TIME, END };
 
-// touch notes what a packet says of its connection, and tells of the end of it or else that it is another second.
+// touch records the flags and the time of a packet in its conntrack entry. It returns END if the packet closes the
+// connection, and else TIME if it is the first one in this second.
 INLINE enum news touch(struct flow *f, const struct flow *pair, const struct packet *p)
 {
 	__u32 flags = f->flags, t = now();
@@ -81,8 +82,8 @@ INLINE int opens(const struct packet *p)
 	return p->t.proto == PROTO_TCP && p->has_l4 && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-// is_stale decides whether a packet that may start a connection must be steered anew. A repeated SYN keeps its backend
-// and so does UDP, unless the backend or the Service is gone. Packets in the middle of a TCP connection never move.
+// is_stale decides whether a new backend must be picked for a packet that has a conntrack entry. A repeated SYN and a UDP
+// datagram keep their backend, unless the backend or the frontend is gone. Other TCP packets always keep it.
 INLINE int is_stale(const struct flow *f, const struct flow *pair, const struct packet *p, __u8 scope)
 {
 	int udp = p->t.proto == PROTO_UDP;
@@ -100,8 +101,9 @@ INLINE int is_stale(const struct flow *f, const struct flow *pair, const struct 
 	return !get_backend(f->backend, &b);
 }
 
-// forgotten tells whether the backend has forgotten a connection, given the entry of its answers. It does so at once
-// after a reset, and when the other side was the first to close; else only when it has waited for stray packets.
+// forgotten tells whether the backend's kernel has no state of the connection any more, given the entry of its replies. A
+// reset ends that state at once, and so does the last ACK if the client closed first; a backend that closed first keeps
+// the connection in TIME_WAIT.
 INLINE int forgotten(const struct flow *reply, const struct flow *pair, __u32 idle)
 {
 	if ((reply->flags & FLOW_RST) || (pair && (pair->flags & FLOW_RST)))
@@ -109,8 +111,8 @@ INLINE int forgotten(const struct flow *reply, const struct flow *pair, __u32 id
 	return (reply->flags & FLOW_FIN) && idle > (reply->flags & FLOW_LAST_FIN ? LAST_ACK : TIME_WAIT);
 }
 
-// is_free tells whether a source port can be taken: unused towards this backend, or used by a connection that the
-// backend has forgotten.
+// is_free tells whether a source port can be used for masquerading: no connection to this backend has it, or only one that
+// the backend's kernel has forgotten.
 GLOBAL int is_free(const struct tuple *reply, __u8 proto)
 {
 	if (!reply)
@@ -127,7 +129,8 @@ GLOBAL int is_free(const struct tuple *reply, __u8 proto)
 	return forgotten(f, pair && points_to(pair, reply) ? pair : 0, idle);
 }
 
-// may_go tells whether a client's flow can be removed, pair being the entry of its answers; full says that the table is.
+// may_go tells whether the entries of a connection can be removed. pair is the entry of the replies, null if there is
+// none; full says that the table is full.
 INLINE int may_go(const struct flow *f, const struct flow *pair, __u8 proto, int full)
 {
 	__u32 t = now(), idle = t - f->seen;
@@ -142,7 +145,8 @@ INLINE int may_go(const struct flow *f, const struct flow *pair, __u8 proto, int
 	return full && idle > (pair->flags & FLOW_ANSWERED ? IDLE_TCP : IDLE_OTHER);
 }
 
-// take_turn looks at the flow whose turn it is, and removes it if it can go. It returns 1 if that made room.
+// take_turn looks at the connection at the head of the queue turns: it removes the entries if may_go allows it, and puts it
+// at the tail otherwise. It returns 1 if it removed them.
 GLOBAL int take_turn(int full)
 {
 	struct tuple t, key;
@@ -165,7 +169,7 @@ GLOBAL int take_turn(int full)
 	return 1;
 }
 
-// make_room removes a flow from a table that is full, one that is not in use if there is such.
+// make_room removes a connection that is not in use from a table that is full. It returns 0 if it found none.
 GLOBAL int make_room(void)
 {
 	for (int i = 0; i < TRIES_FOR_ROOM; i++)
@@ -184,7 +188,8 @@ INLINE long store(const struct tuple *t, const struct flow *f, __u64 flags)
 	return map_update(&flows, t, f, flags);
 }
 
-// store_flow writes both entries of a new flow. A client's port that is used once more has its turn already.
+// store_flow writes both entries of a new connection and puts it into the queue turns, unless an earlier connection of the
+// same client port is there already. It returns 0 if the table is full.
 GLOBAL int store_flow(const struct tuple *t, const struct flow *f, const struct tuple *reply, const struct flow *back)
 {
 	if (!t || !f || !reply || !back || store(reply, back, BPF_ANY) != STORED)

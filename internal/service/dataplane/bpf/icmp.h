@@ -1,21 +1,21 @@
-// ICMP errors about translated packets: they quote the packet as it was where the error arose, and must quote it to
-// their receiver as that one sent it, or it would not know the connection.
+// ICMP errors about translated packets. An error quotes the packet as it was where the error arose. Its receiver sent that
+// packet with other addresses and ports, and finds the connection only if those are quoted.
 #ifndef MINATO_ICMP_H
 #define MINATO_ICMP_H
 
 #include "flow.h"
 #include "rewrite.h"
 
-// is_icmp_error leaves redirects out: they are about the link that they come from.
+// is_icmp_error leaves redirects out, which are valid on the link that they come from alone.
 INLINE int is_icmp_error(__u8 type, int ipv6)
 {
 	return ipv6 ? type >= 1 && type <= 4 : type == 3 || type == 11 || type == 12;
 }
 
-// quoted is the packet that an error is about.
+// quoted is the packet that an error quotes.
 struct quoted {
-	struct tuple key; // of its answers
-	struct addrs addrs; // as it has them
+	struct tuple key; // of the conntrack entry of its replies
+	struct addrs addrs; // as quoted
 	struct ports ports;
 	__u32 at;
 	__u32 ports_at;
@@ -48,7 +48,7 @@ INLINE int quoted6(struct __sk_buff *skb, struct quoted *q)
 	return 1;
 }
 
-// read_quoted finds out what an error is about.
+// read_quoted reads the packet that an error quotes. It returns 0 if this is no error, or none about TCP or UDP.
 INLINE int read_quoted(struct __sk_buff *skb, const struct packet *p, struct quoted *q, int ipv6)
 {
 	struct icmp icmp;
@@ -68,8 +68,8 @@ INLINE int read_quoted(struct __sk_buff *skb, const struct packet *p, struct quo
 	return 1;
 }
 
-// rewrite_quoted changes the quoted addresses. In IPv4 the quoted header's own checksum makes up for that, so ICMP's sum
-// does not see it; in IPv6 there is none.
+// rewrite_quoted changes the quoted addresses. In IPv4 the quoted header's own checksum changes by the opposite, so the
+// ICMP checksum stays right; in IPv6 there is no header checksum, and ICMP's is corrected.
 INLINE void rewrite_quoted(struct __sk_buff *skb, const struct packet *p, const struct quoted *q, const struct addrs *to, int ipv6)
 {
 	if (ipv6) {
@@ -85,8 +85,8 @@ INLINE void rewrite_quoted(struct __sk_buff *skb, const struct packet *p, const 
 	skb_store(skb, q->at + 12, to4, sizeof(to4), 0);
 }
 
-// translate_error rewrites the error and the packet it quotes. An error travels the way of the quoted packet's answers,
-// so the entry to use is that of the quoted tuple turned around.
+// translate_error rewrites the error and the packet that it quotes. An error goes in the direction of the quoted packet's
+// replies, so the conntrack entry to use is that of the replies.
 INLINE int translate_error(struct __sk_buff *skb, const struct packet *p, int in_place, int ipv6)
 {
 	struct quoted q = {};
@@ -103,12 +103,13 @@ INLINE int translate_error(struct __sk_buff *skb, const struct packet *p, int in
 	l4_csum(skb, p->l4 + 2, old, new, sizeof(__u32));
 	skb_store(skb, q.ports_at, &ports, sizeof(ports), 0);
 
-	// A router on the way keeps its address; the peer itself takes the one under which the receiver knows it.
+	// An error of a router keeps the router's address. One of the peer itself gets the address by which the receiver
+	// knows the peer.
 	struct addrs outer = { .saddr = p->t.saddr, .daddr = to.saddr };
 	if (same_addr(&outer.saddr, &q.key.saddr))
 		outer.saddr = to.daddr;
 	__s64 diff = rewrite_l3(skb, (const struct addrs *)&p->t, &outer, ipv6);
-	if (ipv6) // whose ICMP sum covers the addresses
+	if (ipv6) // ICMPv6's checksum covers the addresses
 		l4_csum(skb, p->l4 + 2, 0, diff, BPF_F_PSEUDO_HDR);
 	return 1;
 }
@@ -123,7 +124,7 @@ GLOBAL int translate_error6(struct __sk_buff *skb, const struct packet *p, int i
 	return translate_error(skb, p, in_place, 1);
 }
 
-// translate_icmp is for packets without ports: it returns 0 for all that are not errors about a known connection.
+// translate_icmp returns 0 for all packets that are not ICMP errors about a connection with a conntrack entry.
 INLINE int translate_icmp(struct __sk_buff *skb, const struct packet *p, int in_place, int ipv6)
 {
 	if (ipv6)

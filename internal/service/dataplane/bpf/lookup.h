@@ -1,4 +1,4 @@
-// From a destination to a backend. Everything that was decided is in the tables; here it is only looked up.
+// The look-ups from a destination address to a backend. All decisions are in the tables already.
 #ifndef MINATO_LOOKUP_H
 #define MINATO_LOOKUP_H
 
@@ -15,9 +15,10 @@ INLINE int in_service_range(const struct config *cfg, const union addr *a)
 	return 0;
 }
 
-// find_frontend looks the address up, then, for a port that may be a NodePort, as an address of this node; the key tells
-// afterwards which it was. What goes to another node's NodePort leaves this node, and is outside traffic there: only that
-// node knows which of its backends may have it under externalTrafficPolicy Local.
+// find_frontend looks for a frontend at the key's address and port. If there is none, or only a Pod's hostPort, and the port
+// may be a NodePort and the address is this node's, it looks for the NodePort, and then changes the key's address to the
+// one that stands for every node address. Traffic to another node's NodePort leaves this node and is outside traffic
+// there: only that node knows which of its backends may have it under externalTrafficPolicy Local.
 GLOBAL int find_frontend(struct frontend_key *key, struct frontend *out)
 {
 	struct config *cfg = settings();
@@ -52,7 +53,7 @@ GLOBAL int find_frontend(struct frontend_key *key, struct frontend *out)
 	return found;
 }
 
-// is_service_addr tells a Service's address, at a port where it doesn't answer, from one that nobody has.
+// is_service_addr tells whether an address is the cluster IP of a Service, at whatever port.
 INLINE int is_service_addr(const union addr *dst)
 {
 	struct frontend_key key = { .addr = *dst };
@@ -68,7 +69,7 @@ INLINE int get_backend(__u32 id, struct backend *out)
 	return out->id == id;
 }
 
-// pick_consistent looks the backend up in a table that is the same on every node.
+// pick_consistent looks the backend up in the frontend's Maglev table, which is the same on every node.
 GLOBAL int pick_consistent(const struct frontend *f, __u32 hash, struct backend *out)
 {
 	if (!f || !out || f->count == 0)
@@ -99,8 +100,8 @@ GLOBAL int pick_slot(const struct frontend *f, __u32 hash, struct backend *out)
 	return get_backend(s->backend, out);
 }
 
-// pick chooses a backend for a new connection: the one of the client's last connection, if affinity asks for it and
-// it is still a candidate, or else the one at the hash.
+// pick chooses a backend for a new connection: with session affinity the backend of the client's last connection, if it
+// is still in the set, and otherwise the one that the hash selects.
 GLOBAL int pick(const struct frontend *f, const union addr *client, __u32 hash, struct backend *out)
 {
 	if (!f || !client || !out)

@@ -1,5 +1,5 @@
-// The tables that the agent writes and the programs read, and the state that the programs keep themselves.
-// Their Go twins are in ../layout.go; a test compares the sizes.
+// The maps: tables that the agent writes and the programs read, and state that the programs keep themselves. The same
+// structures in Go are in ../layout.go; a test compares the sizes.
 #ifndef MINATO_MAPS_H
 #define MINATO_MAPS_H
 
@@ -12,16 +12,16 @@ union addr {
 	__u64 d[2];
 };
 
-// Where traffic comes from: a pod or the node itself, or a wire.
+// Where traffic comes from: INSIDE is a Pod of the node or the node itself, OUTSIDE an uplink.
 enum scope { INSIDE = 0, OUTSIDE = 1 };
 
 enum verdict { FORWARD = 0, REJECT = 1, DROP = 2 };
 
 enum frontend_flag {
-	FRONTEND_MASQUERADE = 1, // hide the client behind the node's address
-	FRONTEND_RESTRICTED = 2, // only clients in source_ranges
-	FRONTEND_CONSISTENT = 4, // the backend by a hash of the connection, in maglev
-	FRONTEND_HOST_PORT = 8, // of a Pod; a Service's NodePort of the same number goes first
+	FRONTEND_MASQUERADE = 1, // replace the client's address by the node's
+	FRONTEND_RESTRICTED = 2, // admit only clients in source_ranges
+	FRONTEND_CONSISTENT = 4, // pick the backend by a hash of the connection, from a table in maglev
+	FRONTEND_HOST_PORT = 8, // a Pod's hostPort, which gives way to a NodePort of the same number
 };
 
 // Port and protocol 0 mark an address as one of a Service, whatever the port. The addresses :: and ::ffff:0.0.0.0 stand
@@ -37,29 +37,30 @@ struct frontend_key {
 struct frontend {
 	__u32 service;
 	__u32 generation;
-	__u32 count; // slots of the set, or places of its Maglev table
+	__u32 count; // slots of the set, or entries of its Maglev table
 	__u32 affinity; // seconds, 0 is off
 	__u8 verdict;
 	__u8 set;
 	__u16 flags;
 };
 
-// The candidates of one Service port: a new generation is written beside the old one, then the frontends switch over.
-// With session affinity there is also an entry for each member by its number, to tell whether it still is one.
+// The backends of one Service port, in two sets. A change writes the slots of a new generation beside the old ones, and
+// then changes the frontends to the new generation. With session affinity there is also an entry for each backend by its
+// number, which tells whether the backend is still in the set.
 struct slot_key {
 	__u32 service;
 	__u32 generation;
-	__u32 index; // with the bits below
+	__u32 index; // combined with slot_bit
 };
 
 enum slot_bit {
 	SLOT_LOCAL_SET = 1u << 31,
-	SLOT_MEMBER = 1u << 30, // the rest is a backend's number
+	SLOT_MEMBER = 1u << 30, // the rest of the index is the number of a backend
 };
 
 struct slot {
 	__u32 backend;
-	__u32 service; // says whether the entry was reused under the reader's feet
+	__u32 service; // as in the key: differs if the kernel reused the entry for another key while a program read it
 };
 
 struct maglev_key {
@@ -77,12 +78,12 @@ struct backend {
 	__be16 port;
 	__u8 proto;
 	__u8 flags;
-	__u32 id; // as in slot.service
+	__u32 id; // as the key, for the same reason as slot.service
 };
 
 enum node_flag {
 	NODE_SELF = 1,
-	NODE_CLOSED = 2, // NodePorts don't answer there
+	NODE_CLOSED = 2, // NodePorts are not served at this address
 };
 
 struct node {
@@ -100,23 +101,23 @@ struct tuple {
 
 enum flow_flag {
 	FLOW_REPLY = 1, // from the backend to the client
-	FLOW_FIN = 2, // seen in this direction
+	FLOW_FIN = 2, // a FIN was seen in this direction
 	FLOW_RST = 4,
-	FLOW_LAST_FIN = 8, // the other direction's came before it
-	FLOW_ANSWERED = 16, // in the entry of the answers: there was one
+	FLOW_LAST_FIN = 8, // the other direction had its FIN first
+	FLOW_ANSWERED = 16, // in the entry of the replies: the backend has replied
 };
 
-// Where a route leads: what is worth keeping of its look-up for a second.
+// The next hop of a flow: the result of a route look-up, kept for a second.
 struct hop {
-	__u32 ifindex; // 0 if it is not known
-	__u32 check; // what it was looked up for, since an entry of a table may be reused under the reader's feet
+	__u32 ifindex; // 0 if the next hop is not known
+	__u32 check; // of the destination, since the kernel may reuse an entry for another key while a program reads it
 	__u16 mtu;
-	__u8 macs[12]; // as a packet begins
+	__u8 macs[12]; // destination and source, as in the Ethernet header
 	__u16 pad;
 };
 
-// What becomes of a packet with a certain tuple. The entry of the other direction is this one turned around, so
-// either can be rebuilt from the other.
+// A conntrack entry of one direction: the addresses and ports that a packet with a certain tuple gets. Tuple and entry,
+// reversed, make the entry of the other direction.
 struct flow {
 	union addr saddr;
 	union addr daddr;
@@ -130,7 +131,8 @@ struct flow {
 	__u32 pad;
 };
 
-// The protocol is part of what tells packets apart in IPv4 only; in IPv6 it is 0 here.
+// The first fragment of a packet has the ports; the others are found by this key. The protocol is part of it in IPv4 alone;
+// in IPv6 it is 0.
 struct fragment_key {
 	union addr saddr;
 	union addr daddr;
@@ -146,7 +148,7 @@ struct fragment {
 	__u8 pad[3];
 };
 
-// How a socket's own idea of its peer differs from the truth.
+// The frontend that a socket's owner asked for, and the backend that the socket talks to instead.
 struct peer {
 	union addr frontend;
 	union addr backend;
@@ -157,18 +159,18 @@ struct peer {
 	__u32 pad;
 };
 
-// One socket may talk to several Services, if it is an unconnected UDP one. The first place is for what it is connected
-// to.
+// An unconnected UDP socket may talk to several Services. The first element is for what a socket is connected to, the
+// others for what it sends to without a connection.
 #define PEERS 5
 
 struct peers {
-	__u32 next; // place to fill next
-	__u32 last; // place used last
+	__u32 next; // element to overwrite next
+	__u32 last; // element used last
 	struct peer peer[PEERS];
 };
 
-// Session affinity: where a client's last connection to a Service port went. A process is known by its network
-// namespace, for its address is not known before it is connected.
+// Session affinity: the backend of a client's last connection to a Service port. A client at a socket is identified by the
+// cookie of its network namespace, because its address is not known before the socket is connected.
 struct client_key {
 	union addr addr;
 	__u32 service;
@@ -181,7 +183,7 @@ struct client {
 };
 
 struct source_range_key {
-	__u32 prefix; // bits that count, the service's included
+	__u32 prefix; // bits to compare, those of the service included
 	__u32 service;
 	union addr addr;
 } __attribute__((packed));
@@ -195,11 +197,11 @@ struct cidr {
 #define UPLINKS 4
 
 enum config_flag {
-	CONFIG_ROUTED_SOURCE = 1, // masqueraded traffic takes the address that its route has
+	CONFIG_ROUTED_SOURCE = 1, // masquerade with the source address of the route to the backend, not with self
 };
 
-// Which families' translated packets may leave without passing the kernel's forwarding, and until when: seconds since
-// boot, 0 is never.
+// The fast path: until when translated packets of a family may leave without passing the kernel's forwarding, in seconds
+// since boot; 0 means that they may not.
 struct shortcut {
 	__u32 until4;
 	__u32 until6;
@@ -210,14 +212,14 @@ struct config {
 	union addr self6; // the same for IPv6
 	struct cidr services[RANGES]; // unused ones match nothing
 	__u32 uplinks[UPLINKS]; // interfaces towards the outside; unused ones are 0
-	__u32 inject; // interface that takes rewritten packets in
+	__u32 inject; // svc1, the interface where rewritten packets enter the kernel
 	__u16 nodeport_min; // host order
 	__u16 nodeport_max;
 	__u16 masquerade_min;
 	__u16 masquerade_count;
-	__u8 mac[8]; // of the interface above
+	__u8 mac[8]; // of inject
 	__u32 flags;
-	__u64 netns; // of the node itself
+	__u64 netns; // cookie of the node's network namespace
 };
 
 struct {
@@ -243,7 +245,7 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-// The numbers of backends, over which a hash of the connection spreads. The sizes differ.
+// A Maglev table: the numbers of backends, over which a hash of the connection spreads. Tables differ in size.
 struct maglev_table {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 16381);
@@ -283,16 +285,16 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
-// The flows of clients in the order in which they are looked at for whether they are over. The table of flows is no LRU
-// one, which makes room for many entries at once, nor one that allocates its entries in batches: either way the
-// connection that it does so for waits.
+// A queue of the keys of all connections, from the client's direction: the order in which they are checked for whether
+// their conntrack entries can be removed. flows is no LRU map, because that evicts many entries at a time, and the
+// connection for which it does so waits.
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, 32768);
 	__type(value, struct tuple);
 } turns SEC(".maps");
 
-// The interfaces that translated packets may leave by without passing the kernel's forwarding.
+// The interfaces that the fast path may send packets to.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -308,9 +310,9 @@ struct {
 	__type(value, struct shortcut);
 } shortcut SEC(".maps");
 
-// What a packet program works with and its stack is too small for. A processor handles one packet at a time.
+// Memory of a packet program beyond its stack of 512 bytes. A processor handles one packet at a time.
 struct scratch {
-	struct flow to; // what becomes of the packet
+	struct flow to; // the addresses and ports that the packet gets
 	struct bpf_fib_lookup fib;
 };
 
@@ -356,14 +358,15 @@ struct {
 	__type(value, struct peers);
 } sockets SEC(".maps");
 
-// The same for TCP sockets, which connect once. Each connection has to find a place for it, so that is the next one by
-// the socket's cookie: the kernel numbers sockets one after the other, and what was used last is at hand. It is given up
-// when the socket is closed. Who finds it taken goes to a table beside it.
+// The same for TCP sockets, which connect once. An array indexed by the socket's cookie is faster than socket storage, which
+// allocates memory for each connection: cookies are numbered one after the other, so neighbouring elements are in the
+// processor's cache. An element is free again when its socket is closed. A socket whose element another one has is kept in
+// the hash table streams.
 #define SEATS 16384
 
 struct seat {
-	__u64 cookie; // of the socket, 0 if there is none
-	__u32 beside; // sockets of this place that are in streams
+	__u64 cookie; // of the socket; 0 if the element is free
+	__u32 beside; // how many sockets of this element are in streams
 	__u32 pad;
 	struct peer peer;
 };
@@ -383,7 +386,8 @@ struct {
 	__type(value, struct peer);
 } streams SEC(".maps");
 
-// The backends that UDP sockets are connected to, by the sockets' cookies. The agent looks here for those to end.
+// The backends that UDP sockets are connected to, by the sockets' cookies. The agent reads it to destroy the sockets whose
+// backend is gone.
 struct connection {
 	union addr backend;
 	__be16 port;

@@ -1,5 +1,5 @@
-// Services at packets: what sockets could not do, because the sender is outside, or not in the node's cgroup, or
-// connected before the Service was there.
+// The packet programs translate what the socket programs could not: packets of senders outside the node, of processes that
+// are not in the node's cgroup, and of sockets that were connected before the Service existed.
 #ifndef MINATO_PACKET_H
 #define MINATO_PACKET_H
 
@@ -7,7 +7,8 @@
 #include "reject.h"
 #include "shortcut.h"
 
-// Where a packet is met. One program serves all places, because loading it four times would take four times as long.
+// The interface at which a packet is seen: a Pod's, an uplink, svc1 for what the node itself sends to Services, and the
+// loopback interface. One program serves all of them, because loading four would take four times as long.
 enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
 
 enum { LOOPBACK = 1 };
@@ -33,15 +34,16 @@ INLINE int comes_by_wire(int hook)
 	return hook == AT_POD || hook == AT_UPLINK;
 }
 
-// must_masquerade: an answer that would not come back through a hook of this node must be made to.
+// must_masquerade tells whether the client's address must be replaced by the node's, so that the backend's replies pass an
+// interface of this node with a program.
 INLINE int must_masquerade(const struct frontend *f, const struct packet *p, const struct backend *b, int hook)
 {
 	if (hook == AT_HOST || hook == AT_LOOPBACK)
 		return 1;
 	if (hook == AT_UPLINK)
 		return f->flags & FRONTEND_MASQUERADE;
-	// A pod that reaches itself would take its own address for a forgery; a process of the node answers past the
-	// pod's interface.
+	// A Pod that is its own backend would drop a packet with its own source address. A backend on the node's network
+	// would reply to the Pod directly.
 	if (same_addr(&p->t.saddr, &b->addr))
 		return 1;
 	struct node *n = map_lookup(&nodes, &b->addr);
@@ -50,7 +52,7 @@ INLINE int must_masquerade(const struct frontend *f, const struct packet *p, con
 
 enum established { NO_PORT, NO_ROOM, ESTABLISHED };
 
-// establish decides where a new connection goes and writes both entries.
+// establish fills to, the translation of a new connection to backend b, and writes both conntrack entries.
 GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct frontend *fe, const struct backend *b, struct flow *to)
 {
 	struct config *cfg = settings();
@@ -69,7 +71,8 @@ GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct
 	int masquerade = must_masquerade(fe, p, b, where(cfg, skb->ifindex));
 	struct tuple reply;
 	if (!masquerade) {
-		// A client may reach one backend through two frontends from one port; the second must look different.
+		// A client may reach one backend through two frontends from the same port. The replies to the second
+		// connection need another tuple than those to the first.
 		turn(to, p->t.proto, &reply);
 		struct flow *taken = map_lookup(&flows, &reply);
 		masquerade = taken && !points_to(taken, &p->t) && !is_free(&reply, p->t.proto);
@@ -88,9 +91,9 @@ GLOBAL int establish(struct __sk_buff *skb, const struct packet *p, const struct
 	return ESTABLISHED;
 }
 
-// follow finds out what becomes of a packet of a known connection, and by which way. It returns 0 if the packet has to
-// be steered anew. Once a second for each connection the neighbour is asked for: addresses of interfaces that are only
-// looked up would be used for ever.
+// follow fills to, the translation of a packet that has the conntrack entry f. It returns how the packet may leave by the
+// fast path, or 0 if a backend must be picked anew. Once a second it returns ASK_NEIGHBOUR: a neighbour entry that is only
+// read would never be checked by the kernel for whether it is still valid.
 GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flow *to)
 {
 	if (!p || !f || !to)
@@ -99,12 +102,12 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 	turn(f, p->t.proto, &key);
 	struct flow *pair = map_lookup(&flows, &key);
 	if (f->flags & FLOW_REPLY) {
-		// What opens a connection is nobody's reply: the backend's address and port are in use the other way round.
+		// A SYN is no reply: the backend opens a connection of its own from the port that it serves.
 		if (opens(p))
 			return 0;
 	} else {
 		if (pair && !points_to(pair, &p->t))
-			return 0; // the source port went to somebody else
+			return 0; // another connection has the source port now
 		if (is_stale(f, pair, p, scope)) {
 			if (pair)
 				map_delete(&flows, &key);
@@ -120,14 +123,14 @@ GLOBAL int follow(const struct packet *p, struct flow *f, __u8 scope, struct flo
 		opposite(to, &p->t, &other);
 		map_update(&flows, &key, &other, BPF_NOEXIST);
 	}
-	// Who ends a connection makes room for another one or two, and nobody has to wait for it.
+	// The packet that closes a connection removes up to two old ones, so that no new connection has to wait for that.
 	if (news == END && take_turn(0))
 		take_turn(0);
 	return news == TIME ? ASK_NEIGHBOUR : STRAIGHT;
 }
 
-// forget_reply: who talks to a backend directly, from a port that an earlier connection to it through a Service had,
-// would get its answers in the name of that Service.
+// forget_reply deletes the conntrack entry of the replies to a tuple. A client that talks to a backend directly, from a port
+// that an earlier connection through a Service had, would otherwise get replies from the Service's address.
 GLOBAL int forget_reply(const struct tuple *t)
 {
 	if (!t)
@@ -139,8 +142,9 @@ GLOBAL int forget_reply(const struct tuple *t)
 	return 0;
 }
 
-// no_frontend is for what matches no frontend: other traffic passes, but nothing addressed to the Service range may
-// leave the node. What the node routes to Services ends here as well, or it would be routed in circles.
+// no_frontend handles packets whose destination is no frontend. Packets to the Service range must not leave the node: they
+// are rejected at the address of a Service and dropped elsewhere. Packets from svc0 are rejected whatever their address,
+// because the kernel would route them to svc0 again.
 INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int hook, int ipv6)
 {
 	if (!in_service_range(cfg, &p->t.daddr)) {
@@ -156,7 +160,7 @@ INLINE int no_frontend(struct __sk_buff *skb, const struct config *cfg, const st
 	return SHOT;
 }
 
-// count_packet counts one that belongs to a connection, as the first of it or a later one.
+// count_packet counts a packet of a connection; first says that it is the first one.
 INLINE void count_packet(struct __sk_buff *skb, const struct flow *to, int first)
 {
 	__u32 segments = skb->gso_segs;
@@ -176,8 +180,8 @@ INLINE __u64 mix(__u64 h, __u64 v)
 	return h ^ (h >> 32);
 }
 
-// connection_hash is the same on every node, whichever of the nodes' addresses was asked. With session affinity it is
-// also the same for all connections of a client.
+// connection_hash does not depend on the node nor on its address, so that every node picks the same backend. With session
+// affinity it depends on the client's address alone.
 INLINE __u32 connection_hash(const struct tuple *t, __u32 affinity)
 {
 	__u64 h = mix(mix(0, t->saddr.d[0]), t->saddr.d[1]);
@@ -186,14 +190,14 @@ INLINE __u32 connection_hash(const struct tuple *t, __u32 affinity)
 	return mix(h, h >> 17) >> 16;
 }
 
-// steer sends the first packet of a connection to a backend.
+// steer picks the backend for the first packet of a connection and sends the packet there.
 INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int hook, __u8 scope, int ipv6)
 {
 	struct frontend_key key;
 	struct backend b = {};
 	struct frontend f = {};
 	int picked = 0;
-	// The slots of the generation just read may be gone by the time they are looked up; then a new one is in place.
+	// The agent may delete the slots of a generation after the frontend was read; by then the frontend has a new one.
 	for (int try = 0; try < 2 && !picked; try++) {
 		key.addr = p->t.daddr;
 		key.port = p->t.dport;
@@ -224,8 +228,8 @@ INLINE int steer(struct __sk_buff *skb, const struct config *cfg, struct packet 
 	return send_on(skb, cfg, p, &work->to, comes_by_wire(hook) ? STRAIGHT : 0, ipv6);
 }
 
-// is_neighbour_discovery: routers and neighbours must find each other whatever addresses Services have. What the node
-// routed to Services can't be that, and would be routed in circles.
+// is_neighbour_discovery tells whether a packet is one of Neighbour Discovery, which must pass even if an address of the
+// Service range is looked for. At svc1 there is none: what comes in there would be routed to svc0 again.
 INLINE int is_neighbour_discovery(struct __sk_buff *skb, const struct packet *p, int hook)
 {
 	__u8 type;
@@ -246,8 +250,8 @@ INLINE int without_ports(struct __sk_buff *skb, const struct config *cfg, struct
 	return SHOT;
 }
 
-// stays_here tells whether a packet is nobody's but the link's or the loopback interface's. Loopback addresses have no
-// business on a wire: a hostPort that answers at one is for the node's own sockets alone.
+// stays_here tells whether a packet has addresses that are valid on its link or on the loopback interface alone, and so
+// belongs to no Service. A hostPort at a loopback address is served at the node's own sockets, and never to packets.
 INLINE int stays_here(const struct packet *p, int hook, int ipv6)
 {
 	const union addr *s = &p->t.saddr, *d = &p->t.daddr;
@@ -258,7 +262,8 @@ INLINE int stays_here(const struct packet *p, int hook, int ipv6)
 	return is_link_local(s) || is_link_local(d);
 }
 
-// keep_hop keeps the way that a packet took for those after it. A reader finds it whole or not at all.
+// keep_hop keeps the next hop of a packet for later packets of its connection. ifindex is set last: while it is 0, nobody
+// reads the other fields.
 INLINE void keep_hop(struct flow *f, const struct flow *to)
 {
 	f->hop.ifindex = 0;
@@ -302,10 +307,9 @@ INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 	return steer(skb, cfg, &p, hook, scope, ipv6);
 }
 
-// going_out gives answers that passed no ingress hook the address that the client asked for. At uplinks these are the
-// answers of the node's own processes to clients outside; all that leaves under another address is not theirs. At
-// interfaces of Pods, where others make those, they are answers that somebody else addressed to the Pod, who had
-// masqueraded what the Pod sent.
+// going_out translates replies that passed no ingress program. At an uplink those are replies of the node's own processes,
+// which have the node's address. At a Pod's interface that a CNI plugin made, they are replies to packets that the plugin
+// masqueraded, and whose destination became the Pod's address after the ingress program.
 INLINE int going_out(struct __sk_buff *skb, int ipv6)
 {
 	if (skb->protocol != (ipv6 ? htons(ETH_IPV6) : htons(ETH_IPV4)))
@@ -314,8 +318,8 @@ INLINE int going_out(struct __sk_buff *skb, int ipv6)
 	struct packet p = {};
 	if (!cfg)
 		return NEXT;
-	// What is forwarded passed the hook where it came in. That was too early only where somebody else then undid a
-	// masquerade, which nobody does while packets may take the shortcut.
+	// A forwarded packet passed the ingress program where it came in. That was too early only if a packet filter undid a
+	// masquerade later, and while the fast path is open there is no packet filter.
 	int uplink = where(cfg, skb->ifindex) == AT_UPLINK;
 	if (skb->ingress_ifindex && (uplink || may_shortcut(ipv6)))
 		return NEXT;
@@ -349,7 +353,7 @@ INLINE int going_out(struct __sk_buff *skb, int ipv6)
 	return NEXT;
 }
 
-// Each family has its own programs, so that a cluster without IPv6 has nothing of it to verify.
+// Each family has its own programs, so that the verifier need not check IPv6's in a cluster without IPv6.
 SEC("tc") int ingress(struct __sk_buff *skb) { return coming_in(skb, 0); }
 SEC("tc") int ingress6(struct __sk_buff *skb) { return coming_in(skb, 1); }
 SEC("tc") int egress(struct __sk_buff *skb) { return going_out(skb, 0); }

@@ -1,5 +1,5 @@
-// Reading a packet: addresses, ports and what kind of piece it is. Helpers read instead of pointers into the packet,
-// because headers of a segmentation-offloaded packet need not be in its linear part.
+// Reading a packet's addresses and ports, and whether it is a fragment. This calls helpers rather than using pointers into
+// the packet, because the headers of a segmentation-offloaded packet need not be in its linear part.
 #ifndef MINATO_PARSE_H
 #define MINATO_PARSE_H
 
@@ -46,7 +46,7 @@ struct icmp {
 	__u8 type;
 	__u8 code;
 	__be16 csum;
-	__be16 unused[2]; // in the errors made here
+	__be16 unused[2]; // in port unreachable errors
 };
 
 enum { IP_MORE = 0x2000, IP_OFFSET = 0x1fff, IP_DONT = 0x4000 };
@@ -55,18 +55,18 @@ struct packet {
 	struct tuple t;
 	__u32 l4; // offset of the transport header
 	__u8 tcp_flags;
-	__u8 has_l4; // not so in the later pieces of a fragmented packet
+	__u8 has_l4; // 0 in fragments other than the first one
 	__u8 fragment;
 	__u8 l4_len; // of the transport header
-	__u8 hops; // that it has left
-	__u8 ip_proto; // as the IP header has it, which may be that of an extension header
+	__u8 hops; // TTL or hop limit
+	__u8 ip_proto; // of the IP header; in IPv6 it may be an extension header's
 	__be16 csum; // of the IPv4 header
 };
 
 enum parsed { PARSED, OTHER, BROKEN, ORPHAN };
 
-// ports_of reads the ports of a packet that has its transport header. A first fragment may be shorter than TCP's; it has
-// the flags or nothing works anyway.
+// ports_of reads the transport header. A packet that is too short for it is BROKEN, even if it is a first fragment that has
+// the ports.
 INLINE int ports_of(struct __sk_buff *skb, struct packet *p)
 {
 	if (p->t.proto == PROTO_TCP) {
@@ -88,7 +88,7 @@ INLINE int ports_of(struct __sk_buff *skb, struct packet *p)
 	return PARSED;
 }
 
-// ports_of_fragment learns the ports from the first piece of a packet, and finds them again for the others.
+// ports_of_fragment keeps the ports of a packet's first fragment, and finds them for the other fragments.
 INLINE int ports_of_fragment(struct __sk_buff *skb, struct packet *p, const struct fragment_key *key)
 {
 	if (!p->has_l4) {
@@ -108,7 +108,8 @@ INLINE int ports_of_fragment(struct __sk_buff *skb, struct packet *p, const stru
 	return parsed;
 }
 
-// parse4 reads an IPv4 packet. OTHER is one without ports; ORPHAN a later fragment whose first one was not seen.
+// parse4 reads an IPv4 packet. It returns OTHER for a protocol other than TCP and UDP, and ORPHAN for a fragment whose first
+// fragment was not seen.
 INLINE int parse4(struct __sk_buff *skb, struct packet *p)
 {
 	struct ipv4 ip;

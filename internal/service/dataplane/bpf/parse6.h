@@ -1,4 +1,4 @@
-// Reading an IPv6 packet, past the headers that may stand between the fixed one and the transport's.
+// Reading an IPv6 packet, past the extension headers between the IPv6 header and the transport header.
 #ifndef MINATO_PARSE6_H
 #define MINATO_PARSE6_H
 
@@ -27,20 +27,20 @@ struct fragment_header {
 
 enum { IP6_MORE = 1, IP6_OFFSET = 0xfff8, IP6_VERSION = 6u << 28 };
 
-// More headers than this in a row are nobody's who wants a Service.
+// A packet with more extension headers than this is not translated.
 #define EXTENSIONS 6
 
-// headers is a place in the chain of headers: proto says what is there.
+// headers is a position in the chain of headers; proto is the protocol of the header there.
 struct headers {
 	__u32 at;
 	__be32 id; // of a fragmented packet
 	__u8 proto;
 	__u8 fragment;
-	__u8 later; // not the first piece: what is there continues the first one's
+	__u8 later; // this is a fragment other than the first one, and has no transport header
 	__u8 pad;
 };
 
-// skip_extensions moves on to the first header that is no extension. It returns 0 if there is none within reach.
+// skip_extensions moves to the first header that is no extension header. It returns 0 if there are too many before it.
 GLOBAL int skip_extensions(struct __sk_buff *skb, struct headers *h)
 {
 	if (!h)
@@ -71,8 +71,8 @@ GLOBAL int skip_extensions(struct __sk_buff *skb, struct headers *h)
 	return h->proto == PROTO_TCP || h->proto == PROTO_UDP || h->proto == PROTO_ICMPV6;
 }
 
-// parse6 reads an IPv6 packet, like parse4. The addresses are those of the fixed header, routing headers or not. One
-// that stands for an IPv4 address has no business on a wire, and would be taken for that.
+// parse6 reads an IPv6 packet, like parse4. The addresses are those of the IPv6 header, even if there is a routing header.
+// An IPv4-mapped address is not valid in a packet, and would be taken for the IPv4 address here: such a packet is BROKEN.
 GLOBAL int parse6(struct __sk_buff *skb, struct packet *p)
 {
 	struct ipv6 ip;
@@ -107,7 +107,7 @@ INLINE int parse(struct __sk_buff *skb, struct packet *p, int ipv6)
 	return ipv6 ? parse6(skb, p) : parse4(skb, p);
 }
 
-// is_link_local tells whether an IPv6 address counts on one link only, or is a multicast one.
+// is_link_local tells whether an IPv6 address is a link-local or a multicast one.
 INLINE int is_link_local(const union addr *a)
 {
 	return a->b[0] == 0xff || (a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80);

@@ -1,10 +1,10 @@
-// Turning a packet into the answer that nobody is there: a TCP reset, or ICMP port unreachable.
+// Refusing a packet: it is turned into a TCP reset or an ICMP port unreachable error to its sender.
 #ifndef MINATO_REJECT_H
 #define MINATO_REJECT_H
 
 #include "rewrite.h"
 
-// What the transport's checksum covers besides the transport.
+// The pseudo header that the transport's checksum covers.
 struct pseudo4 {
 	__be32 saddr;
 	__be32 daddr;
@@ -31,8 +31,8 @@ INLINE __u32 pseudo6_sum(const struct ipv6 *ip, __u8 proto, __u16 len)
 	return csum_diff(0, 0, &ps, sizeof(ps), 0);
 }
 
-// csum_is_partial finds out whether the checksum is left to the sending device. There is no field that tells, but
-// adjusting for a change of the payload leaves such a checksum as it is.
+// csum_is_partial finds out whether the sending device is to complete the checksum (CHECKSUM_PARTIAL). No field of the
+// context tells that, but the helper that corrects a checksum for a change of the payload leaves such a one as it is.
 INLINE int csum_is_partial(struct __sk_buff *skb, __u32 at)
 {
 	__be16 before, after;
@@ -66,13 +66,13 @@ INLINE void answer6(struct ipv6 *ip, const struct ipv6 *old, __u8 proto, __u16 l
 	ip->daddr = old->saddr;
 }
 
-// put_answer replaces all behind the Ethernet header.
+// put_answer replaces everything behind the Ethernet header.
 INLINE int put_answer(struct __sk_buff *skb, const void *packet, __u32 len)
 {
 	return !change_tail(skb, ETH_HLEN_ + len, 0) && !skb_store(skb, ETH_HLEN_, packet, len, BPF_F_RECOMPUTE_CSUM);
 }
 
-// answer_tcp fills a reset but for its checksum. data is what the packet carries.
+// answer_tcp fills a reset except for its checksum. data is the length of the refused packet's payload.
 INLINE void answer_tcp(struct tcp *out, const struct tcp *in, __u32 data)
 {
 	out->sport = in->dport;
@@ -87,7 +87,7 @@ INLINE void answer_tcp(struct tcp *out, const struct tcp *in, __u32 data)
 	}
 }
 
-// finish_tcp sets the checksum, or what a device that finishes it needs.
+// finish_tcp sets the checksum, or the sum of the pseudo header if the device is to complete it.
 INLINE void finish_tcp(struct tcp *tcp, __u32 pseudo, int partial)
 {
 	if (partial)
@@ -130,11 +130,11 @@ GLOBAL int reset6(struct __sk_buff *skb, const struct packet *p, const struct ip
 	answer6(&out.ip, old, PROTO_TCP, sizeof(out.tcp));
 	answer_tcp(&out.tcp, &tcp, beyond(ntohs(old->len), (tcp.off >> 4) * 4));
 	finish_tcp(&out.tcp, pseudo6_sum(&out.ip, PROTO_TCP, sizeof(out.tcp)), partial);
-	return put_answer(skb, &out, sizeof(out.ip) + sizeof(out.tcp)); // the structure is longer, by alignment
+	return put_answer(skb, &out, sizeof(out.ip) + sizeof(out.tcp)); // the structure has padding at its end
 }
 
-// unreachable4 needs no case for an unfinished UDP checksum: the device would write what it sums up into the unused
-// bytes of the ICMP header, and whatever makes the sum come out there leaves the message valid.
+// unreachable4 makes an ICMP error. If the device is to complete the checksum of the refused UDP packet, it writes the sum to
+// the same offset, where the ICMP header has unused bytes, and the ICMP checksum stays valid.
 GLOBAL int unreachable4(struct __sk_buff *skb, const struct packet *p, const struct ipv4 *old)
 {
 	struct {
@@ -153,8 +153,8 @@ GLOBAL int unreachable4(struct __sk_buff *skb, const struct packet *p, const str
 	return put_answer(skb, &out, sizeof(out));
 }
 
-// unreachable6 differs in that ICMPv6's checksum covers the addresses. A device that finishes a UDP checksum writes into
-// the last two unused bytes of the ICMP header; the pseudo header's sum has to be there, as it would in UDP's checksum.
+// unreachable6 does the same for ICMPv6, whose checksum covers the addresses too. For a device that completes the checksum,
+// the sum of the pseudo header must be where UDP's checksum was: in the last two unused bytes of the ICMP header.
 GLOBAL int unreachable6(struct __sk_buff *skb, const struct packet *p, const struct ipv6 *old)
 {
 	struct {
@@ -179,7 +179,7 @@ GLOBAL int unreachable6(struct __sk_buff *skb, const struct packet *p, const str
 	return put_answer(skb, &out, sizeof(out));
 }
 
-// reject answers the packet. Pieces of fragmented packets, IP options and extension headers are not worth an answer.
+// reject4 and reject6 answer a packet. Fragments, and packets with IP options or extension headers, are dropped instead.
 GLOBAL int reject4(struct __sk_buff *skb, const struct packet *p)
 {
 	struct config *cfg = settings();

@@ -6,12 +6,12 @@
 
 enum { IP_CSUM_AT = ETH_HLEN_ + 10, IP_SADDR_AT = ETH_HLEN_ + 12, IP6_SADDR_AT = ETH_HLEN_ + 8 };
 
-// Frames that went through here carry this source address, so that the hook at the injection interface lets them pass.
+// The source MAC address of rewritten packets, by which the program at svc1 knows that it must not look at them again.
 #define SEEN_MAC_0 htons(0x026d)
 #define SEEN_MAC_1 htons(0x6e73)
 #define SEEN_MAC_2 htons(0x6565)
 
-// A source and a destination, as tuples and flows begin with.
+// A source and a destination address: the first two fields of struct tuple and struct flow.
 struct addrs {
 	union addr saddr;
 	union addr daddr;
@@ -32,8 +32,8 @@ INLINE __s64 rewrite_l3(struct __sk_buff *skb, const struct addrs *from, const s
 	return diff;
 }
 
-// What of a packet is rewritten at once: all that lies side by side. The ports do so if there are no options and no
-// extension headers.
+// The part of a packet that is written with one call. It includes the ports if no IP options or extension headers are in
+// between.
 struct head4 {
 	__u8 hops;
 	__u8 proto;
@@ -63,9 +63,9 @@ INLINE __u32 fold32(__u64 sum)
 	return (__u32)((sum & 0xffffffff) + (sum >> 32));
 }
 
-// rewrite_l4 corrects the transport's checksum for other addresses, whose difference is known, and other ports. It
-// returns whether the ports are others. A checksum is adjusted and never computed: a packet from a veth has only the
-// pseudo header's sum so far, and an IPv4 UDP packet may have none at all.
+// rewrite_l4 corrects the transport's checksum for new addresses, whose difference is diff, and for new ports. It returns
+// whether the ports change. A checksum is corrected and never computed: that of a packet from a veth is only the sum of the
+// pseudo header, and an IPv4 UDP packet may have none.
 INLINE int rewrite_l4(struct __sk_buff *skb, const struct packet *p, struct ports ports, __u32 diff)
 {
 	if (!p->has_l4)
@@ -82,7 +82,7 @@ INLINE int rewrite_l4(struct __sk_buff *skb, const struct packet *p, struct port
 	return 1;
 }
 
-// rewrite4 changes the tuple of a packet and takes some from the hops that it has left.
+// rewrite4 changes the addresses and ports of a packet and subtracts hops from its TTL.
 GLOBAL int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct flow *to, __u32 hops)
 {
 	if (!p || !to)
@@ -93,7 +93,7 @@ GLOBAL int rewrite4(struct __sk_buff *skb, const struct packet *p, const struct 
 		.saddr = to->saddr.w[3], .daddr = to->daddr.w[3], .ports = ports,
 	};
 	__u64 diff = exchange(p->t.saddr.w[3], h.saddr) + exchange(p->t.daddr.w[3], h.daddr);
-	// The hops are the first half of a word of the checksum, which is the low one.
+	// The TTL is the first byte of a 16-bit word of the checksum, which is the low one in host order.
 	h.csum = csum_fold(fold32((__u16)~p->csum + diff + exchange(hops, 0)));
 	int others = rewrite_l4(skb, p, ports, fold32(diff));
 	int beside = p->l4 == ETH_HLEN_ + sizeof(struct ipv4);
@@ -132,8 +132,8 @@ INLINE void rewrite(struct __sk_buff *skb, const struct packet *p, const struct 
 		rewrite4(skb, p, to, hops);
 }
 
-// inject hands a rewritten packet to the kernel as if it had come in at the injection interface. Its new source may be
-// an address of this node, which the kernel takes for a lie on any other interface.
+// inject hands a rewritten packet to the kernel as if it had come in at svc1. Its new source may be an address of this node,
+// which the kernel drops as spoofed at any other interface.
 INLINE int inject(struct __sk_buff *skb, const struct config *cfg)
 {
 	if (!cfg->inject || skb->ifindex == cfg->inject)

@@ -1,6 +1,6 @@
-// The short way of a translated packet: straight to the interface by which it leaves, past the kernel's forwarding. It is
-// open while nothing in there would do more than forward: no rule of a packet filter, no policy for encryption. The agent
-// says so for a few seconds at a time, so that it closes if nobody looks any more.
+// The fast path of translated packets: straight to the interface of their route, past the kernel's forwarding. It is open
+// while the kernel would do nothing else with them: there is no rule of a packet filter and no IPsec policy. The agent opens
+// it for a few seconds at a time, so that it closes by itself when the agent is gone.
 #ifndef MINATO_SHORTCUT_H
 #define MINATO_SHORTCUT_H
 
@@ -13,7 +13,7 @@ INLINE int may_shortcut(int ipv6)
 	return s && now() < (ipv6 ? s->until6 : s->until4);
 }
 
-// packet_size is what must fit the path's MTU: of what will be segmented later, the size of one segment.
+// packet_size is the size that must not exceed the path's MTU: for a packet that will be segmented, that of one segment.
 INLINE __u32 packet_size(const struct __sk_buff *skb, const struct packet *p)
 {
 	if (skb->gso_size)
@@ -43,8 +43,8 @@ INLINE __u32 check_of(const struct flow *to)
 
 enum found { NO_ROUTE, ROUTE, EXIT };
 
-// look_up finds the route of a flow. It is an EXIT, and to->hop is complete, if the shortcut may take it: by an interface
-// that is known, to a neighbour who is.
+// look_up finds the route of a flow. It returns EXIT, with to->hop filled, if the fast path may take it: the interface is in
+// exits, and the neighbour's MAC address is known.
 INLINE enum found look_up(struct __sk_buff *skb, struct flow *to, __u8 proto, __u64 flags, struct bpf_fib_lookup *fib)
 {
 	struct config *cfg = settings();
@@ -54,7 +54,7 @@ INLINE enum found look_up(struct __sk_buff *skb, struct flow *to, __u8 proto, __
 		return NO_ROUTE;
 	fib->ifindex = cfg->inject;
 	fib->l4_protocol = proto;
-	fib->tot_len = 1; // to be told what the path takes
+	fib->tot_len = 1; // has the kernel return the path's MTU
 	fill_fib(fib, to, is_addr4(&to->daddr));
 	long found = fib_lookup(skb, fib, sizeof(*fib), flags);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -70,9 +70,9 @@ INLINE enum found look_up(struct __sk_buff *skb, struct flow *to, __u8 proto, __
 	return EXIT;
 }
 
-// take_source has a masqueraded flow take an address of the node: the one given, or that of the interface through which
-// it reaches the backend. Where Pods are behind tunnels, answers to any other would come back outside of the tunnel, or
-// not at all. The look-up tells the way at once.
+// take_source sets the source address of a masqueraded flow: the node's configured address, or with CONFIG_ROUTED_SOURCE the
+// one of the route to the backend. Where Pods are behind tunnels, replies to any other address would not come back through
+// the tunnel.
 GLOBAL int take_source(struct __sk_buff *skb, struct flow *to, __u8 proto)
 {
 	struct config *cfg = settings();
@@ -94,13 +94,13 @@ GLOBAL int take_source(struct __sk_buff *skb, struct flow *to, __u8 proto)
 
 enum way {
 	STRAIGHT = 1,
-	ASK_NEIGHBOUR = 2, // that the route leads to, whether it is still there
+	ASK_NEIGHBOUR = 2, // through the kernel's neighbour table, so that the entry is checked
 };
 
-// to_neighbour sends a packet to whom the route leads, found by the kernel as for any other packet.
+// to_neighbour sends a packet to the next hop of a route, whose MAC address the kernel looks up.
 INLINE int to_neighbour(const struct bpf_fib_lookup *fib)
 {
-	struct bpf_redir_neigh hop = { .nh_family = fib->family }; // an IPv4 route may lead by an IPv6 router
+	struct bpf_redir_neigh hop = { .nh_family = fib->family }; // an IPv4 route may have an IPv6 next hop
 	if (fib->family == FAMILY_IPV6)
 		__builtin_memcpy(hop.ipv6_nh, fib->ipv6_dst, sizeof(hop.ipv6_nh));
 	else
@@ -108,9 +108,9 @@ INLINE int to_neighbour(const struct bpf_fib_lookup *fib)
 	return redirect_neigh(fib->ifindex, &hop, sizeof(hop), 0);
 }
 
-// go_straight rewrites a packet and sends it out by the interface of its route. It returns NEXT, and has changed nothing,
-// if there is more for the kernel to do: because the packet does not fit or has no hops left, the neighbour is not known,
-// or the packet is for the node itself.
+// go_straight rewrites a packet and sends it to the interface of its route. It returns NEXT, with the packet unchanged, if the
+// kernel must handle it: the packet is a fragment, larger than the MTU or at the end of its TTL, the neighbour is not
+// known, or the node itself is the destination.
 INLINE int go_straight(struct __sk_buff *skb, const struct packet *p, struct flow *to, int way, int ipv6)
 {
 	struct scratch *work = workplace();
@@ -138,7 +138,7 @@ GLOBAL int go_straight6(struct __sk_buff *skb, const struct packet *p, struct fl
 	return go_straight(skb, p, to, way, 1);
 }
 
-// send_on rewrites a packet and sends it on its way.
+// send_on rewrites a packet and sends it by the fast path, if that is open, or through the kernel.
 INLINE int send_on(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, struct flow *to, int way, int ipv6)
 {
 	if (way && may_shortcut(ipv6)) {

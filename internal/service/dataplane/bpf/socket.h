@@ -1,5 +1,5 @@
-// Services at the socket: a process that connects or sends to a frontend talks straight to the backend, and no packet
-// is ever rewritten. The socket remembers what its owner asked for, so that it is told so when it asks.
+// The socket programs: a socket that connects or sends to a frontend gets a backend as its peer, so that none of its packets
+// has to be rewritten. The frontend is kept, and shown to the process when it asks for the peer's address.
 #ifndef MINATO_SOCKET_H
 #define MINATO_SOCKET_H
 
@@ -7,8 +7,8 @@
 
 enum { UNTOUCHED = 0, TRANSLATED = 1, REFUSED = 2 };
 
-// forget drops what the socket remembers of a peer that is now addressed directly. Sending says nothing about what the
-// socket is connected to: on an IPv6 socket connected to an IPv4 address each write counts as sending to the backend.
+// forget drops what is kept of a socket about an address that it now uses directly, not through a Service. For a datagram
+// that leaves what the socket is connected to: connect() alone changes that.
 INLINE void forget(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port, int connected)
 {
 	if (!ctx->sk)
@@ -32,7 +32,7 @@ INLINE void forget(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port
 	}
 }
 
-// known_backend returns the backend that this socket already uses for the frontend, if it still serves.
+// known_backend returns the backend that this socket used last for the frontend, if that backend still exists.
 INLINE int known_backend(struct peers *ps, const union addr *dst, __be16 port, __u32 service, struct backend *out)
 {
 #pragma unroll
@@ -65,9 +65,9 @@ INLINE void remember(struct peers *ps, const union addr *dst, __be16 port, __u32
 	note(&ps->peer[at], dst, port, service, b);
 }
 
-// is_connected_to tells whether a socket that sends is connected to this very destination. An IPv6 socket connected to an
-// IPv4 address asks before each write, as if it had named the destination. It hears only what comes from its peer, so
-// another destination must not be put in the peer's place.
+// is_connected_to tells whether a socket that sends is connected to this very destination. For an IPv6 socket that is
+// connected to an IPv4 address, the kernel runs sendmsg4 at each write with the peer's address. The socket accepts replies
+// from its peer alone, so that address must not be replaced.
 INLINE int is_connected_to(struct bpf_sock_addr *ctx, const union addr *dst, __be16 port)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -75,7 +75,7 @@ INLINE int is_connected_to(struct bpf_sock_addr *ctx, const union addr *dst, __b
 		return 0;
 	if (is_addr4(dst))
 		return sk->dst_ip4 == dst->w[3];
-	// One by one: the verifier allows no arithmetic with this pointer.
+	// Volatile, because the verifier allows no arithmetic with this pointer, and the compiler would do some.
 	const volatile struct bpf_sock *v = sk;
 	__u32 a = v->dst_ip6[0], b = v->dst_ip6[1], c = v->dst_ip6[2], d = v->dst_ip6[3];
 	return a == dst->w[0] && b == dst->w[1] && c == dst->w[2] && d == dst->w[3];
@@ -91,7 +91,7 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		return UNTOUCHED;
 	if (!connected && is_connected_to(ctx, dst, *port))
 		return UNTOUCHED;
-	// A hostPort answers at the loopback addresses of the node. Those of a Pod are its own.
+	// A hostPort is served at the loopback addresses of the node. In a Pod they are the Pod's own.
 	if (is_loopback(dst) && netns_cookie(ctx) != cfg->netns)
 		return UNTOUCHED;
 	// connect() of a UDP socket sends nothing, so it succeeds, as it does for any other address: programs use it to learn
@@ -109,7 +109,7 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		forget(ctx, dst, *port, connected);
 		return UNTOUCHED;
 	}
-	// Whether a client may enter depends on its address, which only its packets show.
+	// loadBalancerSourceRanges are about the client's address, which is not known before a packet is sent.
 	if (f.verdict == DROP || (f.flags & FRONTEND_RESTRICTED))
 		return UNTOUCHED;
 	if (f.verdict != FORWARD) {
@@ -119,7 +119,7 @@ INLINE int translate(struct bpf_sock_addr *ctx, union addr *dst, __be16 *port, i
 		}
 		return refusal;
 	}
-	// A TCP socket connects once, and each connection is spread anew. A UDP socket must stay with its backend.
+	// Each TCP connection gets a backend at random. A UDP socket gets the same one each time, by its cookie.
 	__u32 hash = proto == PROTO_TCP ? random32() : (__u32)socket_cookie(ctx) * 2654435761u >> 8;
 	struct peers *ps = 0;
 	if (ctx->sk && proto == PROTO_UDP)
@@ -163,8 +163,8 @@ INLINE int is_backend(const struct peer *p, const union addr *addr, __be16 port)
 	return p->backend_port && p->backend_port == port && same_addr(&p->backend, addr);
 }
 
-// restore puts the frontend back where the backend's address would show. Two Services may share a backend; the answer
-// is most likely to what was asked last.
+// restore replaces a backend's address by that of the frontend that the process asked for. If two Services share the
+// backend, it takes the one that the socket used last.
 INLINE int restore(struct bpf_sock_addr *ctx, union addr *addr, __be16 *port)
 {
 	if (!ctx->sk)
@@ -278,7 +278,7 @@ INLINE int in6(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
-// is_node_port tells whether a Service has a port on every node.
+// is_node_port tells whether a port is the NodePort of a Service.
 INLINE int is_node_port(int ipv6, __u16 port, __u8 proto)
 {
 	struct frontend_key key = { .port = htons(port), .proto = proto, .scope = INSIDE };
@@ -287,8 +287,8 @@ INLINE int is_node_port(int ipv6, __u16 port, __u8 proto)
 	return map_lookup(&frontends, &key) != 0;
 }
 
-// may_bind keeps processes in the node's own network from listening where they would never hear anything: packets for a
-// NodePort go to the Service before any socket is asked. The loopback addresses are not the Service's.
+// may_bind refuses processes in the node's network to bind a NodePort: its packets go to the Service, and the process would
+// receive none. At loopback addresses it is allowed, because NodePorts are not served there.
 INLINE int may_bind(struct bpf_sock *ctx, int any4, int any6)
 {
 	struct config *cfg = settings();
@@ -312,12 +312,12 @@ SEC("cgroup/post_bind6") int post_bind6(struct bpf_sock *ctx)
 	__u32 a = ctx->src_ip6[0], b = ctx->src_ip6[1], c = ctx->src_ip6[2], d = ctx->src_ip6[3];
 	if (!a && !b && c == htonl(0xffff))
 		return may_bind(ctx, (ntohl(d) >> 24) != 127, 0);
-	// Without an address, a socket hears both families.
+	// A socket that is bound to no address may receive both families.
 	int any = !a && !b && !c && !d, loopback = !a && !b && !c && d == htonl(1);
 	return may_bind(ctx, any, !loopback);
 }
 
-// sock_release forgets a socket that its owner has closed.
+// sock_release runs when a socket is closed, and drops what is kept of it.
 SEC("cgroup/sock_release") int sock_release(struct bpf_sock *ctx)
 {
 	__u64 cookie = socket_cookie(ctx);

@@ -1,4 +1,4 @@
-// What TCP sockets are connected to.
+// The frontends and backends of TCP sockets, see struct seat.
 #ifndef MINATO_STREAM_H
 #define MINATO_STREAM_H
 
@@ -20,7 +20,7 @@ INLINE struct seat *seat_of(__u64 cookie)
 	return map_lookup(&seats, &at);
 }
 
-// find_stream returns what the socket is connected to, null if not to a Service.
+// find_stream returns the peer of a socket that is connected to a Service, null for any other.
 INLINE struct peer *find_stream(__u64 cookie)
 {
 	struct seat *s = seat_of(cookie);
@@ -44,7 +44,7 @@ INLINE void remember_stream(__u64 cookie, const union addr *dst, __be16 port, __
 	if (!map_update(&streams, &cookie, &p, BPF_NOEXIST))
 		__sync_fetch_and_add(&s->beside, 1);
 	else
-		map_update(&streams, &cookie, &p, BPF_EXIST); // it is connected anew
+		map_update(&streams, &cookie, &p, BPF_EXIST); // an earlier connect() of the same socket failed
 }
 
 INLINE void forget_stream(__u64 cookie)
