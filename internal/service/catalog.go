@@ -15,7 +15,7 @@ import (
 	"minato/internal/service/route"
 )
 
-// catalog is what changed in the cluster since the last look, and its nodes.
+// catalog keeps which Services and nodes changed since the last take, and the nodes.
 type catalog struct {
 	nodeName string
 	objects  Objects
@@ -25,7 +25,7 @@ type catalog struct {
 	mu    sync.Mutex
 	nodes map[string]route.Node
 	dirty map[types.NamespacedName]bool
-	// triggers are when the changes of endpoints that are not applied yet came about.
+	// triggers are the times of changes of endpoints that are not applied yet.
 	triggers   map[types.NamespacedName][]time.Time
 	started    time.Time
 	nodesDirty bool
@@ -63,7 +63,7 @@ func (c *catalog) mark(keys ...types.NamespacedName) {
 	c.signal()
 }
 
-// release makes dirty again what could not be applied and is to be tried once more.
+// release makes Services dirty again that could not be applied and are to be tried once more.
 func (c *catalog) release(keys []types.NamespacedName) {
 	if len(keys) == 0 {
 		return
@@ -80,7 +80,7 @@ func (c *catalog) release(keys []types.NamespacedName) {
 	c.signal()
 }
 
-// changed notes a change of a Service, and when it came about, if that is known and was not before this process.
+// changed makes a Service dirty, and keeps the time of the change, if that is known and after the start of this process.
 func (c *catalog) changed(service types.NamespacedName, triggered time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +90,8 @@ func (c *catalog) changed(service types.NamespacedName, triggered time.Time) {
 	c.mark(service)
 }
 
-// setNode follows a node. A node is updated every few seconds without any change that matters here.
+// setNode takes over the state of a node. Most updates of a Node object, of which there is one every few seconds, change
+// nothing that matters here.
 func (c *catalog) setNode(n *corev1.Node) {
 	zone, addresses := c.replaceNode(n)
 	var names []types.NamespacedName
@@ -105,8 +106,8 @@ func (c *catalog) setNode(n *corev1.Node) {
 	c.mark(names...)
 }
 
-// replaceNode tells what of this very node has changed: its zone, which every Service depends on, and its addresses, which
-// every hostPort does.
+// replaceNode tells what of the controller's own node has changed: its zone, on which every Service depends, and its
+// addresses, on which every hostPort does.
 func (c *catalog) replaceNode(n *corev1.Node) (zone, addresses bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,7 +152,7 @@ func sameNode(a, b route.Node) bool {
 	return a.Name == b.Name && a.Zone == b.Zone && slices.Equal(a.Addrs, b.Addrs)
 }
 
-// update is what changed since the last one.
+// update is what changed since the last take.
 type update struct {
 	services []types.NamespacedName // in order
 	triggers map[types.NamespacedName][]time.Time
@@ -160,7 +161,7 @@ type update struct {
 	node  route.Node
 }
 
-// self is the node that the catalog is of.
+// self returns the controller's own node.
 func (c *catalog) self() route.Node {
 	n := c.nodes[c.nodeName]
 	n.Name = c.nodeName // the node may not be registered yet
@@ -176,7 +177,7 @@ func (c *catalog) all() update {
 	return update{services: names, node: c.self()}
 }
 
-// take returns what is dirty and calls it clean.
+// take returns what is dirty and marks it clean.
 func (c *catalog) take() update {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,7 +185,7 @@ func (c *catalog) take() update {
 	if c.nodesDirty {
 		u.nodes = slices.AppendSeq(make([]route.Node, 0, len(c.nodes)), maps.Values(c.nodes))
 	}
-	// New maps, since emptied ones would stay as large as they once had to be.
+	// New maps, because a cleared map keeps its memory.
 	c.dirty, c.triggers = map[types.NamespacedName]bool{}, map[types.NamespacedName][]time.Time{}
 	c.nodesDirty = false
 	return u

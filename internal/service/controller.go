@@ -19,28 +19,28 @@ import (
 	"minato/internal/service/route"
 )
 
-// DataPlane is where frontends go.
+// DataPlane takes the frontends.
 type DataPlane interface {
-	// ApplyAll brings Services to their desired frontends; none removes a Service. After an error each of them may or
-	// may not have been brought there.
+	// ApplyAll replaces the frontends of Services; an empty list removes a Service. After an error each of them may or may
+	// not have been applied.
 	ApplyAll(ctx context.Context, desired map[types.NamespacedName][]route.Frontend) error
-	// SetNodes tells all nodes of the cluster.
+	// SetNodes replaces the nodes of the cluster.
 	SetNodes(nodes []route.Node) error
-	// Sweep deletes what an earlier process left and ApplyAll did not take over.
+	// Sweep deletes the entries that an earlier process left and ApplyAll did not take over.
 	Sweep() error
 }
 
-// HealthChecks is where the answers at healthCheckNodePorts go.
+// HealthChecks answers at healthCheckNodePorts.
 type HealthChecks interface {
 	// Set replaces the check of one Service; nil removes it.
 	Set(service types.NamespacedName, check *route.HealthCheck)
 }
 
-// Observer is told how the work goes.
+// Observer is told of the controller's work, for metrics.
 type Observer interface {
-	// Applied: some Services were handed to the data plane.
+	// Applied is called after some Services were handed to the data plane.
 	Applied(services int, took time.Duration)
-	// Programmed: a change of endpoints is in the kernel, this long after it came about.
+	// Programmed is called when a change of endpoints is in the kernel, with the time since it came about.
 	Programmed(after time.Duration)
 }
 
@@ -68,9 +68,9 @@ type Controller struct {
 	synced   chan struct{}
 	announce sync.Once // of synced: Run may be called again after it has failed
 	retries  retries
-	// full are the tables of which it was told that they are full, since everything was in the kernel.
+	// full are the tables of which the log says that they are full. It is cleared once nothing is left to be tried again.
 	full map[string]bool
-	// failing is since when something waits for another try, nil if nothing does.
+	// failing is the time since which something waits to be tried again, nil if nothing does.
 	failing atomic.Pointer[time.Time]
 }
 
@@ -102,8 +102,8 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
-// Synced is closed once everything that the cluster had when Run started was handed to the data plane. What it refused
-// then is logged and tried again.
+// Synced is closed once all Services that the cluster had when Run started were handed to the data plane. What the data plane
+// refused is logged and tried again.
 func (c *Controller) Synced() <-chan struct{} { return c.synced }
 
 // Run follows the cluster until ctx ends. It must not be called again before it has returned.
@@ -118,11 +118,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		return fmt.Errorf("service controller of node %s: %w", c.cfg.NodeName, err)
 	}
 	defer stopPods()
-	// Nothing is applied before everything is known: half of a Service's endpoints would get all of its traffic.
+	// Nothing is applied before all objects are known: otherwise a part of a Service's endpoints would get all its traffic.
 	if !cache.WaitFor(ctx, "", waits...) {
 		return nil
 	}
-	// Services do not wait for Pods; only what an earlier process left for a Pod's hostPort stays until they are known.
+	// Services do not wait for Pods, but the sweep does: until Pods are known, entries of an earlier process may be those of
+	// their hostPorts.
 	swept, podsKnown := false, pods.Done()
 	for {
 		c.catalog.release(c.retries.due(time.Now()))
@@ -132,7 +133,7 @@ func (c *Controller) Run(ctx context.Context) error {
 			clear(c.full)
 		}
 		c.announce.Do(func() { close(c.synced) })
-		// While anything waits for another try, what looks like a stranger's entry may be what still carries its traffic.
+		// While a Service waits to be tried again, the entries of an earlier process may be what serves its traffic.
 		if !swept && podsKnown == nil && c.retries.empty() {
 			swept = c.sweep()
 		}
@@ -158,8 +159,8 @@ func (c *Controller) sweep() bool {
 	return err == nil
 }
 
-// atOnce bounds how many Services are looked at together. It is enough for few system calls, and keeps a start with very
-// many from taking memory for all of them.
+// atOnce bounds how many Services are applied together: enough to need few system calls, and few enough that a start with very
+// many Services needs no memory for all of their frontends at a time.
 const atOnce = 1000
 
 // step applies what changed.
@@ -180,8 +181,8 @@ func (c *Controller) step(ctx context.Context) {
 	}
 }
 
-// applyServices tries Services together, and one by one if that fails, so that one that the kernel does not take keeps
-// nobody else waiting.
+// applyServices applies Services together, and one by one if that fails, so that a Service that the kernel refuses does not
+// hold up the others.
 func (c *Controller) applyServices(ctx context.Context, services []types.NamespacedName, u update) {
 	desired := make(map[types.NamespacedName][]route.Frontend, len(services))
 	for _, key := range services {
@@ -213,7 +214,7 @@ func (c *Controller) compile(key types.NamespacedName, node route.Node) []route.
 	return route.Compile(service, slices, node)
 }
 
-// observe tells of what was applied. A Service that was refused is not in the kernel, so its changes are not told.
+// observe tells the Observer of what was applied. A Service that was refused is told of once it is in the kernel.
 func (c *Controller) observe(services []types.NamespacedName, triggers map[types.NamespacedName][]time.Time, took time.Duration) {
 	if c.cfg.Observer == nil {
 		return
@@ -264,17 +265,17 @@ func (c *Controller) Explain() []Explanation {
 		}
 		service, slices := c.cfg.Objects.Service(key)
 		if service == nil {
-			continue // it has gone since
+			continue // it was deleted meanwhile
 		}
 		out = append(out, Explanation{Service: key, Why: route.Explain(service, slices, u.node), Frontends: route.Compile(service, slices, u.node)})
 	}
 	return out
 }
 
-// unhealthyAfter is how long something may wait for another try before the node calls itself unhealthy.
+// unhealthyAfter is how long something may fail before the node reports that it is unhealthy.
 const unhealthyAfter = 30 * time.Second
 
-// Healthy tells whether the data plane has all that the cluster has, or had it moments ago.
+// Healthy tells whether the data plane is in step with the cluster, or was so within unhealthyAfter.
 func (c *Controller) Healthy() bool {
 	select {
 	case <-c.synced:
@@ -300,8 +301,8 @@ func (c *Controller) apply(ctx context.Context, desired map[types.NamespacedName
 	return err
 }
 
-// report tells of a Service, or a Pod with hostPorts, that the data plane did not take, once for as long as it is tried
-// again, and of a table that is full once for all of them.
+// report logs that the data plane refused a Service or a Pod with hostPorts: at the first of several attempts, and for a table
+// that is full once for all Services.
 func (c *Controller) report(desired map[types.NamespacedName][]route.Frontend, err error) {
 	var full interface {
 		error
@@ -326,7 +327,7 @@ func (c *Controller) report(desired map[types.NamespacedName][]route.Frontend, e
 	}
 }
 
-// subscribe fills the catalog.
+// subscribe follows Nodes and Services, whose changes go to the catalog.
 func (c *Controller) subscribe() (waits []cache.DoneChecker, stop func(), err error) {
 	nodes := c.cfg.Nodes.Informer()
 	r, err := nodes.AddEventHandler(handler(func(was, is *corev1.Node) {
@@ -345,7 +346,7 @@ func (c *Controller) subscribe() (waits []cache.DoneChecker, stop func(), err er
 	}
 	stop = func() {
 		stopObjects()
-		_ = nodes.RemoveEventHandler(r) // one that is gone already, with its informer, is as good
+		_ = nodes.RemoveEventHandler(r) // it fails only if the informer has stopped
 	}
 	return append(waits, r.HasSyncedChecker()), stop, nil
 }

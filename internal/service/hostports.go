@@ -31,7 +31,7 @@ type InformedPods struct {
 
 var _ HostPorts = (*InformedPods)(nil)
 
-// NewInformedPods makes it. The informer is of Pods, all or only the node's, and whoever owns it starts it.
+// NewInformedPods makes an InformedPods. The informer is of Pods, all or only the node's, and whoever owns it starts it.
 func NewInformedPods(node string, pods cache.SharedIndexInformer) *InformedPods {
 	return &InformedPods{node: node, pods: pods}
 }
@@ -51,7 +51,7 @@ func (i *InformedPods) Follow(changed func(types.NamespacedName)) (cache.DoneChe
 		return nil, nil, fmt.Errorf("follow Pods of node %s: %w", i.node, err)
 	}
 	stop := func() {
-		_ = i.pods.RemoveEventHandler(r) // one that is gone already, with its informer, is as good
+		_ = i.pods.RemoveEventHandler(r) // it fails only if the informer has stopped
 	}
 	return r.HasSyncedChecker(), stop, nil
 }
@@ -81,7 +81,7 @@ func (i *InformedPods) Names() []types.NamespacedName {
 	return out
 }
 
-// noHostPorts is for a node whose Pods nobody tells of.
+// noHostPorts is for a Config without HostPorts.
 type noHostPorts struct{}
 
 func (noHostPorts) Follow(func(types.NamespacedName)) (cache.DoneChecker, func(), error) {

@@ -21,7 +21,7 @@ type Informed struct {
 // byService is an index of slices, by the Service that they name.
 const byService = "minato.local/service"
 
-// NewInformed makes it. Whoever owns the informers starts them.
+// NewInformed makes an Informed. Whoever owns the informers starts them.
 func NewInformed(services coreinformers.ServiceInformer, slices discoveryinformers.EndpointSliceInformer) (*Informed, error) {
 	i := &Informed{services: services.Informer(), slices: slices.Informer()}
 	err := i.slices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
@@ -53,13 +53,13 @@ func (i *Informed) Follow(changed func(types.NamespacedName, time.Time)) ([]cach
 		return nil, nil, errors.Join(fmt.Errorf("follow EndpointSlices: %w", err), i.services.RemoveEventHandler(ofServices))
 	}
 	stop := func() {
-		// A handler that is gone already, with its informer, is as good.
+		// This fails only if the informer has stopped.
 		_, _ = i.services.RemoveEventHandler(ofServices), i.slices.RemoveEventHandler(ofSlices)
 	}
 	return []cache.DoneChecker{ofServices.HasSyncedChecker(), ofSlices.HasSyncedChecker()}, stop, nil
 }
 
-// sliceChanged tells of the Service that a slice names, and of the one that it named before.
+// sliceChanged calls changed for the Service that a slice names, and for the one that it named before.
 func sliceChanged(was, is *discoveryv1.EndpointSlice, changed func(types.NamespacedName, time.Time)) {
 	var before, now types.NamespacedName
 	var triggered time.Time
@@ -76,7 +76,7 @@ func sliceChanged(was, is *discoveryv1.EndpointSlice, changed func(types.Namespa
 		return
 	}
 	if before == now && triggered.Equal(Triggered(was)) {
-		triggered = time.Time{} // it was told when that change came
+		triggered = time.Time{} // the same change was reported before
 	}
 	changed(now, triggered)
 }

@@ -11,13 +11,13 @@ import (
 	"minato/internal/service/route"
 )
 
-// Objects are the cluster's Services and EndpointSlices, as far as this process has heard of them. How they are kept is
-// not the controller's business: it asks for one Service at a time.
+// Objects are the cluster's Services and EndpointSlices, as this process knows them. The controller asks for one Service at a
+// time, however they are kept.
 type Objects interface {
-	// Follow tells of every Service that there is, and then of each one that changes, by itself or by a slice that names
-	// it; Service gives its new state by then. triggered is when a change of endpoints came about, if its author says
-	// so, and zero otherwise. changed is not called any more once stop has been. All that there was has been told once
-	// everything of synced is done.
+	// Follow calls changed for every Service that exists, and then for each one that changes, by itself or by a slice that
+	// names it; Service returns its new state by then. triggered is the time of a change of endpoints, if the slice has it,
+	// and zero otherwise. changed is not called any more after stop has returned. It was called for all Services that
+	// existed once everything of synced is done.
 	Follow(changed func(service types.NamespacedName, triggered time.Time)) (synced []cache.DoneChecker, stop func(), err error)
 	// Service returns a Service, nil if there is none, and the slices that name it. They are not to be changed.
 	Service(key types.NamespacedName) (*corev1.Service, []*discoveryv1.EndpointSlice)
@@ -34,7 +34,7 @@ func ServiceOf(s *discoveryv1.EndpointSlice) types.NamespacedName {
 	return types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 }
 
-// Triggered is when the last change of a slice came about, zero if its author does not say.
+// Triggered is the time of the last change of a slice's endpoints, zero if the slice does not have it.
 func Triggered(s *discoveryv1.EndpointSlice) time.Time {
 	at, err := time.Parse(time.RFC3339Nano, s.Annotations[corev1.EndpointsLastChangeTriggerTime])
 	if err != nil {

@@ -11,7 +11,7 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
-// nodesKey stands for the node addresses among the Services to try again; no Service has an empty name.
+// nodesKey stands for the addresses of nodes among the Services to try again; no Service has an empty name.
 var nodesKey = types.NamespacedName{}
 
 // retries remembers what failed and when to try it again.
@@ -24,7 +24,7 @@ type retry struct {
 	at    time.Time
 	// since is when it failed first.
 	since time.Time
-	// running says that it was handed out and its outcome is not known yet.
+	// running says that due returned it and the outcome is not known yet.
 	running bool
 }
 
@@ -61,7 +61,7 @@ func (r *retries) since() *time.Time {
 
 func (r *retries) succeeded(key types.NamespacedName) { delete(r.wait, key) }
 
-// due hands out what is to be tried again.
+// due returns what is to be tried again now.
 func (r *retries) due(now time.Time) []types.NamespacedName {
 	var out []types.NamespacedName
 	for key, w := range r.wait {

@@ -27,11 +27,11 @@ var socketPrograms = map[string]ebpf.AttachType{
 	"sock_release": ebpf.AttachCgroupInetSockRelease,
 }
 
-// attach attaches everything but new pods.
+// attach attaches all programs, except to the interfaces of Pods that start later.
 func (d *DataPlane) attach(in injection) error {
 	indices := append([]int{in.index, loopbackIndex}, in.uplinks...)
 	if !in.fresh && !d.cfg.AllLinks {
-		// Pods of an earlier process get the program just loaded.
+		// The interfaces of running Pods still have the programs of an earlier process: replace those.
 		links, err := filtered(d.links, inbound)
 		if err != nil {
 			return err
@@ -72,7 +72,7 @@ func (d *DataPlane) attachPackets(index int, dir direction) error {
 	for _, ipv6 := range []bool{false, true} {
 		p := d.collection.Programs[dir.program(ipv6)]
 		if p == nil {
-			continue // not a family of the cluster
+			continue // the cluster does not have the family
 		}
 		if err := setFilter(d.links, index, dir, ipv6, p.FD()); err != nil {
 			return fmt.Errorf("attach to interface %d of node %s: %w", index, d.cfg.NodeName, err)
@@ -81,7 +81,7 @@ func (d *DataPlane) attachPackets(index int, dir direction) error {
 	return nil
 }
 
-// AttachPod serves the packets that come from a pod through its interface in the node's namespace.
+// AttachPod attaches the packet programs to the end of a Pod's interface that is in the node's namespace.
 func (d *DataPlane) AttachPod(ifname string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -95,7 +95,7 @@ func (d *DataPlane) AttachPod(ifname string) error {
 	return errors.Join(d.attachPackets(l.Attrs().Index, inbound), d.addExit(l))
 }
 
-// DetachPod ends AttachPod, whether or not the interface still exists.
+// DetachPod detaches them again; it is no error if the interface is gone.
 func (d *DataPlane) DetachPod(ifname string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,8 +149,8 @@ func (d *DataPlane) attachSocket(dir, pin, program string, at ebpf.AttachType) e
 	return nil
 }
 
-// renew gives a link that an earlier process pinned the program just loaded. If the cgroup it was attached to is gone,
-// and this is another one of the same name, its pin is removed and false returned.
+// renew updates a link that an earlier process pinned to the program just loaded. It returns false if there is no such link,
+// or if the link is of a deleted cgroup of the same name, and then removes its pin.
 func (d *DataPlane) renew(pin, program string, cgroup uint64) (bool, error) {
 	l, err := link.LoadPinnedLink(pin, nil)
 	if errors.Is(err, os.ErrNotExist) {

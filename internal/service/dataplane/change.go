@@ -21,13 +21,13 @@ type change struct {
 	maglev    writes[maglevKey, *maglevTable]
 	ranges    writes[sourceRange, uint32]
 	frontends writes[frontendKey, frontend]
-	// gone is what nobody picks from once all is written.
+	// gone are slots and Maglev tables that no frontend points at once all is written.
 	gone picks
-	// fresh are backends that nobody had before this change.
+	// fresh are backends that no Service had before this change.
 	fresh []backendKey
-	// published says that frontends may point at what the change wrote.
+	// published says that the writing of frontends has begun, so that some may point at what the change wrote.
 	published bool
-	// took are the places that Pods had before this change.
+	// took are places that Pods had and that this change gave to Services.
 	took map[place]*held
 }
 
@@ -36,7 +36,7 @@ type step struct {
 	of  *held
 	old *service
 	new *service
-	// added and addedBackends are what old does not account for.
+	// added and addedBackends are entries and references to backends that are in new and not in old.
 	added         picks
 	addedBackends []backendKey
 }
@@ -68,7 +68,7 @@ func (c *change) plan(key types.NamespacedName, desired []route.Frontend) {
 	c.planDeletions(s)
 }
 
-// byPort keeps the order of the frontends, so that equal Services get equal numbers.
+// byPort groups frontends by Service port. It keeps their order, so that equal Services get equal numbers.
 func byPort(desired []route.Frontend) few[portKey, []*route.Frontend] {
 	var out few[portKey, []*route.Frontend]
 	for i := range desired {
@@ -82,7 +82,7 @@ func byPort(desired []route.Frontend) few[portKey, []*route.Frontend] {
 	return out
 }
 
-// planPort plans one Service port: its slots, if the candidates changed, and the frontends that point at them.
+// planPort plans one Service port: new slots, if the backends changed, and the frontends that point at them.
 func (c *change) planPort(s *step, pk portKey, fs []*route.Frontend) {
 	entries := entriesOf(fs, pk.Proto)
 	for k := range entries {
@@ -126,7 +126,7 @@ func (c *change) claim(h *held, k frontendKey) bool {
 	return false
 }
 
-// givesUp tells whether this very change deletes the frontend of its owner. Then its place is free once that is done.
+// givesUp tells whether this change already deletes the frontend of its owner. Then its place is free after the change.
 func (c *change) givesUp(owner *held, k frontendKey) bool {
 	s := c.steps[owner.key]
 	if s == nil {
@@ -137,11 +137,11 @@ func (c *change) givesUp(owner *held, k frontendKey) bool {
 }
 
 func (c *change) warnTaken(loser, winner *held, k frontendKey) {
-	c.r.log.Warn("A frontend is left out, because another has its address and port", "frontendOf", loser.key, "servedFor", winner.key,
+	c.r.log.Warn("A frontend is not served, because its address and port belong to another Service or Pod", "of", loser.key, "owner", winner.key,
 		"address", k.Addr.Addr(), "port", k.Port.Number(), "protocol", k.Proto)
 }
 
-// planRanges admits clients to the restricted frontends of a port, which all have the same ranges.
+// planRanges plans the entries that admit clients to the restricted frontends of a port, which all have the same ranges.
 func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
 	for k := range rangesOf(fs, p.id) {
 		if s.new.ranges == nil {
@@ -154,7 +154,7 @@ func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
 	}
 }
 
-// portSlots keeps the slots of a port whose candidates stayed the same, and plans a new generation otherwise.
+// portSlots keeps the slots of a port whose backends stayed the same, and plans a new generation otherwise.
 func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []frontendKey) *servicePort {
 	was, _ := s.old.ports.get(pk)
 	if was != nil && !s.old.dirty && was.fits(fs) {
@@ -180,7 +180,7 @@ func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []fro
 			if !known.written {
 				c.backends.set(known.id, key.entry(known))
 			}
-			if set < len(numbers) { // draining ones serve what they have and get nothing new
+			if set < len(numbers) { // draining backends keep their connections and get no new ones
 				numbers[set] = append(numbers[set], known.id)
 			}
 		}
@@ -196,7 +196,7 @@ func (c *change) portSlots(s *step, pk portKey, fs []*route.Frontend, keys []fro
 	return p
 }
 
-// entriesOf are the table entries of a port's frontends, without the numbers of the port.
+// entriesOf returns the table entries of a port's frontends, without the port's number and generation.
 func entriesOf(fs []*route.Frontend, p proto) map[frontendKey]frontend {
 	entries := map[frontendKey]frontend{}
 	for _, f := range fs {
@@ -205,7 +205,7 @@ func entriesOf(fs []*route.Frontend, p proto) map[frontendKey]frontend {
 	return entries
 }
 
-// rangesOf are those of a port's restricted frontends.
+// rangesOf returns the source ranges of a port's restricted frontends.
 func rangesOf(fs []*route.Frontend, id uint32) iter.Seq[sourceRange] {
 	return func(yield func(sourceRange) bool) {
 		for _, f := range fs {
@@ -218,16 +218,16 @@ func rangesOf(fs []*route.Frontend, id uint32) iter.Seq[sourceRange] {
 	}
 }
 
-// addEntries makes the table entries of one frontend: one per scope, and for a cluster IP the mark that says that the
-// address is taken, whatever the port.
+// addEntries makes the table entries of one frontend: one per scope, and for a cluster IP the marker that says that the
+// address is a Service's, whatever the port.
 func addEntries(entries map[frontendKey]frontend, f *route.Frontend, p proto) {
 	addr := anyNode(f.IPv6)
 	if f.Kind != route.NodePort {
 		addr = addressOf(f.Addr)
 	}
 	k := frontendKey{Addr: addr, Port: portOf(f.Port), Proto: p}
-	// Pods and the node itself have one decision for all that the tables say; they differ in masquerading, which the
-	// programs know by the place where they meet the packet. At loopback addresses only the node itself is met.
+	// Traffic of Pods and of the node itself shares an entry: the decisions differ in masquerading alone, and the programs
+	// decide that by the interface. Loopback addresses have traffic of the node itself alone.
 	within := route.FromPod
 	if addr.Addr().IsLoopback() {
 		within = route.FromHost
@@ -261,7 +261,7 @@ func addEntries(entries map[frontendKey]frontend, f *route.Frontend, p proto) {
 
 func (k frontendKey) isMarker() bool { return k.Proto == 0 }
 
-// planDeletions finds what the Service no longer needs, and what failed attempts may have left.
+// planDeletions plans to delete what the Service no longer needs, and what failed attempts may have left.
 func (c *change) planDeletions(s *step) {
 	for k := range s.old.entries.all() {
 		if _, keep := s.new.entries.get(k); !keep && c.r.owns(s.of, k) {
@@ -281,7 +281,7 @@ func (c *change) planDeletions(s *step) {
 	}
 }
 
-// write does all that traffic depends on, in order. What nobody points at any more is deleted later.
+// write writes and deletes all that traffic depends on, in order. Entries that no frontend points at are deleted by commit.
 func (c *change) write() error {
 	if err := c.r.backends.put(c.backends.keys, c.backends.values); err != nil {
 		return err
@@ -305,8 +305,9 @@ func (c *change) write() error {
 	return c.r.ranges.remove(c.ranges.gone)
 }
 
-// takeBack deletes what the change wrote while no frontend points at it, so that a Service that does not fit into a table
-// leaves the room to others. It returns false, and has changed nothing that matters, if the kernel refuses that too.
+// takeBack deletes what a failed change wrote, if no frontend points at it yet, so that a Service that does not fit into a
+// table leaves the room to others. It returns false if frontends may point at it, or if the deletion fails; then abandon
+// keeps account of the entries.
 func (c *change) takeBack() bool {
 	if c.published || c.r.slots.remove(c.slots.keys) != nil || c.r.maglev.remove(c.maglev.keys) != nil {
 		return false
@@ -332,7 +333,7 @@ func (c *change) takeBack() bool {
 	return true
 }
 
-// abandon records that any of the writes may have happened.
+// abandon is called after a write failed: it records that any of the writes may have happened.
 func (c *change) abandon() {
 	c.takeBack()
 	for key, s := range c.steps {
@@ -357,7 +358,7 @@ func (c *change) abandon() {
 	for place, owner := range c.took {
 		c.r.owners[place] = owner
 		c.r.evicted[owner.key] = true
-		c.r.service(owner.key).dirty = true // Pods are never settled, so this is the one that is kept
+		c.r.service(owner.key).dirty = true // a Pod's state is never packed, so this changes what r keeps
 	}
 }
 
@@ -368,7 +369,7 @@ func union[K comparable, V any](a, b map[K]V) map[K]V {
 	return out
 }
 
-// keepIDs remembers the numbers of ports that are new in an abandoned step.
+// keepIDs keeps the numbers of the ports that are new in an abandoned step, for the next attempt.
 func (c *change) keepIDs(kept, attempted *service) {
 	kept.ports = slices.Clone(kept.ports)
 	for pk, p := range attempted.ports.all() {
@@ -378,8 +379,8 @@ func (c *change) keepIDs(kept, attempted *service) {
 	}
 }
 
-// commit takes the change for done, deletes what nobody points at any more, and returns Services that may now have a
-// frontend they had lost, and Pods that have just lost one.
+// commit records a change that was written, and deletes entries that no frontend points at any more. It returns what must be
+// planned next: Services that wait for a place that is free now, and Pods that lost a place to a Service.
 func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 	freed := map[frontendKey]bool{}
 	for key, s := range c.steps {
@@ -390,7 +391,7 @@ func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 				gone = append(gone, k)
 			}
 		}
-		// Both scopes of a place go together, so it is given up once all of them were looked at.
+		// A place has an entry for each scope, and owns must give the same answer for both: so it is given up here.
 		for _, k := range gone {
 			delete(c.r.owners, k.place())
 			freed[k] = true
@@ -415,7 +416,7 @@ func (c *change) commit() map[types.NamespacedName][]route.Frontend {
 	}
 	c.r.unused.add(c.gone)
 	if err := c.r.deleteUnused(); err != nil {
-		c.r.log.Warn("Unused entries are left in the kernel until the next change", "error", err)
+		c.r.log.Warn("Table entries that no frontend uses could not be deleted; that is tried again with the next change", "error", err)
 	}
 	return c.r.waitingFor(freed)
 }

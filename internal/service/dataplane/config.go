@@ -15,23 +15,24 @@ import (
 type Config struct {
 	// Netns is the node's network namespace.
 	Netns host.Netns
-	// Cgroup holds every process of the node, its pods' included: its sockets are served without any packet rewritten.
+	// Cgroup contains every process of the node, those of its Pods included. The socket programs are attached to it.
 	Cgroup host.Cgroup
-	// PinDir is a directory of a bpf file system, for this node alone. What is pinned there outlives the process.
+	// PinDir is a directory of a bpf file system, for this node alone. Tables and links that are pinned there outlive the
+	// process.
 	PinDir string
 	// Uplinks are the interfaces through which the outside reaches the node.
 	Uplinks []string
-	// AllLinks serves the packets of every interface that may lead to Pods, as they come and go, for nodes where others
-	// make the Pods' interfaces, see FollowLinks. Masqueraded traffic then takes the address that its route has, which
-	// behind a tunnel is not the node's (Linux 6.7 or newer).
+	// AllLinks attaches the packet programs to every interface that may lead to Pods, also to those that come later, see
+	// FollowLinks. It is for nodes where a CNI plugin makes the Pods' interfaces. Masqueraded traffic then takes the source
+	// address of its route, which behind a tunnel is not the node's (Linux 6.7 or newer).
 	AllLinks bool
-	// NodePortsAt tells whether NodePorts answer at an address of a node; nil means at all of them.
+	// NodePortsAt tells whether NodePorts are served at an address of the node; nil means at all of them.
 	NodePortsAt func(netip.Addr) bool
 	// NodeName finds the node's own entry in SetNodes.
 	NodeName string
 	// NodeIPs are the node's own addresses, one of each family that the cluster has; masqueraded traffic takes them.
-	// They are on an uplink, and an IPv6 one is past duplicate address detection or was added without it. With an IPv6
-	// address the programs for IPv6 packets are loaded.
+	// They are on an uplink, and duplicate address detection of an IPv6 one is over or was off. With an IPv6 address the
+	// programs for IPv6 packets are loaded.
 	NodeIPs []netip.Addr
 	// ServiceCIDRs are the ranges of cluster IPs, of families that NodeIPs has too.
 	ServiceCIDRs []netip.Prefix
@@ -40,9 +41,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Limits are the sizes of tables, in entries. Memory is taken by use, but for 16 bytes per entry and all of the flows.
+// Limits are the sizes of tables, in entries. An unused entry takes 16 bytes, or in the table of flows as much as a used one.
 type Limits struct {
-	Frontends uint32 // default 262144: three for a cluster IP and port, two for any other
+	Frontends uint32 // default 262144: three for each cluster IP and port, two for each other frontend
 	Slots     uint32 // default 262144: one for each endpoint of each Service port
 	Backends  uint32 // default 131072
 	Flows     uint32 // default 65536: two for each translated connection

@@ -21,7 +21,7 @@ import (
 type DataPlane struct {
 	cfg Config
 	log *slog.Logger
-	// stale holds one token while a UDP backend may have gone.
+	// stale holds one token after a UDP backend was removed, until its sockets were looked for.
 	stale chan struct{}
 
 	// mu guards what follows, and the order of attaching and detaching.
@@ -36,7 +36,7 @@ type DataPlane struct {
 
 var errClosed = errors.New("the data plane is not open")
 
-// New checks the configuration and whether the kernel has what the programs need. It changes nothing.
+// New checks the configuration, and that the kernel supports the programs. It changes nothing.
 func New(cfg Config) (*DataPlane, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -52,8 +52,8 @@ func New(cfg Config) (*DataPlane, error) {
 	return &DataPlane{cfg: cfg, log: cfg.Logger.With("node", cfg.NodeName), stale: make(chan struct{}, 1)}, nil
 }
 
-// Open loads the programs and attaches them. What an earlier process pinned is taken over without a gap: tables keep
-// their content, links get the new programs.
+// Open loads the programs and attaches them. What an earlier process pinned is taken over without an interruption: tables
+// keep their content, and links get the new programs.
 func (d *DataPlane) Open(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,7 +82,7 @@ func (d *DataPlane) open(ctx context.Context) error {
 		linkErr error
 		loadErr error
 	)
-	// The links and the programs don't need each other until both are there.
+	// Making the links and loading the programs take the most time, and don't depend on each other.
 	wg.Go(func() { in, linkErr = d.ensureInjection() })
 	d.collection, loadErr = d.load()
 	wg.Wait()
@@ -184,12 +184,13 @@ func (d *DataPlane) writeSettings() error {
 	return nil
 }
 
-// Apply brings the kernel to the desired frontends of one Service; none removes it.
+// Apply replaces the frontends of one Service in the kernel; an empty list removes the Service.
 func (d *DataPlane) Apply(ctx context.Context, key types.NamespacedName, desired []route.Frontend) error {
 	return d.ApplyAll(ctx, map[types.NamespacedName][]route.Frontend{key: desired})
 }
 
-// ApplyAll is Apply for many Services at once, with few system calls. Its failure leaves each of them for another try.
+// ApplyAll is Apply for many Services at once, with few system calls. After an error any of them may or may not have been
+// applied, and each is to be applied again.
 func (d *DataPlane) ApplyAll(ctx context.Context, desired map[types.NamespacedName][]route.Frontend) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -216,14 +217,14 @@ func (d *DataPlane) ApplyAll(ctx context.Context, desired map[types.NamespacedNa
 	return nil
 }
 
-// Holds tells whether the kernel has been given exactly these frontends of a Service.
+// Holds tells whether these frontends of a Service, and no others, are in the kernel.
 func (d *DataPlane) Holds(key types.NamespacedName, frontends []route.Frontend) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.collection != nil && d.reconciler.holds(key, frontends)
 }
 
-// widenNodePorts keeps the programs' idea of NodePorts, which spares them a lookup, as wide as the ports in use.
+// widenNodePorts widens the range of ports for which the programs look for a NodePort, if a Service has one outside of it.
 func (d *DataPlane) widenNodePorts(desired map[types.NamespacedName][]route.Frontend) error {
 	low, high := d.settings.NodePortMin, d.settings.NodePortMax
 	for _, fs := range desired {
@@ -240,7 +241,8 @@ func (d *DataPlane) widenNodePorts(desired map[types.NamespacedName][]route.Fron
 	return d.writeSettings()
 }
 
-// Sweep deletes what an earlier process left, after ApplyAll was called with everything there is.
+// Sweep deletes the entries that an earlier process left and ApplyAll did not take over. It is called once every Service was
+// applied.
 func (d *DataPlane) Sweep() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -301,7 +303,7 @@ func (d *DataPlane) SetNodes(nodes []route.Node) error {
 	return d.routes.setNodes(addrs)
 }
 
-// becomeNode follows a change of the node's own addresses.
+// becomeNode takes over changed addresses of the node itself.
 func (d *DataPlane) becomeNode(n route.Node) error {
 	before := d.settings
 	d.setSelf(n.Addrs)
@@ -314,7 +316,7 @@ func (d *DataPlane) becomeNode(n route.Node) error {
 	return d.routes.setSources(d.self())
 }
 
-// Close lets go of the programs and tables. They stay pinned and keep working.
+// Close closes the programs and tables in this process. They stay pinned, and traffic is served on.
 func (d *DataPlane) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

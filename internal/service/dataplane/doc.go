@@ -6,12 +6,13 @@
 //
 // What a packet meets:
 //
-//	process in the node's cgroup ── connect, sendmsg ──▶ talks straight to the backend
+//	process in the node's cgroup ── connect, sendmsg ──▶ sends to the backend directly
 //	pod ──▶ its interface ──┐
 //	wire ──▶ uplink ────────┼─ ingress program ─ rewritten ─▶ svc1 ─▶ the kernel routes it on
-//	node ──▶ svc0, lo ──────┘                  └ not ours ──▶ untouched
+//	node ──▶ svc0, lo ──────┘                  └ no Service's ──▶ unchanged
 //
-// A rewritten packet may carry an address of the node as its source, which the kernel refuses on ordinary interfaces.
-// So all of them enter again at svc1, the only interface on which such sources are accepted, and whose other end svc0
-// carries the route to the Service range for the node itself.
+// A rewritten packet may have an address of the node as its source, which the kernel drops at ordinary interfaces. So it enters
+// the kernel again at svc1, the only interface where such a source is accepted. svc0 is the other end of the same veth pair,
+// and the node's own route to the Service range leads there. While the fast path is open, packets of Pods and of uplinks go
+// to the interface of their route instead.
 package dataplane

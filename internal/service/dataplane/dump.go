@@ -10,7 +10,7 @@ import (
 	"minato/internal/service/route"
 )
 
-// Dump is what the kernel holds, in words. It marshals to JSON.
+// Dump is the content of the kernel's tables, in words. It marshals to JSON.
 type Dump struct {
 	Node string
 	// Self are the addresses that masqueraded traffic takes, one of each family.
@@ -22,13 +22,13 @@ type Dump struct {
 	Counters  map[string]uint64
 }
 
-// DumpNode is an address at which NodePorts answer.
+// DumpNode is an address of a node at which NodePorts are served.
 type DumpNode struct {
 	Addr netip.Addr
 	Self bool
 }
 
-// DumpFrontend is an entry for one source of traffic.
+// DumpFrontend is a frontend's entry for traffic from inside or from outside.
 type DumpFrontend struct {
 	// Addr is the unspecified address of the family for all node addresses.
 	Addr       netip.Addr
@@ -50,11 +50,11 @@ type DumpFrontend struct {
 	Service    uint32
 	Generation uint32
 	Backends   []netip.AddrPort
-	// What came here since the entry came to be, see Visits.
+	// The counters of the entry, see Visits.
 	Connections, Refused, Dropped uint64
 }
 
-// DumpBackend is an endpoint that may be in use, even if no frontend points to it any more.
+// DumpBackend is a backend that connections may use, even if no frontend points to it any more.
 type DumpBackend struct {
 	ID       uint32
 	Addr     netip.AddrPort
@@ -62,7 +62,7 @@ type DumpBackend struct {
 	Local    bool
 }
 
-// DumpFlow is a translated connection, one direction of it.
+// DumpFlow is a conntrack entry: one direction of a translated connection.
 type DumpFlow struct {
 	Protocol         string
 	From, To         netip.AddrPort
@@ -138,7 +138,7 @@ func dumpFrontend(k frontendKey, f frontend, slots map[slotKey]slot, backends ma
 	for i := range f.Count {
 		s, ok := slots[slotKey{Service: f.Service, Generation: f.Generation, Index: i | uint32(f.Set)<<31}]
 		if !ok && out.Consistent {
-			break // the count is that of the Maglev table's places
+			break // Count is the size of the Maglev table
 		}
 		b := backends[s.Backend]
 		out.Backends = append(out.Backends, addrPort(b.Addr, b.Port))
@@ -160,7 +160,7 @@ func dumpFlow(t tuple, f flow) DumpFlow {
 	}
 }
 
-// Counters reads what happened to packets on the whole node, by the names of Dump.
+// Counters reads the counters of the whole node, by the names that Dump has.
 func (d *DataPlane) Counters() (map[string]uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -195,7 +195,7 @@ func (o *Dump) sort() {
 	})
 }
 
-// String tells it line by line.
+// String writes an entry a line.
 func (o *Dump) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "node %s, masquerading as %v\n", o.Node, o.Self)
@@ -260,7 +260,7 @@ func (f DumpFrontend) String() string {
 	return fmt.Sprintf("%s, service %d generation %d, %s set %v%s", s, f.Service, f.Generation, f.Set, f.Backends, f.came())
 }
 
-// came tells what came, if anything did.
+// came writes the counters that are not zero.
 func (f DumpFrontend) came() (s string) {
 	for _, c := range []struct {
 		n    uint64

@@ -2,7 +2,7 @@ package dataplane
 
 import "iter"
 
-// few is a map of a handful of entries. Every Service has some, and a slice takes a fraction of a map's memory.
+// few is a map of a handful of entries, kept in a slice: every Service has some, and that takes a fraction of a map's memory.
 type few[K comparable, V any] []pair[K, V]
 
 type pair[K comparable, V any] struct {
@@ -29,7 +29,7 @@ func (f *few[K, V]) set(k K, v V) {
 	*f = append(*f, pair[K, V]{k, v})
 }
 
-// all goes through the entries in the order in which their keys came.
+// all goes through the entries in the order in which their keys were set first.
 func (f few[K, V]) all() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		for i := range f {

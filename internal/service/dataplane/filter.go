@@ -10,15 +10,14 @@ import (
 	"minato/internal/host"
 )
 
-// Packet programs hang on interfaces as classifiers. The newer tcx links would be neater, but attaching or detaching
-// one waits for all processors to pass through a quiet state, some 15 ms with the lock of all network configuration
-// held, for every pod that starts or stops. A classifier takes effect in microseconds, stays when this process ends,
-// and goes with its interface.
+// Packet programs are attached to interfaces as classifiers of a clsact qdisc. The newer tcx links would be simpler, but
+// attaching or detaching one waits for an RCU grace period, some 15 ms with the RTNL lock held, for every Pod that starts or
+// stops. A classifier takes effect in microseconds, stays when this process ends, and is deleted with its interface.
 const (
 	filterName   = "minato-service"
 	filterHandle = 0x6d6e
-	// The classifiers of the families stand one behind the other. The first is called for every packet, and leaves those
-	// of the other family to the second.
+	// IPv4's classifier runs first. It is called for every packet, and passes those of other protocols to the next one, which
+	// is IPv6's.
 	filterPriority  = 1
 	filterPriority6 = 2
 )
@@ -55,15 +54,15 @@ func filterAttrs(index int, dir direction, ipv6 bool) netlink.FilterAttrs {
 	return attrs
 }
 
-// setFilter makes the program fd see every packet of the family at the interface in one direction. One that is there
-// already is exchanged without a gap.
+// setFilter attaches the program fd to an interface for one direction and family. A program that is attached already is
+// replaced atomically.
 func setFilter(h *netlink.Handle, index int, dir direction, ipv6 bool, fd int) error {
 	filter := &netlink.BpfFilter{FilterAttrs: filterAttrs(index, dir, ipv6), Fd: fd, Name: filterName, DirectAction: true}
 	err := h.FilterReplace(filter)
 	if err == nil {
 		return nil
 	}
-	// The interface has no place for classifiers yet.
+	// The interface has no clsact qdisc yet.
 	if err := h.QdiscAdd(clsact(index)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add clsact qdisc: %w", err)
 	}
@@ -73,19 +72,19 @@ func setFilter(h *netlink.Handle, index int, dir direction, ipv6 bool, fd int) e
 	return nil
 }
 
-// removeFilters takes the programs of both families off the interface. The place for classifiers stays, see removePlace.
+// removeFilters detaches the programs of both families from an interface. The clsact qdisc stays, see removePlace.
 func removeFilters(h *netlink.Handle, index int, dir direction) error {
 	for _, ipv6 := range []bool{false, true} {
 		err := h.FilterDel(&netlink.BpfFilter{FilterAttrs: filterAttrs(index, dir, ipv6)})
 		if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
-			continue // EINVAL: no place for classifiers
+			continue // EINVAL: there is no clsact qdisc
 		}
 		return fmt.Errorf("remove %s classifier: %w", dir, err)
 	}
 	return nil
 }
 
-// removePlace removes an interface's place for classifiers unless somebody else has one there.
+// removePlace removes an interface's clsact qdisc, unless it has classifiers of others.
 func removePlace(h *netlink.Handle, l netlink.Link) error {
 	for _, dir := range []direction{inbound, outbound} {
 		if filters, err := h.FilterList(l, uint32(dir)); err != nil || len(filters) > 0 {

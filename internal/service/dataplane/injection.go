@@ -13,17 +13,20 @@ import (
 )
 
 const (
-	// routeLink carries the node's own routes to the Service ranges; what is sent there comes out of injectLink.
+	// The node's routes to the Service ranges lead to routeLink. It is one end of a veth pair, and packets that are sent to
+	// it arrive at the other end, injectLink.
 	routeLink  = "svc0"
 	injectLink = "svc1"
 
 	loopbackIndex = 1
 )
 
-// injectMAC is the address of both ends. Neither uses ARP, so a packet sent to one is addressed to the other too.
+// injectMAC is the MAC address of both ends. ARP is off, so a packet that is sent has the sender's MAC address as its
+// destination, and the receiver accepts it because it has the same one.
 var injectMAC = net.HardwareAddr{0x02, 0x6d, 0x6e, 0x73, 0x76, 0x63}
 
-// loose is the address that the injection interface gets where reverse path filtering can't be switched off.
+// loose is an address that injectLink gets where reverse path filtering can't be switched off: without any, the kernel
+// applies the strict filter.
 var loose = netip.MustParsePrefix("169.254.254.254/32")
 
 // injection is what the programs need to know of the node's interfaces.
@@ -36,7 +39,7 @@ type injection struct {
 	fresh bool
 }
 
-// ensureInjection makes the pair of links for rewritten packets and sets what the kernel must tolerate on it.
+// ensureInjection makes the veth pair for rewritten packets and sets its sysctls.
 func (d *DataPlane) ensureInjection() (injection, error) {
 	h := d.links
 	in := injection{mac: injectMAC}
@@ -87,7 +90,7 @@ func ensureLinks(h *netlink.Handle, mtu int) (fresh bool, err error) {
 		return false, fmt.Errorf("look up link %s: %w", routeLink, err)
 	}
 	if _, isVeth := l.(*netlink.Veth); !isVeth {
-		return false, fmt.Errorf("link %s exists and is not ours but a %s; rename it", routeLink, l.Type())
+		return false, fmt.Errorf("link %s exists already and is a %s, where the data plane needs a veth of this name; rename that link", routeLink, l.Type())
 	}
 	return fresh, nil
 }
@@ -106,14 +109,14 @@ func upWithoutARP(h *netlink.Handle, l netlink.Link) error {
 	return nil
 }
 
-// tolerate lets packets in at the injection interface that have an address of the node as their source, or one that
-// is routed elsewhere. Nobody but the programs and the node itself can send there.
+// tolerate makes injectLink accept packets whose source is an address of the node or one that is routed to another
+// interface. Nobody but the programs and the node itself can send to it.
 func (d *DataPlane) tolerate(inject netlink.Link) error {
 	conf := "net/ipv4/conf/" + injectLink + "/"
 	filter := "0"
 	err := d.cfg.Netns.Do(func() error {
-		// The kernel takes the stricter of this interface's filter and the one of "all", and calls 2 stricter than 1
-		// although it is looser.
+		// The kernel takes the higher value of this interface's setting and the one of "all". 2, loose, is higher than 1,
+		// strict.
 		if all, err := host.ReadSysctl("net/ipv4/conf/all/rp_filter"); err != nil {
 			return err
 		} else if all != "0" {
@@ -137,14 +140,14 @@ func (d *DataPlane) tolerate(inject netlink.Link) error {
 	})
 }
 
-// setIPv6 has the links carry IPv6 if the cluster has it. They get no addresses of their own and listen to no router.
-// IPv6 has no filter for sources, so nothing needs to be tolerated.
+// setIPv6 enables IPv6 on both links if the cluster has it, without link-local addresses and router advertisements. IPv6 has
+// no reverse path filter to switch off.
 func (d *DataPlane) setIPv6() error {
 	const noAddress = "1"
 	values := map[string]string{}
 	if d.cfg.ipv6() {
 		values[d.forwarding6()] = "1"
-		values["net/ipv6/conf/"+injectLink+"/forwarding"] = "1" // which a look-up of a route asks about
+		values["net/ipv6/conf/"+injectLink+"/forwarding"] = "1" // bpf_fib_lookup requires it
 	}
 	for _, name := range []string{routeLink, injectLink} {
 		conf := "net/ipv6/conf/" + name + "/"
@@ -157,8 +160,8 @@ func (d *DataPlane) setIPv6() error {
 	return d.cfg.Netns.Sysctls(values)
 }
 
-// forwarding6 is the setting that has rewritten packets forwarded. Before Linux 6.17, IPv6 forwards what comes in at any
-// interface or at none; there, a node whose uplinks learn routes from routers needs accept_ra=2 on them.
+// forwarding6 is the sysctl by which the kernel forwards rewritten IPv6 packets. Before Linux 6.17 there is one for all
+// interfaces together; there, an uplink that learns its routes from router advertisements needs accept_ra=2.
 func (d *DataPlane) forwarding6() string {
 	here := "net/ipv6/conf/" + injectLink + "/force_forwarding"
 	err := d.cfg.Netns.Do(func() error {

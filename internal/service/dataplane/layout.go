@@ -7,8 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The Go twins of the structures in bpf/maps.h. They have no hidden padding and no blank fields, because both may hold
-// anything, and the kernel compares keys byte by byte.
+// The structures of bpf/maps.h in Go. All padding is a named field: the kernel compares keys byte by byte, and padding that
+// the compiler adds, or blank fields, may contain anything.
 
 // address is an IPv6 address or an IPv4 one as ::ffff:a.b.c.d.
 type address [16]byte
@@ -105,7 +105,7 @@ type frontend struct {
 	Flags      uint16
 }
 
-// memberSlot is the bit of a slot's index that says that the rest of it is the number of a backend in the set.
+// memberSlot is the bit of a slot's index that says that the rest of the index is the number of a backend.
 const memberSlot = 1 << 30
 
 type slotKey struct {
@@ -143,7 +143,7 @@ func sourceRangeOf(service uint32, p netip.Prefix) sourceRange {
 	return sourceRange{Prefix: uint32(32 + bits), Service: service, Addr: addressOf(p.Addr())}
 }
 
-// Range is the part that is about addresses.
+// Range returns the range of client addresses.
 func (r sourceRange) Range() netip.Prefix {
 	addr, bits := r.Addr.Addr(), int(r.Prefix)-32
 	if addr.Is4() {
@@ -173,7 +173,7 @@ type backend struct {
 
 const (
 	nodeSelf   = 1
-	nodeClosed = 2 // NodePorts don't answer there
+	nodeClosed = 2 // NodePorts are not served at this address
 )
 
 type node struct{ Flags uint32 }
@@ -202,7 +202,7 @@ type flow struct {
 	Pad          uint32
 }
 
-// hop is what the programs keep of the look-up of a route.
+// hop is the next hop of a flow.
 type hop struct {
 	Index, Check uint32
 	MTU          uint16
@@ -233,7 +233,7 @@ func cidrOf(p netip.Prefix) cidr {
 // noCIDR matches no address.
 var noCIDR = cidr{Addr: address{0: 1}}
 
-// routedSource is for masqueraded traffic to take the address that its route has.
+// routedSource makes masqueraded traffic take the source address of its route.
 const routedSource = 1
 
 type settings struct {

@@ -15,10 +15,10 @@ import (
 	"minato/internal/host"
 )
 
-// servesLink tells whether packets that come from an interface may be a Pod's: it is one of Ethernet frames that is no
-// piece of hardware, and neither ours nor an uplink. Tunnels between nodes are served too, for answers of other nodes'
-// Pods come in there. What an uplink is made of, be it the members of a bond or a bridge or what carries a VLAN, shows
-// the uplink's packets, and those are looked at once, as the uplink's.
+// servesLink tells whether the packet programs belong on an interface under AllLinks: on each virtual Ethernet interface
+// other than the data plane's own and the uplinks. That includes tunnels between nodes, by which replies of other nodes'
+// Pods come. It excludes the interfaces below an uplink (members of a bond or bridge, the parent of a VLAN), which have the
+// same packets as the uplink.
 func servesLink(l netlink.Link, uplinks []netlink.Link) bool {
 	a := l.Attrs()
 	if a.Name == routeLink || a.Name == injectLink || a.Flags&net.FlagLoopback != 0 || a.EncapType != "ether" || l.Type() == "device" {
@@ -45,8 +45,8 @@ func (d *DataPlane) uplinks() ([]netlink.Link, error) {
 	return out, nil
 }
 
-// attachLinks attaches to every interface that is to be served, and takes the programs off those that were, by an
-// earlier process with other uplinks.
+// attachLinks attaches the programs to every interface that servesLink allows, and detaches them from others, to which an
+// earlier process with other uplinks may have attached them.
 func (d *DataPlane) attachLinks() error {
 	uplinks, err := d.uplinks()
 	if err != nil {
@@ -86,7 +86,7 @@ func (d *DataPlane) attachLinks() error {
 	return nil
 }
 
-// attachLink attaches to an interface that somebody else made and may take away at any time.
+// attachLink attaches to an interface of a CNI plugin, which may delete it at any time.
 func (d *DataPlane) attachLink(l netlink.Link) error {
 	for _, dir := range []direction{inbound, outbound} {
 		if err := d.attachPackets(l.Attrs().Index, dir); err != nil {
@@ -100,18 +100,18 @@ func (d *DataPlane) attachLink(l netlink.Link) error {
 }
 
 const (
-	// linksBuffer is for a burst of Pods, in bytes.
+	// linksBuffer is the size of the netlink receive buffer in bytes, large enough for many Pods that start at once.
 	linksBuffer = 1 << 20
-	// linksAgainAfter is the pause before the interfaces are followed again after a failure.
+	// linksAgainAfter is the pause before interfaces are watched again after a failure.
 	linksAgainAfter = time.Second
 )
 
-// FollowLinks attaches the programs to interfaces as they come, until ctx ends. It is for a data plane with AllLinks;
-// what was there when it was opened is attached to already.
+// FollowLinks attaches the programs to new interfaces until ctx ends. It is for a data plane with AllLinks, whose Open
+// attaches them to the interfaces that exist already.
 func (d *DataPlane) FollowLinks(ctx context.Context) error {
 	for {
 		if err := d.followLinks(ctx); err != nil && ctx.Err() == nil {
-			d.log.Warn("New interfaces are not noticed for a moment", "error", err)
+			d.log.Warn("Interfaces can't be watched; Pods that start now are served once that succeeds again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -121,7 +121,7 @@ func (d *DataPlane) FollowLinks(ctx context.Context) error {
 	}
 }
 
-// followLinks works through what the kernel tells until that is no longer complete.
+// followLinks handles the kernel's messages about interfaces until one was lost.
 func (d *DataPlane) followLinks(ctx context.Context) error {
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	var lost error
@@ -145,7 +145,7 @@ func (d *DataPlane) followLinks(ctx context.Context) error {
 		if stop() {
 			close(done)
 		}
-		for range updates { // the subscription ends only when nobody keeps it waiting
+		for range updates { // the subscription ends only once all its messages were received
 		}
 	}()
 	attached := map[int]bool{}

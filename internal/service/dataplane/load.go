@@ -12,7 +12,7 @@ import (
 func (d *DataPlane) mapDir() string  { return filepath.Join(d.cfg.PinDir, "maps-"+layoutVersion) }
 func (d *DataPlane) linkDir() string { return filepath.Join(d.cfg.PinDir, "links") }
 
-// load loads the programs over the pinned tables, or over new ones which it pins.
+// load loads the programs with the tables that are pinned. Tables that are not pinned yet are made and pinned.
 func (d *DataPlane) load() (*ebpf.Collection, error) {
 	spec, err := specFor(d.cfg.ipv6())
 	if err != nil {
@@ -49,7 +49,7 @@ func (d *DataPlane) load() (*ebpf.Collection, error) {
 	return c, nil
 }
 
-// removeOldTables removes the pins of tables with an older layout. The programs that used them are replaced by now.
+// removeOldTables removes the pins of tables of another layout. No program uses them any more.
 func (d *DataPlane) removeOldTables() error {
 	dirs, err := filepath.Glob(filepath.Join(d.cfg.PinDir, "maps-*"))
 	if err != nil {
@@ -74,8 +74,8 @@ func (l Limits) apply(spec *ebpf.CollectionSpec) {
 	}
 }
 
-// pinnedMaps opens the tables of an earlier process. One that was made with other sizes can't be used any more; its
-// content is lost, and what depends on it is written anew.
+// pinnedMaps opens the tables of an earlier process. A table of another size is removed: a new one is made, and the
+// reconciler writes its entries anew.
 func (d *DataPlane) pinnedMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	kept := map[string]*ebpf.Map{}
 	for name, ms := range spec.Maps {
@@ -88,7 +88,7 @@ func (d *DataPlane) pinnedMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map,
 			return kept, fmt.Errorf("open pinned table %s: %w", name, err)
 		}
 		if err := ms.Compatible(m); err != nil {
-			d.log.Warn("Pinned table does not fit and is replaced", "table", name, "error", err)
+			d.log.Warn("A table of an earlier process has another size or type and is replaced; connections that only it knows are lost", "table", name, "error", err)
 			m.Close()
 			if err := os.Remove(path); err != nil {
 				return kept, fmt.Errorf("remove pinned table %s: %w", name, err)

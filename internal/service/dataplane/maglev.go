@@ -8,10 +8,10 @@ import (
 	"minato/internal/service/route"
 )
 
-// maglevTable spreads connections over backends, by their numbers.
+// maglevTable has the number of a backend for each value of a connection's hash.
 type maglevTable struct{ backends []uint32 }
 
-// newMaglevTable spreads connections over candidates, whose numbers come in the same order.
+// newMaglevTable makes the table of some backends; numbers are those of the backends, in the same order.
 func newMaglevTable(candidates []route.Backend, numbers []uint32) *maglevTable {
 	places := route.MaglevTable(candidates)
 	for i, b := range places {
@@ -30,7 +30,7 @@ func consistentSets(fs []*route.Frontend) (sets [2]bool) {
 	return sets
 }
 
-// kernelMaglev is the table of tables in the kernel.
+// kernelMaglev is the kernel's map of Maglev tables.
 type kernelMaglev struct{ m *ebpf.Map }
 
 func (k kernelMaglev) put(keys []maglevKey, values []*maglevTable) error {
@@ -68,7 +68,7 @@ func (k kernelMaglev) remove(keys []maglevKey) error {
 	return kernelTable[maglevKey, uint32]{k.m}.remove(keys)
 }
 
-// each gives no tables, only whose there are.
+// each calls fn with the keys; the tables themselves are not read.
 func (k kernelMaglev) each(fn func(maglevKey, *maglevTable)) error {
 	return kernelTable[maglevKey, uint32]{k.m}.each(func(key maglevKey, _ uint32) { fn(key, nil) })
 }

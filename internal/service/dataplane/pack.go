@@ -8,10 +8,10 @@ import (
 	"minato/internal/service/route"
 )
 
-// A packed service is a row of numbers, most of which are small and take a byte, and of addresses. Only this process
-// reads it, for as long as it lives.
+// A packed service is a sequence of variable-length numbers, most of which take a byte, and of addresses. It is kept in memory
+// alone, so its format may change at any time.
 
-// pack is for settled Services.
+// pack packs a settled Service, see service.
 func (s *service) pack() string {
 	var b packer
 	b.count(len(s.ports))
@@ -23,7 +23,7 @@ func (s *service) pack() string {
 		b.address(k.Addr, k.Scope == outside)
 		b.number(uint32(k.Port.Number()))
 		b.number(uint32(k.Proto))
-		// An entry has the numbers of a port of its Service, but for a marker.
+		// The number and generation are those of a port, given by its index from 1; a marker has none.
 		b.count(slices.IndexFunc(s.ports, func(p pair[portKey, *servicePort]) bool { return p.value.id == e.Service }) + 1)
 		for _, n := range []uint32{uint32(e.Verdict), uint32(e.Set), uint32(e.Flags), e.Count, e.Affinity} {
 			b.number(n)
@@ -38,7 +38,7 @@ func (s *service) pack() string {
 	return string(b)
 }
 
-// unpackService is pack's reverse. Of nothing it makes a Service that has nothing.
+// unpackService is the reverse of pack. An empty string is a Service without entries.
 func unpackService(packed string) *service {
 	s := &service{}
 	if packed == "" {
@@ -70,7 +70,7 @@ func (b *packer) number(n uint32) { *b = binary.AppendUvarint(*b, uint64(n)) }
 
 func (b *packer) count(n int) { b.number(uint32(n)) }
 
-func (b *packer) truths(all ...bool) {
+func (b *packer) flags(all ...bool) {
 	bits := byte(0)
 	for i, is := range all {
 		if is {
@@ -80,10 +80,10 @@ func (b *packer) truths(all ...bool) {
 	*b = append(*b, bits)
 }
 
-// address takes a truth along.
+// address appends an address and a flag, which share the byte that tells the family.
 func (b *packer) address(a address, is bool) {
 	ip := a.Addr()
-	b.truths(ip.Is6(), is)
+	b.flags(ip.Is6(), is)
 	*b = append(*b, ip.AsSlice()...)
 }
 
@@ -91,7 +91,7 @@ func (b *packer) port(pk portKey, p *servicePort) {
 	b.count(len(pk.Name))
 	*b = append(*b, pk.Name...)
 	b.number(uint32(pk.Proto))
-	b.truths(pk.IPv6, p.sticky, p.consistent[route.ClusterSet], p.consistent[route.LocalSet])
+	b.flags(pk.IPv6, p.sticky, p.consistent[route.ClusterSet], p.consistent[route.LocalSet])
 	b.number(p.id)
 	b.number(p.generation)
 	for _, list := range p.lists() {
@@ -117,7 +117,7 @@ func (b *unpacker) take(n uint32) []byte {
 	return out
 }
 
-func (b *unpacker) truths(all ...*bool) {
+func (b *unpacker) flags(all ...*bool) {
 	bits := b.take(1)[0]
 	for i, is := range all {
 		*is = bits&(1<<i) != 0
@@ -126,7 +126,7 @@ func (b *unpacker) truths(all ...*bool) {
 
 func (b *unpacker) address() (a address, is bool) {
 	var is6 bool
-	b.truths(&is6, &is)
+	b.flags(&is6, &is)
 	if is6 {
 		return address(b.take(16)), is
 	}
@@ -136,7 +136,7 @@ func (b *unpacker) address() (a address, is bool) {
 func (b *unpacker) port() (portKey, *servicePort) {
 	pk, p := portKey{Name: string(b.take(b.number()))}, &servicePort{}
 	pk.Proto = proto(b.number())
-	b.truths(&pk.IPv6, &p.sticky, &p.consistent[route.ClusterSet], &p.consistent[route.LocalSet])
+	b.flags(&pk.IPv6, &p.sticky, &p.consistent[route.ClusterSet], &p.consistent[route.LocalSet])
 	p.id, p.generation = b.number(), b.number()
 	p.cluster, p.local, p.draining = b.backends(), b.backends(), b.backends()
 	return pk, p

@@ -10,7 +10,7 @@ import (
 	"minato/internal/host"
 )
 
-// netnsCookie is the number by which the programs know the node's own network.
+// netnsCookie returns the cookie by which the socket programs recognise the node's network namespace.
 func netnsCookie(ns host.Netns) (cookie uint64, err error) {
 	err = ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -32,9 +32,9 @@ const (
 	socketPorts   = "net/ipv4/ip_local_port_range"
 )
 
-// masqueradePorts are the source ports that masqueraded traffic takes. A node can have as many connections to one
-// backend as there are, so they are all those below NodePorts, where the kernel by default gives none to sockets that
-// ask for any. Where it does, there is only the reserved range.
+// masqueradePorts returns the source ports for masqueraded traffic. Their number limits the connections to one backend, so the
+// range is all ports below the NodePorts, if the kernel's ephemeral ports are above those, as they are by default. Otherwise
+// it is the small range that reservePorts reserves.
 func masqueradePorts(ns host.Netns) (low, high uint16, err error) {
 	var text string
 	err = ns.Do(func() error {
@@ -54,13 +54,12 @@ func masqueradePorts(ns host.Netns) (low, high uint16, err error) {
 	return masqueradeMin, masqueradeMax, nil
 }
 
-// ownPorts are those that the kernel must not give to sockets that ask for any: NodePorts, and those that masqueraded
-// traffic may take.
+// ownPorts are the ranges that the kernel must not use as ephemeral ports: NodePorts, and the small range for masquerading.
 func ownPorts() []string {
 	return []string{fmt.Sprintf("%d-%d", nodePortMin, nodePortMax), fmt.Sprintf("%d-%d", masqueradeMin, masqueradeMax)}
 }
 
-// reservePorts adds them to what others have reserved.
+// reservePorts adds ownPorts to the reserved ports, and keeps those that others have reserved.
 func reservePorts(ns host.Netns) error {
 	return editReserved(ns, func(have []string) []string {
 		for _, p := range ownPorts() {
@@ -72,7 +71,7 @@ func reservePorts(ns host.Netns) error {
 	})
 }
 
-// releasePorts ends reservePorts.
+// releasePorts removes ownPorts from the reserved ports.
 func releasePorts(ns host.Netns) error {
 	return editReserved(ns, func(have []string) []string {
 		return slices.DeleteFunc(have, func(p string) bool { return slices.Contains(ownPorts(), p) })
@@ -90,6 +89,6 @@ func editReserved(ns host.Netns, edit func([]string) []string) error {
 		if want == text {
 			return nil
 		}
-		return host.Sysctl(reservedPorts, want+"\n") // an empty write would be none at all
+		return host.Sysctl(reservedPorts, want+"\n") // the kernel ignores an empty write
 	})
 }

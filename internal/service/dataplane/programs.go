@@ -14,8 +14,8 @@ import (
 //go:embed dataplane.o
 var object []byte
 
-// layoutVersion names the pinned tables. It changes whenever the meaning of their content does, because a table of the
-// same size but another meaning would be taken over from an earlier process.
+// layoutVersion is part of the name of the directory of pinned tables. Change it whenever the meaning of an entry changes:
+// otherwise a process would take over tables of another meaning from an earlier one.
 const layoutVersion = "4"
 
 // collectionSpec parses the object once per process; nodes load copies.
@@ -27,8 +27,8 @@ var collectionSpec = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
 	return spec, nil
 })
 
-// specFor is what a node loads: without IPv6 not the programs for its packets, which would take as long to verify as
-// those for IPv4. The programs for IPv6 sockets are always needed, because such a socket may talk IPv4.
+// specFor returns what a node loads. Without IPv6 it leaves out the programs for IPv6 packets, which take as long to verify as
+// IPv4's. Those for IPv6 sockets are always needed, because such a socket may use IPv4.
 func specFor(ipv6 bool) (*ebpf.CollectionSpec, error) {
 	shared, err := collectionSpec()
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"minato/internal/service/route"
 )
 
-// reconciler makes the tables say what the frontends say. It alone writes them.
+// reconciler brings the tables in step with the frontends. It alone writes them.
 //
-// Order keeps traffic flowing at every instant: backends first, then the slots of a new generation, then the frontends
-// switch over one by one, and only then goes what nobody points at any more. When the kernel refuses a write, the
-// Service is dirty: nothing about its entries is known for sure, so the next attempt writes all of them anew under
-// another generation and then deletes all that may be left.
+// The order of writes keeps every frontend complete at every instant: backends first, then the slots of a new generation,
+// then the frontends, which are changed to that generation one by one; entries that no frontend points at are deleted last.
+// When the kernel refuses a write, the Service is dirty: which of its entries are in the kernel is not known, so the next
+// attempt writes all of them under another generation and then deletes all that may be left.
 type reconciler struct {
 	log       *slog.Logger
 	frontends table[frontendKey, frontend]
@@ -31,7 +31,7 @@ type reconciler struct {
 
 	mu       sync.Mutex
 	services map[types.NamespacedName]*held
-	// unsettled are those services of which more is to be known than what was packed.
+	// unsettled are the Services whose state is not packed, see service.
 	unsettled  map[types.NamespacedName]*service
 	owners     map[place]*held
 	known      map[backendKey]knownBackend
@@ -42,12 +42,12 @@ type reconciler struct {
 	unused     unused
 	// evicted are Pods that lost a frontend to a Service, or may have, and were not planned anew since.
 	evicted map[types.NamespacedName]bool
-	// udpGone says that a UDP backend was let go of.
+	// udpGone says that a UDP backend was removed.
 	udpGone bool
 	left    leftovers
 }
 
-// place is where a frontend is, whoever comes: entries for both scopes are one Service's.
+// place is a frontend's address, port and protocol. The entries of both scopes there belong to the same Service.
 type place struct {
 	Addr  address
 	Port  port
@@ -70,7 +70,7 @@ type knownBackend struct {
 	id    uint32
 	refs  uint32
 	flags uint8
-	// written says that the kernel has the entry for sure.
+	// written says that the entry is in the kernel, with these flags.
 	written bool
 }
 
@@ -90,7 +90,7 @@ func newReconciler(log *slog.Logger, f table[frontendKey, frontend], s table[slo
 	}
 }
 
-// apply brings the tables to the desired frontends of some Services; none removes a Service.
+// apply replaces the frontends of some Services in the tables; an empty list removes a Service.
 func (r *reconciler) apply(desired map[types.NamespacedName][]route.Frontend) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,14 +104,14 @@ func (r *reconciler) apply(desired map[types.NamespacedName][]route.Frontend) er
 			c.abandon()
 			return fmt.Errorf("apply %s: %w", describe(desired), err)
 		}
-		// What this freed may be what another Service was waiting for.
+		// Another Service may have waited for a place that is free now.
 		desired = c.commit()
 	}
 	return nil
 }
 
-// withEvicted adds the Pods that a change which failed may have taken a frontend from: whatever the Service's next change
-// does to it, it must do to the Pod's.
+// withEvicted adds the Pods from which a failed change may have taken a frontend: the entry in the kernel may be the Service's
+// or the Pod's, so both are planned together.
 func (r *reconciler) withEvicted(desired map[types.NamespacedName][]route.Frontend) map[types.NamespacedName][]route.Frontend {
 	if len(r.evicted) == 0 {
 		return desired
@@ -120,7 +120,7 @@ func (r *reconciler) withEvicted(desired map[types.NamespacedName][]route.Fronte
 	for key := range r.evicted {
 		s := r.unsettled[key]
 		if s == nil {
-			delete(r.evicted, key) // it is gone
+			delete(r.evicted, key) // the Pod is gone
 		} else if _, planned := desired[key]; !planned {
 			desired[key] = s.desired
 		}
@@ -141,8 +141,8 @@ func describe(desired map[types.NamespacedName][]route.Frontend) string {
 	return fmt.Sprintf("%d Services", len(desired))
 }
 
-// serviceID gives a Service port its number. One that an earlier process gave to the same frontend is kept, so that
-// connections through it are still known.
+// serviceID returns the number for a new Service port: the one that an earlier process gave to the same frontend, so that
+// conntrack entries with that number stay valid, or the next one.
 func (r *reconciler) serviceID(of *held, keys []frontendKey) uint32 {
 	for _, k := range keys {
 		if id, ok := r.left.frontends[k]; ok && id != 0 && r.ids[id] == nil {
@@ -155,7 +155,7 @@ func (r *reconciler) serviceID(of *held, keys []frontendKey) uint32 {
 	return r.lastID
 }
 
-// acquire counts a user of a backend.
+// acquire adds a reference to a backend, which gets a number if it has none.
 func (r *reconciler) acquire(key backendKey, local bool) knownBackend {
 	known, is := r.known[key]
 	if !is {
@@ -173,7 +173,7 @@ func (r *reconciler) acquire(key backendKey, local bool) knownBackend {
 	return known
 }
 
-// release gives references back and returns the backends that nobody uses any more.
+// release removes references to backends and returns the numbers of those that have none left.
 func (r *reconciler) release(keys []backendKey) (ids []uint32) {
 	for _, key := range keys {
 		known, is := r.known[key]
@@ -191,7 +191,7 @@ func (r *reconciler) release(keys []backendKey) (ids []uint32) {
 	return ids
 }
 
-// confirm notes that the kernel has backends.
+// confirm records that backends were written.
 func (r *reconciler) confirm(keys []backendKey) {
 	for _, key := range keys {
 		known := r.known[key]
@@ -200,7 +200,7 @@ func (r *reconciler) confirm(keys []backendKey) {
 	}
 }
 
-// takeUDPGone tells whether a UDP backend was let go of since it was asked last.
+// takeUDPGone tells whether a UDP backend was removed since the last call.
 func (r *reconciler) takeUDPGone() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -217,7 +217,7 @@ func (r *reconciler) holds(key types.NamespacedName, frontends []route.Frontend)
 	return !s.dirty && s.serves(frontends)
 }
 
-// isLive tells whether a Service has the backend.
+// isLive tells whether any Service has the backend.
 func (r *reconciler) isLive(key backendKey) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -225,7 +225,7 @@ func (r *reconciler) isLive(key backendKey) bool {
 	return is
 }
 
-// hold is for a Service that is about to get something in the tables.
+// hold returns the held of a Service, and makes one for a new Service.
 func (r *reconciler) hold(key types.NamespacedName) *held {
 	h := r.services[key]
 	if h == nil {
@@ -235,7 +235,7 @@ func (r *reconciler) hold(key types.NamespacedName) *held {
 	return h
 }
 
-// service is what is known of a Service, which may be nothing. It becomes another only by setService.
+// service returns the state of a Service, an empty one if it has none. To change that, call setService.
 func (r *reconciler) service(key types.NamespacedName) *service {
 	if s := r.unsettled[key]; s != nil {
 		return s
@@ -249,7 +249,7 @@ func (r *reconciler) service(key types.NamespacedName) *service {
 func (r *reconciler) setService(key types.NamespacedName, s *service) {
 	delete(r.unsettled, key)
 	switch {
-	case s.dirty || len(s.lost) > 0 || isPod(key) && len(s.desired) > 0: // a Pod may lose a frontend to a Service
+	case s.dirty || len(s.lost) > 0 || isPod(key) && len(s.desired) > 0: // desired is needed if a Service takes a frontend of the Pod
 		r.unsettled[key] = s
 		r.hold(key).packed = ""
 	case len(s.desired) == 0:
@@ -264,14 +264,14 @@ func isPod(key types.NamespacedName) bool {
 	return is
 }
 
-// owns tells whether the place of a frontend is the Service's. A Pod's may have become a Service's.
+// owns tells whether the place of a frontend belongs to h, or to nobody.
 func (r *reconciler) owns(h *held, k frontendKey) bool {
 	owner := r.owners[k.place()]
 	return owner == nil || owner == h
 }
 
-// unused are entries to delete. A failure to do so harms nobody, so it is no failure of a change; they are kept for the
-// next time.
+// unused are entries that no frontend points at. If they can't be deleted the change has succeeded all the same, and they are
+// kept for the next attempt.
 type unused struct {
 	picks
 	backends []uint32
@@ -293,7 +293,7 @@ func (r *reconciler) deleteUnused() error {
 	return nil
 }
 
-// waitingFor returns the Services that want one of the freed frontends, and the Pods that have lost one of theirs.
+// waitingFor returns the Services that wait for one of the freed frontends, and the Pods that have lost one of theirs.
 func (r *reconciler) waitingFor(freed map[frontendKey]bool) map[types.NamespacedName][]route.Frontend {
 	out := map[types.NamespacedName][]route.Frontend{}
 	for key := range r.evicted {
@@ -314,14 +314,14 @@ func (r *reconciler) waitingFor(freed map[frontendKey]bool) map[types.Namespaced
 	return out
 }
 
-// leftovers are entries of an earlier process that no Service has taken over yet.
+// leftovers are entries of an earlier process that no Service has claimed yet.
 type leftovers struct {
 	picks
 	frontends map[frontendKey]uint32
 	ranges    map[sourceRange]bool
 }
 
-// adopt reads what an earlier process left. Its entries keep working until sweep; its numbers are not given out again.
+// adopt reads the entries that an earlier process left. They serve traffic until sweep, and their numbers are not used again.
 func (r *reconciler) adopt() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -350,7 +350,7 @@ func (r *reconciler) adopt() error {
 	)
 }
 
-// sweep deletes what is left of an earlier process after all Services were applied.
+// sweep deletes the leftovers, after all Services were applied.
 func (r *reconciler) sweep() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,7 +14,7 @@ func Remove(cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	// With the pins of their links go the socket programs.
+	// The socket programs are detached when the pins of their links are removed.
 	err := os.RemoveAll(cfg.PinDir)
 	if err != nil {
 		err = fmt.Errorf("remove pins of node %s: %w", cfg.NodeName, err)

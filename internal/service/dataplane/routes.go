@@ -14,21 +14,22 @@ import (
 	"minato/internal/service/route"
 )
 
-// routes leads what the node's own processes send to Services to the programs, for those processes that are not in the
-// node's cgroup. Addresses for the outside have a route each, for they lie in no range of ours; without it the packet
-// would look for the address on the wire, where this very node may be the one that answers for it.
+// routes are the node's routes to Services, by way of routeLink. They bring packets of the node's own processes to the programs,
+// if the socket programs did not serve the process, because it is not in the node's cgroup. The Service ranges have a route,
+// and each external IP and load balancer's address has one: without it the node would look for that address on its network,
+// although this very node may serve it.
 type routes struct {
 	h    *netlink.Handle
 	link int
-	// ipv6 says that the cluster has it. Without it the link has no IPv6 either, and nothing can be routed there.
+	// ipv6 says that the cluster has IPv6. Otherwise it is off on routeLink, which can have no IPv6 route then.
 	ipv6 bool
-	// sources are the addresses that the node's processes take, since the link they send through has none.
+	// sources are the source addresses of the routes, because routeLink has no address.
 	sources []netip.Addr
-	// want are the prefixes in use, each with the number of its users.
+	// want counts for each prefix the Services that need a route to it; a Service range counts as one.
 	want map[netip.Prefix]int
 	vips map[types.NamespacedName]map[netip.Prefix]bool
-	// nodes are addresses of nodes. A Service may answer at one of them, but it stays the node's: a route would take
-	// the way to the node from all else.
+	// nodes are the addresses of all nodes. If a Service has one of them as an external IP, it gets no route: that would
+	// cut the node off from all but the Service.
 	nodes map[netip.Addr]bool
 }
 
@@ -40,7 +41,7 @@ func newRoutes(h *netlink.Handle, link int, ipv6 bool, ranges []netip.Prefix) *r
 	return r
 }
 
-// setSources takes other source addresses and sets all routes anew.
+// setSources sets all routes anew with other source addresses.
 func (r *routes) setSources(own []netip.Addr) error {
 	r.sources = own
 	for p := range r.want {
@@ -51,7 +52,7 @@ func (r *routes) setSources(own []netip.Addr) error {
 	return nil
 }
 
-// setNodes follows the addresses of nodes.
+// setNodes takes over changed addresses of nodes.
 func (r *routes) setNodes(nodes map[netip.Addr]bool) error {
 	was := r.nodes
 	r.nodes = nodes
@@ -70,7 +71,7 @@ func (r *routes) setNodes(nodes map[netip.Addr]bool) error {
 	return nil
 }
 
-// apply follows the outside addresses of one Service.
+// apply sets and removes the routes to the external IPs and load balancer's addresses of one Service.
 func (r *routes) apply(key types.NamespacedName, frontends []route.Frontend) error {
 	now := map[netip.Prefix]bool{}
 	for i := range frontends {
@@ -134,7 +135,7 @@ func (r *routes) set(p netip.Prefix) error {
 	}
 	err := r.h.RouteReplace(rt)
 	if errors.Is(err, unix.EINVAL) && rt.Src != nil {
-		// The node may be known by an address that is not on any of its interfaces.
+		// The kernel refuses a source address that is on none of the node's interfaces.
 		rt.Src = nil
 		err = r.h.RouteReplace(rt)
 	}
@@ -151,7 +152,7 @@ func (r *routes) remove(p netip.Prefix) error {
 	return nil
 }
 
-// sweep removes routes of an earlier process that nobody asked for again.
+// sweep removes routes of an earlier process that no Service needs.
 func (r *routes) sweep() error {
 	have, err := r.h.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: r.link}, netlink.RT_FILTER_OIF)
 	if err != nil {

@@ -10,32 +10,33 @@ import (
 	"minato/internal/service/route"
 )
 
-// held is a Service that the tables hold something for, or may. There are very many, and few of them change: at rest, a
-// Service is packed in bytes.
+// held is a Service that has entries in the tables, or may have. There may be very many Services, most of which don't change:
+// the state of a settled one is packed.
 type held struct {
 	key    types.NamespacedName
-	packed string // empty while the Service is not settled
+	packed string // empty while the Service is unsettled
 }
 
-// service is what the tables hold, or may hold, for one Service.
+// service is the state of one Service: what the tables have, or may have, of it. It is settled if all of its frontends are in
+// the tables for sure. A Pod with hostPorts never is, because a Service may take its frontends at any time.
 type service struct {
 	ports   few[portKey, *servicePort]
 	entries few[frontendKey, frontend]
 	ranges  map[sourceRange]bool
 
-	// What follows is of Services that are not settled: dirty ones, and those that have lost frontends.
+	// The fields below are of unsettled Services.
 
-	// desired is to be tried again once a lost frontend is free.
+	// desired are the frontends to plan again once a lost one is free.
 	desired []route.Frontend
-	// lost are frontends that another Service had first.
+	// lost are frontends whose place another Service has.
 	lost map[frontendKey]bool
 
 	dirty    bool
 	debris   picks
-	orphaned []backendKey // references to give back
+	orphaned []backendKey // references to release after the next change
 }
 
-// serves tells whether the frontends are those that the tables hold, or would but for another Service's.
+// serves tells whether the frontends are those in the tables, not counting lost ones.
 func (s *service) serves(desired []route.Frontend) bool {
 	wanted := byPort(desired)
 	entries, ranges := map[frontendKey]frontend{}, map[sourceRange]bool{}
@@ -67,7 +68,7 @@ type portKey struct {
 	IPv6  bool
 }
 
-// servicePort is one generation of a Service port's candidates. All that it has in the tables follows from this.
+// servicePort is one generation of a Service port's backends. All slots and Maglev tables of it follow from this.
 type servicePort struct {
 	id         uint32
 	generation uint32
@@ -78,20 +79,20 @@ type servicePort struct {
 	consistent [2]bool // sets with a Maglev table
 }
 
-// newServicePort is for frontends of one port, which all have the same candidates.
+// newServicePort makes it from the frontends of one port, which all have the same backends.
 func newServicePort(fs []*route.Frontend) *servicePort {
 	f := fs[0]
 	return &servicePort{cluster: f.Cluster, local: f.Local, draining: f.Draining, sticky: f.Affinity > 0, consistent: consistentSets(fs)}
 }
 
-// fits tells whether the frontends are served by what the port has.
+// fits tells whether the port's slots and Maglev tables are those that the frontends need.
 func (p *servicePort) fits(fs []*route.Frontend) bool {
 	o := newServicePort(fs)
 	return slices.Equal(p.cluster, o.cluster) && slices.Equal(p.local, o.local) && slices.Equal(p.draining, o.draining) &&
 		p.sticky == o.sticky && p.consistent == o.consistent
 }
 
-// lists are the backends: of each set, and those that drain.
+// lists returns the backends of each set, and the draining ones.
 func (p *servicePort) lists() [3][]route.Backend {
 	return [...][]route.Backend{route.ClusterSet: p.cluster, route.LocalSet: p.local, 2: p.draining}
 }
@@ -105,7 +106,7 @@ func (p *servicePort) backends(of proto) (out []backendKey) {
 	return out
 }
 
-// numbered is an entry of a frontend of this port.
+// numbered returns a frontend's entry with the number and generation of this port.
 func (p *servicePort) numbered(k frontendKey, e frontend) frontend {
 	if !k.isMarker() {
 		e.Service, e.Generation = p.id, p.generation
@@ -113,7 +114,7 @@ func (p *servicePort) numbered(k frontendKey, e frontend) frontend {
 	return e
 }
 
-// slots go through the slots of both sets, given the numbers of their backends.
+// slots goes through the slots of both sets, given the numbers of their backends.
 func (p *servicePort) slots(numbers [2][]uint32) iter.Seq2[slotKey, uint32] {
 	return func(yield func(slotKey, uint32) bool) {
 		for set, list := range numbers {
@@ -131,7 +132,7 @@ func (p *servicePort) slots(numbers [2][]uint32) iter.Seq2[slotKey, uint32] {
 	}
 }
 
-// tables go through the Maglev tables, each with its set: those from which some class of traffic picks consistently.
+// tables goes through the Maglev tables, each with its set. A set has one if some class of traffic picks consistently.
 func (p *servicePort) tables() iter.Seq2[maglevKey, route.Set] {
 	return func(yield func(maglevKey, route.Set) bool) {
 		for set, wanted := range p.consistent {
@@ -145,7 +146,7 @@ func (p *servicePort) tables() iter.Seq2[maglevKey, route.Set] {
 	}
 }
 
-// picks are entries that backends are picked from: slots, and Maglev tables.
+// picks are the entries from which a program picks a backend: slots and Maglev tables.
 type picks struct {
 	slots  []slotKey
 	tables []maglevKey
@@ -155,7 +156,7 @@ func (p *picks) add(o picks) {
 	p.slots, p.tables = append(p.slots, o.slots...), append(p.tables, o.tables...)
 }
 
-// picksOf are those of a port whose backends are not released.
+// picksOf returns those of a port. The references to its backends must not be released yet.
 func (r *reconciler) picksOf(p *servicePort, of proto) (out picks) {
 	var numbers [2][]uint32
 	for set := range numbers {

@@ -12,35 +12,39 @@ import (
 	"minato/internal/host"
 )
 
-// shortcut says until when translated packets may leave straight by the interface of their route, past the kernel's
-// forwarding and whoever looks at packets there; in seconds of the monotonic clock, 0 for not at all.
+// shortcut is the fast path of translated packets: until when those of a family may leave by the interface of their route,
+// past the kernel's forwarding; in seconds of the monotonic clock, 0 for not at all.
 type shortcut struct{ Until4, Until6 uint32 }
 
 const (
-	// shortcutEvery is how often somebody is looked for who inspects forwarded packets. Where somebody does, there may be
-	// much to look through and it can wait.
+	// shortcutEvery is the pause between two looks for packet filters and IPsec policies. Where there are some the pause is
+	// shortcutAgain, because they may be many.
 	shortcutEvery = time.Second
 	shortcutAgain = 5 * time.Second
-	// shortcutSeconds is how long the shortcut stays open without another look.
+	// shortcutSeconds is how long the fast path stays open after a look.
 	shortcutSeconds = 4
 )
 
-// keepShortcut opens the shortcut for each family whose forwarded packets nobody inspects, until ctx ends. It closes by
-// itself soon afterwards.
+// keepShortcut keeps the fast path open for each family whose forwarded packets no packet filter and no IPsec policy sees,
+// until ctx ends. It closes by itself soon afterwards.
 func (d *DataPlane) keepShortcut(ctx context.Context) {
 	var told host.Inspection
+	failing := false
 	for {
 		is, err := d.cfg.Netns.Inspects()
 		if err != nil {
-			d.log.Warn("Translated packets pass the kernel's forwarding, since nobody can tell who looks at packets there", "error", err)
 			is = host.Inspection{IPv4: true, IPv6: true}
-		} else if is != told {
-			d.log.Info("Who looks at forwarded packets gets to see translated ones", "ipv4", is.IPv4, "ipv6", is.IPv6)
 		}
-		told = is
-		if err := d.openShortcut(is); err != nil && !errors.Is(err, errClosed) {
-			d.log.Warn("Translated packets pass the kernel's forwarding", "error", err)
+		err = errors.Join(err, d.openShortcut(is))
+		switch {
+		case errors.Is(err, errClosed):
+		case err != nil && !failing:
+			d.log.Warn("The fast path is closed and translated packets pass the kernel's forwarding, because whether a packet filter must see them can't be found out",
+				"error", err)
+		case err == nil && (is != told || failing):
+			d.log.Info("The fast path of translated packets is closed for families with a packet filter or an IPsec policy", "closed4", is.IPv4, "closed6", is.IPv6)
 		}
+		told, failing = is, err != nil
 		pause := shortcutEvery
 		if is.IPv4 && is.IPv6 {
 			pause = shortcutAgain
@@ -71,7 +75,7 @@ func (d *DataPlane) openShortcut(is host.Inspection) error {
 		s.Until6 = uint32(now.Sec) + shortcutSeconds
 	}
 	if err := d.collection.Maps["shortcut"].Put(uint32(0), &s); err != nil {
-		return fmt.Errorf("open the shortcut: %w", err)
+		return fmt.Errorf("open the fast path: %w", err)
 	}
 	return nil
 }
@@ -80,19 +84,19 @@ func (d *DataPlane) exits() kernelTable[uint32, uint32] {
 	return kernelTable[uint32, uint32]{d.collection.Maps["exits"]}
 }
 
-// addExit lets the shortcut lead out by an interface of Ethernet frames.
+// addExit allows the fast path to an interface, if that has Ethernet frames.
 func (d *DataPlane) addExit(l netlink.Link) error {
 	if l.Attrs().EncapType != "ether" {
 		return nil
 	}
 	err := d.exits().put([]uint32{uint32(l.Attrs().Index)}, []uint32{1})
 	if errors.Is(err, unix.E2BIG) {
-		return nil // its packets take the long way
+		return nil // the table is full, and packets to the interface pass the kernel's forwarding
 	}
 	return err
 }
 
-// pruneExits forgets interfaces that are gone.
+// pruneExits removes deleted interfaces from the fast path.
 func (d *DataPlane) pruneExits() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

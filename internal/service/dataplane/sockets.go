@@ -18,12 +18,12 @@ import (
 	"minato/internal/host"
 )
 
-// socketsEvery bounds how long a socket of a backend that is gone may escape notice.
+// socketsEvery is the pause between two looks for sockets of removed backends, if no backend was removed in between.
 const socketsEvery = time.Minute
 
-// Run does what goes on while the data plane is open, until ctx ends: it keeps the shortcut of translated packets open
-// and ends connected UDP sockets whose backend is gone. Such a socket names its peer once and then writes without any
-// program being asked, so nothing else would ever tell its owner.
+// Run does the periodic work of an open data plane until ctx ends: it keeps the fast path open, and destroys connected UDP
+// sockets whose backend is gone. The kernel runs no program when such a socket sends, so its owner would send to the removed
+// backend for ever.
 func (d *DataPlane) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -43,20 +43,20 @@ func (d *DataPlane) keepSockets(ctx context.Context) {
 		case <-tick.C:
 			d.pruneCounters()
 			if err := d.pruneExits(); err != nil && !errors.Is(err, errClosed) {
-				d.log.Warn("Interfaces that are gone are kept until the next look", "error", err)
+				d.log.Warn("Deleted interfaces could not be removed from the fast path; that is tried again in a minute", "error", err)
 			}
 		}
 		ended, err := d.endStaleSockets()
 		if err != nil && !errors.Is(err, errClosed) {
-			d.log.Warn("Sockets whose backend is gone may be left until the next look", "error", err)
+			d.log.Warn("UDP sockets whose backend is gone could not all be destroyed; that is tried again in a minute", "error", err)
 		}
 		if ended > 0 {
-			d.log.Info("Connected UDP sockets whose backend is gone were ended", "sockets", ended)
+			d.log.Info("Connected UDP sockets were destroyed because their backend is gone; their owners get ECONNABORTED", "sockets", ended)
 		}
 	}
 }
 
-// suspectSockets makes Run look at all sockets soon.
+// suspectSockets makes Run look for sockets of removed backends now.
 func (d *DataPlane) suspectSockets() {
 	select {
 	case d.stale <- struct{}{}:
@@ -64,7 +64,8 @@ func (d *DataPlane) suspectSockets() {
 	}
 }
 
-// endStaleSockets looks through every network namespace that a process of the node works in.
+// endStaleSockets destroys the sockets of removed backends in every network namespace that a process of the node is in. It
+// returns their number.
 func (d *DataPlane) endStaleSockets() (int, error) {
 	table, isLive, err := d.socketTable()
 	if err != nil {
@@ -89,7 +90,8 @@ func (d *DataPlane) endStaleSockets() (int, error) {
 	return ended, errors.Join(failures...)
 }
 
-// socketTable returns what the look needs, so that it need not keep Services from being applied.
+// socketTable returns the table of connected sockets, and whether a backend exists. The caller can use both without holding
+// the lock, so that Services can be applied meanwhile.
 func (d *DataPlane) socketTable() (*ebpf.Map, func(backendKey) bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,7 +105,7 @@ func (d *DataPlane) socketTable() (*ebpf.Map, func(backendKey) bool, error) {
 	return table, d.reconciler.isLive, nil
 }
 
-// namespacesOf finds each network namespace once, by one of its processes.
+// namespacesOf returns each network namespace of a cgroup's processes once.
 func namespacesOf(cgroup host.Cgroup) ([]host.Netns, error) {
 	pids, err := cgroup.Procs()
 	if err != nil {
@@ -123,9 +125,9 @@ func namespacesOf(cgroup host.Cgroup) ([]host.Netns, error) {
 	return out, nil
 }
 
-const stateConnected = 1 // the kernel calls a connected UDP socket established
+const stateConnected = 1 // TCP_ESTABLISHED, which is the state of a connected UDP socket too
 
-// socketID names a socket to the kernel, as it was named by it.
+// socketID identifies a socket: struct inet_diag_sockid.
 type socketID struct {
 	Sport, Dport port
 	Saddr, Daddr [16]byte
@@ -139,7 +141,7 @@ type diagRequest struct {
 	ID                                socketID
 }
 
-// Len and Serialize make it a netlink payload.
+// Len and Serialize implement nl.NetlinkRequestData.
 func (r diagRequest) Len() int { return binary.Size(r) }
 
 func (r diagRequest) Serialize() []byte {
@@ -150,7 +152,7 @@ func (r diagRequest) Serialize() []byte {
 	return out
 }
 
-// peer is the other end, an IPv4 one in the notation of the tables.
+// peer returns the address and port that the socket is connected to, as the tables have them.
 func (id socketID) peer(family uint8) (address, port) {
 	if family == unix.AF_INET6 {
 		return id.Daddr, id.Dport
@@ -158,8 +160,8 @@ func (id socketID) peer(family uint8) (address, port) {
 	return addressOf(netip.AddrFrom4([4]byte(id.Daddr[:4]))), id.Dport
 }
 
-// endSockets ends the connected UDP sockets of this thread's namespace whose backend does not live. One that talks to
-// the same address without a Service is in no table, and left alone.
+// endSockets destroys the connected UDP sockets of this thread's namespace whose backend is gone. A socket that uses the same
+// address without a Service is not in the table, and is left alone.
 func endSockets(t kernelTable[uint64, connection], isLive func(backendKey) bool) (int, error) {
 	ended := 0
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -179,7 +181,7 @@ func endSockets(t kernelTable[uint64, connection], isLive func(backendKey) bool)
 				continue // closed in the meantime
 			}
 			if err != nil {
-				return ended, fmt.Errorf("end a UDP socket: %w", err)
+				return ended, fmt.Errorf("destroy a UDP socket: %w", err)
 			}
 			ended++
 		}
@@ -187,7 +189,7 @@ func endSockets(t kernelTable[uint64, connection], isLive func(backendKey) bool)
 	return ended, nil
 }
 
-// isStale tells whether the socket is still connected to what a Service gave it, and that is gone.
+// isStale tells whether the socket is connected to the backend that a Service gave it, and that backend is gone.
 func isStale(t kernelTable[uint64, connection], id socketID, family uint8, isLive func(backendKey) bool) bool {
 	var c connection
 	if t.m.Lookup(uint64(id.Cookie[1])<<32|uint64(id.Cookie[0]), &c) != nil {
@@ -204,7 +206,7 @@ func destroy(id socketID, family uint8) error {
 	return err
 }
 
-// parseSocket reads which socket a message of the kernel is about.
+// parseSocket reads the socket of a message of the kernel: struct inet_diag_msg.
 func parseSocket(message []byte) (id socketID, ok bool) {
 	const header = 4 // family, state, timer, retransmissions
 	if len(message) < header {

@@ -50,8 +50,7 @@ func (e *FullError) Unwrap() error { return e.err }
 // FullTable names the table.
 func (e *FullError) FullTable() string { return e.Table }
 
-// full makes a FullError of what the kernel says about a table without room: one that hashes and one that matches prefixes
-// say it differently.
+// full turns the kernel's error for a table without room into a FullError: a hash table says E2BIG and an LPM trie ENOSPC.
 func full(m *ebpf.Map, err error) error {
 	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
 		return &FullError{Table: name(m), Entries: m.MaxEntries(), err: err}
@@ -80,7 +79,7 @@ func (t kernelTable[K, V]) put(keys []K, values []V) error {
 	return nil
 }
 
-// remove falls back to single deletions, since a batch stops at the first key that is missing.
+// remove deletes keys one by one if the batch fails, because a batch stops at the first key that is missing.
 func (t kernelTable[K, V]) remove(keys []K) error {
 	if len(keys) > 1 {
 		if _, err := t.m.BatchDelete(keys, nil); err == nil {

@@ -25,14 +25,14 @@ func (n ServicePortName) compare(o ServicePortName) int {
 	return cmp.Or(cmp.Compare(n.Service.String(), o.Service.String()), cmp.Compare(n.PortName, o.PortName), cmp.Compare(n.Protocol, o.Protocol))
 }
 
-// Traffic is what went through one Service port to one backend since either came to be.
+// Traffic is what went through one Service port to one backend, since the port or the backend was new.
 type Traffic struct {
 	ServicePortName
 	Backend netip.AddrPort
 	// Connections counts those that this node sent to the backend, at sockets and at packets.
 	Connections uint64
-	// Packets and Bytes count what was translated on the way, in both directions. A process of the node talks straight
-	// to the backend, and nobody sees its packets.
+	// Packets and Bytes count translated packets, in both directions. Those of a socket that a socket program connected to
+	// the backend need no translation and are not counted.
 	Packets, Bytes uint64
 }
 
@@ -58,20 +58,20 @@ func (d *DataPlane) Traffic() ([]Traffic, error) {
 	return out, err
 }
 
-// Visits is what came to one frontend, from one side, since it came to be.
+// Visits counts what came to one frontend from inside or from outside, since the frontend was new.
 type Visits struct {
 	ServicePortName
-	// Addr is not valid for a NodePort, which answers at every address of a node.
+	// Addr is the zero address for a NodePort, which is served at every address of the node.
 	Addr netip.Addr
 	Port uint16
-	// From is outside for what came over a wire, and inside for what came from a pod or the node itself.
+	// From is outside for what came in at an uplink, and inside for what came from a Pod or the node itself.
 	From string
-	// Connections counts those that were sent to a backend. Refused ones found no endpoints; packets were Dropped by a
-	// traffic policy, a restriction of sources, or for want of a source port.
+	// Connections were forwarded to a backend, and Refused ones found none. Dropped packets were dropped by a traffic policy
+	// or loadBalancerSourceRanges, or because no source port or conntrack entry was free.
 	Connections, Refused, Dropped uint64
 }
 
-// Visits reads the counters of all frontends that anything came to.
+// Visits reads the counters of all frontends that had any traffic.
 func (d *DataPlane) Visits() ([]Visits, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -115,7 +115,7 @@ func (d *DataPlane) eachVisits(fn func(frontendKey, visits)) error {
 	}, fn)
 }
 
-// eachSum goes through a table of counters, which has a value for each processor.
+// eachSum goes through a table of counters and adds up the values of all processors.
 func eachSum[K, V any](m *ebpf.Map, add func(sum *V, v V), fn func(K, V)) error {
 	var (
 		k      K
@@ -135,7 +135,7 @@ func eachSum[K, V any](m *ebpf.Map, add func(sum *V, v V), fn func(K, V)) error 
 	return nil
 }
 
-// pruneCounters drops the counters of Services, backends and frontends that are gone.
+// pruneCounters deletes the counters of Services, backends and frontends that are gone.
 func (d *DataPlane) pruneCounters() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,17 +163,17 @@ func (d *DataPlane) pruneCounters() {
 		kernelTable[trafficKey, traffic]{d.collection.Maps["traffic"]}.remove(traffics),
 		kernelTable[frontendKey, visits]{d.collection.Maps["visits"]}.remove(visitors))
 	if err != nil {
-		d.log.Warn("Counters of Services that are gone could not be dropped", "error", err)
+		d.log.Warn("Counters of removed Services could not be deleted; that is tried again in a minute", "error", err)
 	}
 }
 
-// names are what numbers in the tables stand for.
+// names are the Service ports and backends that the numbers in the tables stand for.
 type names struct {
 	ports    map[uint32]ServicePortName
 	backends map[uint32]netip.AddrPort
 }
 
-// names finds those of the keys that are in use. Few of very many may be asked for, so only these are looked at.
+// names finds the names of some keys, without going through all Services, of which there may be very many.
 func (r *reconciler) names(keys iter.Seq[trafficKey]) names {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,7 +197,7 @@ func (r *reconciler) names(keys iter.Seq[trafficKey]) names {
 	return n
 }
 
-// frontendName finds the Service port that an entry is of.
+// frontendName returns the Service port of a frontend's entry.
 func (r *reconciler) frontendName(k frontendKey) (ServicePortName, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

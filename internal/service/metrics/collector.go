@@ -14,7 +14,7 @@ import (
 var (
 	portLabels     = []string{"namespace", "service", "port", "protocol", "family"}
 	endpointLabels = append(portLabels[:len(portLabels):len(portLabels)], "endpoint")
-	// There are as many frontends as Services have addresses, whoever comes to them.
+	// The number of frontends depends on the Services alone, and not on the number of clients.
 	frontendLabels = append(portLabels[:len(portLabels):len(portLabels)], "address", "from")
 
 	connections = prometheus.NewDesc("minato_service_connections_total", "Connections and UDP flows that this node sent to an endpoint.", endpointLabels, nil)
@@ -26,7 +26,7 @@ var (
 	events      = prometheus.NewDesc("minato_service_events_total", "What happened to packets on this node, whichever the Service.", []string{"event"}, nil)
 )
 
-// collector reads the kernel's counters when it is asked.
+// collector reads the kernel's counters at each scrape.
 type collector struct {
 	source Source
 	log    *slog.Logger
@@ -46,14 +46,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	counters, err := c.source.Counters()
 	if err != nil {
-		c.log.Warn("Counters could not be read", "error", err)
+		c.log.Warn("The counters of packets could not be read; they are missing from the metrics this time", "error", err)
 	}
 	for name, n := range counters {
 		send(events, n, strings.ReplaceAll(name, " ", "_"))
 	}
 	all, err := c.source.Traffic()
 	if err != nil {
-		c.log.Warn("Counters of Services could not be read", "error", err)
+		c.log.Warn("The counters of Services could not be read; some are missing from the metrics this time", "error", err)
 	}
 	for _, t := range all {
 		labels := labelsOf(t.ServicePortName, t.Backend.String())
@@ -63,7 +63,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	came, err := c.source.Visits()
 	if err != nil {
-		c.log.Warn("Counters of addresses of Services could not be read", "error", err)
+		c.log.Warn("The counters of frontends could not be read; some are missing from the metrics this time", "error", err)
 	}
 	for _, v := range came {
 		labels := labelsOf(v.ServicePortName, address(v), v.From)
@@ -73,7 +73,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// labelsOf are the labels of a Service port and more.
+// labelsOf returns the labels of a Service port, followed by more.
 func labelsOf(n dataplane.ServicePortName, more ...string) []string {
 	family := "IPv4"
 	if n.IPv6 {
@@ -82,7 +82,7 @@ func labelsOf(n dataplane.ServicePortName, more ...string) []string {
 	return append([]string{n.Service.Namespace, n.Service.Name, n.PortName, n.Protocol, family}, more...)
 }
 
-// address leaves out the address of a NodePort, which answers at all of the node's.
+// address writes the address and port of a frontend. A NodePort, which has every address of the node, is written as :PORT.
 func address(v dataplane.Visits) string {
 	if !v.Addr.IsValid() {
 		return fmt.Sprintf(":%d", v.Port)

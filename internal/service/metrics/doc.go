@@ -1,5 +1,5 @@
-// Package metrics gives out figures about a node's Service data plane for Prometheus, and whether it is healthy, at the
-// ports where other clusters have those of kube-proxy, and under its names where they mean the same.
+// Package metrics serves the Prometheus metrics and the health of a node's Service data plane, at the ports of kube-proxy and
+// with the names of its metrics where they mean the same.
 //
 // It counts nothing that the kernel counts already. It may import package dataplane, the Prometheus client and net/http.
 package metrics

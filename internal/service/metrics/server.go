@@ -84,7 +84,7 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Applied notes that Services were handed to the data plane.
+// Applied counts Services that were handed to the data plane.
 func (s *Server) Applied(services int, took time.Duration) {
 	s.applyDuration.Observe(took.Seconds())
 	s.serviceChanges.Add(float64(services))
@@ -101,7 +101,7 @@ func (s *Server) LastApplied() time.Time {
 	return time.Time{}
 }
 
-// Programmed notes how long a change of endpoints took to be in the kernel.
+// Programmed counts a change of endpoints that is in the kernel now, by the time that this took.
 func (s *Server) Programmed(after time.Duration) { s.programming.Observe(after.Seconds()) }
 
 // Handler answers /metrics, and /healthz as kube-proxy does at the same port.
@@ -110,7 +110,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !s.cfg.Healthy() {
-			http.Error(w, "Services in the kernel are behind those of the cluster", http.StatusServiceUnavailable)
+			http.Error(w, "the data plane is not in step with the Services of the cluster", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

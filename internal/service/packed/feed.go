@@ -21,7 +21,7 @@ type feed[T kruntime.Object] struct {
 	kind   string
 	source cache.ListerWatcher
 	pack   func(T) (item, error)
-	// What follows is called with the store's lock. set is told whether the object can't have been there before.
+	// These are called with the store's lock held. isNew says that the object can't have been there before.
 	set     func(it item, isNew bool)
 	remove  func(item)
 	replace func([]item)
@@ -41,7 +41,7 @@ func (f *feed[T]) Name() string { return f.kind }
 
 func (f *feed[T]) Done() <-chan struct{} { return f.loaded }
 
-// Transformer has the Reflector pack objects while it reads a list, which are never all there in full then.
+// Transformer makes the Reflector pack each object of a list as it reads it, so that the list is never in memory unpacked.
 func (f *feed[T]) Transformer() cache.TransformFunc {
 	return func(o any) (any, error) { return f.item(o) }
 }
@@ -54,7 +54,7 @@ func (f *feed[T]) item(o any) (item, error) {
 	case T:
 		return f.pack(o)
 	}
-	return item{}, fmt.Errorf("%T is none of %s", o, f.kind)
+	return item{}, fmt.Errorf("got a %T where %s are expected", o, f.kind)
 }
 
 // Add implements cache.Store, as do all that follow.
@@ -79,7 +79,7 @@ func (f *feed[T]) do(o any, change func(item)) error {
 	return nil
 }
 
-// Replace takes a whole list: the first, or another after a watch could not go on where it ended.
+// Replace takes a whole list: the first one, or another after a watch could not be continued.
 func (f *feed[T]) Replace(list []any, _ string) error {
 	all := make([]item, len(list))
 	for i, o := range list {
@@ -103,10 +103,10 @@ func (f *feed[T]) Replace(list []any, _ string) error {
 	return nil
 }
 
-// Resync does nothing: what the Store has heard of it has told.
+// Resync does nothing: the Store has reported every change already.
 func (f *feed[T]) Resync() error { return nil }
 
-// watchServices leaves to another proxy what is its.
+// watchServices leaves out the Services of another proxy.
 func watchServices(client kubernetes.Interface) cache.ListerWatcher {
 	return watchSelected(client, "!"+route.LabelProxyName,
 		func(ctx context.Context, o metav1.ListOptions) (kruntime.Object, error) {

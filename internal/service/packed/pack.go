@@ -21,17 +21,18 @@ type item struct {
 	record
 }
 
-// record is an object at rest. Where it stands says which Service it is of, so that is in no record.
+// record is a packed object. The group that it is in tells its Service.
 type record struct {
 	// packed is a slice's name, a zero byte, and the object; of a Service, which has its name elsewhere, the object alone.
 	packed string
-	// triggered is when the last change of a slice came about, in nanoseconds since 1970; 0 if its author does not say.
+	// triggered is the time of the last change of a slice's endpoints in nanoseconds since 1970, 0 if the slice does not have
+	// it.
 	triggered int64
 }
 
 const nameEnd = "\x00"
 
-// isNamed is for records of slices.
+// isNamed tells whether a slice's record has the name.
 func (r record) isNamed(name string) bool {
 	rest, ok := strings.CutPrefix(r.packed, name)
 	return ok && strings.HasPrefix(rest, nameEnd)
@@ -56,6 +57,9 @@ func packService(s *corev1.Service) (item, error) {
 			LoadBalancerSourceRanges: spec.LoadBalancerSourceRanges, HealthCheckNodePort: spec.HealthCheckNodePort,
 		},
 		Status: corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer},
+	}
+	if spec.HealthCheckNodePort > 0 {
+		kept.UID = s.UID // events about its port name it
 	}
 	if len(spec.ClusterIPs) == 0 {
 		kept.Spec.ClusterIP = spec.ClusterIP
@@ -104,7 +108,7 @@ func unpackSlice(key types.NamespacedName, r record) *discoveryv1.EndpointSlice 
 	return s
 }
 
-// mustUnpack is for what was packed here.
+// mustUnpack panics at an error: what was packed here can be unpacked.
 func mustUnpack(err error) {
 	if err != nil {
 		panic(fmt.Sprintf("unpack an object: %v", err))

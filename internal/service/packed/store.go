@@ -86,7 +86,7 @@ func (s *Store) Follow(changed func(types.NamespacedName, time.Time)) ([]cache.D
 	return []cache.DoneChecker{s.services, s.slices}, stop, nil
 }
 
-// tell calls the follower. Its lock comes after the store's.
+// tell calls the follower, with the store's lock held.
 func (s *Store) tell(key types.NamespacedName, triggered int64) {
 	if s.changed == nil {
 		return
@@ -198,7 +198,7 @@ func (s *Store) setSlice(it item, isNew bool) {
 	case g.slices[at] != it.record:
 		triggered := it.triggered
 		if triggered == g.slices[at].triggered {
-			triggered = 0 // it was told when that change came
+			triggered = 0 // the same change was reported before
 		}
 		g.slices[at] = it.record
 		s.tell(it.service, triggered)
@@ -215,8 +215,8 @@ func (s *Store) removeSlice(it item) {
 	s.takeSlice(it.service.Namespace, it.name())
 }
 
-// takeSlice looks for a slice that is not where its label says. That happens so rarely that looking everywhere costs
-// less than to remember for each where it is.
+// takeSlice removes a slice that is not in the group that its label names. That is so rare that searching all groups costs less
+// than an index of slices by name.
 func (s *Store) takeSlice(namespace, name string) {
 	for key, g := range s.groups {
 		if key.Namespace != namespace {

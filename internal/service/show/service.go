@@ -15,7 +15,7 @@ type Service struct {
 	// Name is "pod/" and the name, for a Pod.
 	Name string `json:"name"`
 	Node string `json:"node"`
-	// InStep says that the kernel has been given all of it.
+	// InStep says that all of its frontends are in the kernel.
 	InStep bool   `json:"inStep"`
 	Ports  []Port `json:"ports"`
 }
@@ -30,13 +30,13 @@ type Port struct {
 	Endpoints []Endpoint `json:"endpoints"`
 }
 
-// Frontend is an address at which the port answers, and what becomes of those who come.
+// Frontend is an address at which the port is served, and what happens to its traffic.
 type Frontend struct {
 	Kind string `json:"kind"`
 	// Address is empty for every address of the node.
 	Address string `json:"address,omitempty"`
 	Port    uint16 `json:"port"`
-	// What is done with traffic of a Pod, of the node itself and from outside.
+	// What happens to traffic of a Pod, of the node itself and from outside.
 	Pod     string `json:"pod"`
 	Host    string `json:"host"`
 	Outside string `json:"outside"`
@@ -45,7 +45,7 @@ type Frontend struct {
 	Restricted      bool           `json:"restricted,omitempty"`
 	SourceRanges    []netip.Prefix `json:"sourceRanges,omitempty"`
 
-	// What came from Pods and the node itself, and over a wire.
+	// What came from Pods and the node itself, and from outside.
 	CameInside  Visits `json:"cameFromInside"`
 	CameOutside Visits `json:"cameFromOutside"`
 }
@@ -73,7 +73,7 @@ type Endpoint struct {
 	Bytes       uint64 `json:"bytes"`
 }
 
-// Describe puts together what the node knows of one Service.
+// Describe combines the decisions about one Service with what the data plane counted.
 func Describe(service types.NamespacedName, node string, inStep bool, why []route.Explanation, traffic []dataplane.Traffic, visits []dataplane.Visits) Service {
 	out := Service{Namespace: service.Namespace, Name: service.Name, Node: node, InStep: inStep, Ports: []Port{}}
 	for _, e := range why {
