@@ -26,6 +26,9 @@ func MountBPF(path string) error {
 	return nil
 }
 
+// mountTable lists the mounts of the calling thread's mount namespace.
+const mountTable = "/proc/thread-self/mountinfo"
+
 // ownSource is what our mounts of kernel file systems name as their source, so
 // that they are known from those that were there before.
 const ownSource = "minato"
@@ -59,7 +62,7 @@ func isOn(path string, magic int64) bool {
 // UnmountOwn detaches what MountBPF or MountCgroup2 mounted at path; what
 // somebody else mounted there stays.
 func UnmountOwn(path string) error {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open(mountTable)
 	if err != nil {
 		return fmt.Errorf("look for a mount at %s: %w", path, err)
 	}
@@ -122,7 +125,7 @@ func IsMountPoint(path string) (bool, error) {
 
 // MountsUnder lists the mount points at dir and below it, outermost first.
 func MountsUnder(dir string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open(mountTable)
 	if err != nil {
 		return nil, fmt.Errorf("list mounts under %s: %w", dir, err)
 	}

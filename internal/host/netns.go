@@ -33,7 +33,7 @@ func NamedNetns(name string) Netns {
 // CreateNetns makes a namespace that `ip netns exec NAME` can enter, with its
 // loopback interface up. One that exists already is returned as it is.
 func CreateNetns(name string) (Netns, error) {
-	if err := os.MkdirAll(NetnsDir, 0o755); err != nil {
+	if err := shareNetnsDir(NetnsDir); err != nil {
 		return Netns{}, fmt.Errorf("create network namespace %s: %w", name, err)
 	}
 	ns, err := CreateNetnsAt(filepath.Join(NetnsDir, name))
@@ -68,17 +68,27 @@ func CreateNetnsAt(path string) (Netns, error) {
 	return ns, nil
 }
 
-// DeleteNetns drops the name of ns; the kernel ends the namespace with its
-// last process. One that does not exist is no error.
+// DeleteNetns drops the name of ns, also where a mount over its directory hides
+// it; the kernel ends the namespace with its last process. One that does not
+// exist is no error.
 func DeleteNetns(ns Netns) error {
 	if ns.Path == "" {
 		return errors.New("delete network namespace: the process's own namespace has no name to delete")
 	}
-	if err := unix.Unmount(ns.Path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("delete network namespace %s: unmount: %w", ns.Name, err)
-	}
-	if err := os.Remove(ns.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := unmountLayers(ns.Path); err != nil {
 		return fmt.Errorf("delete network namespace %s: %w", ns.Name, err)
+	}
+	err := os.Remove(ns.Path)
+	if errors.Is(err, unix.EBUSY) {
+		err = removeHidden(ns.Path)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("delete network namespace %s: %w", ns.Name, err)
+	}
+	if filepath.Dir(ns.Path) == NetnsDir {
+		if err := unshareNetnsDir(NetnsDir); err != nil {
+			return fmt.Errorf("delete network namespace %s: %w", ns.Name, err)
+		}
 	}
 	return nil
 }

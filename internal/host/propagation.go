@@ -25,7 +25,7 @@ func PropagationOf(path string) (Propagation, error) {
 	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
 		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open(mountTable)
 	if err != nil {
 		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
 	}
