@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,18 +38,16 @@ func Cgroups() (CgroupLayout, error) { return cgroups() }
 
 func readCgroups() (CgroupLayout, error) {
 	var l CgroupLayout
-	f, err := os.Open("/proc/self/mountinfo")
+	found, err := listMounts(func(m *mountinfo.Info) bool { return m.FSType == "cgroup" || m.FSType == "cgroup2" })
 	if err != nil {
 		return l, fmt.Errorf("read cgroup layout: %w", err)
 	}
-	defer f.Close()
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		point, fstype := parseMountinfo(sc.Text())
+	for _, m := range found {
 		switch {
-		case fstype == "cgroup2" && l.V2Root == "":
-			l.V2Root = point
-		case fstype == "cgroup" && !slices.Contains(l.V1, point):
-			l.V1 = append(l.V1, point)
+		case m.FSType == "cgroup2" && l.V2Root == "":
+			l.V2Root = m.Mountpoint
+		case m.FSType == "cgroup" && !slices.Contains(l.V1, m.Mountpoint):
+			l.V1 = append(l.V1, m.Mountpoint)
 		}
 	}
 	if l.V2Root == "" {
@@ -57,27 +55,6 @@ func readCgroups() (CgroupLayout, error) {
 	}
 	l.Unified = len(l.V1) == 0
 	return l, nil
-}
-
-// parseMountinfo takes one line of /proc/PID/mountinfo (see proc(5)).
-func parseMountinfo(line string) (mountPoint, fstype string) {
-	before, after, ok := strings.Cut(line, " - ")
-	if !ok {
-		return "", ""
-	}
-	fields, rest := strings.Fields(before), strings.Fields(after)
-	if len(fields) < 5 || len(rest) < 1 {
-		return "", ""
-	}
-	return unescapeMountinfo(fields[4]), rest[0]
-}
-
-// unescapeMountinfo undoes the octal escapes for space, tab, newline and backslash.
-func unescapeMountinfo(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // Cgroup is one directory in every hierarchy of the machine, by its path

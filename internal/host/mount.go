@@ -1,13 +1,13 @@
 package host
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,9 +25,6 @@ func MountBPF(path string) error {
 	}
 	return nil
 }
-
-// mountTable lists the mounts of the calling thread's mount namespace.
-const mountTable = "/proc/thread-self/mountinfo"
 
 // ownSource is what our mounts of kernel file systems name as their source, so
 // that they are known from those that were there before.
@@ -62,25 +59,11 @@ func isOn(path string, magic int64) bool {
 // UnmountOwn detaches what MountBPF or MountCgroup2 mounted at path; what
 // somebody else mounted there stays.
 func UnmountOwn(path string) error {
-	f, err := os.Open(mountTable)
+	found, err := listMounts(func(m *mountinfo.Info) bool { return m.Mountpoint == path })
 	if err != nil {
 		return fmt.Errorf("look for a mount at %s: %w", path, err)
 	}
-	defer f.Close()
-	own := false
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		if point, _ := parseMountinfo(sc.Text()); point == path {
-			_, after, _ := strings.Cut(sc.Text(), " - ")
-			fields := strings.Fields(after)
-			own = len(fields) > 1 && fields[1] == ownSource // the last one listed is on top
-		}
-	}
-	if err := sc.Err(); err != nil {
-		return fmt.Errorf("look for a mount at %s: %w", path, err)
-	}
-	if !own {
+	if len(found) == 0 || found[len(found)-1].Source != ownSource {
 		return nil
 	}
 	return Unmount(path)
@@ -125,22 +108,14 @@ func IsMountPoint(path string) (bool, error) {
 
 // MountsUnder lists the mount points at dir and below it, outermost first.
 func MountsUnder(dir string) ([]string, error) {
-	f, err := os.Open(mountTable)
+	dir = filepath.Clean(dir)
+	found, err := listMounts(func(m *mountinfo.Info) bool { return isUnder(m.Mountpoint, dir) })
 	if err != nil {
 		return nil, fmt.Errorf("list mounts under %s: %w", dir, err)
 	}
-	defer f.Close()
 	var points []string
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20) // overlay mounts have long option lists
-	for sc.Scan() {
-		point, _ := parseMountinfo(sc.Text())
-		if point == dir || strings.HasPrefix(point, strings.TrimSuffix(dir, "/")+"/") {
-			points = append(points, point)
-		}
-	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("list mounts under %s: %w", dir, err)
+	for _, m := range found {
+		points = append(points, m.Mountpoint)
 	}
 	return points, nil
 }

@@ -1,12 +1,10 @@
 package host
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,32 +23,20 @@ func PropagationOf(path string) (Propagation, error) {
 	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
 		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
 	}
-	f, err := os.Open(mountTable)
+	found, err := listMounts(func(m *mountinfo.Info) bool { return uint64(m.ID) == st.Mnt_id })
 	if err != nil {
 		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
 	}
-	defer f.Close()
-	id := strconv.FormatUint(st.Mnt_id, 10) + " "
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, 1<<20) // overlay mounts have long option lists
-	for sc.Scan() {
-		if strings.HasPrefix(sc.Text(), id) {
-			return parsePropagation(sc.Text()), nil
-		}
+	if len(found) == 0 {
+		return Propagation{}, fmt.Errorf("look up the mount of %s: number %d is not listed", path, st.Mnt_id)
 	}
-	if err := sc.Err(); err != nil {
-		return Propagation{}, fmt.Errorf("look up the mount of %s: %w", path, err)
-	}
-	return Propagation{}, fmt.Errorf("look up the mount of %s: number %d is not listed", path, st.Mnt_id)
+	return propagationOf(found[0]), nil
 }
 
-// parsePropagation reads the optional fields, which stand before the hyphen.
-func parsePropagation(line string) Propagation {
-	var p Propagation
-	p.Point, _ = parseMountinfo(line)
-	before, _, _ := strings.Cut(line, " - ")
-	fields := strings.Fields(before)
-	for _, field := range fields[min(6, len(fields)):] {
+// propagationOf reads the optional fields of proc_pid_mountinfo(5).
+func propagationOf(m *mountinfo.Info) Propagation {
+	p := Propagation{Point: m.Mountpoint}
+	for field := range strings.FieldsSeq(m.Optional) {
 		p.Shared = p.Shared || strings.HasPrefix(field, "shared:")
 		p.Slave = p.Slave || strings.HasPrefix(field, "master:")
 	}

@@ -3,12 +3,14 @@ package host
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-func TestParsePropagation(t *testing.T) {
+func TestPropagationOfMount(t *testing.T) {
 	for line, want := range map[string]Propagation{
 		"36 35 98:0 /mnt1 /mnt2 rw,noatime - ext3 /dev/root rw":                         {Point: "/mnt2"},
 		"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw":                {Point: "/mnt2", Slave: true},
@@ -16,7 +18,11 @@ func TestParsePropagation(t *testing.T) {
 		"36 35 98:0 / /mnt2 rw shared:2 master:1 propagate_from:3 - ext3 /dev/root rw":  {Point: "/mnt2", Shared: true, Slave: true},
 		"36 35 98:0 / /mnt2 rw,relatime unbindable - overlay shared:9 rw,lowerdir=/x:/": {Point: "/mnt2"},
 	} {
-		if got := parsePropagation(line); got != want {
+		found, err := mountinfo.GetMountsFromReader(strings.NewReader(line), nil)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%s: %v, %v", line, found, err)
+		}
+		if got := propagationOf(found[0]); got != want {
 			t.Errorf("%s: %+v, want %+v", line, got, want)
 		}
 	}

@@ -1,0 +1,268 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// MountNSConfig says what a node's mount namespace shows. Paths are absolute.
+type MountNSConfig struct {
+	// Name is the node's, for messages.
+	Name string
+	// Path is the file that the namespace is pinned at, so that it outlives this
+	// process. Its directory becomes a private mount, because the kernel lets no
+	// such pin propagate: nothing else should be in it. It must be below one of
+	// Cover, or the node could reach it.
+	Path string
+	// Cover are directories of the machine that the node finds empty and can't
+	// write to.
+	Cover []string
+	// Keep are directories below those of Cover that the node has all the same,
+	// at the same paths. They are made if missing, and become mounts of their
+	// own, in the machine's namespace too. What either side mounts below them
+	// the other one sees.
+	Keep []string
+	// Own are paths of directories that the node has as its own instead of the
+	// machine's, kept below OwnDir, which must be below one of Keep. A path that
+	// is no directory of the machine is left out.
+	Own    []string
+	OwnDir string
+}
+
+// MountNS is a node's mount namespace: the machine's files without what the
+// node must not reach. What the machine mounts later appears in it where the
+// machine's mounts propagate (those of systemd do); what the node and its
+// containers mount does not appear on the machine, but for Keep. A nil MountNS
+// is the namespace of this process.
+type MountNS struct {
+	name string
+	ns   *os.File
+	root *InRoot
+}
+
+// CreateMountNS returns the namespace that is pinned at cfg.Path, from an
+// earlier process for example, or makes and pins one. What is pinned and
+// doesn't show what cfg says any more is replaced: containers that run in it
+// keep it.
+func CreateMountNS(cfg MountNSConfig) (*MountNS, error) {
+	m, err := createMountNS(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("mount namespace of node %s: %w", cfg.Name, explainMountError(err))
+	}
+	return m, nil
+}
+
+func createMountNS(cfg MountNSConfig) (*MountNS, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	for _, dir := range cfg.Keep {
+		if err := makePeerGroup(dir); err != nil {
+			return nil, err
+		}
+	}
+	ns, err := openPinned(cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	if ns != nil {
+		m := &MountNS{name: cfg.Name, ns: ns}
+		if m.verify(cfg) == nil && m.openRoot() == nil {
+			return m, nil
+		}
+		ns.Close()
+		if err := DeleteMountNS(cfg.Path); err != nil {
+			return nil, err
+		}
+	}
+	if ns, err = buildMountNS(cfg); err != nil {
+		return nil, err
+	}
+	m := &MountNS{name: cfg.Name, ns: ns}
+	if err := errors.Join(m.pin(cfg.Path), m.openRoot()); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// complete checks the paths and resolves links in them, for mounts are known by
+// their real paths.
+func (cfg *MountNSConfig) complete() error {
+	if cfg.Path == "" {
+		return errors.New("Path is required")
+	}
+	resolved := func(dirs []string, make bool) (out []string, err error) {
+		for _, dir := range dirs {
+			if !filepath.IsAbs(dir) {
+				return nil, fmt.Errorf("%s is not an absolute path", dir)
+			}
+			if make {
+				if err := os.MkdirAll(dir, 0o755); err != nil {
+					return nil, err
+				}
+			}
+			if dir, err = filepath.EvalSymlinks(dir); err != nil {
+				return nil, err
+			}
+			out = append(out, dir)
+		}
+		return out, nil
+	}
+	var err error
+	if cfg.Cover, err = resolved(cfg.Cover, true); err != nil {
+		return err
+	}
+	if cfg.Keep, err = resolved(cfg.Keep, true); err != nil {
+		return err
+	}
+	for _, dir := range cfg.Keep {
+		if !underAny(dir, cfg.Cover) {
+			return fmt.Errorf("%s is to be kept and is not below what is covered: %s", dir, strings.Join(cfg.Cover, ", "))
+		}
+	}
+	return nil
+}
+
+func underAny(path string, dirs []string) bool {
+	for _, dir := range dirs {
+		if isUnder(path, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// explainMountError adds a remedy to what the kernel says.
+func explainMountError(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: run Minato as root, and in a container with the capability CAP_SYS_ADMIN", err)
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: the machine has no mount namespace, or no mount, left to give: raise the limits with `sysctl -w user.max_mnt_namespaces=100000 fs.mount-max=1000000`", err)
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("%w: Minato needs Linux 6.6 or later", err)
+	}
+	return err
+}
+
+// Do runs fn on a thread inside the namespace, with the node's root directory as
+// root and working directory. Processes that fn starts stay inside for good;
+// goroutines that it starts run outside of it. A file that fn opens is the
+// node's, also when it is used outside.
+func (m *MountNS) Do(fn func() error) error {
+	if m == nil {
+		return fn()
+	}
+	return OnThrowAwayThread(func() error {
+		// A thread that shares its root directory with others can't change it.
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("enter mount namespace of node %s: unshare root directory: %w", m.name, err)
+		}
+		if err := unix.Setns(int(m.ns.Fd()), unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("enter mount namespace of node %s: %w", m.name, err)
+		}
+		return fn()
+	})
+}
+
+// Root is the node's root directory. It is usable until Close.
+func (m *MountNS) Root() *InRoot {
+	if m == nil {
+		return nil
+	}
+	return m.root
+}
+
+// PropagationOf is the function of that name, inside the namespace.
+func (m *MountNS) PropagationOf(path string) (p Propagation, err error) {
+	err = m.Do(func() error {
+		p, err = PropagationOf(path)
+		return err
+	})
+	return p, err
+}
+
+// BindMount is the function of that name, inside the namespace. A source that
+// was opened there is named by its path below /proc/self/fd.
+func (m *MountNS) BindMount(source, target string, readOnly bool) error {
+	return m.Do(func() error { return BindMount(source, target, readOnly) })
+}
+
+// Close gives up the namespace, which stays for as long as it is pinned or has
+// processes.
+func (m *MountNS) Close() error {
+	if m == nil {
+		return nil
+	}
+	return errors.Join(m.ns.Close(), m.root.Close())
+}
+
+func (m *MountNS) openRoot() error {
+	return m.Do(func() (err error) {
+		m.root, err = OpenInRoot("/")
+		return err
+	})
+}
+
+// DeleteMountNS removes the pin of a mount namespace; the kernel ends the
+// namespace with its last process. One that is not there is fine.
+func DeleteMountNS(path string) error {
+	if err := unmountLayers(path); err != nil {
+		return fmt.Errorf("delete mount namespace: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("delete mount namespace: %w", err)
+	}
+	return nil
+}
+
+// openPinned opens the mount namespace at path; nil means that there is none.
+func openPinned(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	if err != nil || kind != unix.CLONE_NEWNS {
+		f.Close() // the empty file of one that was not pinned yet
+		return nil, nil
+	}
+	return f, nil
+}
+
+// pin mounts the namespace at path.
+func (m *MountNS) pin(path string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	p, err := PropagationOf(dir)
+	if err != nil {
+		return err
+	}
+	if p.Point != dir {
+		if err := BindMount(dir, dir, false); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mount at %s private: %w", dir, err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", m.ns.Fd()), path, "none", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("pin it at %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,415 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountTest is a small machine in a tmpfs, whose directory "secret" is covered
+// but for "secret/nodes/NODE".
+type mountTest struct {
+	t    *testing.T
+	base string
+}
+
+func newMountTest(t *testing.T) *mountTest {
+	t.Helper()
+	requireRoot(t)
+	base := t.TempDir()
+	if err := MountTmpfs(base, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := UnmountAllUnder(base); err != nil {
+			t.Error(err)
+		}
+		if left, err := MountsUnder(base); err != nil || len(left) > 0 {
+			t.Errorf("still mounted: %q, %v", left, err)
+		}
+	})
+	if err := unix.Mount("", base, "", unix.MS_PRIVATE, ""); err != nil { // whatever the machine's are
+		t.Fatal(err)
+	}
+	m := &mountTest{t, base}
+	for _, dir := range []string{"secret/pki", "shared", "private", "etc"} {
+		m.mkdir(dir)
+	}
+	m.write("secret/pki/key", "key")
+	m.write("etc/hosts", "hosts")
+	if err := ShareMounts(m.path("shared")); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *mountTest) path(name string) string { return filepath.Join(m.base, name) }
+
+func (m *mountTest) mkdir(name string) string {
+	m.t.Helper()
+	if err := os.MkdirAll(m.path(name), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	return m.path(name)
+}
+
+func (m *mountTest) write(name, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(m.path(name), []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// mount mounts a tmpfs with a file in it.
+func (m *mountTest) mount(name string) error {
+	if err := os.MkdirAll(m.path(name), 0o755); err != nil {
+		return err
+	}
+	if err := MountTmpfs(m.path(name), "size=64k"); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(m.path(name), "mounted"), nil, 0o644)
+}
+
+func (m *mountTest) mounted(name string) bool {
+	_, err := os.Stat(filepath.Join(m.path(name), "mounted"))
+	return err == nil
+}
+
+func (m *mountTest) config(node string) MountNSConfig {
+	return MountNSConfig{
+		Name: node, Path: m.path("secret/mntns/" + node),
+		Cover: []string{m.path("secret")}, Keep: []string{m.path("secret/nodes/" + node)},
+	}
+}
+
+func (m *mountTest) create(cfg MountNSConfig) *MountNS {
+	m.t.Helper()
+	ns, err := CreateMountNS(cfg)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// inside runs fn in the namespace and reports its complaints.
+func (m *mountTest) inside(ns *MountNS, fn func() error) {
+	m.t.Helper()
+	if err := ns.Do(fn); err != nil {
+		m.t.Error(err)
+	}
+}
+
+func names(dir string) []string {
+	var out []string
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func TestMountNSCovers(t *testing.T) {
+	m := newMountTest(t)
+	// Other ways to the same files.
+	if err := BindMount(m.base, m.mkdir("private/all"), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := BindMount(m.path("secret/pki"), m.mkdir("private/part"), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(m.path("secret"), m.path("link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.mount("secret/nodes/two/mount"); err != nil {
+		t.Fatal(err)
+	}
+	ns := m.create(m.config("one"))
+	m.write("secret/nodes/one/file", "")
+	for _, path := range []string{"secret/pki", "secret/pki/key", "secret/mntns", "secret/nodes/two", "link/pki", "private/all/secret/pki", "private/all/secret/nodes", "private/part/key"} {
+		m.inside(ns, func() error {
+			if _, err := os.Stat(m.path(path)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the node sees %s: %v", path, err)
+			}
+			return nil
+		})
+		if _, err := ns.Root().Stat(m.path(path)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the node sees %s from its root: %v", path, err)
+		}
+	}
+	m.inside(ns, func() error {
+		if got := names(m.path("secret/nodes")); !slices.Equal(got, []string{"one"}) || len(names(m.path("secret"))) != 1 {
+			t.Errorf("the cover holds %q, %q", names(m.path("secret")), got)
+		}
+		if err := os.WriteFile(m.path("secret/x"), nil, 0o644); !errors.Is(err, unix.EROFS) {
+			t.Errorf("the cover can be written to: %v", err)
+		}
+		if err := os.WriteFile(m.path("private/all/secret/x"), nil, 0o644); !errors.Is(err, unix.EROFS) {
+			t.Errorf("the second cover can be written to: %v", err)
+		}
+		if _, err := os.Stat(m.path("secret/nodes/one/file")); err != nil {
+			t.Errorf("the node's own directory: %v", err)
+		}
+		data, err := os.ReadFile(m.path("etc/hosts"))
+		if string(data) != "hosts" {
+			t.Errorf("the machine's file: %q, %v", data, err)
+		}
+		return os.WriteFile(m.path("secret/nodes/one/from-node"), nil, 0o644)
+	})
+	if _, err := os.Stat(m.path("secret/nodes/one/from-node")); err != nil {
+		t.Errorf("the machine does not see the node's own file: %v", err)
+	}
+	if got, err := ns.Root().EvalSymlinks(m.path("link/nodes/one")); err != nil || got != m.path("secret/nodes/one") {
+		t.Errorf("EvalSymlinks = %s, %v", got, err)
+	}
+	if _, err := ns.Root().Stat("/proc/1/root" + m.path("secret/pki")); err == nil {
+		t.Error("/proc leads out of the node")
+	}
+	if data, err := os.ReadFile(m.path("secret/pki/key")); string(data) != "key" {
+		t.Errorf("the machine's own view: %q, %v", data, err)
+	}
+}
+
+func TestMountNSPropagates(t *testing.T) {
+	m := newMountTest(t)
+	one, two := m.create(m.config("one")), m.create(m.config("two"))
+	for _, name := range []string{"secret/nodes/one/server", "shared/server"} {
+		if err := m.mount(name); err != nil {
+			t.Fatal(err)
+		}
+		m.inside(one, func() error {
+			if !m.mounted(name) {
+				t.Errorf("the node does not see what the machine mounts at %s", name)
+			}
+			return nil
+		})
+	}
+	m.inside(one, func() error {
+		return errors.Join(m.mount("secret/nodes/one/node"), m.mount("shared/node"), m.mount("private/node"))
+	})
+	for name, want := range map[string]bool{"secret/nodes/one/node": true, "shared/node": false, "private/node": false} {
+		if got := m.mounted(name); got != want {
+			t.Errorf("the machine sees %s: %t, want %t", name, got, want)
+		}
+		m.inside(one, func() error {
+			if !m.mounted(name) {
+				t.Errorf("the node does not see its own %s", name)
+			}
+			if p, err := PropagationOf(m.path(name)); err != nil || !p.Shared {
+				t.Errorf("%s: %+v, %v, want a shared mount", name, p, err)
+			}
+			return nil
+		})
+		m.inside(two, func() error {
+			if m.mounted(name) {
+				t.Errorf("the other node sees %s", name)
+			}
+			return nil
+		})
+	}
+	if p, err := one.PropagationOf(m.path("private")); err != nil || !p.Shared {
+		t.Errorf("private on the node: %+v, %v, want it shared among its containers", p, err)
+	}
+	// Whoever unmounts it, it goes for both.
+	if err := UnmountAllUnder(m.path("secret/nodes/one")); err != nil {
+		t.Fatal(err)
+	}
+	m.inside(one, func() error {
+		if m.mounted("secret/nodes/one/node") || m.mounted("secret/nodes/one/server") {
+			t.Error("the node keeps what the machine has unmounted")
+		}
+		return nil
+	})
+}
+
+// process starts cat in the namespace, which reads until close.
+func (m *mountTest) process(ns *MountNS) (path func(string) string, end func()) {
+	m.t.Helper()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := ns.Do(cmd.Start); err != nil {
+		m.t.Fatal(err)
+	}
+	root := fmt.Sprintf("/proc/%d/root", cmd.Process.Pid)
+	return func(name string) string { return filepath.Join(root, m.path(name)) }, func() {
+		in.Close()
+		cmd.Wait()
+	}
+}
+
+func nsInode(t *testing.T, ns *MountNS) uint64 {
+	t.Helper()
+	info, err := ns.ns.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino
+}
+
+func TestMountNSIsAdopted(t *testing.T) {
+	m := newMountTest(t)
+	cfg := m.config("one")
+	first := m.create(cfg)
+	path, end := m.process(first)
+	defer end()
+	if _, err := os.Stat(path("secret/pki")); !os.IsNotExist(err) {
+		t.Errorf("a process of the node sees the keys: %v", err)
+	}
+	inode := nsInode(t, first)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := m.create(cfg)
+	if got := nsInode(t, second); got != inode {
+		t.Errorf("namespace %d, want the pinned one, %d", got, inode)
+	}
+	if err := m.mount("secret/nodes/one/later"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path("secret/nodes/one/later/mounted")); err != nil {
+		t.Errorf("the process does not see what the second server mounts: %v", err)
+	}
+
+	// One that lost its tie to the machine is replaced.
+	second.Close()
+	if err := UnmountAllUnder(m.path("secret/nodes/one")); err != nil {
+		t.Fatal(err)
+	}
+	third := m.create(cfg)
+	if got := nsInode(t, third); got == inode {
+		t.Error("the namespace is kept, and sees nothing that the server mounts")
+	}
+	if err := m.mount("secret/nodes/one/again"); err != nil {
+		t.Fatal(err)
+	}
+	m.inside(third, func() error {
+		if !m.mounted("secret/nodes/one/again") {
+			t.Error("the new namespace does not see what the server mounts")
+		}
+		return nil
+	})
+	third.Close()
+	for range 2 { // twice is fine
+		if err := DeleteMountNS(cfg.Path); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(cfg.Path); !os.IsNotExist(err) {
+		t.Errorf("the pin's file is still there: %v", err)
+	}
+}
+
+func TestMountNSOwnDirectories(t *testing.T) {
+	m := newMountTest(t)
+	m.mkdir("tmp")
+	if err := os.Chmod(m.path("tmp"), os.ModeSticky|0o777); err != nil {
+		t.Fatal(err)
+	}
+	m.write("tmp/machine", "")
+	cfg := m.config("one")
+	cfg.Own, cfg.OwnDir = []string{m.path("tmp"), m.path("absent"), m.path("etc/hosts")}, m.path("secret/nodes/one/root")
+	// What a container put there earlier is not followed.
+	m.mkdir("secret/nodes/one/root")
+	if err := os.Symlink(m.path("etc"), filepath.Join(cfg.OwnDir, strings.Split(m.base, "/")[1])); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CreateMountNS(cfg); err == nil || !strings.Contains(err.Error(), "tmp") {
+		t.Errorf("a link out of the node's directory: %v", err)
+	}
+	if err := RemoveTree(cfg.OwnDir); err != nil {
+		t.Fatal(err)
+	}
+	ns := m.create(cfg)
+	inode := nsInode(t, ns)
+	m.inside(ns, func() error {
+		if got := names(m.path("tmp")); len(got) > 0 {
+			t.Errorf("the node sees the machine's %q", got)
+		}
+		info, err := os.Stat(m.path("tmp"))
+		if err != nil || info.Mode() != os.ModeDir|os.ModeSticky|0o777 {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+		return os.WriteFile(m.path("tmp/node"), nil, 0o644)
+	})
+	if got := names(m.path("tmp")); !slices.Equal(got, []string{"machine"}) {
+		t.Errorf("the machine has %q", got)
+	}
+	if _, err := os.Stat(m.path("absent")); !os.IsNotExist(err) {
+		t.Errorf("a directory was made on the machine: %v", err)
+	}
+	if again := m.create(cfg); nsInode(t, again) != inode {
+		t.Error("the namespace was not adopted")
+	}
+	cfg.Own = append(cfg.Own, m.path("private"))
+	if again := m.create(cfg); nsInode(t, again) == inode {
+		t.Error("a namespace was adopted that lacks a directory of the node's own")
+	}
+}
+
+func TestMountNSRefuses(t *testing.T) {
+	for want, cfg := range map[string]MountNSConfig{
+		"Path is required":    {Name: "node-1"},
+		"an absolute path":    {Name: "node-1", Path: "/x", Cover: []string{"x"}},
+		"is not below what":   {Name: "node-1", Path: "/x", Cover: []string{t.TempDir()}, Keep: []string{t.TempDir()}},
+		"namespace of node n": {Name: "n"},
+	} {
+		if _, err := CreateMountNS(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", cfg, err, want)
+		}
+	}
+	for err, want := range map[error]string{
+		unix.EPERM: "as root", unix.ENOSPC: "user.max_mnt_namespaces", unix.ENOSYS: "6.6", io.EOF: "EOF",
+	} {
+		if got := explainMountError(err); !errors.Is(got, err) || !strings.Contains(got.Error(), want) {
+			t.Errorf("%v: %v, want %q", err, got, want)
+		}
+	}
+}
+
+func TestNilMountNSIsTheProcess(t *testing.T) {
+	var ns *MountNS
+	called := false
+	if err := ns.Do(func() error { called = true; return nil }); err != nil || !called {
+		t.Errorf("Do: %v, called %t", err, called)
+	}
+	if _, err := ns.PropagationOf("/"); err != nil {
+		t.Error(err)
+	}
+	if err := ns.Close(); err != nil {
+		t.Error(err)
+	}
+	if ns.Root() != nil {
+		t.Error("a root directory of its own")
+	}
+}
+
+func BenchmarkMountNSDo(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root")
+	}
+	base := b.TempDir()
+	defer UnmountAllUnder(base)
+	ns, err := CreateMountNS(MountNSConfig{Name: "bench", Path: filepath.Join(base, "pins", "bench")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ns.Close()
+	for b.Loop() {
+		if err := ns.Do(func() error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
