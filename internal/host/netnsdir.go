@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,7 @@ func shareNetnsDir(dir string) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err // it is a mount already
 	}
-	if err := BindMount(dir, dir, false); err != nil {
+	if err := mountOverItself(dir); err != nil {
 		return err
 	}
 	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|ownNetnsDir, ""); err != nil {
@@ -65,6 +66,29 @@ func shareNetnsDir(dir string) error {
 	}
 	if err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("share mounts below %s: %w", dir, err)
+	}
+	return nil
+}
+
+// mountOverItself makes dir a mount, and moves what is mounted below it there,
+// where a bind mount would hide it.
+func mountOverItself(dir string) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return fmt.Errorf("copy the mounts below %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	points, err := MountsUnder(dir)
+	if err != nil {
+		return err
+	}
+	for _, point := range slices.Backward(points) {
+		if err := Unmount(point); err != nil {
+			return err
+		}
+	}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount %s over itself: %w", dir, err)
 	}
 	return nil
 }

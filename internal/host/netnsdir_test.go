@@ -84,6 +84,13 @@ func TestDeleteNetnsThatIsHidden(t *testing.T) {
 
 func TestShareNetnsDir(t *testing.T) {
 	dir := netnsDirIn(t)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	before, err := CreateNetnsAt(filepath.Join(dir, "before"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		if err := shareNetnsDir(dir); err != nil {
 			t.Fatal(err)
@@ -92,8 +99,11 @@ func TestShareNetnsDir(t *testing.T) {
 	if p, err := PropagationOf(dir); err != nil || p.Point != dir || !p.Shared {
 		t.Errorf("%+v, %v, want a shared mount of its own", p, err)
 	}
-	if points, _ := MountsUnder(dir); len(points) != 1 {
-		t.Errorf("mounted %q, want one", points)
+	if points, _ := MountsUnder(dir); len(points) != 2 || !before.Exists() {
+		t.Errorf("mounted %q, want the directory, and the namespace that was in it, once", points)
+	}
+	if err := DeleteNetns(before); err != nil {
+		t.Fatal(err)
 	}
 	ns, err := CreateNetnsAt(filepath.Join(dir, "some"))
 	if err != nil {
