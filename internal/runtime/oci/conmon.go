@@ -73,7 +73,7 @@ func (r *Runtime) startConmon(ctx context.Context, c *container) (int, error) {
 		syncWrite.Close()
 		return 0, err
 	}
-	err = cmd.Start()
+	err = r.cfg.MountNS.Do(cmd.Start)
 	done()
 	syncWrite.Close()
 	if err != nil {

@@ -58,7 +58,7 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 		streams, err = s.openPipes(cmd)
 	}
 	if err == nil {
-		err = cmd.Start()
+		err = r.cfg.MountNS.Do(cmd.Start)
 	}
 	done()
 	if err != nil {

@@ -48,7 +48,8 @@ func (r *Runtime) startHolder(sb *sandbox) error {
 	if err != nil {
 		return err
 	}
-	err = cmd.Start()
+	// Containers of the Pod may look at its root directory.
+	err = r.cfg.MountNS.Do(cmd.Start)
 	done()
 	if err != nil {
 		return fmt.Errorf("start holder of the process namespace: %w", err)

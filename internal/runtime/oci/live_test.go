@@ -39,11 +39,13 @@ const deadline = 20 * time.Second
 // node is one node's runtime on this machine, with everything it needs.
 type node struct {
 	*Runtime
-	t      testing.TB
-	cfg    Config
-	logs   string
-	cancel context.CancelFunc
-	done   chan error
+	t          testing.TB
+	cfg        Config
+	logs       string
+	clusterDir string // the cluster's, on disk and not; the node sees its own parts of them only
+	clusterRun string
+	cancel     context.CancelFunc
+	done       chan error
 }
 
 // toolImage is built once: a static binary, with users and a few files.
@@ -148,8 +150,8 @@ func newNode(t testing.TB) *node {
 	if _, err := store.Load(t.Context(), archive, nil); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, logs: filepath.Join(dir, "logs"), cfg: Config{
-		NodeName: "node-1", Dir: filepath.Join(dir, "node"), RunDir: filepath.Join(run, "node"),
+	n := &node{t: t, logs: filepath.Join(dir, "logs"), clusterDir: dir, clusterRun: run, cfg: Config{
+		NodeName: "node-1", Dir: filepath.Join(dir, "node", "containers"), RunDir: filepath.Join(run, "node", "containers"),
 		Store: store, Cgroup: host.Cgroup{Path: "minato/" + filepath.Base(dir) + "/node-1"}, Runtime: runtimePath,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 	}}
@@ -163,11 +165,34 @@ func newNode(t testing.TB) *node {
 		if err := (host.Cgroup{Path: "minato/" + filepath.Base(dir)}).Delete(); err != nil {
 			t.Error(err)
 		}
-		os.RemoveAll(dir)
-		os.RemoveAll(run)
+		for _, d := range []string{dir, run} {
+			if err := errors.Join(n.cfg.MountNS.Close(), host.UnmountAllUnder(d), host.RemoveTree(d)); err != nil {
+				t.Error(err)
+			}
+			n.cfg.MountNS = nil
+		}
 	})
+	n.openMountNS()
 	n.start()
 	return n
+}
+
+func (n *node) mountNSPin() string { return filepath.Join(n.clusterRun, "mntns", "node-1") }
+
+// openMountNS makes the node's mount namespace, or opens it again.
+func (n *node) openMountNS() {
+	n.t.Helper()
+	if err := n.cfg.MountNS.Close(); err != nil {
+		n.t.Fatal(err)
+	}
+	var err error
+	n.cfg.MountNS, err = host.CreateMountNS(host.MountNSConfig{
+		Name: n.cfg.NodeName, Path: n.mountNSPin(),
+		Cover: []string{n.clusterDir, n.clusterRun}, Keep: []string{filepath.Join(n.clusterDir, "node"), n.logs, filepath.Join(n.clusterRun, "node")},
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *node) start() {

@@ -10,8 +10,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"minato/internal/host"
 )
 
 // mounts are those that every Linux program expects, the sandbox's own files,
@@ -85,13 +83,14 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 	if m.GetImage().GetImage() != "" {
 		source, err = b.imageVolume(i, m)
 	} else {
-		// Links are the host's to resolve, not the container's.
-		source, err = filepath.EvalSymlinks(source)
+		// Links are the node's to resolve, neither the container's nor the
+		// machine's.
+		source, err = b.r.cfg.MountNS.Root().EvalSymlinks(source)
 	}
 	if err != nil {
 		return specs.Mount{}, err
 	}
-	mode, err := propagation(source, m.GetPropagation())
+	mode, err := b.propagation(source, m.GetPropagation())
 	if err != nil {
 		return specs.Mount{}, err
 	}
@@ -114,11 +113,11 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 // propagation is the mount option for what was asked. A source that does not
 // propagate mounts would hold back without a word what one side mounts for the
 // other, so it is an error.
-func propagation(source string, asked runtimeapi.MountPropagation) (string, error) {
+func (b *specBuilder) propagation(source string, asked runtimeapi.MountPropagation) (string, error) {
 	if asked == runtimeapi.MountPropagation_PROPAGATION_PRIVATE {
 		return "rprivate", nil
 	}
-	p, err := host.PropagationOf(source)
+	p, err := b.r.cfg.MountNS.PropagationOf(source)
 	switch {
 	case err != nil:
 		return "", err

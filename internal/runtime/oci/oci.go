@@ -45,6 +45,11 @@ type Config struct {
 	Network Network
 	// NodeNetns is where pods on the host's network run.
 	NodeNetns host.Netns
+	// MountNS is the node's; nil is this process's own. The OCI runtime and
+	// conmon run in it, so what containers mount of the node is looked up there.
+	// It has to show Dir, RunDir and log directories at the same paths, with
+	// mounts that this process makes below them.
+	MountNS *host.MountNS
 	// Runtime and Conmon are paths or names of programs. An empty Runtime
 	// takes crun, or runc where there is no crun or it can't work.
 	Runtime, Conmon string

@@ -116,13 +116,18 @@ func TestTargetProcesses(t *testing.T) {
 
 func TestHostNamespaces(t *testing.T) {
 	n := newNode(t)
-	ns, err := host.CreateNetns("mt-rt-" + filepath.Base(n.cfg.Dir[:len(n.cfg.Dir)-len("/node")])[len("mt-runtime-"):])
+	ns, err := host.CreateNetns("mt-rt-" + filepath.Base(n.clusterDir)[len("mt-runtime-"):])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer host.DeleteNetns(ns)
 	n.stop()
 	n.cfg.NodeNetns = ns
+	// The mount namespace comes after the network namespace, whose name it shows.
+	if err := host.DeleteMountNS(n.mountNSPin()); err != nil {
+		t.Fatal(err)
+	}
+	n.openMountNS()
 	n.start()
 	cfg := sandboxConfig("hosty")
 	cfg.Linux.SecurityContext.NamespaceOptions = &runtimeapi.NamespaceOption{
@@ -239,6 +244,12 @@ func TestVolumes(t *testing.T) {
 // What one side mounts in a volume the other sees as the volume's mount says, and a volume that can't do it is an error.
 func TestMountPropagation(t *testing.T) {
 	n := newNode(t)
+	n.stop()
+	if err := n.cfg.MountNS.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.cfg.MountNS = nil // the machine's own, so that what is shared on it counts
+	n.start()
 	sb := n.pod(sandboxConfig("propagation"))
 	private, shared := t.TempDir(), t.TempDir()
 	for _, dir := range []string{private, shared} {

@@ -119,7 +119,10 @@ func (r *Runtime) runOCI(ctx context.Context, args ...string) error {
 		return err
 	}
 	defer done()
-	if err := cmd.Run(); err != nil {
+	if err = r.cfg.MountNS.Do(cmd.Start); err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
 		text := runtimeMessage(stderr.String())
 		if text == "" {
 			return fmt.Errorf("%s %s: %w", filepath.Base(r.oci.path), args[0], err)
