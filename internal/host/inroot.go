@@ -71,6 +71,19 @@ func (r *InRoot) OpenFile(path string, flag int, mode fs.FileMode) (*os.File, er
 	return r.open(path, flag, mode)
 }
 
+// OpenPath opens path as a place in the tree only, as O_PATH of open(2) does: for
+// whatever names a place by an open file, such as a path below /proc/self/fd.
+func (r *InRoot) OpenPath(path string) (*os.File, error) {
+	if r == nil {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+	return r.open(path, unix.O_PATH, 0)
+}
+
 // OpenRoot is os.OpenRoot in the root directory.
 func (r *InRoot) OpenRoot(path string) (*os.Root, error) {
 	if r == nil {

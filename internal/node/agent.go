@@ -120,7 +120,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.node = newNodeStatus(&a.cfg, version, a.events)
 	volumes := volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Allocatable: a.cfg.Capacity,
+		Objects: a.objects, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.Capacity,
 	})
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, NodeLabels: a.node.labels, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),

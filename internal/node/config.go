@@ -61,6 +61,8 @@ type Config struct {
 	// Dir holds the Pods' volumes and logs. RunDir, which should be on a tmpfs,
 	// what must not reach a disk; Dir if empty.
 	Dir, RunDir string
+	// MountNS is what Pods see of the node's files; nil is this process's own.
+	MountNS *host.MountNS
 	// Mounter is the machine's if nil.
 	Mounter Mounter
 
@@ -127,7 +129,7 @@ func (c *Config) complete() error {
 		c.RunDir = c.Dir
 	}
 	if c.Mounter == nil {
-		c.Mounter = hostMounter{}
+		c.Mounter = hostMounter{c.MountNS}
 	}
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"

@@ -6,12 +6,14 @@ import (
 	"minato/internal/host"
 )
 
-// hostMounter is the machine's own mount table.
-type hostMounter struct{}
+// hostMounter is the machine's own mount table. What is mounted from a file that
+// was opened on the node is mounted there, and seen here as well, since the
+// agent's directories are both's.
+type hostMounter struct{ node *host.MountNS }
 
 func (hostMounter) MountTmpfs(path, options string) error { return host.MountTmpfs(path, options) }
-func (hostMounter) BindMount(source, target string, readOnly bool) error {
-	return host.BindMount(source, target, readOnly)
+func (m hostMounter) BindMount(source, target string, readOnly bool) error {
+	return m.node.BindMount(source, target, readOnly)
 }
 func (hostMounter) Unmount(path string) error                { return host.Unmount(path) }
 func (hostMounter) UnmountAllUnder(dir string) error         { return host.UnmountAllUnder(dir) }

@@ -79,8 +79,8 @@ func fsGroup(pod *v1.Pod) int {
 	return -1
 }
 
-// checkHostPath makes or checks what a hostPath volume asks for.
-func checkHostPath(h *v1.HostPathVolumeSource) error {
+// checkHostPath makes or checks what a hostPath volume asks for, on the node.
+func checkHostPath(root Root, h *v1.HostPathVolumeSource) error {
 	kind := v1.HostPathUnset
 	if h.Type != nil {
 		kind = *h.Type
@@ -89,22 +89,22 @@ func checkHostPath(h *v1.HostPathVolumeSource) error {
 	case v1.HostPathUnset:
 		// Nothing is checked. Where there is nothing, container runtimes make
 		// the directory that they are to mount, and manifests count on it.
-		if _, err := os.Stat(h.Path); errors.Is(err, fs.ErrNotExist) {
-			return os.MkdirAll(h.Path, 0o755)
+		if _, err := root.Stat(h.Path); errors.Is(err, fs.ErrNotExist) {
+			return root.MkdirAll(h.Path, 0o755)
 		}
 		return nil
 	case v1.HostPathDirectoryOrCreate:
-		if err := os.MkdirAll(h.Path, 0o755); err != nil {
+		if err := root.MkdirAll(h.Path, 0o755); err != nil {
 			return err
 		}
 	case v1.HostPathFileOrCreate:
-		f, err := os.OpenFile(h.Path, os.O_CREATE|os.O_RDONLY, 0o644)
+		f, err := root.OpenFile(h.Path, os.O_CREATE|os.O_RDONLY, 0o644)
 		if err != nil && !errors.Is(err, os.ErrPermission) {
 			return err
 		}
 		f.Close()
 	}
-	info, err := os.Stat(h.Path)
+	info, err := root.Stat(h.Path)
 	if err != nil {
 		return fmt.Errorf("hostPath type check failed: %s is not a %s: %w", h.Path, kindName(kind), err)
 	}

@@ -13,6 +13,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+
+	"minato/internal/host"
 )
 
 // Objects gives the ConfigMaps and Secrets behind volumes.
@@ -47,8 +49,12 @@ type Config struct {
 	Objects        Objects
 	Tokens         Tokens
 	Mounter        Mounter
-	Allocatable    v1.ResourceList
-	Clock          clock.PassiveClock
+	// Root is where hostPath volumes are; nil is this process's own root
+	// directory. With another one, Mounter has to mount files that were opened
+	// in it.
+	Root        Root
+	Allocatable v1.ResourceList
+	Clock       clock.PassiveClock
 }
 
 // Manager makes and removes volumes. Calls for one Pod must not overlap.
@@ -63,6 +69,9 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Root == nil {
+		cfg.Root = (*host.InRoot)(nil)
 	}
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
@@ -105,7 +114,7 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 	case v.EmptyDir != nil:
 		return time.Time{}, m.emptyDir(pod, v)
 	case v.HostPath != nil:
-		return time.Time{}, checkHostPath(v.HostPath)
+		return time.Time{}, checkHostPath(m.cfg.Root, v.HostPath)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		files, next, err := m.payload(ctx, pod, v)
 		if err != nil {

@@ -30,7 +30,7 @@ func (m *Manager) Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValu
 			}
 		}
 		if sub != "" {
-			if source, err = m.bindSubPath(pod, c, i, source, sub); err != nil {
+			if source, err = m.bindNodeSubPath(pod, c, i, source, sub); err != nil {
 				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, c.Name, err)
 			}
 		}

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testclock "k8s.io/utils/clock/testing"
+
+	"minato/internal/host"
 )
 
 type fakeObjects struct {
@@ -369,7 +371,7 @@ func TestHostPath(t *testing.T) {
 		{v1.HostPathCharDev, "/dev/null", true},
 		{v1.HostPathBlockDev, "/dev/null", false},
 	} {
-		err := checkHostPath(&v1.HostPathVolumeSource{Path: c.path, Type: &c.kind})
+		err := checkHostPath((*host.InRoot)(nil), &v1.HostPathVolumeSource{Path: c.path, Type: &c.kind})
 		if (err == nil) != c.ok {
 			t.Errorf("%s %q: %v, want ok = %v", c.path, c.kind, err, c.ok)
 		}
