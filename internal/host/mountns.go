@@ -61,10 +61,8 @@ func createMountNS(cfg MountNSConfig) (*MountNS, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	for _, dir := range cfg.Keep {
-		if err := makePeerGroup(dir); err != nil {
-			return nil, err
-		}
+	if err := cfg.prepareMachine(); err != nil {
+		return nil, err
 	}
 	ns, err := openPinned(cfg.Path)
 	if err != nil {
@@ -96,15 +94,13 @@ func (cfg *MountNSConfig) complete() error {
 	if cfg.Path == "" {
 		return errors.New("Path is required")
 	}
-	resolved := func(dirs []string, make bool) (out []string, err error) {
+	resolved := func(dirs []string) (out []string, err error) {
 		for _, dir := range dirs {
 			if !filepath.IsAbs(dir) {
 				return nil, fmt.Errorf("%s is not an absolute path", dir)
 			}
-			if make {
-				if err := os.MkdirAll(dir, 0o755); err != nil {
-					return nil, err
-				}
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return nil, err
 			}
 			if dir, err = filepath.EvalSymlinks(dir); err != nil {
 				return nil, err
@@ -114,11 +110,19 @@ func (cfg *MountNSConfig) complete() error {
 		return out, nil
 	}
 	var err error
-	if cfg.Cover, err = resolved(cfg.Cover, true); err != nil {
+	if cfg.Cover, err = resolved(cfg.Cover); err != nil {
 		return err
 	}
-	if cfg.Keep, err = resolved(cfg.Keep, true); err != nil {
+	if cfg.Keep, err = resolved(cfg.Keep); err != nil {
 		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
+		return err
+	}
+	if pins, err := filepath.EvalSymlinks(filepath.Dir(cfg.Path)); err != nil {
+		return err
+	} else {
+		cfg.Path = filepath.Join(pins, filepath.Base(cfg.Path))
 	}
 	for _, dir := range cfg.Keep {
 		if !underAny(dir, cfg.Cover) {
@@ -240,22 +244,6 @@ func openPinned(path string) (*os.File, error) {
 
 // pin mounts the namespace at path.
 func (m *MountNS) pin(path string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	p, err := PropagationOf(dir)
-	if err != nil {
-		return err
-	}
-	if p.Point != dir {
-		if err := BindMount(dir, dir, false); err != nil {
-			return err
-		}
-	}
-	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make the mount at %s private: %w", dir, err)
-	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
 	if err != nil {
 		return err

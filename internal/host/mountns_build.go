@@ -15,6 +15,54 @@ import (
 // coverOptions are for a tmpfs that holds a few directories and nothing else.
 const coverOptions = "mode=0755,size=64k,nr_inodes=128"
 
+// prepareMachine makes the mounts on the machine that the namespace needs.
+func (cfg *MountNSConfig) prepareMachine() error {
+	pins := filepath.Dir(cfg.Path)
+	unlock, err := lockDir(pins) // other nodes come at the same time
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := makePrivate(pins); err != nil {
+		return err
+	}
+	for _, dir := range cfg.Keep {
+		// What all nodes keep is below one mount as a rule, so that each of
+		// them is rid of the others' by one unmount, however many there are.
+		parent := filepath.Dir(dir)
+		below, err := MountsUnder(parent)
+		if err != nil {
+			return err
+		}
+		if len(below) == 0 && !slices.Contains(cfg.Cover, parent) {
+			if err := makePrivate(parent); err != nil {
+				return err
+			}
+		}
+		if err := makePeerGroup(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makePrivate makes dir a mount of its own that does not propagate.
+func makePrivate(dir string) error {
+	mounted, err := IsMountPoint(dir)
+	if err != nil {
+		return err
+	}
+	if !mounted {
+		if err := BindMount(dir, dir, false); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("", dir, "", unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mount at %s private: %w", dir, err)
+	}
+	return nil
+}
+
 // makePeerGroup makes dir a shared mount of its own, which nothing is the peer
 // of but the copy of it that a node gets: what is mounted below it appears there
 // and nowhere else.
@@ -190,19 +238,29 @@ func placesOf(dir string) ([]string, error) {
 // unmountBelow unmounts everything below dir, so that nothing keeps it alive,
 // but not what is mounted at dir itself, which may be the disk it is on.
 func unmountBelow(dir string) error {
-	points, err := MountsUnder(dir)
-	if err != nil {
-		return err
-	}
-	for _, point := range slices.Backward(points) {
-		if point == dir {
-			continue
-		}
-		if err := unmountLayers(point); err != nil {
+	for {
+		points, err := MountsUnder(dir)
+		if err != nil {
 			return err
 		}
+		points = slices.DeleteFunc(points, func(p string) bool { return p == dir })
+		progress := false
+		for _, point := range points {
+			outermost := !slices.ContainsFunc(points, func(p string) bool { return p != point && isUnder(point, p) })
+			if !outermost {
+				continue // it goes with the one that it is below
+			}
+			switch err := unix.Unmount(point, unix.MNT_DETACH); {
+			case err == nil:
+				progress = true
+			case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT):
+				return fmt.Errorf("unmount %s: %w", point, err)
+			}
+		}
+		if !progress {
+			return nil // what is left is hidden by a mount at dir itself
+		}
 	}
-	return nil
 }
 
 // mountOwn mounts a directory of the node's at dir. It is made below ownDir,

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -309,6 +310,46 @@ func TestMountNSIsAdopted(t *testing.T) {
 	}
 	if _, err := os.Lstat(cfg.Path); !os.IsNotExist(err) {
 		t.Errorf("the pin's file is still there: %v", err)
+	}
+}
+
+// Nodes come at the same time, and each finds its namespace again.
+func TestMountNSOfManyNodes(t *testing.T) {
+	m := newMountTest(t)
+	if err := os.Rename(m.path("secret"), m.path("moved")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(m.path("moved"), m.path("secret")); err != nil { // to a larger disk
+		t.Fatal(err)
+	}
+	const nodes = 8
+	var found [2][nodes]uint64
+	for round := range found {
+		var wg sync.WaitGroup
+		for i := range nodes {
+			wg.Go(func() {
+				ns, err := CreateMountNS(m.config(fmt.Sprint("node-", i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer ns.Close()
+				found[round][i] = nsInode(t, ns)
+				err = ns.Do(func() error {
+					if got := names(m.path("secret/nodes")); len(got) != 1 || got[0] != fmt.Sprint("node-", i) {
+						t.Errorf("node %d sees the directories of %q", i, got)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if found[0] != found[1] {
+		t.Errorf("namespaces %d, the second time %d", found[0], found[1])
 	}
 }
 

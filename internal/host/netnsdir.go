@@ -21,9 +21,9 @@ import (
 // its own mount where it is, and never sets this flag.
 const ownNetnsDir = unix.MS_NODIRATIME
 
-// lockNetnsDir takes the lock that iproute2 takes while it changes the mount
-// of the directory.
-func lockNetnsDir(dir string) (unlock func(), err error) {
+// lockDir takes the lock of a directory, which keeps others from changing its
+// mount meanwhile: iproute2 takes the one of the directory of namespaces.
+func lockDir(dir string) (unlock func(), err error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
@@ -49,7 +49,7 @@ func shareNetnsDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	unlock, err := lockNetnsDir(dir)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func unshareNetnsDir(dir string) error {
 	if unix.Statfs(dir, &st) != nil || st.Flags&unix.ST_NODIRATIME == 0 {
 		return nil
 	}
-	unlock, err := lockNetnsDir(dir)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return err
 	}
