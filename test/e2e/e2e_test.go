@@ -216,7 +216,8 @@ func curl(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // listen NETNS ADDRESS: answers HTTP there until the script ends, with the
-// address that the client has. NETNS "-" is the machine's own namespace.
+// address that the client has. NETNS "-" is the machine's own namespace, and an
+// address with a slash the path of a socket.
 func listen(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: listen NETNS ADDRESS")
@@ -225,7 +226,11 @@ func listen(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] != "-" {
 		ns = host.NamedNetns(args[0])
 	}
-	l, err := ns.Listen(context.Background(), "tcp", args[1])
+	network, address := "tcp", args[1]
+	if strings.Contains(address, "/") {
+		network, address = "unix", ts.MkAbs(address)
+	}
+	l, err := ns.Listen(context.Background(), network, address)
 	ts.Check(err)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client, _, _ := net.SplitHostPort(r.RemoteAddr)
