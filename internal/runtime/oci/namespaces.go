@@ -1,9 +1,7 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,15 +34,18 @@ func (sb *sandbox) makeNamespaces(hostname string) error {
 		flags |= unix.CLONE_NEWIPC
 		pins["ipc"] = filepath.Join(dir, "ipc")
 	}
-	netSysctls, otherSysctls := splitSysctls(sb.state.Config.GetLinux().GetSysctls())
-	err := host.OnThrowAwayThread(func() error {
+	netSysctls, ipcSysctls, err := podSysctls(sb.state.Config)
+	if err != nil {
+		return err
+	}
+	err = host.OnThrowAwayThread(func() error {
 		if err := unix.Unshare(flags); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
 		if err := unix.Sethostname([]byte(hostname)); err != nil {
 			return fmt.Errorf("set host name %q: %w", hostname, err)
 		}
-		if err := writeSysctls(otherSysctls); err != nil {
+		if err := writeSysctls(ipcSysctls); err != nil {
 			return err
 		}
 		for kind, path := range pins {
@@ -67,56 +68,18 @@ func (sb *sandbox) pinned() bool {
 	return uts.Exists() && sb.netns().Exists()
 }
 
-// setNetSysctls sets what the pod asks for, over the values that let
-// containers without privileges bind every port and send pings.
-func (sb *sandbox) setNetSysctls(asked map[string]string) error {
+// setNetSysctls sets the defaults of every Pod's network namespace, and then
+// what the Pod asks for.
+func (sb *sandbox) setNetSysctls(asked []sysctl) error {
 	if sb.hostNetwork() {
-		if len(asked) > 0 {
-			return fmt.Errorf("sysctls %s: the pod is on the host's network", strings.Join(keys(asked), ", "))
-		}
-		return nil
+		return nil // podSysctls has seen to it that nothing is asked for
 	}
 	return host.Netns{Path: sb.netns().Path}.Do(func() error {
-		for key, value := range map[string]string{
-			"net/ipv4/ip_unprivileged_port_start": "0",
-			"net/ipv4/ping_group_range":           "0 2147483647",
-		} {
-			if err := host.Sysctl(key, value); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+		if err := setNetDefaults(); err != nil {
+			return err
 		}
 		return writeSysctls(asked)
 	})
-}
-
-func writeSysctls(values map[string]string) error {
-	for key, value := range values {
-		if err := host.Sysctl(sysctlPath(key), value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sysctlPath takes both spellings, net.ipv4.tcp_syncookies and with slashes.
-// The first separator says which, so that interface names may hold dots.
-func sysctlPath(key string) string {
-	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
-		key = strings.NewReplacer(".", "/", "/", ".").Replace(key)
-	}
-	return filepath.Join("/", key)[1:]
-}
-
-func splitSysctls(all map[string]string) (net, other map[string]string) {
-	net, other = map[string]string{}, map[string]string{}
-	for key, value := range all {
-		if strings.HasPrefix(sysctlPath(key), "net/") {
-			net[key] = value
-		} else {
-			other[key] = value
-		}
-	}
-	return net, other
 }
 
 // pinNamespace keeps a namespace of the calling thread, or of another process
@@ -147,12 +110,4 @@ func (sb *sandbox) namespaces() namespaceFiles {
 		files.pid = filepath.Join(dir, "pid")
 	}
 	return files
-}
-
-func keys(m map[string]string) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	return out
 }

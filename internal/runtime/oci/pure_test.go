@@ -48,24 +48,6 @@ func TestRuntimeMessage(t *testing.T) {
 	}
 }
 
-func TestSysctlPath(t *testing.T) {
-	for in, want := range map[string]string{
-		"net.ipv4.tcp_syncookies":        "net/ipv4/tcp_syncookies",
-		"net/ipv4/conf/eth0.1/rp_filter": "net/ipv4/conf/eth0.1/rp_filter",
-		"net.ipv4.conf.eth0/1.rp_filter": "net/ipv4/conf/eth0.1/rp_filter",
-		"kernel.../.../etc":              "etc",
-		"../../etc/passwd":               ".etc.passwd",
-	} {
-		if got := sysctlPath(in); strings.Contains(got, "..") || !strings.HasPrefix(in, "kernel") && got != want {
-			t.Errorf("sysctlPath(%q) = %q, want %q", in, got, want)
-		}
-	}
-	net, other := splitSysctls(map[string]string{"net.a.b": "1", "kernel.shm": "2"})
-	if len(net) != 1 || len(other) != 1 || other["kernel.shm"] != "2" {
-		t.Errorf("split = %v, %v", net, other)
-	}
-}
-
 func TestResolveUser(t *testing.T) {
 	db := userDatabase{
 		users:  []passwdEntry{{"root", 0, 0, "/root"}, {"app", 10, 20, "/app"}},
