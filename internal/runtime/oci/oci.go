@@ -50,6 +50,9 @@ type Config struct {
 	// It has to show Dir, RunDir and log directories at the same paths, with
 	// mounts that this process makes below them.
 	MountNS *host.MountNS
+	// SeccompDir holds the node's seccomp profiles of type Localhost, as the
+	// kubelet's /var/lib/kubelet/seccomp does; "seccomp" beside Dir where empty.
+	SeccompDir string
 	// Runtime and Conmon are paths or names of programs. An empty Runtime
 	// takes crun, or runc where there is no crun or it can't work.
 	Runtime, Conmon string
@@ -126,6 +129,9 @@ func (c *Config) complete() error {
 	if c.Hostname == "" {
 		c.Hostname = c.NodeName
 	}
+	if c.SeccompDir == "" {
+		c.SeccompDir = filepath.Join(filepath.Dir(filepath.Clean(c.Dir)), "seccomp")
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +142,7 @@ func (r *Runtime) makeDirs() error {
 	for _, dir := range []string{
 		filepath.Join(r.cfg.Dir, "sandboxes"), filepath.Join(r.cfg.Dir, "containers"),
 		filepath.Join(r.cfg.RunDir, "sandboxes"), filepath.Join(r.cfg.RunDir, "containers"),
-		filepath.Join(r.cfg.RunDir, "exits"), r.oci.root,
+		filepath.Join(r.cfg.RunDir, "exits"), r.oci.root, r.cfg.SeccompDir,
 	} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err

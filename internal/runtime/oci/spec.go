@@ -82,7 +82,7 @@ func (b *specBuilder) build() (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	seccomp, err := b.seccomp()
+	seccomp, err := b.seccomp(process.Capabilities)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,6 +44,8 @@ func main() {
 			check(err)
 			os.Stdout.Write(data)
 		}
+	case "mkdir":
+		check(os.Mkdir(args[0], 0o755))
 	case "write":
 		check(os.WriteFile(args[0], []byte(args[1]), 0o644))
 	case "mount": // a tmpfs with a file in it
@@ -112,6 +115,27 @@ func main() {
 			keep = append(keep, b)
 			_ = keep
 		}
+	case "audit":
+		audit()
+	case "spin": // on so many threads
+		threads, _ := strconv.Atoi(args[0])
+		runtime.GOMAXPROCS(threads)
+		for range threads {
+			go func() {
+				for {
+				}
+			}()
+		}
+		select {}
+	case "grow": // a file's size, and the part of it that is written
+		size, _ := strconv.ParseInt(args[1], 10, 64)
+		written, _ := strconv.Atoi(args[2])
+		f, err := os.Create(args[0])
+		check(err)
+		_, err = f.Write(make([]byte, written))
+		check(err)
+		check(f.Truncate(size))
+		check(f.Sync())
 	case "procs":
 		dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 		for _, d := range dirs {
