@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -26,6 +27,9 @@ type CgroupLayout struct {
 	Unified bool
 	// V1 lists the mount points of version 1 hierarchies.
 	V1 []string
+	// Controllers gives the mount point of the version 1 hierarchy that a
+	// controller such as "cpu" is in.
+	Controllers map[string]string
 }
 
 // ErrNoCgroup2 says that the machine has no cgroup2 hierarchy mounted.
@@ -37,7 +41,7 @@ var cgroups = sync.OnceValues(readCgroups)
 func Cgroups() (CgroupLayout, error) { return cgroups() }
 
 func readCgroups() (CgroupLayout, error) {
-	var l CgroupLayout
+	l := CgroupLayout{Controllers: map[string]string{}}
 	found, err := listMounts(func(m *mountinfo.Info) bool { return m.FSType == "cgroup" || m.FSType == "cgroup2" })
 	if err != nil {
 		return l, fmt.Errorf("read cgroup layout: %w", err)
@@ -48,6 +52,13 @@ func readCgroups() (CgroupLayout, error) {
 			l.V2Root = m.Mountpoint
 		case m.FSType == "cgroup" && !slices.Contains(l.V1, m.Mountpoint):
 			l.V1 = append(l.V1, m.Mountpoint)
+			// The controllers stand among the options of the file system, such
+			// as "rw,cpu,cpuacct"; others are in nobody's way.
+			for option := range strings.SplitSeq(m.VFSOptions, ",") {
+				if l.Controllers[option] == "" {
+					l.Controllers[option] = m.Mountpoint
+				}
+			}
 		}
 	}
 	if l.V2Root == "" {
@@ -83,6 +94,35 @@ func (c Cgroup) V2() string {
 		return ""
 	}
 	return filepath.Join(l.V2Root, c.Path)
+}
+
+// ErrNoController says that the machine's cgroups don't have a controller.
+var ErrNoController = errors.New("the machine's cgroups don't have this controller")
+
+// Controller returns c's directory in the hierarchy that has the controller,
+// such as "cpu", and whether that is cgroup2, whose files have other names. The
+// directory may not be there yet. The error is ErrNoController where neither
+// kind of hierarchy has it.
+func (c Cgroup) Controller(name string) (dir string, v2 bool, err error) {
+	l, err := Cgroups()
+	if err != nil {
+		return "", false, err
+	}
+	if root := l.Controllers[name]; root != "" && c.Root == "" {
+		return filepath.Join(root, c.Path), false, nil
+	}
+	if !l.Unified && c.Root == "" {
+		return "", false, fmt.Errorf("%s: %w", name, ErrNoController) // Create hands none down
+	}
+	root := l.V2Root
+	if c.Root != "" {
+		root = c.Root
+	}
+	offered, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	if err == nil && !slices.Contains(strings.Fields(string(offered)), name) {
+		err = fmt.Errorf("%s: %w", name, ErrNoController)
+	}
+	return c.V2(), true, err
 }
 
 // Create makes c in cgroup2 and, on a machine where cgroup2 carries the
@@ -177,14 +217,18 @@ func (c Cgroup) Procs() ([]int, error) {
 // Kill ends every process in c and below it, and waits until they are gone.
 func (c Cgroup) Kill(ctx context.Context) error {
 	for {
+		// cgroup2 ends the whole subtree at once, and what forks meanwhile.
+		err := os.WriteFile(filepath.Join(c.V2(), "cgroup.kill"), []byte("1"), 0)
+		if err := ignoreGone(err); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("end the processes of cgroup %s: %w", c.Path, err)
+		}
 		pids, err := c.Procs()
 		if err != nil || len(pids) == 0 {
 			return err
 		}
-		for _, pid := range pids {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("end process %d of cgroup %s: %w", pid, c.Path, err)
-			}
+		// What is in a version 1 hierarchy only, or below a threaded cgroup.
+		if err := c.Signal(unix.SIGKILL, nil); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -192,6 +236,66 @@ func (c Cgroup) Kill(ctx context.Context) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
+}
+
+// signalBatch bounds how many pidfds are open at a time.
+const signalBatch = 128
+
+// Signal sends a signal to those processes in c and below it that match, or to
+// all where match is nil. A number is used again once its process has ended: so
+// each process is held by a pidfd first, then looked for in the cgroup and
+// matched again, and the signal goes to the pidfd. No process outside of c is
+// ever hit.
+func (c Cgroup) Signal(sig syscall.Signal, match func(pid int) bool) error {
+	pids, err := c.Procs()
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(pids, signalBatch) {
+		if err := c.signalBatch(sig, match, batch); err != nil {
+			return fmt.Errorf("signal the processes of cgroup %s: %w", c.Path, err)
+		}
+	}
+	return nil
+}
+
+func (c Cgroup) signalBatch(sig syscall.Signal, match func(pid int) bool, pids []int) error {
+	held := map[int]int{}
+	defer func() {
+		for _, fd := range held {
+			unix.Close(fd)
+		}
+	}()
+	for _, pid := range pids {
+		if match != nil && !match(pid) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: a thread by now
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("open process %d: %w", pid, err)
+		}
+		held[pid] = fd
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	still, err := c.Procs()
+	if err != nil {
+		return err
+	}
+	for _, pid := range still {
+		fd, ok := held[pid]
+		if !ok || match != nil && !match(pid) {
+			continue
+		}
+		if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("signal process %d: %w", pid, err)
+		}
+	}
+	return nil
 }
 
 // Delete removes c and everything below it from every hierarchy. It fails

@@ -73,7 +73,7 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 	select {
 	case err = <-waited:
 	case <-ctx.Done():
-		files.kill()
+		killErr := r.killExec(s.c, files)
 		select {
 		case <-waited:
 		case <-time.After(killTimeout):
@@ -81,7 +81,7 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 			<-waited
 		}
 		streams.closeAll()
-		return fmt.Errorf("exec in container %s: %w", s.c.state.ID, context.Cause(ctx))
+		return errors.Join(fmt.Errorf("exec in container %s: %w", s.c.state.ID, context.Cause(ctx)), killErr)
 	}
 	streams.drain()
 	return files.result(s, err)
@@ -129,18 +129,25 @@ func withTerm(env []string) []string {
 	return append(env, "TERM=xterm")
 }
 
-// kill ends the command and whatever is in its session's process group.
-func (f execFiles) kill() {
+// killExec ends the command and whatever is in its process group. Both are
+// looked for among the processes of the container only: the number in the file
+// may have passed on to another process.
+func (r *Runtime) killExec(c *container, f execFiles) error {
 	data, err := os.ReadFile(f.pid)
 	if err != nil {
-		return
+		return nil // nothing was started yet, or the OCI runtime has ended
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid <= 1 {
-		return
+	leader, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || leader <= 1 {
+		return fmt.Errorf("end a command in container %s: the OCI runtime says that it is process %q", c.state.ID, data)
 	}
-	unix.Kill(-pid, unix.SIGKILL)
-	unix.Kill(pid, unix.SIGKILL)
+	return r.cgroupOf(c).Signal(unix.SIGKILL, func(pid int) bool {
+		if pid == leader {
+			return true
+		}
+		stat, err := readStat(pid)
+		return err == nil && stat.group == leader
+	})
 }
 
 // result tells a command that failed from one that could not be started.

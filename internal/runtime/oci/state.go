@@ -79,22 +79,46 @@ func (p process) alive() bool {
 	return err == nil && start == p.Start
 }
 
-// startTime is field 22 of /proc/PID/stat (see proc(5)); the second field may
-// hold spaces, so fields are counted from behind its closing parenthesis.
-func startTime(pid int) (uint64, error) {
+// procStat is what is needed of /proc/PID/stat (see proc(5)).
+type procStat struct {
+	zombie bool
+	group  int    // field 5
+	start  uint64 // field 22, in clock ticks after boot
+}
+
+// readStat reads a process's stat file. The second field may hold spaces, so
+// fields are counted from behind its closing parenthesis.
+func readStat(pid int) (procStat, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, err
+		return procStat{}, err
 	}
-	stat := string(data)
+	return parseStat(string(data))
+}
+
+func parseStat(stat string) (procStat, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
-		return 0, fmt.Errorf("process %d: unexpected stat %q", pid, stat)
+		return procStat{}, fmt.Errorf("unexpected content of a process's stat file: %q", stat)
 	}
-	if fields[0] == "Z" {
-		return 0, os.ErrProcessDone
+	group, err := strconv.Atoi(fields[2])
+	if err != nil {
+		return procStat{}, fmt.Errorf("unexpected content of a process's stat file: %w", err)
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	start, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("unexpected content of a process's stat file: %w", err)
+	}
+	return procStat{zombie: fields[0] == "Z", group: group, start: start}, nil
+}
+
+// startTime is when a process that has not ended was started.
+func startTime(pid int) (uint64, error) {
+	stat, err := readStat(pid)
+	if err == nil && stat.zombie {
+		err = os.ErrProcessDone
+	}
+	return stat.start, err
 }
 
 func bootID() (string, error) {
