@@ -1,27 +1,16 @@
 package oci
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/capability"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
-
-// capabilityNames are in the kernel's order (see capabilities(7)).
-var capabilityNames = [...]string{
-	"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-	"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-	"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-	"SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-	"MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-	"CHECKPOINT_RESTORE",
-}
 
 // defaultCapabilities are what Docker gives containers, and so what images are
 // made for.
@@ -30,60 +19,53 @@ var defaultCapabilities = [...]string{
 	"NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 }
 
-// hostCapabilities is what this process may hand on at most: a machine that is
-// itself a container or a small VM may lack some.
-type hostCapabilities struct{ bounding uint64 }
+// hostCapabilities are those that this process may hand on, in the kernel's
+// order: a machine that is itself a container or a small VM may lack some.
+type hostCapabilities []string
 
 func readHostCapabilities() (hostCapabilities, error) {
-	f, err := os.Open("/proc/self/status")
+	supported, err := capability.ListSupported()
 	if err != nil {
-		return hostCapabilities{}, fmt.Errorf("read own capabilities: %w", err)
+		return nil, fmt.Errorf("read the capabilities of the node: %w", err)
 	}
-	defer f.Close()
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		if value, ok := strings.CutPrefix(sc.Text(), "CapBnd:"); ok {
-			mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			if err != nil {
-				return hostCapabilities{}, fmt.Errorf("read own capabilities: %w", err)
-			}
-			return hostCapabilities{mask}, nil
+	var out hostCapabilities
+	for _, c := range supported {
+		has, err := capability.GetBound(c)
+		if err != nil {
+			return nil, fmt.Errorf("read the capabilities of the node: %w", err)
+		}
+		if has {
+			out = append(out, capabilityName(c))
 		}
 	}
-	return hostCapabilities{}, fmt.Errorf("read own capabilities: /proc/self/status has no CapBnd")
+	return out, nil
 }
 
-func (h hostCapabilities) has(bit int) bool { return h.bounding&(1<<bit) != 0 }
-
-// all lists the capabilities that can be handed on.
-func (h hostCapabilities) all() []string {
-	var out []string
-	for bit, name := range capabilityNames {
-		if h.has(bit) {
-			out = append(out, name)
-		}
-	}
-	return out
-}
+// capabilityName is how the API spells it: SYS_ADMIN.
+func capabilityName(c capability.Cap) string { return strings.ToUpper(c.String()) }
 
 // forContainer applies additions and removals. ALL in a list comes first:
-// "drop ALL, add X" leaves X, and "add ALL, drop X" everything but X.
-func (h hostCapabilities) forContainer(sc *runtimeapi.LinuxContainerSecurityContext) *specs.LinuxCapabilities {
-	all := h.all()
+// "drop ALL, add X" leaves X, and "add ALL, drop X" everything but X. What is
+// added by name and can't be had is an error.
+func (h hostCapabilities) forContainer(sc *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxCapabilities, error) {
 	set := slices.Clone(defaultCapabilities[:])
 	add, drop := capNames(sc.GetCapabilities().GetAddCapabilities()), capNames(sc.GetCapabilities().GetDropCapabilities())
 	ambient := capNames(sc.GetCapabilities().GetAddAmbientCapabilities())
 	if sc.GetPrivileged() {
-		set, add, drop, ambient = all, nil, nil, nil
+		set, add, drop, ambient = h, nil, nil, nil
 	}
-	if slices.Contains(drop, "ALL") {
+	if err := h.check(add, ambient); err != nil {
+		return nil, err
+	}
+	if slices.Contains(drop, allCapabilities) {
 		set = nil
 	}
-	if slices.Contains(add, "ALL") {
-		set = all
+	if slices.Contains(add, allCapabilities) {
+		set = h
 	}
-	set = append(append(set, add...), ambient...)
+	set = slices.Concat(set, add, ambient)
 	var names, ambientNames []string
-	for _, name := range all {
+	for _, name := range h {
 		// What is added by name wins over "drop ALL", not over a drop by name.
 		if slices.Contains(set, name) && !slices.Contains(drop, name) {
 			names = append(names, "CAP_"+name)
@@ -97,7 +79,24 @@ func (h hostCapabilities) forContainer(sc *runtimeapi.LinuxContainerSecurityCont
 		// The kernel takes ambient capabilities only from inheritable ones.
 		caps.Inheritable, caps.Ambient = ambientNames, ambientNames
 	}
-	return caps
+	return caps, nil
+}
+
+// allCapabilities in a list stands for every one.
+const allCapabilities = "ALL"
+
+// check refuses additions that can't be kept.
+func (h hostCapabilities) check(lists ...[]string) error {
+	for _, name := range slices.Concat(lists...) {
+		switch {
+		case name == allCapabilities, slices.Contains(h, name):
+		case slices.ContainsFunc(capability.ListKnown(), func(c capability.Cap) bool { return capabilityName(c) == name }):
+			return fmt.Errorf("add capability %s: this machine has not got it and can't hand it on", name)
+		default:
+			return fmt.Errorf("add capability %s: there is no such capability (see capabilities(7))", name)
+		}
+	}
+	return nil
 }
 
 func capNames(in []string) []string {
@@ -111,7 +110,7 @@ func capNames(in []string) []string {
 // oomScoreAdj keeps to what this process may set: without CAP_SYS_RESOURCE
 // nobody goes below where they are themselves.
 func (h hostCapabilities) oomScoreAdj(asked int) int {
-	if h.has(unix.CAP_SYS_RESOURCE) {
+	if slices.Contains(h, "SYS_RESOURCE") {
 		return asked
 	}
 	data, err := os.ReadFile("/proc/self/oom_score_adj")

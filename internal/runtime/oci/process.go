@@ -26,13 +26,17 @@ func (b *specBuilder) process() (*specs.Process, error) {
 	if !strings.HasPrefix(cwd, "/") {
 		cwd = "/" + cwd
 	}
+	caps, err := b.caps.forContainer(b.security())
+	if err != nil {
+		return nil, err
+	}
 	p := &specs.Process{
 		Terminal:        b.config().GetTty(),
 		User:            user,
 		Args:            args,
 		Env:             b.env(home),
 		Cwd:             cwd,
-		Capabilities:    b.caps.forContainer(b.security()),
+		Capabilities:    caps,
 		NoNewPrivileges: b.security().GetNoNewPrivs(),
 	}
 	if res := b.config().GetLinux().GetResources(); res != nil {
