@@ -74,6 +74,9 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, config 
 	if !sb.ready() {
 		return "", fmt.Errorf("create container %s: pod sandbox %s was stopped", config.GetMetadata().GetName(), sandboxID)
 	}
+	if err := r.checkContainer(sb, config); err != nil {
+		return "", fmt.Errorf("create container %s: %w", config.GetMetadata().GetName(), err)
+	}
 	if sandboxConfig == nil {
 		sandboxConfig = sb.state.Config
 	}

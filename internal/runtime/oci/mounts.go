@@ -97,9 +97,6 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 	options := []string{"rbind", mode}
 	switch {
 	case m.GetRecursiveReadOnly():
-		if !b.r.recursiveReadOnly() {
-			return specs.Mount{}, fmt.Errorf("recursive read-only mounts: %w", ErrUnsupported)
-		}
 		options = append(options, "rro")
 	case m.GetReadonly() || m.GetImage().GetImage() != "":
 		options = append(options, "ro")
@@ -128,9 +125,6 @@ func (b *specBuilder) propagation(source string, asked runtimeapi.MountPropagati
 	}
 	return "", fmt.Errorf("mount propagation is asked for, and the mount at %s that %s is on does not propagate: share it on the node with `mount --make-rshared %s`", p.Point, source, p.Point)
 }
-
-// recursiveReadOnly: crun and runc (since 1.1) have it, the kernel since 5.12.
-func (r *Runtime) recursiveReadOnly() bool { return true }
 
 // imageVolume mounts an image's root file system for use as a volume.
 func (b *specBuilder) imageVolume(i int, m *runtimeapi.Mount) (string, error) {

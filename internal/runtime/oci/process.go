@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,8 +44,8 @@ func (b *specBuilder) process() (*specs.Process, error) {
 		adj := b.caps.oomScoreAdj(int(res.GetOomScoreAdj()))
 		p.OOMScoreAdj = &adj
 	}
-	if aa := b.security().GetApparmor(); aa != nil && aa.GetLocalhostRef() != "" && apparmorEnabled() {
-		p.ApparmorProfile = strings.TrimPrefix(aa.GetLocalhostRef(), "localhost/")
+	if aa := b.security().GetApparmor(); aa.GetProfileType() == runtimeapi.SecurityProfile_Localhost {
+		p.ApparmorProfile = aa.GetLocalhostRef() // loaded on the node, see checkAppArmor
 	}
 	return p, nil
 }

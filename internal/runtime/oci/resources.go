@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -13,11 +14,9 @@ import (
 
 // resources are limits, and the devices that the container gets.
 func (b *specBuilder) resources() (*specs.LinuxResources, []specs.LinuxDevice, error) {
-	res := linuxResources(b.config().GetLinux().GetResources())
-	if b.r.layout.Unified {
-		forgetPreferences(res, b.r.layout.V2Root)
-	} else {
-		res.Unified = nil
+	res, err := b.r.containerResources(b.config().GetLinux().GetResources())
+	if err != nil {
+		return nil, nil, err
 	}
 	rules := []specs.LinuxDeviceCgroup{{Allow: b.security().GetPrivileged(), Access: "rwm"}}
 	var devices []specs.LinuxDevice
@@ -66,16 +65,32 @@ func linuxResources(in *runtimeapi.LinuxContainerResources) *specs.LinuxResource
 	return out
 }
 
-// forgetPreferences drops what every container is given though nobody asked
-// for it, where cgroup2 does not carry the controller. Limits stay, and are
-// refused by the runtime if they can't be kept.
-func forgetPreferences(res *specs.LinuxResources, v2root string) {
-	if !hasController(v2root, "cpu") {
+// groupKill is the file that has the kernel end a container as a whole when
+// its memory runs out. Every container is given it, though nobody asked.
+const groupKill = "memory.oom.group"
+
+// containerResources are limits as the OCI runtime takes them on this machine.
+// Preferences that every container is given are dropped where the machine's
+// cgroups can't have them. Limits that somebody asked for stay, and are refused
+// here or by the runtime if they can't be kept.
+func (r *Runtime) containerResources(in *runtimeapi.LinuxContainerResources) (*specs.LinuxResources, error) {
+	res := linuxResources(in)
+	if !r.layout.Unified {
+		delete(res.Unified, groupKill)
+		if len(res.Unified) > 0 {
+			return nil, fmt.Errorf("cgroup2 settings %s: %w: this machine has its controllers in cgroup version 1",
+				strings.Join(slices.Sorted(maps.Keys(res.Unified)), ", "), ErrUnsupported)
+		}
+		res.Unified = nil
+		return res, nil
+	}
+	if !hasController(r.layout.V2Root, "cpu") {
 		res.CPU.Shares = nil
 	}
-	if !hasController(v2root, "memory") {
-		delete(res.Unified, "memory.oom.group")
+	if !hasController(r.layout.V2Root, "memory") {
+		delete(res.Unified, groupKill)
 	}
+	return res, nil
 }
 
 // devicesAt returns one device, or all below a directory.

@@ -91,16 +91,9 @@ func (sb *sandbox) change(fn func(*sandboxState)) error {
 
 // RunPodSandbox implements CRI.
 func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
-	if handler != "" {
-		return "", fmt.Errorf("runtime handler %q: %w: only the default one is", handler, ErrUnsupported)
-	}
 	meta := config.GetMetadata()
-	if meta.GetUid() == "" {
-		return "", errors.New("run pod sandbox: metadata.uid is required")
-	}
-	userns := config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
-	if userns != nil && userns.GetMode() == runtimeapi.NamespaceMode_POD {
-		return "", fmt.Errorf("run pod sandbox %s/%s: user namespaces (hostUsers: false): %w", meta.GetNamespace(), meta.GetName(), ErrUnsupported)
+	if err := errors.Join(r.checkHandler(handler), r.checkSandbox(config)); err != nil {
+		return "", fmt.Errorf("run pod sandbox %s/%s: %w", meta.GetNamespace(), meta.GetName(), err)
 	}
 	sb := r.newSandbox(sandboxState{ID: newID(), Config: config, Handler: handler, CreatedAt: time.Now(), Boot: r.boot})
 	sb.op.Lock()

@@ -3,8 +3,8 @@ package oci
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -103,9 +103,21 @@ func (b *specBuilder) build() (*specs.Spec, error) {
 		Process:     process,
 		Root:        &specs.Root{Path: b.c.rootfs(), Readonly: b.security().GetReadonlyRootfs()},
 		Mounts:      mounts,
-		Annotations: maps.Clone(b.config().GetAnnotations()),
+		Annotations: runtimeAnnotations(b.config().GetAnnotations()),
 		Linux:       linux,
 	}, nil
+}
+
+// runtimeAnnotations are those that the OCI runtime sees. To crun some mean
+// something, such as run.oci.handler: only Kubernetes' own pass.
+func runtimeAnnotations(all map[string]string) map[string]string {
+	out := map[string]string{}
+	for key, value := range all {
+		if strings.HasPrefix(key, "io.kubernetes.") {
+			out[key] = value
+		}
+	}
+	return out
 }
 
 // orDefault takes the default only where nothing was said: an empty list is a

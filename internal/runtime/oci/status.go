@@ -181,8 +181,11 @@ func (r *Runtime) Status(_ context.Context, verbose bool) (*runtimeapi.StatusRes
 			{Type: "RuntimeReady", Status: true},
 			{Type: "NetworkReady", Status: true},
 		}},
-		RuntimeHandlers: []*runtimeapi.RuntimeHandler{{Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: r.recursiveReadOnly()}}},
-		Features:        &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
+		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
+	}
+	for _, name := range r.handlers() {
+		features := &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true} // crun and runc since 1.1, Linux since 5.12
+		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{Name: name, Features: features})
 	}
 	if r.cfg.Network == nil {
 		cond := resp.Status.Conditions[1]

@@ -21,7 +21,11 @@ func (r *Runtime) UpdateContainerResources(ctx context.Context, id string, resou
 	if !c.unfinished() {
 		return fmt.Errorf("update resources of container %s: %w", id, ErrNotRunning)
 	}
-	data, err := json.Marshal(linuxResources(resources.GetLinux()))
+	limits, err := r.containerResources(resources.GetLinux())
+	if err != nil {
+		return fmt.Errorf("update resources of container %s: %w", id, err)
+	}
+	data, err := json.Marshal(limits)
 	if err != nil {
 		return err
 	}
