@@ -48,11 +48,15 @@ func resources(pod *v1.Pod, c *v1.Container, memory resource.Quantity) *runtimea
 	return r
 }
 
-// podResources are what all containers of a Pod need together.
+// podResources are what all containers of a Pod need together, which becomes
+// the weight and the limits of the Pod's cgroup (see ResourceConfigForPod in the
+// kubelet's pkg/kubelet/cm). A limit holds where every container has one, or
+// the Pod as a whole.
 func podResources(pod *v1.Pod) *runtimeapi.LinuxContainerResources {
-	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{})
+	options := podresource.PodResourcesOptions{ExcludeOverhead: true}
+	requests := podresource.PodRequests(pod, options)
 	r := &runtimeapi.LinuxContainerResources{CpuShares: shares(requests.Cpu().MilliValue())}
-	limits := podresource.PodLimits(pod, podresource.PodResourcesOptions{})
+	limits := podresource.PodLimits(pod, options)
 	if limitsEvery(pod, v1.ResourceCPU) {
 		r.CpuPeriod, r.CpuQuota = quotaPeriod, quota(limits.Cpu().MilliValue())
 	}
@@ -62,7 +66,21 @@ func podResources(pod *v1.Pod) *runtimeapi.LinuxContainerResources {
 	return r
 }
 
+// podOverhead is what the Pod's RuntimeClass adds for the sandbox itself.
+func podOverhead(pod *v1.Pod) *runtimeapi.LinuxContainerResources {
+	r := &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: pod.Spec.Overhead.Memory().Value()}
+	if cpu := pod.Spec.Overhead.Cpu().MilliValue(); cpu > 0 {
+		r.CpuShares, r.CpuPeriod, r.CpuQuota = cpu*sharesPerCPU/1000, quotaPeriod, cpu*quotaPeriod/1000
+	}
+	return r
+}
+
 func limitsEvery(pod *v1.Pod, name v1.ResourceName) bool {
+	if whole := pod.Spec.Resources; whole != nil {
+		if q := whole.Limits[name]; !q.IsZero() {
+			return true
+		}
+	}
 	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			if q := list[i].Resources.Limits[name]; q.IsZero() {

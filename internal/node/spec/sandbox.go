@@ -33,7 +33,7 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, error) {
 			CgroupParent:    in.CgroupParent,
 			SecurityContext: sandboxSecurity(pod),
 			Sysctls:         map[string]string{},
-			Overhead:        &runtimeapi.LinuxContainerResources{},
+			Overhead:        podOverhead(pod),
 			Resources:       podResources(pod),
 		},
 	}

@@ -53,6 +53,10 @@ type Config struct {
 	// SeccompDir holds the node's seccomp profiles of type Localhost, as the
 	// kubelet's /var/lib/kubelet/seccomp does; "seccomp" beside Dir where empty.
 	SeccompDir string
+	// PodProcesses limits the processes and threads of each Pod, as the
+	// kubelet's podPidsLimit does: 0 is 32768, or half of the machine's process
+	// numbers where that is less, and a negative number no limit.
+	PodProcesses int64
 	// Runtime and Conmon are paths or names of programs. An empty Runtime
 	// takes crun, or runc where there is no crun or it can't work.
 	Runtime, Conmon string

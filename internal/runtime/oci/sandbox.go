@@ -130,7 +130,7 @@ func (r *Runtime) startSandbox(ctx context.Context, sb *sandbox) error {
 	if err := sb.writeFiles(hostname); err != nil {
 		return err
 	}
-	if err := r.podCgroup(sb.info().UID).Create(); err != nil {
+	if err := r.makePodCgroup(sb); err != nil {
 		return err
 	}
 	if sb.sharedPID() {
@@ -146,6 +146,17 @@ func (r *Runtime) startSandbox(ctx context.Context, sb *sandbox) error {
 		}
 	}
 	return sb.change(func(s *sandboxState) { s.IPs, s.Ready = ips, true })
+}
+
+// makePodCgroup makes the cgroup that all of the Pod's containers are below.
+func (r *Runtime) makePodCgroup(sb *sandbox) error {
+	cg := r.podCgroup(sb.info().UID)
+	if err := cg.Create(); err != nil {
+		return err
+	}
+	limits := podLimitsOf(sb.state.Config.GetLinux())
+	limits.processes = podProcesses(r.cfg.PodProcesses, readPIDMax())
+	return limitPod(cg, limits)
 }
 
 // StopPodSandbox implements CRI.

@@ -40,11 +40,26 @@ func (r *Runtime) UpdateContainerResources(ctx context.Context, id string, resou
 	return c.change(func(s *containerState) { s.Resources = resources.GetLinux() })
 }
 
-// UpdatePodSandboxResources implements CRI. It is for runtimes whose sandboxes
-// take resources of their own; these don't.
+// UpdatePodSandboxResources implements CRI: it changes the limits of the Pod's
+// cgroup. What the request does not say stays as it is.
 func (r *Runtime) UpdatePodSandboxResources(_ context.Context, req *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
-	if _, err := r.sandbox(req.GetPodSandboxId()); err != nil {
+	sb, err := r.sandbox(req.GetPodSandboxId())
+	if err != nil {
 		return nil, err
+	}
+	sb.op.Lock()
+	defer sb.op.Unlock()
+	if !sb.ready() {
+		return nil, fmt.Errorf("update resources of pod sandbox %s: it was stopped", sb.state.ID)
+	}
+	for name, res := range map[string]*runtimeapi.LinuxContainerResources{"resources": req.GetResources(), "overhead": req.GetOverhead()} {
+		if err := checkPodResources(res); err != nil {
+			return nil, fmt.Errorf("update resources of pod sandbox %s: %s of the Pod: %w", sb.state.ID, name, err)
+		}
+	}
+	limits := podLimitsOf(&runtimeapi.LinuxPodSandboxConfig{Resources: req.GetResources(), Overhead: req.GetOverhead()})
+	if err := limitPod(r.podCgroup(sb.info().UID), limits); err != nil {
+		return nil, fmt.Errorf("update resources of pod sandbox %s: %w", sb.state.ID, err)
 	}
 	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil
 }

@@ -120,6 +120,7 @@ func main() {
 	case "spin": // on so many threads
 		threads, _ := strconv.Atoi(args[0])
 		runtime.GOMAXPROCS(threads)
+		fmt.Println("ready")
 		for range threads {
 			go func() {
 				for {

@@ -1,0 +1,185 @@
+package oci
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
+)
+
+func TestPodLimitsOf(t *testing.T) {
+	limited := &runtimeapi.LinuxContainerResources{CpuShares: 1024, CpuQuota: 100_000, CpuPeriod: 100_000, MemoryLimitInBytes: 64 << 20}
+	overhead := &runtimeapi.LinuxContainerResources{CpuShares: 102, CpuQuota: 10_000, CpuPeriod: 100_000, MemoryLimitInBytes: 1 << 20}
+	for name, tc := range map[string]struct {
+		config *runtimeapi.LinuxPodSandboxConfig
+		want   podLimits
+	}{
+		"nothing":              {nil, podLimits{}},
+		"best effort":          {&runtimeapi.LinuxPodSandboxConfig{Resources: &runtimeapi.LinuxContainerResources{CpuShares: 2}}, podLimits{cpuShares: 2}},
+		"limits":               {&runtimeapi.LinuxPodSandboxConfig{Resources: limited}, podLimits{1024, 100_000, 100_000, 64 << 20, 0}},
+		"limits and overhead":  {&runtimeapi.LinuxPodSandboxConfig{Resources: limited, Overhead: overhead}, podLimits{1126, 110_000, 100_000, 65 << 20, 0}},
+		"overhead is no limit": {&runtimeapi.LinuxPodSandboxConfig{Resources: &runtimeapi.LinuxContainerResources{CpuShares: 10}, Overhead: overhead}, podLimits{cpuShares: 112}},
+	} {
+		if got := podLimitsOf(tc.config); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
+	}
+}
+
+func TestPodProcesses(t *testing.T) {
+	for _, tc := range [][3]int64{{0, 4 << 20, 32768}, {0, 32768, 16384}, {0, 0, 32768}, {100, 32768, 100}, {-1, 32768, -1}} {
+		if got := podProcesses(tc[0], tc[1]); got != tc[2] {
+			t.Errorf("podProcesses(%d, %d) = %d, want %d", tc[0], tc[1], got, tc[2])
+		}
+	}
+}
+
+// The files of cgroup2, written into a directory that is none.
+func TestLimitsOfCgroup2(t *testing.T) {
+	dir := t.TempDir()
+	read := func(name string) string { return readTestFile(t, dir, name) }
+	for _, name := range []string{"cpu.weight", "cpu.max", "memory.max", "pids.max"} {
+		writeTestFile(t, dir, name)
+	}
+	for _, tc := range []struct {
+		limits podLimits
+		want   [4]string
+	}{
+		{podLimits{1024, 50_000, 100_000, 1 << 20, 100}, [4]string{"100", "50000 100000", "1048576", "100"}},
+		{podLimits{2, -1, 0, -1, -1}, [4]string{"1", "max 100000", "max", "max"}},
+	} {
+		if err := errors.Join(tc.limits.writeShares(dir, true), tc.limits.writeQuota(dir, true), tc.limits.writeMemory(dir, true), tc.limits.writeProcesses(dir, true)); err != nil {
+			t.Fatal(err)
+		}
+		if got := [4]string{read("cpu.weight"), read("cpu.max"), read("memory.max"), read("pids.max")}; got != tc.want {
+			t.Errorf("%+v: %q, want %q", tc.limits, got, tc.want)
+		}
+	}
+}
+
+// control reads a file of a Pod's cgroup by its name in version 1 or cgroup2,
+// and skips the test where the machine has no such controller.
+func (n *node) control(cg host.Cgroup, controller, v1, v2 string) string {
+	n.t.Helper()
+	dir, unified, err := cg.Controller(controller)
+	if errors.Is(err, host.ErrNoController) {
+		n.t.Skipf("%s: %v", controller, err)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if unified {
+		return readTestFile(n.t, dir, v2)
+	}
+	return readTestFile(n.t, dir, v1)
+}
+
+func TestPodResources(t *testing.T) {
+	n := newNode(t)
+	n.Runtime.cfg.PodProcesses = 1000
+	cfg := sandboxConfig("limits")
+	cfg.Linux.Resources = &runtimeapi.LinuxContainerResources{CpuShares: 512, CpuQuota: 50_000, CpuPeriod: 100_000, MemoryLimitInBytes: 64 << 20}
+	cfg.Linux.Overhead = &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 1 << 20}
+	sb := n.pod(cfg)
+	cg := n.podCgroup("uid-limits")
+	check := func(shares, weight, quota, cpuMax, memory string) {
+		t.Helper()
+		if got := n.control(cg, "cpu", "cpu.shares", "cpu.weight"); got != shares && got != weight {
+			t.Errorf("CPU shares or weight = %s, want %s or %s", got, shares, weight)
+		}
+		if got := n.control(cg, "cpu", "cpu.cfs_quota_us", "cpu.max"); got != quota && got != cpuMax {
+			t.Errorf("CPU quota = %s, want %s or %s", got, quota, cpuMax)
+		}
+		if got := n.control(cg, "memory", "memory.limit_in_bytes", "memory.max"); got != memory {
+			t.Errorf("memory = %s, want %s", got, memory)
+		}
+		if got := n.control(cg, "pids", "pids.max", "pids.max"); got != "1000" {
+			t.Errorf("processes = %s", got)
+		}
+	}
+	check("512", "59", "50000", "50000 100000", "68157440")
+	// Containers below it have limits of their own.
+	container := containerConfig("sleep", "1h")
+	container.Linux.Resources = &runtimeapi.LinuxContainerResources{CpuShares: 512, CpuQuota: 50_000, CpuPeriod: 100_000, MemoryLimitInBytes: 32 << 20}
+	n.run(sb, container)
+	_, err := n.UpdatePodSandboxResources(t.Context(), &runtimeapi.UpdatePodSandboxResourcesRequest{PodSandboxId: sb, Resources: &runtimeapi.LinuxContainerResources{
+		CpuShares: 1024, CpuQuota: 100_000, CpuPeriod: 100_000, MemoryLimitInBytes: 128 << 20,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("1024", "100", "100000", "100000 100000", "134217728")
+	if err := n.RemovePodSandbox(t.Context(), sb); err != nil {
+		t.Fatal(err)
+	}
+	if left := n.leftovers(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestContainerLimits(t *testing.T) {
+	n := newNode(t)
+	cfg := containerConfig("sleep", "1h")
+	cfg.Linux.Resources = &runtimeapi.LinuxContainerResources{
+		CpuShares: 100, CpuQuota: 20_000, CpuPeriod: 50_000, MemoryLimitInBytes: 64 << 20, OomScoreAdj: 900, CpusetCpus: "0", CpusetMems: "0",
+	}
+	id := n.run(n.pod(sandboxConfig("container-limits")), cfg)
+	c, err := n.container(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ controller, v1, v2, want string }{
+		{"cpu", "cpu.shares", "cpu.weight", "100 4 17"}, // by the OCI runtime's formula
+		{"cpu", "cpu.cfs_quota_us", "cpu.max", "20000"},
+		{"cpu", "cpu.cfs_period_us", "cpu.max", "50000"},
+		{"memory", "memory.limit_in_bytes", "memory.max", "67108864"},
+		{"cpuset", "cpuset.cpus", "cpuset.cpus", "0"},
+		{"cpuset", "cpuset.mems", "cpuset.mems", "0"},
+	} {
+		got := n.control(n.cgroupOf(c), tc.controller, tc.v1, tc.v2)
+		if !strings.Contains(" "+got+" ", " "+tc.want+" ") && !strings.Contains(" "+tc.want+" ", " "+got+" ") {
+			t.Errorf("%s = %s, want %s", tc.v1, got, tc.want)
+		}
+	}
+	if got := n.output(id, "cat", "/proc/1/oom_score_adj"); got != "900" {
+		t.Errorf("oom_score_adj = %s", got)
+	}
+}
+
+// Pods get the CPU in proportion to their requests, whatever their containers
+// want: 900m beside 10m and 10m.
+func TestCPUBetweenPods(t *testing.T) {
+	n := newNode(t)
+	if _, _, err := n.cfg.Cgroup.Controller("cpu"); err != nil {
+		t.Skip(err)
+	}
+	usage := map[string]func() uint64{}
+	// The big one comes last: beside it the others would take long to start.
+	for _, pod := range []struct {
+		name   string
+		shares int64
+	}{{"tiny", 10}, {"small", 10}, {"big", 921}} {
+		cfg := sandboxConfig(pod.name)
+		cfg.Linux.Resources = &runtimeapi.LinuxContainerResources{CpuShares: pod.shares}
+		container := containerConfig("spin", "4") // so that it would like more than there is
+		container.Linux.Resources = cfg.Linux.Resources
+		id := n.run(n.pod(cfg), container)
+		n.awaitLog(id, "stdout: ready")
+		cg := n.podCgroup("uid-" + pod.name)
+		usage[pod.name] = func() uint64 { return n.cpuUsage(cg, 0).GetUsageCoreNanoSeconds().GetValue() }
+	}
+	start := map[string]uint64{}
+	for name, now := range usage {
+		start[name] = now()
+	}
+	eventually(t, "the big Pod to use the CPU", func() bool { return usage["big"]()-start["big"] > 3e8 })
+	big := usage["big"]() - start["big"]
+	for _, name := range []string{"small", "tiny"} {
+		if got := usage[name]() - start[name]; got > big/5 {
+			t.Errorf("a Pod of 10m used %d ms while one of 900m used %d ms", got/1e6, big/1e6)
+		}
+	}
+}
