@@ -227,8 +227,8 @@ func (r *Runtime) forgetContainer(ctx context.Context, c *container) error {
 	return errors.Join(
 		r.cfg.Store.Unpin(c.state.ID),
 		os.RemoveAll(r.exitFile(c)),
-		os.RemoveAll(c.runDir),
-		os.RemoveAll(c.dir),
+		host.RemoveTree(c.runDir),
+		host.RemoveTree(c.dir),
 	)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"minato/internal/host"
@@ -22,8 +21,8 @@ func Delete(ctx context.Context, cfg Config) error {
 		func() error { return cfg.Cgroup.Kill(ctx) },
 		func() error { return host.UnmountAllUnder(cfg.RunDir) },
 		func() error { return unpinAll(cfg) },
-		func() error { return os.RemoveAll(cfg.RunDir) },
-		func() error { return os.RemoveAll(cfg.Dir) },
+		func() error { return host.RemoveTree(cfg.RunDir) },
+		func() error { return host.RemoveTree(cfg.Dir) },
 		func() error { return cfg.Cgroup.Delete() },
 	} {
 		errs = append(errs, step())

@@ -11,15 +11,40 @@ import (
 	"minato/internal/host"
 )
 
-// shmSize is what every container runtime gives /dev/shm.
-const shmSize = "64m"
+const (
+	// shmSize is what every container runtime gives /dev/shm.
+	shmSize = "64m"
+	// filesSize bounds what containers can write to their /etc/hostname and
+	// /etc/resolv.conf.
+	filesSize = "256k"
+)
 
-func (sb *sandbox) hostnameFile() string { return filepath.Join(sb.runDir, "hostname") }
-func (sb *sandbox) resolvFile() string   { return filepath.Join(sb.runDir, "resolv.conf") }
+// filesDir is a file system of its own: the files in it are mounted into
+// containers, which may write to them, and must not fill the node's.
+func (sb *sandbox) filesDir() string { return filepath.Join(sb.runDir, "files") }
+
+func (sb *sandbox) hostnameFile() string { return sb.file("hostname") }
+func (sb *sandbox) resolvFile() string   { return sb.file("resolv.conf") }
 func (sb *sandbox) shmDir() string       { return filepath.Join(sb.runDir, "shm") }
 
-// writeFiles makes what containers of the sandbox share.
+// file is where a file for containers is. Sandboxes that were made before
+// there was a directory for them have it one level up.
+func (sb *sandbox) file(name string) string {
+	if _, err := os.Stat(sb.filesDir()); err != nil {
+		return filepath.Join(sb.runDir, name)
+	}
+	return filepath.Join(sb.filesDir(), name)
+}
+
+// writeFiles makes what containers of the sandbox share. It is done before the
+// first of them, and the files are never written again.
 func (sb *sandbox) writeFiles(hostname string) error {
+	if err := os.Mkdir(sb.filesDir(), 0o755); err != nil {
+		return err
+	}
+	if err := host.MountTmpfs(sb.filesDir(), "mode=0755,nr_inodes=16,size="+filesSize); err != nil {
+		return err
+	}
 	if err := os.WriteFile(sb.hostnameFile(), []byte(hostname+"\n"), 0o644); err != nil {
 		return err
 	}

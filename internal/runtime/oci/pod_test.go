@@ -362,3 +362,30 @@ func TestListsAndFilters(t *testing.T) {
 		t.Errorf("pod stats = %v, %v", pod, err)
 	}
 }
+
+// A mount that is read-only with all that is mounted below it.
+func TestRecursiveReadOnly(t *testing.T) {
+	n := newNode(t)
+	sb := n.pod(sandboxConfig("rro"))
+	dir := t.TempDir()
+	below := filepath.Join(dir, "below")
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.MountTmpfs(below, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { host.Unmount(below) })
+	cfg := containerConfig("sleep", "1h")
+	cfg.Mounts = []*runtimeapi.Mount{
+		{ContainerPath: "/ro", HostPath: dir, Readonly: true},
+		{ContainerPath: "/rro", HostPath: dir, Readonly: true, RecursiveReadOnly: true},
+	}
+	id := n.run(sb, cfg)
+	for path, writable := range map[string]bool{"/ro/x": false, "/ro/below/x": true, "/rro/x": false, "/rro/below/x": false} {
+		_, _, err := n.ExecSync(t.Context(), id, []string{"/tool", "write", path, "x"}, deadline)
+		if (err == nil) != writable {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

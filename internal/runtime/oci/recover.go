@@ -17,7 +17,7 @@ func (r *Runtime) recover() error {
 		var s sandboxState
 		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
 			r.log.Warn("state of a pod sandbox can't be read, it is dropped", "dir", dir, "error", err)
-			return os.RemoveAll(dir)
+			return host.RemoveTree(dir)
 		}
 		sb := r.newSandbox(s)
 		// Namespaces end with the boot they were made in, or with their pins.
@@ -34,7 +34,7 @@ func (r *Runtime) recover() error {
 		var s containerState
 		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
 			r.log.Warn("state of a container can't be read, it is dropped", "dir", dir, "error", err)
-			return os.RemoveAll(dir)
+			return host.RemoveTree(dir)
 		}
 		c := r.newContainer(s)
 		r.containers[s.ID] = c
@@ -101,7 +101,7 @@ func (r *Runtime) sweepRunDirs(kind string, known func(id string) bool) {
 		if _, err := os.Stat(filepath.Join(r.cfg.Dir, kind, id)); err == nil || known(id) {
 			return nil
 		}
-		return errors.Join(host.UnmountAllUnder(dir), os.RemoveAll(dir))
+		return errors.Join(host.UnmountAllUnder(dir), host.RemoveTree(dir))
 	})
 	if err != nil {
 		r.log.Error("remains of an earlier process could not be removed", "dir", parent, "error", err)

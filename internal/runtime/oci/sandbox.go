@@ -236,7 +236,7 @@ func (r *Runtime) forgetSandbox(sb *sandbox) error {
 	if last {
 		errs = append(errs, r.podCgroup(uid).Delete())
 	}
-	errs = append(errs, os.RemoveAll(sb.runDir), os.RemoveAll(sb.dir))
+	errs = append(errs, host.RemoveTree(sb.runDir), host.RemoveTree(sb.dir))
 	return errors.Join(errs...)
 }
 

@@ -157,3 +157,50 @@ func TestUpdateResources(t *testing.T) {
 		t.Errorf("status says %d", got)
 	}
 }
+
+// What a container writes to the files that every container is given has a
+// bound, and takes nothing from the node's file system.
+func TestFilesOfTheSandboxAreBounded(t *testing.T) {
+	n := newNode(t)
+	id := n.run(n.pod(sandboxConfig("files")), containerConfig("sleep", "1h"))
+	for _, path := range []string{"/etc/resolv.conf", "/etc/hostname"} {
+		if _, _, err := n.ExecSync(t.Context(), id, []string{"/tool", "grow", path, "0", "1048576"}, deadline); exitCode(err) != 99 {
+			t.Errorf("1 MiB was written to %s: %v", path, err)
+		}
+	}
+}
+
+// A tree that a container has made deeper than there are descriptors goes with
+// the container.
+func TestDeepTreeIsRemoved(t *testing.T) {
+	n := newNode(t)
+	sb := n.pod(sandboxConfig("deep"))
+	id := n.run(sb, containerConfig("nest", "/tmp", "1500"))
+	if st := n.awaitExit(id); st.GetExitCode() != 0 {
+		t.Fatalf("nest: %v", n.logLines(id))
+	}
+	if err := n.RemovePodSandbox(t.Context(), sb); err != nil {
+		t.Fatal(err)
+	}
+	if left := n.leftovers(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// Only containers of the Pod itself may be looked into, and the log stays in
+// the Pod's directory.
+func TestContainersStayInTheirPod(t *testing.T) {
+	n := newNode(t)
+	mine, theirs := n.pod(sandboxConfig("mine")), n.pod(sandboxConfig("theirs"))
+	target := n.run(theirs, containerConfig("sleep", "1h"))
+	cfg := containerConfig("sleep", "1h")
+	cfg.Linux.SecurityContext.NamespaceOptions = &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_TARGET, TargetId: target}
+	if _, err := n.CreateContainer(t.Context(), mine, cfg, nil); err == nil || !strings.Contains(err.Error(), "another Pod's") {
+		t.Errorf("a container with another Pod's processes: %v", err)
+	}
+	cfg = containerConfig("sleep", "1h")
+	cfg.LogPath = "../theirs/0.log"
+	if _, err := n.CreateContainer(t.Context(), mine, cfg, nil); err == nil || !strings.Contains(err.Error(), "log_path") {
+		t.Errorf("a log outside of the Pod's directory: %v", err)
+	}
+}

@@ -109,26 +109,6 @@ func (r *Runtime) memoryUsage(cg host.Cgroup, now int64) *runtimeapi.MemoryUsage
 
 func value(n uint64) *runtimeapi.UInt64Value { return &runtimeapi.UInt64Value{Value: n} }
 
-// diskUsage adds up what the container has written to its layer.
-func (c *container) diskUsage(now int64) *runtimeapi.FilesystemUsage {
-	var bytes, inodes uint64
-	upper := filepath.Join(c.dir, "upper")
-	filepath.WalkDir(upper, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // vanished meanwhile
-		}
-		inodes++
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			bytes += uint64(info.Size())
-		}
-		return nil
-	})
-	return &runtimeapi.FilesystemUsage{
-		Timestamp: now, FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: upper},
-		UsedBytes: value(bytes), InodesUsed: value(inodes),
-	}
-}
-
 // ContainerStats implements CRI.
 func (r *Runtime) ContainerStats(_ context.Context, id string) (*runtimeapi.ContainerStats, error) {
 	c, err := r.container(id)
@@ -145,7 +125,7 @@ func (r *Runtime) stats(c *container) *runtimeapi.ContainerStats {
 		Attributes: &runtimeapi.ContainerAttributes{
 			Id: c.state.ID, Metadata: cfg.GetMetadata(), Labels: cfg.GetLabels(), Annotations: cfg.GetAnnotations(),
 		},
-		WritableLayer: c.diskUsage(now),
+		WritableLayer: c.writableLayer(),
 	}
 	if c.snapshot().Phase == phaseRunning {
 		out.Cpu, out.Memory = r.cpuUsage(r.cgroupOf(c), now), r.memoryUsage(r.cgroupOf(c), now)

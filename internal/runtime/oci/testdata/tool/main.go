@@ -128,6 +128,13 @@ func main() {
 			}()
 		}
 		select {}
+	case "nest": // directories, each in the one before
+		check(os.Chdir(args[0]))
+		depth, _ := strconv.Atoi(args[1])
+		for range depth {
+			check(os.Mkdir("d", 0o755))
+			check(os.Chdir("d"))
+		}
 	case "grow": // a file's size, and the part of it that is written
 		size, _ := strconv.ParseInt(args[1], 10, 64)
 		written, _ := strconv.Atoi(args[2])
