@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"minato/internal/host"
@@ -80,6 +81,26 @@ func (s sysctls) set(settings ...setting) error {
 		}
 		return nil
 	})
+}
+
+// raise makes a limit at least so high, once it is written down how it was. A
+// cluster that finds it raised by another one keeps it raised as well.
+func (s sysctls) raise(path string, least int64) error {
+	now, err := host.ReadSysctl(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel without what is limited
+	}
+	if err != nil {
+		return err
+	}
+	have, err := strconv.ParseInt(now, 10, 64)
+	if err != nil {
+		return fmt.Errorf("raise sysctl %s: its value is no number: %w", path, err)
+	}
+	if have >= least {
+		return s.set(setting{path, now}) // changes nothing, but counts this cluster in
+	}
+	return s.set(setting{path, strconv.FormatInt(least, 10)})
 }
 
 // restore puts the last change back first, as a switch for many comes before

@@ -1,34 +1,46 @@
 package oci
 
 import (
-	"os"
 	"strconv"
-	"strings"
+
+	"minato/internal/host"
 )
 
+// conmon takes one inotify instance per container to watch a cgroup2 for
+// memory kills. Root has 128 of them by default, and once they are used up
+// other programs fail.
 const (
-	inotifyLimit     = "/proc/sys/fs/inotify/max_user_instances"
+	inotifyLimit     = "fs/inotify/max_user_instances"
 	inotifyInstances = 8192
 )
 
-// raiseInotifyLimit makes room for conmon, which takes one inotify instance
-// per container to watch a cgroup2 for memory kills. Root has 128 of them by
-// default, and once they are used up other programs fail. Version 1 needs none.
+// raiseInotifyLimit makes room for conmons. Version 1 of cgroups needs none.
 func (r *Runtime) raiseInotifyLimit() {
 	if !r.layout.Unified {
 		return
 	}
-	data, err := os.ReadFile(inotifyLimit)
+	value, err := host.ReadSysctl(inotifyLimit)
 	if err != nil {
 		return // a kernel without inotify
 	}
-	have, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || have >= inotifyInstances {
+	have, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		r.log.Warn("the limit of inotify instances can't be read", "sysctl", inotifyLimit, "value", value, "error", err)
 		return
 	}
-	if err := os.WriteFile(inotifyLimit, []byte(strconv.Itoa(inotifyInstances)), 0o644); err != nil {
-		r.log.Warn("the limit of inotify instances could not be raised, more than about 100 containers will use them up", "limit", have, "error", err)
+	if r.cfg.RaiseLimit == nil {
+		if have < inotifyInstances {
+			r.log.Warn("the machine's limit of inotify instances is low: each container's conmon takes one, and other programs of root fail when they are used up", "sysctl", inotifyLimit, "limit", have, "wanted", inotifyInstances)
+		}
 		return
 	}
-	r.log.Info("raised the limit of inotify instances, since conmon takes one per container", "from", have, "to", inotifyInstances)
+	// Also where it is high enough: another cluster may have raised it, and
+	// puts it back unless this one counts.
+	if err := r.cfg.RaiseLimit(inotifyLimit, inotifyInstances); err != nil {
+		r.log.Warn("the machine's limit of inotify instances can't be raised: each container's conmon takes one, and other programs of root fail when they are used up", "sysctl", inotifyLimit, "limit", have, "wanted", inotifyInstances, "error", err)
+		return
+	}
+	if have < inotifyInstances {
+		r.log.Info("the machine's limit of inotify instances was raised, since each container's conmon takes one", "sysctl", inotifyLimit, "from", have, "to", inotifyInstances)
+	}
 }

@@ -57,6 +57,10 @@ type Config struct {
 	// kubelet's podPidsLimit does: 0 is 32768, or half of the machine's process
 	// numbers where that is less, and a negative number no limit.
 	PodProcesses int64
+	// RaiseLimit makes a limit of the machine, named by its path below
+	// /proc/sys, at least so high; whoever gives it puts the limit back in the
+	// end. Nil leaves the machine as it is.
+	RaiseLimit func(path string, least int64) error
 	// Runtime and Conmon are paths or names of programs. An empty Runtime
 	// takes crun, or runc where there is no crun or it can't work.
 	Runtime, Conmon string
