@@ -2,6 +2,7 @@ package oci
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -124,6 +125,26 @@ func TestPodResources(t *testing.T) {
 	}
 	if left := n.leftovers(); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// A Pod that makes processes without end meets its own limit.
+func TestPodProcessLimit(t *testing.T) {
+	n := newNode(t)
+	n.needControllers("pids")
+	const limit = 40
+	n.Runtime.cfg.PodProcesses = limit
+	n.run(n.pod(sandboxConfig("crowd")), containerConfig("crowd", "100"))
+	cg := n.podCgroup("uid-crowd")
+	eventually(t, "the limit to be met", func() bool {
+		return n.readKeyed(cg, "pids.events")["max"] > 0 || n.control(cg, "pids", "pids.current", "pids.current") == strconv.Itoa(limit)
+	})
+	if got, _ := n.readNumber(cg, "pids.current"); got > limit {
+		t.Errorf("the Pod has %d processes and threads", got)
+	}
+	other := n.run(n.pod(sandboxConfig("other")), containerConfig("echo", "fine"))
+	if st := n.awaitExit(other); st.GetExitCode() != 0 {
+		t.Errorf("a Pod beside it: %v", st)
 	}
 }
 

@@ -127,7 +127,7 @@ func main() {
 				}
 			}()
 		}
-		select {}
+		time.Sleep(time.Hour)
 	case "nest": // directories, each in the one before
 		check(os.Chdir(args[0]))
 		depth, _ := strconv.Atoi(args[1])
@@ -135,6 +135,12 @@ func main() {
 			check(os.Mkdir("d", 0o755))
 			check(os.Chdir("d"))
 		}
+	case "crowd": // so many processes, as far as they can be had
+		count, _ := strconv.Atoi(args[0])
+		for range count {
+			os.StartProcess("/tool", []string{"/tool", "sleep", "1h"}, &os.ProcAttr{})
+		}
+		time.Sleep(time.Hour)
 	case "grow": // a file's size, and the part of it that is written
 		size, _ := strconv.ParseInt(args[1], 10, 64)
 		written, _ := strconv.Atoi(args[2])
