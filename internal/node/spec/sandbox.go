@@ -131,6 +131,10 @@ func namespaces(pod *v1.Pod, target string) *runtimeapi.NamespaceOption {
 	if pod.Spec.HostIPC {
 		o.Ipc = runtimeapi.NamespaceMode_NODE
 	}
+	if users := pod.Spec.HostUsers; users != nil && !*users {
+		// The runtime refuses it, which it can only do if it is told.
+		o.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}
+	}
 	return o
 }
 

@@ -28,6 +28,8 @@ func security(pod *v1.Pod, c *v1.Container, user ImageUser, target string) (*run
 		ReadonlyPaths:    securitycontext.ConvertToRuntimeReadonlyPaths(sc.ProcMount),
 		Privileged:       isTrue(sc.Privileged),
 		ReadonlyRootfs:   isTrue(sc.ReadOnlyRootFilesystem),
+		SelinuxOptions:   seLinux(sc.SELinuxOptions),
+		Apparmor:         appArmor(pod, c),
 	}
 	if caps := sc.Capabilities; caps != nil {
 		out.Capabilities = &runtimeapi.Capability{AddCapabilities: names(caps.Add), DropCapabilities: names(caps.Drop)}

@@ -52,7 +52,7 @@ func (r *Runtime) checkSandbox(config *runtimeapi.PodSandboxConfig) error {
 			return fmt.Errorf("%s of the Pod: %w", name, err)
 		}
 	}
-	return errors.Join(checkSandboxNamespaces(sc.GetNamespaceOptions()), checkSELinux(sc.GetSelinuxOptions()), checkAppArmor(sc.GetApparmor()))
+	return errors.Join(checkSandboxNamespaces(sc.GetNamespaceOptions()), r.checkSELinux(sc.GetSelinuxOptions()), checkAppArmor(sc.GetApparmor()))
 }
 
 func checkSandboxNamespaces(opts *runtimeapi.NamespaceOption) error {
@@ -76,12 +76,13 @@ func checkUserNamespace(u *runtimeapi.UserNamespace) error {
 	return fmt.Errorf("user namespaces (hostUsers: false): %w: remove hostUsers from the Pod's spec", ErrUnsupported)
 }
 
-// checkSELinux refuses labels: the node does not set any.
-func checkSELinux(o *runtimeapi.SELinuxOption) error {
-	if o.GetUser() == "" && o.GetRole() == "" && o.GetType() == "" && o.GetLevel() == "" {
+// checkSELinux refuses labels where the kernel would heed them: none are set
+// here. A kernel without SELinux has nothing to label, as Kubernetes says.
+func (r *Runtime) checkSELinux(o *runtimeapi.SELinuxOption) error {
+	if !r.selinux || o.GetUser() == "" && o.GetRole() == "" && o.GetType() == "" && o.GetLevel() == "" {
 		return nil
 	}
-	return fmt.Errorf("SELinux labels (seLinuxOptions): %w", ErrUnsupported)
+	return fmt.Errorf("SELinux labels (seLinuxOptions): %w: remove them from the Pod's securityContext", ErrUnsupported)
 }
 
 // checkAppArmor accepts profiles that an administrator has loaded, where the
@@ -124,7 +125,7 @@ func (r *Runtime) checkContainer(sb *sandbox, config *runtimeapi.ContainerConfig
 	}
 	return errors.Join(
 		r.checkContainerNamespaces(sb, sc.GetNamespaceOptions()),
-		checkSELinux(sc.GetSelinuxOptions()), checkAppArmor(sc.GetApparmor()),
+		r.checkSELinux(sc.GetSelinuxOptions()), checkAppArmor(sc.GetApparmor()),
 	)
 }
 

@@ -14,7 +14,7 @@ import (
 // pure is a runtime that checks and never runs anything.
 func pure(path string) *Runtime {
 	return &Runtime{
-		cfg: Config{Cgroup: host.Cgroup{Path: "minato/c/node-1"}}, oci: program{path: path},
+		cfg: Config{Cgroup: host.Cgroup{Path: "minato/c/node-1"}}, oci: program{path: path}, selinux: true,
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{},
 	}
 }
@@ -265,6 +265,18 @@ func TestNamespaceOptions(t *testing.T) {
 		if err := r.checkContainerNamespaces(sb, tc.asked); (err == nil) != tc.ok {
 			t.Errorf("%s: %v", tc.name, err)
 		}
+	}
+}
+
+// Labels mean something on a kernel with SELinux only.
+func TestSELinuxLabels(t *testing.T) {
+	r := pure("/usr/bin/crun")
+	if err := r.checkSELinux(someone); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("with SELinux: %v", err)
+	}
+	r.selinux = false
+	if err := r.checkSELinux(someone); err != nil {
+		t.Errorf("without SELinux: %v", err)
 	}
 }
 

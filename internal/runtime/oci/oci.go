@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/opencontainers/selinux/go-selinux"
 	cri "k8s.io/cri-api/pkg/apis"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -90,6 +91,8 @@ type Runtime struct {
 	oci    program
 	layout host.CgroupLayout
 	boot   string // this boot's ID, to tell processes from those of the last one
+	// selinux tells whether the kernel has SELinux and uses it.
+	selinux bool
 
 	mu         sync.Mutex
 	sandboxes  map[string]*sandbox
@@ -105,7 +108,10 @@ func New(cfg Config) (*Runtime, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("container runtime of node %s: %w", cfg.NodeName, err)
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Logger, sandboxes: map[string]*sandbox{}, containers: map[string]*container{}}
+	r := &Runtime{
+		cfg: cfg, log: cfg.Logger, selinux: selinux.GetEnabled(),
+		sandboxes: map[string]*sandbox{}, containers: map[string]*container{},
+	}
 	var err error
 	if r.layout, err = host.Cgroups(); err != nil {
 		return nil, err
