@@ -78,10 +78,11 @@ func (c *container) followResize(sizes <-chan remotecommand.TerminalSize) {
 	}
 }
 
-// sendInput tells conmon of the end of input, which closes the container's
-// where it was to be open once only.
+// sendInput sends input to conmon, and at its end shuts the connection down for
+// writing: conmon then closes the container's input if that was to be open for
+// one session only (stdinOnce).
 func sendInput(conn *net.UnixConn, in io.Reader) {
-	// Hides ReadFrom: packets must stay small.
+	// Without ReadFrom, which would send packets larger than conmon reads.
 	io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{in}, make([]byte, inputPacket))
 	conn.CloseWrite()
 }

@@ -91,7 +91,7 @@ func (h hostCapabilities) check(lists ...[]string) error {
 		switch {
 		case name == allCapabilities, slices.Contains(h, name):
 		case slices.ContainsFunc(capability.ListKnown(), func(c capability.Cap) bool { return capabilityName(c) == name }):
-			return fmt.Errorf("add capability %s: this machine has not got it and can't hand it on", name)
+			return fmt.Errorf("add capability %s: the node does not have this capability itself and can't give it to a container", name)
 		default:
 			return fmt.Errorf("add capability %s: there is no such capability (see capabilities(7))", name)
 		}

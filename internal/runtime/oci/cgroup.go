@@ -32,8 +32,8 @@ func makeLeaf(cg host.Cgroup) error {
 	return nil
 }
 
-// placeInCgroup makes cmd start inside the cgroup2 directory, so that nothing
-// of it ever ran outside. done is to be called after the start.
+// placeInCgroup has cmd start inside the cgroup2 directory, so that it never
+// runs outside of it. done must be called after the start.
 func (r *Runtime) placeInCgroup(cmd *exec.Cmd, cg host.Cgroup) (done func(), err error) {
 	fd, err := unix.Open(cg.V2(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

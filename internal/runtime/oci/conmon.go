@@ -134,7 +134,7 @@ func (c *container) createError(message string, cause error) error {
 	text := strings.TrimSuffix(runtimeMessage(message), ".")
 	if text == "" {
 		if cause == nil || cause == io.EOF {
-			return errors.New("conmon ended without saying why")
+			return errors.New("conmon ended without an error message")
 		}
 		return cause
 	}
@@ -146,15 +146,15 @@ func (c *container) createError(message string, cause error) error {
 func (c *container) readConmonPID() (process, error) {
 	data, err := os.ReadFile(c.conmonPIDFile())
 	if err != nil {
-		return process{}, fmt.Errorf("find conmon: %w", err)
+		return process{}, fmt.Errorf("find the container's conmon process: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil {
-		return process{}, fmt.Errorf("find conmon: %w", err)
+		return process{}, fmt.Errorf("find the container's conmon process: %w", err)
 	}
 	p, err := newProcess(pid)
 	if err != nil {
-		return p, fmt.Errorf("conmon ended at once: %w", err)
+		return p, fmt.Errorf("the container's conmon process ended at once: %w", err)
 	}
 	return p, nil
 }
@@ -185,7 +185,7 @@ func (c *container) awaitConmon(ctx context.Context) error {
 	}
 	defer unix.Close(fd)
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("end conmon of container %s: %w", c.state.ID, err)
+		return fmt.Errorf("end the conmon of container %s: %w", c.state.ID, err)
 	}
 	return awaitProcess(ctx, p)
 }
@@ -201,11 +201,11 @@ const (
 func (c *container) control(kind, height, width int) error {
 	f, err := os.OpenFile(filepath.Join(c.runDir, "ctl"), os.O_WRONLY|openNonblock, 0)
 	if err != nil {
-		return fmt.Errorf("reach conmon of container %s: %w", c.state.ID, err)
+		return fmt.Errorf("send a message to the conmon of container %s: %w", c.state.ID, err)
 	}
 	defer f.Close()
 	if _, err := fmt.Fprintf(f, "%d %d %d\n", kind, height, width); err != nil {
-		return fmt.Errorf("reach conmon of container %s: %w", c.state.ID, err)
+		return fmt.Errorf("send a message to the conmon of container %s: %w", c.state.ID, err)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (c *console) accept() (*os.File, error) {
 		}
 		return c.adopt(fds[0])
 	}
-	return nil, errors.New("no terminal came")
+	return nil, errors.New("the OCI runtime sent no terminal")
 }
 
 // adopt makes a file of the descriptor; in non-blocking mode, for deadlines.

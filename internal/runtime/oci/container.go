@@ -171,7 +171,7 @@ func (c *container) recordProcesses(pid int) error {
 func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	c, err := r.container(id)
 	if err != nil {
-		return fmt.Errorf("start: %w", err)
+		return fmt.Errorf("start container: %w", err)
 	}
 	c.op.Lock()
 	defer c.op.Unlock()

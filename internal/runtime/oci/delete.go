@@ -50,7 +50,7 @@ func (r *Runtime) Purge(ctx context.Context) error {
 	r.mu.Unlock()
 	for _, id := range ids {
 		if err := r.RemovePodSandbox(ctx, id); err != nil {
-			r.log.Warn("a pod sandbox could not be removed in order", "sandbox", id, "error", err)
+			r.log.Warn("a Pod sandbox could not be stopped and removed; its processes, mounts and files are deleted with the node's", "sandbox", id, "error", err)
 		}
 	}
 	err := Delete(ctx, r.cfg)

@@ -11,8 +11,8 @@
 //	<node>/pod<UID>/<container ID>   the container
 //	<node>/conmon                    every conmon, and runtime commands
 //
-// in cgroup2 as in all version 1 hierarchies, before it runs its first
-// instruction of the image's code: programs attached to the node's cgroup2
+// in cgroup2 and in all version 1 hierarchies, before it runs the first
+// instruction of the image: programs that are attached to the node's cgroup2
 // directory see all of its sockets.
 //
 // The pod network is somebody else's, behind [Network]. The package may import

@@ -68,9 +68,9 @@ func (s session) openTerminal(cmd *exec.Cmd, p program) (*execStreams, error) {
 	return s.openConsole(cmd, p)
 }
 
-// openOuterTerminal is for runc: that makes a terminal inside the container
-// and carries over what is typed, printed and resized on the one it is started
-// on. That one is raw, so that only the inner one echoes.
+// openOuterTerminal is for runc, which makes a terminal inside the container and
+// copies input, output and size between it and the terminal that runc itself is
+// started on. The outer one is in raw mode, so that only the inner one echoes.
 func (s session) openOuterTerminal(cmd *exec.Cmd) (*execStreams, error) {
 	x := &execStreams{}
 	master, slave, err := openPTY()
@@ -96,7 +96,7 @@ func (s session) openConsole(cmd *exec.Cmd, p program) (*execStreams, error) {
 	x.begin = append(x.begin, func() {
 		master, err := x.console.accept()
 		if err != nil {
-			return // the command has not got as far as having a terminal
+			return // the command ended before it had a terminal
 		}
 		defer master.Close()
 		s.feed(master)

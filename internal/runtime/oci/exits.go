@@ -29,7 +29,7 @@ type watcher struct {
 	start   func(*container)
 }
 
-// add has c watched now, or as soon as run runs.
+// add watches c from now on, or from when run is called.
 func (w *watcher) add(c *container) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -120,16 +120,18 @@ func (r *Runtime) containerExited(ctx context.Context, c *container) {
 	c.op.Lock()
 	defer c.op.Unlock()
 	if err := r.release(context.WithoutCancel(ctx), c); err != nil {
-		r.log.Error("resources of an exited container could not be released", "container", c.state.ID, "error", err)
+		r.log.Error("the cgroup or the mounts of a container that has exited could not be removed", "container", c.state.ID, "error", err)
 	}
 }
 
-// recordExit takes over what conmon has left; false if that was done before.
+// recordExit writes down the exit code that conmon has left, and whether the
+// kernel killed the container for its memory. It returns false where that was
+// done before.
 func (r *Runtime) recordExit(c *container) bool {
 	code, at, err := r.readExit(c)
 	oom := r.oomKilled(c)
 	if err != nil {
-		r.log.Warn("a container ended and left no exit code", "container", c.state.ID, "error", err)
+		r.log.Warn("a container ended without an exit code from its conmon: its exit code is reported as 255", "container", c.state.ID, "error", err)
 	}
 	first := false
 	err = c.change(func(s *containerState) {
@@ -151,7 +153,7 @@ func (r *Runtime) recordExit(c *container) bool {
 		close(c.done)
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.log.Error("state of an exited container could not be saved", "container", c.state.ID, "error", err)
+		r.log.Error("the state file of a container that has exited could not be written", "container", c.state.ID, "error", err)
 	}
 	return first
 }

@@ -11,8 +11,8 @@ import (
 	"minato/internal/host"
 )
 
-// namespaceFiles are where a sandbox's namespaces are pinned; "" is the one
-// this process lives in.
+// namespaceFiles are the paths at which a sandbox's namespaces are pinned. An
+// empty path means the namespace of this process.
 type namespaceFiles struct{ net, ipc, uts, pid string }
 
 func (sb *sandbox) namespaceDir() string { return filepath.Join(sb.runDir, "ns") }

@@ -168,8 +168,8 @@ func (r *Runtime) makeDirs() error {
 	return r.makeLeaf(r.conmonCgroup())
 }
 
-// Run notices the exits of containers until ctx ends. Containers keep running
-// afterwards.
+// Run waits for containers to exit, and writes down their exit codes, until ctx
+// ends. Containers keep running afterwards.
 func (r *Runtime) Run(ctx context.Context) error {
 	for _, c := range r.allContainers() {
 		if c.unfinished() {

@@ -202,11 +202,14 @@ func TestCPUBetweenPods(t *testing.T) {
 	for name, now := range usage {
 		start[name] = now()
 	}
-	eventually(t, "the big Pod to use the CPU", func() bool { return usage["big"]()-start["big"] > 3e8 })
-	big := usage["big"]() - start["big"]
-	for _, name := range []string{"small", "tiny"} {
-		if got := usage[name]() - start[name]; got > big/5 {
-			t.Errorf("a Pod of 10m used %d ms while one of 900m used %d ms", got/1e6, big/1e6)
+	// Over short times the scheduler deals out slices as they come.
+	var used map[string]uint64
+	defer func() { t.Logf("nanoseconds: %v", used) }()
+	eventually(t, "a Pod of 900m to use five times what one of 10m uses", func() bool {
+		used = map[string]uint64{}
+		for name, now := range usage {
+			used[name] = now() - start[name]
 		}
-	}
+		return used["big"] > 3e8 && used["big"] > 5*used["small"] && used["big"] > 5*used["tiny"]
+	})
 }

@@ -143,7 +143,7 @@ func TestCapabilities(t *testing.T) {
 	if got, err := few.forContainer(&runtimeapi.LinuxContainerSecurityContext{Privileged: true}); err != nil || !slices.Equal(got.Bounding, []string{"CAP_NET_BIND_SERVICE"}) {
 		t.Errorf("privileged on a poor machine = %v, %v", got, err)
 	}
-	for name, want := range map[string]string{"SYS_TIME": "this machine has not got it", "SYS_TIEM": "no such capability"} {
+	for name, want := range map[string]string{"SYS_TIME": "the node does not have this capability", "SYS_TIEM": "no such capability"} {
 		for _, c := range []*runtimeapi.Capability{{AddCapabilities: []string{name}}, {AddAmbientCapabilities: []string{name}}} {
 			_, err := few.forContainer(&runtimeapi.LinuxContainerSecurityContext{Capabilities: c})
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {

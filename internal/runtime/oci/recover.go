@@ -16,11 +16,12 @@ func (r *Runtime) recover() error {
 	err := eachState(filepath.Join(r.cfg.Dir, "sandboxes"), func(dir string) error {
 		var s sandboxState
 		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
-			r.log.Warn("state of a pod sandbox can't be read, it is dropped", "dir", dir, "error", err)
+			r.log.Warn("the state file of a Pod sandbox can't be read: the sandbox is forgotten and its directory removed", "dir", dir, "error", err)
 			return host.RemoveTree(dir)
 		}
 		sb := r.newSandbox(s)
-		// Namespaces end with the boot they were made in, or with their pins.
+		// Namespaces end when the machine restarts, or when the mounts that
+		// pin them go.
 		if s.Boot != r.boot || !sb.pinned() {
 			sb.state.Ready = false
 		}
@@ -33,13 +34,14 @@ func (r *Runtime) recover() error {
 	return eachState(filepath.Join(r.cfg.Dir, "containers"), func(dir string) error {
 		var s containerState
 		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
-			r.log.Warn("state of a container can't be read, it is dropped", "dir", dir, "error", err)
+			r.log.Warn("the state file of a container can't be read: the container is forgotten and its directory removed", "dir", dir, "error", err)
 			return host.RemoveTree(dir)
 		}
 		c := r.newContainer(s)
 		r.containers[s.ID] = c
 		if s.Boot != r.boot {
-			// Numbers of that boot's processes mean nothing now.
+			// The machine has restarted since: process numbers of then belong to
+			// other processes now.
 			c.state.Init, c.state.Conmon = process{}, process{}
 		}
 		if c.unfinished() && !c.state.Conmon.alive() {
@@ -85,7 +87,7 @@ func (r *Runtime) sweep() {
 			c.op.Unlock()
 		}
 		if err != nil {
-			r.log.Error("a container's remains could not be removed", "container", c.state.ID, "error", err)
+			r.log.Error("the processes, mounts or files of a container that has ended could not be removed", "container", c.state.ID, "error", err)
 		}
 	}
 	r.sweepRunDirs("sandboxes", func(id string) bool { _, err := r.sandbox(id); return err == nil })
@@ -104,6 +106,6 @@ func (r *Runtime) sweepRunDirs(kind string, known func(id string) bool) {
 		return errors.Join(host.UnmountAllUnder(dir), host.RemoveTree(dir))
 	})
 	if err != nil {
-		r.log.Error("remains of an earlier process could not be removed", "dir", parent, "error", err)
+		r.log.Error("directories of sandboxes or containers that are not there any more could not be removed", "dir", parent, "error", err)
 	}
 }

@@ -18,7 +18,8 @@ import (
 	"minato/internal/host"
 )
 
-// sandbox is one pod's surroundings.
+// sandbox is what the containers of a Pod share: namespaces, a cgroup, and some
+// files.
 type sandbox struct {
 	nodeNetns host.Netns
 	dir       string // persistent
@@ -48,8 +49,8 @@ func (sb *sandbox) hostNetwork() bool {
 }
 func (sb *sandbox) hostIPC() bool { return sb.options().GetIpc() == runtimeapi.NamespaceMode_NODE }
 
-// sharedPID tells whether all containers see each other's processes. CRI's
-// zero value says so, too, but whoever leaves the options out means nothing.
+// sharedPID tells whether all containers see each other's processes. That is
+// CRI's zero value, so a sandbox without any namespace options does not count.
 func (sb *sandbox) sharedPID() bool {
 	return sb.options() != nil && sb.options().GetPid() == runtimeapi.NamespaceMode_POD
 }
@@ -113,7 +114,8 @@ func (r *Runtime) startSandbox(ctx context.Context, sb *sandbox) error {
 			return err
 		}
 	}
-	// Written first: what a crash leaves from here on is found again.
+	// The state file comes first, so that the next process finds what a crash
+	// from here on leaves.
 	if err := sb.change(func(*sandboxState) {}); err != nil {
 		return err
 	}

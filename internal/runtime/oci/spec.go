@@ -120,8 +120,8 @@ func runtimeAnnotations(all map[string]string) map[string]string {
 	return out
 }
 
-// orDefault takes the default only where nothing was said: an empty list is a
-// wish, too.
+// orDefault returns the list that the caller gave, or the default one where the
+// caller gave none.
 func orDefault(asked, def []string) []string {
 	if asked == nil {
 		return def
@@ -129,14 +129,15 @@ func orDefault(asked, def []string) []string {
 	return asked
 }
 
-// namespaces joins what the sandbox pins; the rest is the container's own.
+// namespaces are those that the sandbox pins, which the container joins, and
+// new ones for the rest.
 func (b *specBuilder) namespaces() ([]specs.LinuxNamespace, error) {
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	files := b.sb.namespaces()
 	for typ, path := range map[specs.LinuxNamespaceType]string{
 		specs.NetworkNamespace: files.net, specs.IPCNamespace: files.ipc, specs.UTSNamespace: files.uts,
 	} {
-		if path != "" { // else this process's own, by leaving it out
+		if path != "" { // without a type in the list, the container gets this process's namespace
 			ns = append(ns, specs.LinuxNamespace{Type: typ, Path: path})
 		}
 	}

@@ -31,7 +31,7 @@ type sandboxState struct {
 type phase string
 
 const (
-	phaseCreating phase = "creating" // a crash now leaves rubbish only
+	phaseCreating phase = "creating" // what a crash in this phase leaves is removed
 	phaseCreated  phase = "created"
 	phaseRunning  phase = "running"
 	phaseExited   phase = "exited"

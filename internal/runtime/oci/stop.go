@@ -47,7 +47,7 @@ func (r *Runtime) stop(ctx context.Context, c *container, grace time.Duration) e
 		}
 	}
 	if err := r.awaitExit(ctx, c, killTimeout); err != nil {
-		return fmt.Errorf("stop container %s: it was killed and is still there: %w", c.state.ID, err)
+		return fmt.Errorf("stop container %s: its processes have not ended after SIGKILL: %w", c.state.ID, err)
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (r *Runtime) signal(c *container, sig int) {
 	}
 	defer unix.Close(fd)
 	if err := unix.PidfdSendSignal(fd, unix.Signal(sig), nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		r.log.Error("signal could not be sent", "container", c.state.ID, "signal", sig, "error", err)
+		r.log.Error("a signal could not be sent to a container's first process", "container", c.state.ID, "signal", sig, "error", err)
 	}
 }
 
