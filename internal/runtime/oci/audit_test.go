@@ -6,10 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	containerd "github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/sys/capability"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -64,6 +69,34 @@ func TestContainerAudit(t *testing.T) {
 				t.Errorf("what a container may do has changed (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The defaults that no caller overrides are those of containerd's library.
+func TestDefaultsAreContainerds(t *testing.T) {
+	ctx := namespaces.WithNamespace(t.Context(), "minato")
+	theirs, err := containerd.GenerateSpec(ctx, nil, &containers.Container{ID: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var full hostCapabilities
+	for _, c := range capability.ListKnown() {
+		full = append(full, capabilityName(c))
+	}
+	caps, err := full.forContainer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What depends on the machine's processors is in the kubelet's list, too.
+	masked := slices.DeleteFunc(theirs.Linux.MaskedPaths, func(p string) bool { return strings.HasSuffix(p, "/thermal_throttle") })
+	for name, lists := range map[string][2][]string{
+		"capabilities":    {caps.Bounding, theirs.Process.Capabilities.Bounding},
+		"masked paths":    {defaultMasked[:], masked},
+		"read-only paths": {defaultReadonly[:], theirs.Linux.ReadonlyPaths},
+	} {
+		if diff := cmp.Diff(slices.Sorted(slices.Values(lists[1])), slices.Sorted(slices.Values(lists[0]))); diff != "" {
+			t.Errorf("%s (-containerd +ours):\n%s", name, diff)
+		}
 	}
 }
 
