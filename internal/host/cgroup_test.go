@@ -45,7 +45,8 @@ func testCgroup(t *testing.T, name string) Cgroup {
 	t.Helper()
 	requireRoot(t)
 	c := Cgroup{Path: name}
-	if err := c.Child("pod").Create(); err != nil {
+	// Its child hands no controllers down, so that it may hold processes.
+	if err := errors.Join(c.Create(), os.Mkdir(c.Child("pod").V2(), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

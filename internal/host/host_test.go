@@ -185,7 +185,8 @@ func TestMasqueradeIsIdempotent(t *testing.T) {
 func TestCgroupKillsAndDeletes(t *testing.T) {
 	requireRoot(t)
 	c := Cgroup{Path: "mt-host/node-1"}
-	if err := c.Child("pod").Create(); err != nil {
+	// Its child hands no controllers down, so that it may hold processes.
+	if err := errors.Join(c.Create(), os.Mkdir(c.Child("pod").V2(), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
