@@ -213,6 +213,33 @@ func TestEveryFieldIsHonouredOrRefused(t *testing.T) {
 	}
 }
 
+// Messages and their parts may be missing.
+func TestMissingMessages(t *testing.T) {
+	r := pure("/usr/bin/crun")
+	sb := r.newSandbox(sandboxState{ID: "sandbox"})
+	if err := r.checkSandbox(nil); err == nil {
+		t.Error("a sandbox without a UID is accepted")
+	}
+	for _, c := range []*runtimeapi.ContainerConfig{nil, {}, {Linux: &runtimeapi.LinuxContainerConfig{}}, {Linux: &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{}}}} {
+		if err := r.checkContainer(sb, c); err != nil {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+	if _, err := r.containerResources(nil); err != nil {
+		t.Error(err)
+	}
+	for _, id := range []func() error{
+		func() error { _, err := r.RunPodSandbox(t.Context(), nil, ""); return err },
+		func() error { _, err := r.CreateContainer(t.Context(), "none", nil, nil); return err },
+		func() error { return r.UpdateContainerResources(t.Context(), "none", nil) },
+		func() error { _, err := r.UpdatePodSandboxResources(t.Context(), nil); return err },
+	} {
+		if err := id(); err == nil {
+			t.Error("a call without anything in it succeeds")
+		}
+	}
+}
+
 // withField sets one field in an acceptable configuration, in every message of
 // the type.
 func withField(typ reflect.Type, name string, value any) (*runtimeapi.PodSandboxConfig, *runtimeapi.ContainerConfig) {

@@ -15,6 +15,13 @@
 // instruction of the image: programs that are attached to the node's cgroup2
 // directory see all of its sockets.
 //
+// The cgroup of a Pod has the Pod's CPU weight, limits and number of processes,
+// as the kubelet sets them.
+//
+// What CRI asks for is given or refused. What a container can write is never
+// followed by path: root opens it below a directory that it holds open.
+//
 // The pod network is somebody else's, behind [Network]. The package may import
-// host, runtime/image and x/sys/unix, no Kubernetes but the CRI types.
+// host, runtime/image, x/sys/unix and the libraries of containerd, moby and
+// opencontainers, and no Kubernetes but the CRI types.
 package oci

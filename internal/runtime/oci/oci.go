@@ -54,10 +54,10 @@ type Config struct {
 	// SeccompDir holds the node's seccomp profiles of type Localhost, as the
 	// kubelet's /var/lib/kubelet/seccomp does; "seccomp" beside Dir where empty.
 	SeccompDir string
-	// PodProcesses limits the processes and threads of each Pod, as the
+	// PodPidsLimit limits the processes and threads of each Pod, as the
 	// kubelet's podPidsLimit does: 0 is 32768, or half of the machine's process
 	// numbers where that is less, and a negative number no limit.
-	PodProcesses int64
+	PodPidsLimit int64
 	// RaiseLimit makes a limit of the machine, named by its path below
 	// /proc/sys, at least so high; whoever gives it puts the limit back in the
 	// end. Nil leaves the machine as it is.

@@ -43,10 +43,10 @@ func podLimitsOf(config *runtimeapi.LinuxPodSandboxConfig) podLimits {
 	return l
 }
 
-// defaultPodProcesses is more than any common Pod needs, and few enough that
+// defaultPodPidsLimit is more than any common Pod needs, and few enough that
 // one Pod can't use up the machine's process numbers, which end programs of
 // everybody's.
-const defaultPodProcesses = 32768
+const defaultPodPidsLimit = 32768
 
 // podProcesses is the limit of processes in a Pod, the kubelet's podPidsLimit.
 func podProcesses(configured int64, pidMax int64) int64 {
@@ -54,9 +54,9 @@ func podProcesses(configured int64, pidMax int64) int64 {
 		return configured
 	}
 	if pidMax <= 0 {
-		return defaultPodProcesses
+		return defaultPodPidsLimit
 	}
-	return min(defaultPodProcesses, pidMax/2)
+	return min(defaultPodPidsLimit, pidMax/2)
 }
 
 // readPIDMax is how many process numbers the machine has; 0 if that can't be

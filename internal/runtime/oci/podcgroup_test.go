@@ -30,7 +30,7 @@ func TestPodLimitsOf(t *testing.T) {
 	}
 }
 
-func TestPodProcesses(t *testing.T) {
+func TestPodPidsLimit(t *testing.T) {
 	for _, tc := range [][3]int64{{0, 4 << 20, 32768}, {0, 32768, 16384}, {0, 0, 32768}, {100, 32768, 100}, {-1, 32768, -1}} {
 		if got := podProcesses(tc[0], tc[1]); got != tc[2] {
 			t.Errorf("podProcesses(%d, %d) = %d, want %d", tc[0], tc[1], got, tc[2])
@@ -87,7 +87,7 @@ func (n *node) control(cg host.Cgroup, controller, v1, v2 string) string {
 func TestPodResources(t *testing.T) {
 	n := newNode(t)
 	n.needControllers("cpu", "memory", "pids")
-	n.Runtime.cfg.PodProcesses = 1000
+	n.Runtime.cfg.PodPidsLimit = 1000
 	cfg := sandboxConfig("limits")
 	cfg.Linux.Resources = &runtimeapi.LinuxContainerResources{CpuShares: 512, CpuQuota: 50_000, CpuPeriod: 100_000, MemoryLimitInBytes: 64 << 20}
 	cfg.Linux.Overhead = &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 1 << 20}
@@ -133,7 +133,7 @@ func TestPodProcessLimit(t *testing.T) {
 	n := newNode(t)
 	n.needControllers("pids")
 	const limit = 40
-	n.Runtime.cfg.PodProcesses = limit
+	n.Runtime.cfg.PodPidsLimit = limit
 	n.run(n.pod(sandboxConfig("crowd")), containerConfig("crowd", "100"))
 	cg := n.podCgroup("uid-crowd")
 	eventually(t, "the limit to be met", func() bool {

@@ -157,7 +157,7 @@ func (r *Runtime) makePodCgroup(sb *sandbox) error {
 		return err
 	}
 	limits := podLimitsOf(sb.state.Config.GetLinux())
-	limits.processes = podProcesses(r.cfg.PodProcesses, readPIDMax())
+	limits.processes = podProcesses(r.cfg.PodPidsLimit, readPIDMax())
 	return limitPod(cg, limits)
 }
 
