@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -48,14 +49,36 @@ func (r *Runtime) placeInCgroup(cmd *exec.Cmd, cg host.Cgroup) (done func(), err
 }
 
 // adopt moves a container that has not started yet into its own cgroup2
-// directory on machines where the OCI runtime may only manage version 1.
+// directory on machines where the OCI runtime may only manage version 1. cgroup
+// files take processes by number: so it must be one of the container's, or of
+// conmon's cgroup, in which the OCI runtime makes containers.
 func (r *Runtime) adopt(c *container, pid int) error {
 	if r.layout.Unified {
 		return nil
 	}
+	p, err := newProcess(pid)
+	if err != nil {
+		return fmt.Errorf("the container's process ended at once: %w", err)
+	}
+	fd, err := openProcess(p) // so that the number does not pass on
+	if err != nil {
+		return fmt.Errorf("the container's process ended at once: %w", err)
+	}
+	defer unix.Close(fd)
+	conmons, err := r.conmonCgroup().Procs()
+	if err != nil {
+		return err
+	}
+	own, err := r.cgroupOf(c).Procs()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(conmons, pid) && !slices.Contains(own, pid) {
+		return fmt.Errorf("move process %d into the container's cgroup: it is none of the container's", pid)
+	}
 	procs := filepath.Join(r.cgroupOf(c).V2(), "cgroup.procs")
 	if err := os.WriteFile(procs, []byte(strconv.Itoa(pid)), 0o644); err != nil {
-		return fmt.Errorf("move process %d into its cgroup: %w", pid, err)
+		return fmt.Errorf("move process %d into the container's cgroup: %w", pid, err)
 	}
 	return nil
 }
