@@ -104,8 +104,8 @@ func TestDefaultsAreContainerds(t *testing.T) {
 // reach the filter only where the runtime's libseccomp knows their numbers.
 func forLibseccomp(audit string) string {
 	out, err := exec.Command("runc", "--version").Output()
-	if err != nil || strings.Contains(string(out), "libseccomp: 2.5.") {
-		return audit
+	if err == nil && strings.Contains(string(out), "libseccomp: 2.5.") {
+		return audit // that knows none of them
 	}
 	var kept []string
 	for line := range strings.Lines(audit) {
