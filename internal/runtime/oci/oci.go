@@ -51,6 +51,9 @@ type Config struct {
 	// It has to show Dir, RunDir and log directories at the same paths, with
 	// mounts that this process makes below them.
 	MountNS *host.MountNS
+	// Runtime and Conmon are paths or names of programs. An empty Runtime
+	// takes crun, or runc where there is no crun or it can't work.
+	Runtime, Conmon string
 	// SeccompDir holds the node's seccomp profiles of type Localhost, as the
 	// kubelet's /var/lib/kubelet/seccomp does; "seccomp" beside Dir where empty.
 	SeccompDir string
@@ -62,10 +65,7 @@ type Config struct {
 	// /proc/sys, at least so high; whoever gives it puts the limit back in the
 	// end. Nil leaves the machine as it is.
 	RaiseLimit func(path string, least int64) error
-	// Runtime and Conmon are paths or names of programs. An empty Runtime
-	// takes crun, or runc where there is no crun or it can't work.
-	Runtime, Conmon string
-	Logger          *slog.Logger
+	Logger     *slog.Logger
 }
 
 // Network connects pod sandboxes. Both methods may be called again for a

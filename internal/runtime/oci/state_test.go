@@ -1,0 +1,26 @@
+package oci
+
+import "testing"
+
+func TestParseStat(t *testing.T) {
+	const rest = " 7 41 6 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3"
+	for in, want := range map[string]procStat{
+		"42 (tool) S" + rest:          {group: 41, start: 98765},
+		"42 (a) Z 1 2 (b)) Z" + rest:  {zombie: true, group: 41, start: 98765},
+		"42 (with\nnewline) R" + rest: {group: 41, start: 98765},
+	} {
+		if got, err := parseStat(in); err != nil || got != want {
+			t.Errorf("parseStat(%q) = %v, %v; want %v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", ")", "1 (x) S", "1 (x) S 1 group" + rest} {
+		if got, err := parseStat(in); err == nil {
+			t.Errorf("parseStat(%q) = %v, want an error", in, got)
+		}
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add("42 (tool) S 7 41 6 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3")
+	f.Fuzz(func(_ *testing.T, stat string) { parseStat(stat) }) // does not panic
+}
