@@ -367,9 +367,9 @@ func TestListsAndFilters(t *testing.T) {
 func TestRecursiveReadOnly(t *testing.T) {
 	n := newNode(t)
 	sb := n.pod(sandboxConfig("rro"))
-	dir := t.TempDir()
+	dir := filepath.Join(n.cfg.Dir, "volume") // where mounts of this process are the node's, too
 	below := filepath.Join(dir, "below")
-	if err := os.Mkdir(below, 0o755); err != nil {
+	if err := os.MkdirAll(below, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := host.MountTmpfs(below, "size=64k"); err != nil {
