@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -192,5 +193,22 @@ func TestPullKeepsWhatWasLoaded(t *testing.T) {
 	want, _ = theirs.ConfigName()
 	if id, err := svc.PullImage(t.Context(), spec(ref), nil, nil); err != nil || id != want.String() {
 		t.Errorf("pull after removal = %s, %v; want the registry's %s", id, err, want)
+	}
+}
+
+// An image's user is a number only where it is a user ID.
+func TestImageUser(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "name ", "app": "name app", "0": "ID 0", "1000:5": "ID 1000", "007": "ID 7", "4294967294": "ID 4294967294",
+		"4294967295": "name 4294967295", "4294967296": "name 4294967296", "-1": "name -1", "99999999999999999999": "name 99999999999999999999",
+	} {
+		img := &Image{Config: &v1.ConfigFile{Config: v1.Config{User: in}}}
+		got := "name " + img.CRI().GetUsername()
+		if uid := img.CRI().GetUid(); uid != nil {
+			got = fmt.Sprint("ID ", uid.GetValue())
+		}
+		if got != want {
+			t.Errorf("user %q = %s, want %s", in, got, want)
+		}
 	}
 }

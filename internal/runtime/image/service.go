@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -126,9 +127,11 @@ func (img *Image) CRI() *runtimeapi.Image {
 		Size:        uint64(img.Size),
 		Spec:        &runtimeapi.ImageSpec{Image: img.ID},
 	}
-	// A user "name:group" or "uid:gid"; only the first part matters here.
+	// A user "name:group" or "uid:gid"; only the first part matters here. A
+	// number that is no user ID is passed on as a name: so runAsNonRoot refuses
+	// it, and the runtime does not cut it to the 32 bits of another user's ID.
 	user, _, _ := strings.Cut(img.Config.Config.User, ":")
-	if uid, err := strconv.ParseInt(user, 10, 64); err == nil {
+	if uid, err := strconv.ParseInt(user, 10, 64); err == nil && uid >= 0 && uid < math.MaxUint32 {
 		out.Uid = &runtimeapi.Int64Value{Value: uid}
 	} else {
 		out.Username = user

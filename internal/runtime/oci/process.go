@@ -137,8 +137,11 @@ func (b *specBuilder) user() (specs.User, string, error) {
 	}
 	found, err := db.resolve(asked)
 	if err != nil {
+		return specs.User{}, "", fmt.Errorf("user of the container: %w", err)
+	}
+	groups, err := mergeGroups(found, sc.GetSupplementalGroups(), sc.GetSupplementalGroupsPolicy())
+	if err != nil {
 		return specs.User{}, "", err
 	}
-	groups := mergeGroups(found, sc.GetSupplementalGroups(), sc.GetSupplementalGroupsPolicy())
 	return specs.User{UID: found.uid, GID: found.gid, AdditionalGids: groups}, found.home, nil
 }

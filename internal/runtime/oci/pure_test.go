@@ -1,11 +1,8 @@
 package oci
 
 import (
-	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -48,53 +45,9 @@ func TestRuntimeMessage(t *testing.T) {
 	}
 }
 
-func TestResolveUser(t *testing.T) {
-	db := userDatabase{
-		users:  []passwdEntry{{"root", 0, 0, "/root"}, {"app", 10, 20, "/app"}},
-		groups: []groupEntry{{"root", 0, nil}, {"staff", 30, []string{"app"}}, {"own", 20, []string{"app"}}},
-	}
-	for in, want := range map[string]foundUser{
-		"":           {0, 0, "/root", nil},
-		"app":        {10, 20, "/app", []uint32{30}},
-		"10":         {10, 20, "/app", []uint32{30}},
-		"app:staff":  {10, 30, "/app", []uint32{20}},
-		"app:7":      {10, 7, "/app", []uint32{30, 20}},
-		"99":         {99, 0, "/", nil},
-		"99:staff":   {99, 30, "/", nil},
-		"4294967295": {4294967295, 0, "/", nil},
-	} {
-		got, err := db.resolve(in)
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(foundUser{})); err != nil || diff != "" {
-			t.Errorf("resolve(%q): %v\n%s", in, err, diff)
-		}
-	}
-	for _, bad := range []string{"nobody", "app:nogroup", "4294967296", "-1"} {
-		if got, err := db.resolve(bad); err == nil {
-			t.Errorf("resolve(%q) = %v", bad, got)
-		}
-	}
-	if got, err := (userDatabase{}).resolve("0"); err != nil || got.home != "/root" {
-		t.Errorf("root without a passwd file: %v, %v", got, err)
-	}
-}
-
 func TestResolvConf(t *testing.T) {
 	got, err := resolvConf(&runtimeapi.DNSConfig{Servers: []string{"10.96.0.10", "fd00::a"}, Options: []string{"ndots:5"}})
 	if err != nil || string(got) != "nameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5\n" {
 		t.Errorf("resolv.conf = %q, %v", got, err)
 	}
-}
-
-func FuzzUserDatabase(f *testing.F) {
-	f.Add("root:x:0:0:root:/root:/bin/sh\n", "root:x:0:a,b\n", "root:root")
-	f.Add("::::::", ":::", ":")
-	f.Fuzz(func(t *testing.T, passwd, group, user string) {
-		db := userDatabase{}
-		db.addUsers(strings.NewReader(passwd))
-		db.addGroups(strings.NewReader(group))
-		found, err := db.resolve(user)
-		if err == nil && slices.Contains(mergeGroups(found, nil, runtimeapi.SupplementalGroupsPolicy_Strict), found.gid) == false {
-			t.Errorf("resolve(%q) = %v loses its group", user, found)
-		}
-	})
 }
