@@ -48,12 +48,19 @@ func (x *index) findDigest(repo, digest string) *Image {
 	return nil
 }
 
-// put adds img, or adds to the names that it has already. Names that other
-// images had are taken from them.
+// put adds img, or adds to the names that it has already, and to those who may
+// use it. Names that other images had are taken from them.
 func (x *index) put(img *Image, names, digests []string, loaded bool) {
 	merged := *img
 	if have := x.Images[img.ID]; have != nil {
 		merged = *have
+		merged.Access = maps.Clone(have.Access)
+		for repo, access := range img.Access {
+			if merged.Access == nil {
+				merged.Access = map[string]Access{}
+			}
+			merged.Access[repo] = merged.Access[repo].with(access)
+		}
 	}
 	merged.Names = sortedUnion(merged.Names, names)
 	merged.Digests = sortedUnion(merged.Digests, digests)

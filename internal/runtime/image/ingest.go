@@ -34,6 +34,7 @@ type candidate struct {
 	config  *v1.ConfigFile
 	layers  []blob // bottom first
 	loaded  bool   // from a file, by hand
+	access  map[string]Access
 }
 
 func (c *candidate) label() string {
@@ -75,7 +76,7 @@ func (s *Store) addLocked(ctx context.Context, c *candidate, progress func(Progr
 		return err
 	}
 	return s.update(func(idx *index) error {
-		img := &Image{ID: c.id, Config: c.config, AddedAt: time.Now(), Layers: names}
+		img := &Image{ID: c.id, Config: c.config, AddedAt: time.Now(), Layers: names, Access: c.access}
 		for _, name := range names {
 			l, ok := s.layerReady(name)
 			if !ok {
@@ -114,9 +115,10 @@ func (s *Store) stage(ctx context.Context, c *candidate, progress func(Progress)
 			p.add(int(b.size))
 			continue
 		}
-		g.Go(func() error {
-			dir, res, err := s.unpackBlob(ctx, b, nil, p.add)
-			out[i].dir, out[i].res = dir, res
+		g.Go(func() (err error) {
+			// A panic here would end the process, and with it every node.
+			defer recoverAs(&err)
+			out[i].dir, out[i].res, err = s.unpackBlob(ctx, b, nil, p.add)
 			return err
 		})
 	}

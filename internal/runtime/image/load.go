@@ -24,8 +24,22 @@ const Accepted = "a docker-archive tar (`docker save`, `podman save`) or an OCI 
 // ErrNotImage says that a file holds no image.
 var ErrNotImage = errors.New("not a container image")
 
-// maxDocument bounds manifests and configurations; registries allow 4 MiB.
-const maxDocument = 8 << 20
+// Bounds on images, wherever they come from.
+const (
+	// maxConfig bounds an image's configuration, in bytes, as containerd does.
+	maxConfig = 8 << 20
+	// maxLayers bounds an image's layers; Docker makes at most 127, and not many
+	// more fit into one mount.
+	maxLayers = 512
+)
+
+// Bounds on the documents of an archive: manifests, indexes, configurations.
+const (
+	// maxDocument bounds one of them, in bytes.
+	maxDocument = maxConfig
+	// maxDocuments bounds all of them together, in bytes.
+	maxDocuments = 128 << 20
+)
 
 // Loaded is one image that Load has put into the store.
 type Loaded struct {
@@ -36,17 +50,17 @@ type Loaded struct {
 // Load puts every image of a file or directory into the store; see [Accepted]
 // for what that can be. Layers that the store has are not unpacked again.
 // progress may be nil.
-func (s *Store) Load(ctx context.Context, path string, progress func(Progress)) ([]Loaded, error) {
+func (s *Store) Load(ctx context.Context, path string, progress func(Progress)) (loaded []Loaded, err error) {
+	defer recoverAs(&err)
 	src, err := openSource(ctx, path, filepath.Join(s.dir, "tmp"))
 	if err != nil {
 		return nil, fmt.Errorf("load image from %s: %w", path, err)
 	}
 	defer src.Close()
-	candidates, err := readCandidates(src)
+	candidates, err := readCandidates(&documents{source: src, left: maxDocuments})
 	if err != nil {
 		return nil, fmt.Errorf("load image from %s: %w", path, err)
 	}
-	var loaded []Loaded
 	for _, c := range candidates {
 		c.loaded = true
 		if err := s.add(ctx, c, progress); err != nil {
@@ -59,15 +73,15 @@ func (s *Store) Load(ctx context.Context, path string, progress func(Progress)) 
 
 // readCandidates finds the images of a source. Docker's manifest comes first:
 // newer `docker save` writes both, and only this one has full names.
-func readCandidates(src source) ([]*candidate, error) {
-	data, err := readDocument(src, "manifest.json")
+func readCandidates(src *documents) ([]*candidate, error) {
+	data, err := src.read("manifest.json")
 	if err == nil {
 		return dockerCandidates(src, data)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	data, err = readDocument(src, "index.json")
+	data, err = src.read("index.json")
 	if err == nil {
 		return layoutCandidates(src, data)
 	}
@@ -84,7 +98,7 @@ type dockerManifest struct {
 	Layers   []string
 }
 
-func dockerCandidates(src source, data []byte) ([]*candidate, error) {
+func dockerCandidates(src *documents, data []byte) ([]*candidate, error) {
 	var manifests []dockerManifest
 	if err := json.Unmarshal(data, &manifests); err != nil {
 		return nil, fmt.Errorf("%w: read manifest.json: %w; accepted is %s", ErrNotImage, err, Accepted)
@@ -94,7 +108,7 @@ func dockerCandidates(src source, data []byte) ([]*candidate, error) {
 	}
 	var out []*candidate
 	for _, m := range manifests {
-		raw, err := readDocument(src, m.Config)
+		raw, err := src.read(m.Config)
 		if err != nil {
 			return nil, fmt.Errorf("read image configuration: %w", err)
 		}
@@ -117,7 +131,7 @@ func dockerCandidates(src source, data []byte) ([]*candidate, error) {
 	return out, nil
 }
 
-func layoutCandidates(src source, data []byte) ([]*candidate, error) {
+func layoutCandidates(src *documents, data []byte) ([]*candidate, error) {
 	idx, err := v1.ParseIndexManifest(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("%w: read index.json: %w; accepted is %s", ErrNotImage, err, Accepted)
@@ -154,7 +168,7 @@ var errOtherPlatform = errors.New("made for another platform")
 // layoutCandidate follows a descriptor to the image for this machine. Indexes
 // are nested at most a few levels deep in practice; a loop can't be, since
 // blobs are named by their digests, but a long chain could be made on purpose.
-func layoutCandidate(src source, desc v1.Descriptor, depth int) (*candidate, error) {
+func layoutCandidate(src *documents, desc v1.Descriptor, depth int) (*candidate, error) {
 	if depth > 4 {
 		return nil, fmt.Errorf("%w: its indexes are nested too deeply", ErrNotImage)
 	}
@@ -185,7 +199,7 @@ func layoutCandidate(src source, desc v1.Descriptor, depth int) (*candidate, err
 	return nil, fmt.Errorf("%w: media type %q of %s", ErrNotImage, desc.MediaType, desc.Digest)
 }
 
-func manifestCandidate(src source, digest v1.Hash, raw []byte) (*candidate, error) {
+func manifestCandidate(src *documents, digest v1.Hash, raw []byte) (*candidate, error) {
 	m, err := v1.ParseManifest(bytes.NewReader(raw))
 	if err != nil {
 		return nil, fmt.Errorf("read manifest %s: %w", digest, err)
@@ -233,9 +247,17 @@ func (c *candidate) nameFrom(desc v1.Descriptor) error {
 
 // newCandidate reads a configuration, whose digest is the image's ID.
 func newCandidate(raw []byte, layers int) (*candidate, error) {
-	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
-	if err != nil {
+	var doc struct {
+		v1.ConfigFile
+		// Nobody reads it, and it can be large: the index is read often.
+		History json.RawMessage `json:"history"`
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
 		return nil, fmt.Errorf("read image configuration: %w", err)
+	}
+	config := &doc.ConfigFile
+	if layers > maxLayers {
+		return nil, fmt.Errorf("%w: it has %d layers; the limit is %d", ErrNotImage, layers, maxLayers)
 	}
 	if n := len(config.RootFS.DiffIDs); n != layers {
 		return nil, fmt.Errorf("%w: the configuration names %d layers and the manifest %d", ErrNotImage, n, layers)
@@ -247,7 +269,6 @@ func newCandidate(raw []byte, layers int) (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.History = nil // nobody reads it, and the index is read often
 	return &candidate{id: sum.String(), config: config, layers: make([]blob, layers)}, nil
 }
 
@@ -265,11 +286,11 @@ func blobPath(digest v1.Hash) string {
 }
 
 // readBlob reads a small blob of an OCI layout and verifies it.
-func readBlob(src source, digest v1.Hash) ([]byte, error) {
+func readBlob(src *documents, digest v1.Hash) ([]byte, error) {
 	if digest.Algorithm != "sha256" || len(digest.Hex) != hex.EncodedLen(32) {
 		return nil, fmt.Errorf("digest %s: only sha256 is supported", digest)
 	}
-	data, err := readDocument(src, blobPath(digest))
+	data, err := src.read(blobPath(digest))
 	if err != nil {
 		return nil, err
 	}
@@ -279,18 +300,30 @@ func readBlob(src source, digest v1.Hash) ([]byte, error) {
 	return data, nil
 }
 
-func readDocument(src source, name string) ([]byte, error) {
-	rc, err := src.Open(name)
+// documents reads the documents of a source, up to a limit for all of them: an
+// archive of a few bytes can name the same document any number of times.
+type documents struct {
+	source
+	left int64
+}
+
+func (d *documents) read(name string) ([]byte, error) {
+	rc, err := d.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	data, err := io.ReadAll(io.LimitReader(rc, maxDocument+1))
+	limit := min(maxDocument, d.left)
+	data, err := io.ReadAll(io.LimitReader(rc, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	if len(data) > maxDocument {
-		return nil, fmt.Errorf("read %s: it is larger than %d bytes", name, maxDocument)
+	switch {
+	case len(data) > maxDocument:
+		return nil, fmt.Errorf("read %s: it is larger than the limit of %d bytes", name, maxDocument)
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("read %s: manifests and configurations of the archive are larger than the limit of %d bytes together", name, maxDocuments)
 	}
+	d.left -= int64(len(data))
 	return data, nil
 }

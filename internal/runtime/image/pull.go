@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -17,41 +17,42 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 )
 
 // PullImage implements CRI: it fetches the image from its registry and returns
-// the image's ID. An image named by digest that is here already is not asked
-// for again, nor is one that was loaded from a file: what a developer built and
-// loaded as app:latest must run, whatever a registry has under that name. Other
-// tags may have moved, but where the registry does not answer, the image that
-// is here is what the tag means.
+// the image's ID. The registry is asked even where the image is here, by tag or
+// by digest, since only it can say whether these credentials may have the image.
+// The exception is an image that was loaded from a file under the name asked
+// for: what a developer built and loaded as app:latest must run, whatever a
+// registry has under that name.
+//
+// Where the registry cannot be reached, the error is
+// [crierrors.ErrRegistryUnavailable]; what a registry answers never is.
 func (s *Service) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, _ *runtimeapi.PodSandboxConfig) (string, error) {
 	asked := spec.GetImage()
 	have, err := s.store.Get(asked)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return "", err
 	}
-	if have != nil && (strings.Contains(asked, "@") || asked == have.ID || have.isLoaded(asked)) {
+	if have != nil && isID(have, asked) {
 		return have.ID, nil
 	}
-	id, err := s.fetch(ctx, asked, auth)
-	if err == nil {
-		return id, nil
-	}
-	if have != nil && ctx.Err() == nil {
-		s.log.Info("image could not be fetched, taking the one in the store", "image", asked, "error", err)
+	if name, err := Normalize(asked); err == nil && have != nil && have.loadedAs(name) {
 		return have.ID, nil
 	}
-	return "", err
+	access, err := pulledWith(spec, auth)
+	if err != nil {
+		return "", fmt.Errorf("pull image %q: %w", asked, err)
+	}
+	id, err := s.fetch(ctx, asked, auth, access)
+	if stack := (*panicError)(nil); errors.As(err, &stack) {
+		s.log.Error("the pull of an image panicked", "image", asked, "panic", stack.value, "stack", stack.stack)
+	}
+	return id, err
 }
 
-// isLoaded tells whether it was by hand that the image got the name asked for.
-func (img *Image) isLoaded(asked string) bool {
-	name, err := Normalize(asked)
-	return err == nil && slices.Contains(img.Loaded, name)
-}
-
-func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.AuthConfig) (string, error) {
+func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.AuthConfig, access Access) (id string, err error) {
 	ref, err := parseReference(asked)
 	if err != nil {
 		return "", err
@@ -60,27 +61,41 @@ func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.Auth
 	if err != nil {
 		return "", fmt.Errorf("pull image %q: %w", asked, err)
 	}
-	img, err := remote.Image(ref,
-		remote.WithContext(ctx),
-		remote.WithAuth(login),
-		remote.WithTransport(s.transport),
-		remote.WithPlatform(v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}),
-		remote.WithUserAgent("minato"))
-	if err != nil {
-		return "", pullError(asked, ref, err)
+	c, err := s.find(ctx, ref, login)
+	if err == nil {
+		c.access = map[string]Access{repository(canonical(ref)): access}
+		err = s.store.add(ctx, c, nil)
 	}
-	c, err := remoteCandidate(img, ref)
 	if err != nil {
-		return "", pullError(asked, ref, err)
-	}
-	if err := s.store.add(ctx, c, nil); err != nil {
-		return "", pullError(asked, ref, err)
+		return "", pullError(ctx, asked, ref, err)
 	}
 	return c.id, nil
 }
 
+// find asks the registry for what an image consists of.
+func (s *Service) find(ctx context.Context, ref name.Reference, login authn.Authenticator) (c *candidate, err error) {
+	defer recoverAs(&err)
+	img, err := remote.Image(ref,
+		remote.WithContext(ctx),
+		remote.WithAuth(login),
+		remote.WithTransport(newBoundedTransport(s.transport)),
+		remote.WithPlatform(v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}),
+		remote.WithUserAgent("minato"))
+	if err != nil {
+		return nil, err
+	}
+	return remoteCandidate(img, ref)
+}
+
 // remoteCandidate asks for manifest and configuration, not yet for layers.
 func remoteCandidate(img v1.Image, ref name.Reference) (*candidate, error) {
+	manifest, err := img.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSizes(manifest); err != nil {
+		return nil, err
+	}
 	raw, err := img.RawConfigFile()
 	if err != nil {
 		return nil, err
@@ -103,17 +118,30 @@ func remoteCandidate(img v1.Image, ref name.Reference) (*candidate, error) {
 	}
 	c.digests = []string{repository(full) + "@" + digest.String()}
 	for i, layer := range layers {
-		size, err := layer.Size()
-		if err != nil {
-			return nil, err
-		}
 		c.layers[i] = blob{
 			diffID: c.config.RootFS.DiffIDs[i].String(),
-			size:   size,
+			size:   manifest.Layers[i].Size,
 			open:   func() (io.ReadCloser, error) { return layer.Compressed() },
 		}
 	}
 	return c, nil
+}
+
+// checkSizes refuses a manifest whose blobs are larger than they may be. A
+// negative size is the way to say that there is no limit.
+func checkSizes(m *v1.Manifest) error {
+	if m.Config.Size < 0 || m.Config.Size > maxConfig {
+		return fmt.Errorf("its manifest gives the configuration a size of %d bytes; the limit is %d", m.Config.Size, maxConfig)
+	}
+	if len(m.Layers) > maxLayers {
+		return fmt.Errorf("its manifest has %d layers; the limit is %d", len(m.Layers), maxLayers)
+	}
+	for _, layer := range m.Layers {
+		if layer.Size < 0 {
+			return fmt.Errorf("its manifest gives layer %s a size of %d bytes", layer.Digest, layer.Size)
+		}
+	}
+	return nil
 }
 
 // authenticator translates the credentials that a pull secret holds.
@@ -145,17 +173,40 @@ func authenticator(auth *runtimeapi.AuthConfig) (authn.Authenticator, error) {
 }
 
 // pullError says in the first words what went wrong, since kubectl shows them.
-func pullError(asked string, ref name.Reference, err error) error {
+func pullError(ctx context.Context, asked string, ref name.Reference, err error) error {
 	registry := ref.Context().RegistryStr()
 	hint := "load it with `minato image load FILE`, or check the name"
 	var terr *transport.Error
 	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("pull image %q: %w", asked, errors.Join(ctx.Err(), err))
 	case errors.As(err, &terr) && terr.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("pull image %q: registry %s does not have it (%s): %w", asked, registry, hint, err)
 	case errors.As(err, &terr) && (terr.StatusCode == http.StatusUnauthorized || terr.StatusCode == http.StatusForbidden):
 		return fmt.Errorf("pull image %q: registry %s refuses access: it does not exist or needs an imagePullSecret: %w", asked, registry, err)
 	case errors.As(err, &terr):
 		return fmt.Errorf("pull image %q: registry %s answers with an error: %w", asked, registry, err)
+	case isUnreachable(err):
+		return fmt.Errorf("pull image %q: registry %s cannot be reached (%s): %w", asked, registry, hint, unreachableError{err})
 	}
-	return fmt.Errorf("pull image %q: it is not in the store, and registry %s can't be asked (%s): %w", asked, registry, hint, err)
+	return fmt.Errorf("pull image %q: %w", asked, err)
+}
+
+// unreachableError is an error that no registry has answered with. It is CRI's
+// RegistryUnavailable without these words in its text.
+type unreachableError struct{ error }
+
+func (e unreachableError) Unwrap() error        { return e.error }
+func (e unreachableError) Is(target error) bool { return target == crierrors.ErrRegistryUnavailable }
+
+// isUnreachable tells whether the network is to blame. An answer is not, and
+// neither is a certificate that cannot be verified: somebody else may answer in
+// the registry's place to have an older image run.
+func isUnreachable(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "read" || op.Op == "write"
+	}
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, errStalled)
 }

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,6 +27,22 @@ type testRegistry struct {
 	password string
 	requests atomic.Int32
 	server   *httptest.Server
+
+	mu    sync.Mutex
+	asked []string
+}
+
+// paths lists what was asked for since forget.
+func (r *testRegistry) paths() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.asked)
+}
+
+func (r *testRegistry) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = nil
 }
 
 func startRegistry(t *testing.T, images map[string]v1.Image) *testRegistry {
@@ -33,6 +51,9 @@ func startRegistry(t *testing.T, images map[string]v1.Image) *testRegistry {
 	inner := registry.New()
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)
+		r.mu.Lock()
+		r.asked = append(r.asked, req.URL.Path)
+		r.mu.Unlock()
 		if _, password, _ := req.BasicAuth(); r.password != "" && password != r.password {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			w.WriteHeader(http.StatusUnauthorized)
@@ -90,18 +111,18 @@ func TestPull(t *testing.T) {
 	if got := readFile(t, filepath.Join(mounted(t, s, ref), "f")); got != "pulled" {
 		t.Errorf("content = %q", got)
 	}
-	// A digest can't mean anything else: nobody is asked.
-	before := reg.requests.Load()
-	if _, err := svc.PullImage(t.Context(), spec(reg.host+"/team/app@"+digest.String()), nil, nil); err != nil {
-		t.Error(err)
+	// The registry is asked again, also for a digest: who may have the image is
+	// for it to say. Layers that are here are not fetched again.
+	reg.forget()
+	for _, again := range []string{ref, reg.host + "/team/app@" + digest.String()} {
+		if got, err := svc.PullImage(t.Context(), spec(again), nil, nil); err != nil || got != id {
+			t.Errorf("pull %s again = %s, %v", again, got, err)
+		}
 	}
-	if got := reg.requests.Load() - before; got != 0 {
-		t.Errorf("%d requests for a digest that is here", got)
-	}
-	// What is here goes on working when the registry is gone.
-	reg.server.Close()
-	if got, err := svc.PullImage(t.Context(), spec(ref), nil, nil); err != nil || got != id {
-		t.Errorf("pull without a registry = %s, %v", got, err)
+	layers, _ := img.Layers()
+	layer, _ := layers[0].Digest()
+	if asked := strings.Join(reg.paths(), " "); strings.Count(asked, "/manifests/") != 2 || strings.Contains(asked, layer.String()) {
+		t.Errorf("requests = %s", asked)
 	}
 	if err := svc.RemoveImage(t.Context(), spec(id)); err != nil {
 		t.Fatal(err)
@@ -144,7 +165,7 @@ func TestPullErrors(t *testing.T) {
 	svc := newTestService(t, s)
 	for ref, want := range map[string]string{
 		reg.host + "/nobody:v1": "does not have it",
-		"127.0.0.1:1/nobody:v1": "can't be asked",
+		"127.0.0.1:1/nobody:v1": "cannot be reached",
 		"Not A Name":            "Not A Name",
 	} {
 		start := time.Now()

@@ -59,7 +59,11 @@ func (s *Service) ListImages(_ context.Context, filter *runtimeapi.ImageFilter) 
 		if err != nil {
 			return nil, err
 		}
-		return []*runtimeapi.Image{img.CRI()}, nil
+		found, err := img.status(ref)
+		if err != nil {
+			return nil, err
+		}
+		return []*runtimeapi.Image{found}, nil
 	}
 	images, err := s.store.List()
 	if err != nil {
@@ -81,7 +85,11 @@ func (s *Service) ImageStatus(_ context.Context, spec *runtimeapi.ImageSpec, ver
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.ImageStatusResponse{Image: img.CRI()}
+	found, err := img.status(spec.GetImage())
+	if err != nil {
+		return nil, err
+	}
+	resp := &runtimeapi.ImageStatusResponse{Image: found}
 	if verbose {
 		data, err := json.Marshal(img)
 		if err != nil {

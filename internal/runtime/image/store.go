@@ -49,6 +49,9 @@ type Image struct {
 	// Loaded are those of Names that came by [Store.Load]: what a person put
 	// there, no pull replaces.
 	Loaded []string `json:",omitempty"`
+	// Access says, by repository ("docker.io/library/nginx"), who may use what
+	// was pulled from there.
+	Access map[string]Access `json:",omitempty"`
 	// Digests are names with the digest of a manifest, "NAME@sha256:…".
 	Digests []string
 	// Config is what the image says about itself.

@@ -290,7 +290,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		defer src.Close()
-		candidates, err := readCandidates(src)
+		candidates, err := readCandidates(&documents{source: src, left: maxDocuments})
 		if err != nil {
 			return
 		}

@@ -1,0 +1,103 @@
+package image
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Annotations of CRI's ImageSpec by which the node agent and the store tell
+// each other whose credentials an image was pulled with. The agent knows them
+// by the same names.
+const (
+	// PullSecretAnnotation goes with a pull: the Secret that the credentials
+	// come from, as the JSON of a [PullSecret].
+	PullSecretAnnotation = "minato.local/image-pull-secret"
+	// AccessAnnotation comes with an image's status: who may use the image under
+	// the name asked for without asking the registry, as the JSON of an
+	// [Access]. It is missing where everybody may, because the image was loaded
+	// from a file under that name.
+	AccessAnnotation = "minato.local/image-access"
+)
+
+// PullSecret says which Secret a registry's credentials come from, and what
+// they are. It is what kubelet keeps of a pull (KEP-2535, ImagePullSecret).
+type PullSecret struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+	// Hash is the SHA-256 of the credentials, in hexadecimal.
+	Hash string `json:"hash"`
+}
+
+// Access says who may use a pulled image of one repository without asking its
+// registry again (KEP-2535, ImagePullCredentials).
+type Access struct {
+	// Anyone is true where the registry gave the image without credentials.
+	Anyone bool `json:"anyone,omitempty"`
+	// Secrets are those whose credentials the registry has accepted, the last
+	// one last.
+	Secrets []PullSecret `json:"secrets,omitempty"`
+}
+
+// maxPullSecrets bounds what is remembered of an image: a Secret that was
+// forgotten has to be shown to the registry again.
+const maxPullSecrets = 100
+
+// with adds what a later pull has shown.
+func (a Access) with(b Access) Access {
+	if a.Anyone || b.Anyone {
+		return Access{Anyone: true}
+	}
+	all := slices.Clone(a.Secrets)
+	for _, s := range b.Secrets {
+		all = slices.DeleteFunc(all, func(old PullSecret) bool {
+			return old.Namespace == s.Namespace && old.Name == s.Name && old.UID == s.UID
+		})
+		all = append(all, s)
+	}
+	return Access{Secrets: all[max(0, len(all)-maxPullSecrets):]}
+}
+
+// pulledWith is what a pull with these credentials shows.
+func pulledWith(spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig) (Access, error) {
+	if auth == nil {
+		return Access{Anyone: true}, nil
+	}
+	text, ok := spec.GetAnnotations()[PullSecretAnnotation]
+	if !ok {
+		return Access{}, nil // whose they are is not known
+	}
+	var s PullSecret
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return Access{}, fmt.Errorf("annotation %s: %w", PullSecretAnnotation, err)
+	}
+	return Access{Secrets: []PullSecret{s}}, nil
+}
+
+// status is the image as CRI describes it to someone who asked for it by name.
+func (img *Image) status(asked string) (*runtimeapi.Image, error) {
+	out := img.CRI()
+	name, err := Normalize(asked)
+	if err != nil || isID(img, asked) || img.loadedAs(name) {
+		return out, nil
+	}
+	text, err := json.Marshal(img.Access[repository(name)])
+	if err != nil {
+		return nil, err
+	}
+	out.Spec.Annotations = map[string]string{AccessAnnotation: string(text)}
+	return out, nil
+}
+
+// loadedAs tells whether a person has put the image under this normalised name.
+// A digest names the same content whatever tag it was loaded with.
+func (img *Image) loadedAs(name string) bool {
+	repo := repository(name)
+	isDigest := len(name) > len(repo) && name[len(repo)] == '@'
+	return slices.ContainsFunc(img.Loaded, func(n string) bool {
+		return n == name || isDigest && repository(n) == repo
+	})
+}
