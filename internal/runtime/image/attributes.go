@@ -38,6 +38,17 @@ func setAttributes(parent int, base string, hdr *tar.Header) error {
 	return setTime(parent, base, hdr.ModTime)
 }
 
+// attributesSize is how many bytes the extended attributes take that are kept.
+func attributesSize(hdr *tar.Header) int64 {
+	n := 0
+	for key, value := range hdr.PAXRecords {
+		if attr, ok := strings.CutPrefix(key, xattrPAX); ok && keptXattr(attr) {
+			n += len(attr) + len(value)
+		}
+	}
+	return int64(n)
+}
+
 // keptXattr leaves out attributes that steer the file system we unpack to,
 // overlayfs's own above all, and labels of the machine that built the image.
 func keptXattr(attr string) bool {

@@ -101,6 +101,7 @@ type staged struct {
 func (s *Store) stage(ctx context.Context, c *candidate, progress func(Progress)) ([]staged, error) {
 	p := newMeter(c, progress)
 	out := make([]staged, len(c.layers))
+	room := newSpace(s.dir)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.NumCPU()))
 	chain := ""
@@ -118,7 +119,7 @@ func (s *Store) stage(ctx context.Context, c *candidate, progress func(Progress)
 		g.Go(func() (err error) {
 			// A panic here would end the process, and with it every node.
 			defer recoverAs(&err)
-			out[i].dir, out[i].res, err = s.unpackBlob(ctx, b, nil, p.add)
+			out[i].dir, out[i].res, err = s.unpackBlob(ctx, b, nil, room, p.add)
 			return err
 		})
 	}
@@ -223,7 +224,7 @@ func (s *Store) fitLayer(ctx context.Context, st *staged, b blob, lower []string
 		if err := os.RemoveAll(st.dir); err != nil {
 			return err
 		}
-		if st.dir, st.res, err = s.unpackBlob(ctx, b, m, func(int) {}); err != nil {
+		if st.dir, st.res, err = s.unpackBlob(ctx, b, m, newSpace(s.dir), func(int) {}); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,10 @@ import (
 // emptyLayers are lower directories with nothing in them.
 var emptyLayers = [...]string{"empty-1", "empty-2"}
 
+// maxPadding bounds what may follow an archive's end marker, in bytes; tar fills
+// up a record, which is 10 KiB by default.
+const maxPadding = 64 << 20
+
 // blob is a layer's archive, compressed or not.
 type blob struct {
 	diffID string
@@ -63,7 +67,7 @@ func (s *Store) layerReady(name string) (Layer, bool) {
 }
 
 // unpackBlob unpacks into a new directory under tmp and returns it.
-func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, read func(int)) (dir string, res unpacked, err error) {
+func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, read func(int)) (dir string, res unpacked, err error) {
 	dir = filepath.Join(s.dir, "tmp", randomName())
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", res, err
@@ -85,12 +89,16 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, read func(int))
 	defer plain.Close()
 	sum := sha256.New()
 	tee := io.TeeReader(plain, sum)
-	if res, err = unpackTar(ctx, tee, dir, m); err != nil {
+	if res, err = unpackTar(ctx, tee, dir, m, space); err != nil {
 		return "", res, fmt.Errorf("layer %s: %w", b.diffID, err)
 	}
 	// Archives are padded after their end marker; the digest covers that too.
-	if _, err := io.Copy(io.Discard, tee); err != nil {
+	padding, err := io.Copy(io.Discard, io.LimitReader(contextReader{ctx, tee}, maxPadding+1))
+	if err != nil {
 		return "", res, fmt.Errorf("layer %s: %w", b.diffID, err)
+	}
+	if padding > maxPadding {
+		return "", res, fmt.Errorf("layer %s: more than the limit of %d bytes follow the end of its archive", b.diffID, maxPadding)
 	}
 	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != b.diffID {
 		return "", res, fmt.Errorf("layer %s: its content has the digest %s: the file is damaged", b.diffID, got)
@@ -111,7 +119,7 @@ func (l lowerLink) Error() string {
 func (s *Store) inheritAttributes(dir string, implicit, lower []string) error {
 	for _, p := range implicit {
 		for i := len(lower) - 1; i >= 0; i-- {
-			done, err := inheritFrom(filepath.Join(dir, p), s.layerDir(lower[i]), p)
+			done, err := inheritFrom(dir, s.layerDir(lower[i]), p)
 			if err != nil {
 				return fmt.Errorf("directory %s that the archive leaves out: %w", p, err)
 			}
@@ -123,8 +131,8 @@ func (s *Store) inheritAttributes(dir string, implicit, lower []string) error {
 	return nil
 }
 
-// inheritFrom copies what layer has at p to dst; false where it has nothing.
-func inheritFrom(dst, layer, p string) (bool, error) {
+// inheritFrom copies to dir's p what layer has there; false where it has nothing.
+func inheritFrom(dir, layer, p string) (bool, error) {
 	// Each part is looked at by itself: one that is hidden in this layer is
 	// hidden for good, and links are the container's, not ours to follow.
 	at, seen := layer, ""
@@ -148,13 +156,34 @@ func inheritFrom(dst, layer, p string) (bool, error) {
 	if err := unix.Stat(at, &st); err != nil {
 		return false, err
 	}
-	if err := os.Chown(dst, int(st.Uid), int(st.Gid)); err != nil {
-		return false, err
+	return true, copyAttributes(dir, p, &st)
+}
+
+// copyAttributes gives the directory p of dir an owner and a mode. A later entry
+// of the archive may have put a link in its place, or in the place of a
+// directory above: that one says itself what it is like, and where it leads
+// must not be touched.
+func copyAttributes(dir, p string, st *unix.Stat_t) error {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
-	if err := unix.Chmod(dst, st.Mode&0o7777); err != nil {
-		return false, err
+	defer unix.Close(root)
+	fd, err := unix.Openat2(root, p, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENOENT) {
+		return nil
 	}
-	return true, nil
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	return unix.Fchmod(fd, st.Mode&0o7777)
 }
 
 func newLowerLink(dir, at string) error {
@@ -179,7 +208,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		return gzip.NewReader(br)
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		d, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(128<<20))
+		d, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, err
 		}

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -42,7 +41,7 @@ func openSource(ctx context.Context, path, scratch string) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, err = gunzipped(ctx, f, scratch); err != nil {
+	if f, err = gunzipped(ctx, f, scratch, maxArchive, newSpace(scratch)); err != nil {
 		return nil, err
 	}
 	src, err := indexTar(ctx, f)
@@ -53,9 +52,13 @@ func openSource(ctx context.Context, path, scratch string) (source, error) {
 	return src, nil
 }
 
+// maxArchive bounds an uncompressed archive, in bytes. It has to fit on the disk
+// as well, see [space].
+const maxArchive = 64 << 30
+
 // gunzipped returns f, or in its place a nameless file with f's content
 // uncompressed.
-func gunzipped(ctx context.Context, f *os.File, scratch string) (*os.File, error) {
+func gunzipped(ctx context.Context, f *os.File, scratch string, limit int64, room *space) (*os.File, error) {
 	br := bufio.NewReaderSize(f, 256<<10)
 	if magic, _ := br.Peek(2); len(magic) < 2 || magic[0] != 0x1f || magic[1] != 0x8b {
 		return f, nil // read through ReadAt from here on: the offset is no matter
@@ -70,11 +73,28 @@ func gunzipped(ctx context.Context, f *os.File, scratch string) (*os.File, error
 		return nil, err
 	}
 	os.Remove(plain.Name())
-	if _, err := io.Copy(plain, contextReader{ctx, zr}); err != nil {
+	n, err := io.Copy(roomyWriter{plain, room}, io.LimitReader(contextReader{ctx, zr}, limit+1))
+	if err == nil && n > limit {
+		err = fmt.Errorf("it is larger than the limit of %d bytes", limit)
+	}
+	if err != nil {
 		plain.Close()
 		return nil, fmt.Errorf("uncompress: %w", err)
 	}
 	return plain, nil
+}
+
+// roomyWriter writes what there is room for.
+type roomyWriter struct {
+	w    io.Writer
+	room *space
+}
+
+func (r roomyWriter) Write(p []byte) (int, error) {
+	if err := r.room.take(int64(len(p)), 0); err != nil {
+		return 0, err
+	}
+	return r.w.Write(p)
 }
 
 // dirSource is an OCI layout in a directory.
@@ -100,8 +120,11 @@ type tarSource struct {
 
 type tarFile struct{ offset, size int64 }
 
-// maxFiles bounds what an archive of images may hold: a few blobs each.
-const maxFiles = 100_000
+// Bounds on an archive of images: a few blobs each, with names of a hundred bytes.
+const (
+	maxFiles = 100_000
+	maxName  = 1024 // bytes
+)
 
 func indexTar(ctx context.Context, f *os.File) (*tarSource, error) {
 	info, err := f.Stat()
@@ -126,6 +149,9 @@ func indexTar(ctx context.Context, f *os.File) (*tarSource, error) {
 		}
 		if n == maxFiles {
 			return nil, fmt.Errorf("%w: it holds more than %d files", ErrNotImage, maxFiles)
+		}
+		if len(hdr.Name) > maxName || len(hdr.Linkname) > maxName {
+			return nil, fmt.Errorf("%w: the name of a file in it is longer than the limit of %d bytes", ErrNotImage, maxName)
 		}
 		name := path.Clean(strings.TrimPrefix(hdr.Name, "/"))
 		switch hdr.Typeflag {
@@ -182,7 +208,7 @@ type contextReader struct {
 
 func (c contextReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
-		return 0, errors.Join(err)
+		return 0, err
 	}
 	return c.r.Read(p)
 }

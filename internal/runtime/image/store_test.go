@@ -107,6 +107,42 @@ func TestLoadGzippedArchive(t *testing.T) {
 	}
 }
 
+// What comes out of an archive's gzip is bounded, whatever it says of itself.
+func TestGunzipIsBounded(t *testing.T) {
+	var b bytes.Buffer
+	zw := gzip.NewWriter(&b)
+	zw.Write(make([]byte, 1<<20))
+	zw.Close()
+	for _, tc := range []struct {
+		limit int64
+		room  *space
+		want  string
+	}{
+		{1 << 20, roomFor(1<<20, 1), ""},
+		{1<<20 - 1, roomFor(1<<30, 1), "limit of 1048575 bytes"},
+		{1 << 30, roomFor(1<<19, 1), "do not fit on the disk"},
+	} {
+		path, scratch := filepath.Join(t.TempDir(), "f.gz"), t.TempDir()
+		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := gunzipped(t.Context(), f, scratch, tc.limit, tc.room)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("limit %d: %v, want %q", tc.limit, err, tc.want)
+		}
+		if err == nil {
+			plain.Close()
+		}
+		if left, err := os.ReadDir(scratch); err != nil || len(left) != 0 {
+			t.Errorf("limit %d: left behind: %v, %v", tc.limit, left, err)
+		}
+	}
+}
+
 func TestLoadOCILayout(t *testing.T) {
 	img := makeImage(t, "x", makeTar(t, file("f", "layout")))
 	platform := func(img v1.Image, arch string) mutate.IndexAddendum {
@@ -200,6 +236,10 @@ func TestLoadRefuses(t *testing.T) {
 		{write("fewer.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[]}]`), file("c", `{"rootfs":{"type":"layers","diff_ids":["sha256:`+strings.Repeat("a", 64)+`"]}}`))), "1 layers"},
 		{write("pdp11.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[]}]`), file("c", `{"os":"linux","architecture":"pdp11"}`))), "pdp11"},
 		{write("cut.tar", good[:len(good)/2]), "cut.tar"},
+		{write("config.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[]}]`), file("c", strings.Repeat(" ", maxDocument+1)))), "limit of 8388608 bytes"},
+		{write("again.tar", makeTar(t, file("manifest.json", "["+strings.Repeat(`{"Config":"c","Layers":[]},`, 50)+`{}]`), file("c", `{"os":"linux"}`+strings.Repeat(" ", maxDocument/2)))), "limit of 134217728 bytes together"},
+		{write("layers.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[`+strings.Repeat(`"l",`, maxLayers)+`"l"]}]`), file("c", `{}`))), "513 layers; the limit is 512"},
+		{write("name.tar", makeTar(t, file(strings.Repeat("n", 2000), ""))), "limit of 1024 bytes"},
 		{filepath.Join(base, "nothing"), "no such file"},
 		{base, "docker-archive"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"strings"
@@ -22,6 +23,19 @@ const (
 	xattrPAX       = "SCHILY.xattr."
 )
 
+// Bounds on one layer.
+const (
+	// maxEntries bounds the entries of its archive.
+	maxEntries = 4_000_000
+	// maxNames bounds the bytes that the names of directories take in memory,
+	// each with nameOverhead beside it.
+	maxNames     = 256 << 20
+	nameOverhead = 64
+	// inodeOverhead is what a file takes on the disk beside its content, in
+	// bytes.
+	inodeOverhead = 4 << 10
+)
+
 // unpacked says what unpackTar has made.
 type unpacked struct {
 	size, inodes int64
@@ -35,10 +49,12 @@ type unpacked struct {
 // the root, symbolic links included, so that no entry can reach outside.
 type unpacker struct {
 	root  int // the directory, as a descriptor
-	limit int64
+	space *space
 	moved moved
 	buf   []byte
 	out   unpacked
+	// names counts the bytes of the names that are remembered until the end.
+	names int
 
 	// The directory of the last entry stays open: entries come in runs.
 	parent     int
@@ -73,27 +89,22 @@ func (m moved) place(name string) string {
 }
 
 // unpackTar reads an uncompressed tar stream until its end marker. A small
-// stream can stand for any amount of zeros: what does not fit on the disk is
+// stream can stand for any amount of zeros: what does not fit into space is
 // refused before it is written.
-func unpackTar(ctx context.Context, r io.Reader, dir string, m moved) (unpacked, error) {
-	var fsinfo unix.Statfs_t
-	if err := unix.Statfs(dir, &fsinfo); err != nil {
-		return unpacked{}, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return unpackUpTo(ctx, r, dir, m, int64(fsinfo.Bavail)*fsinfo.Bsize)
-}
-
-func unpackUpTo(ctx context.Context, r io.Reader, dir string, m moved, limit int64) (unpacked, error) {
+func unpackTar(ctx context.Context, r io.Reader, dir string, m moved, space *space) (unpacked, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return unpacked{}, fmt.Errorf("open %s: %w", dir, err)
 	}
-	u := &unpacker{root: root, parent: -1, limit: limit, moved: m, buf: make([]byte, 128<<10)}
+	u := &unpacker{root: root, parent: -1, space: space, moved: m, buf: make([]byte, 128<<10)}
 	defer u.close()
 	tr := tar.NewReader(r)
-	for {
+	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return unpacked{}, err
+		}
+		if n == maxEntries {
+			return unpacked{}, fmt.Errorf("the layer has more than the limit of %d entries", maxEntries)
 		}
 		hdr, err := tr.Next()
 		if err == io.EOF {
@@ -129,10 +140,16 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if err := checkHeader(hdr); err != nil {
+		return err
+	}
 	if name == "." {
 		return u.rootEntry(hdr)
 	}
 	name = u.moved.place(name)
+	if len(name) >= unix.PathMax {
+		return fmt.Errorf("its name is longer than the limit of %d bytes", unix.PathMax-1)
+	}
 	dir, base := path.Split(name)
 	parent, err := u.openParent(path.Clean(dir))
 	if err != nil {
@@ -155,22 +172,47 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	if hdr.Typeflag == tar.TypeLink {
 		return nil // shares everything with its target
 	}
-	u.out.inodes++
 	if overWhiteout && hdr.Typeflag == tar.TypeDir {
 		if err := setOpaque(parent, base); err != nil {
 			return err
 		}
 	}
 	if hdr.Typeflag == tar.TypeDir {
+		if err := u.remember(name); err != nil {
+			return err
+		}
 		u.dirTimes = append(u.dirTimes, dirTime{name, hdr.ModTime})
 	}
+	if err := u.space.take(attributesSize(hdr), 0); err != nil {
+		return err
+	}
 	return setAttributes(parent, base, hdr)
+}
+
+// remember counts a name that is kept in memory until the layer ends.
+func (u *unpacker) remember(name string) error {
+	if u.names += len(name) + nameOverhead; u.names > maxNames {
+		return fmt.Errorf("the names of the layer's directories take more than the limit of %d bytes", maxNames)
+	}
+	return nil
+}
+
+// newInode counts a file that is about to be made.
+func (u *unpacker) newInode() error {
+	if err := u.space.take(inodeOverhead, 1); err != nil {
+		return err
+	}
+	u.out.inodes++
+	return nil
 }
 
 // rootEntry sets the attributes of the layer's root directory.
 func (u *unpacker) rootEntry(hdr *tar.Header) error {
 	if hdr.Typeflag != tar.TypeDir {
 		return errors.New("the layer's root is not a directory")
+	}
+	if err := u.remember("."); err != nil {
+		return err
 	}
 	u.dirTimes = append(u.dirTimes, dirTime{".", hdr.ModTime})
 	return setAttributes(u.root, ".", hdr)
@@ -233,9 +275,7 @@ func (u *unpacker) makeParents(dir string) (int, error) {
 		upTo := strings.Join(parts[:i+1], "/")
 		next, err := u.openIn(upTo)
 		if errors.Is(err, unix.ENOENT) {
-			if err = unix.Mkdirat(fd, part, 0o755); err == nil {
-				u.out.implicit = append(u.out.implicit, upTo)
-				u.out.inodes++
+			if err = u.makeImplicit(fd, part, upTo); err == nil {
 				next, err = u.openIn(upTo)
 			}
 		}
@@ -246,6 +286,21 @@ func (u *unpacker) makeParents(dir string) (int, error) {
 		fd = next
 	}
 	return fd, nil
+}
+
+// makeImplicit makes a directory that the archive leaves out.
+func (u *unpacker) makeImplicit(parent int, base, name string) error {
+	if err := u.remember(name); err != nil {
+		return err
+	}
+	if err := u.newInode(); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(parent, base, 0o755); err != nil {
+		return err
+	}
+	u.out.implicit = append(u.out.implicit, name)
+	return nil
 }
 
 // whiteout hides a name of the layers below, in overlayfs's way.
@@ -259,11 +314,14 @@ func (u *unpacker) whiteout(parent int, base, hidden string) error {
 	if hidden == "" || hidden == "." || hidden == ".." {
 		return errors.New("the whiteout names no file")
 	}
+	if err := u.newInode(); err != nil {
+		return err
+	}
 	err := unix.Mknodat(parent, hidden, unix.S_IFCHR, 0)
 	if errors.Is(err, unix.EEXIST) {
+		u.out.inodes--
 		return nil // this very layer has put something else there
 	}
-	u.out.inodes++
 	return err
 }
 
@@ -291,6 +349,11 @@ func makeRoom(parent int, base string, forDir bool) (replaced, whiteout bool, er
 
 func (u *unpacker) create(parent int, base string, hdr *tar.Header, body io.Reader) error {
 	mode := uint32(hdr.Mode & 0o7777)
+	if hdr.Typeflag != tar.TypeLink { // which has its target's inode
+		if err := u.newInode(); err != nil {
+			return err
+		}
+	}
 	switch hdr.Typeflag {
 	case tar.TypeDir:
 		if err := unix.Mkdirat(parent, base, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
@@ -298,8 +361,8 @@ func (u *unpacker) create(parent int, base string, hdr *tar.Header, body io.Read
 		}
 		return nil
 	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse: //nolint:staticcheck // old tars have TypeRegA
-		if hdr.Size > u.limit-u.out.size {
-			return fmt.Errorf("its %d bytes do not fit on the disk: %w", hdr.Size, unix.ENOSPC)
+		if err := u.space.take(hdr.Size, 0); err != nil {
+			return err
 		}
 		return u.writeFile(parent, base, body)
 	case tar.TypeSymlink:
@@ -314,6 +377,21 @@ func (u *unpacker) create(parent int, base string, hdr *tar.Header, body io.Read
 		return unix.Mknodat(parent, base, unix.S_IFIFO|mode, 0)
 	}
 	return fmt.Errorf("entries of type %q are not known", hdr.Typeflag)
+}
+
+// checkHeader refuses numbers that the kernel would cut to fewer bits: what
+// should belong to user 4294967296 would belong to root.
+func checkHeader(hdr *tar.Header) error {
+	for _, id := range []int{hdr.Uid, hdr.Gid} {
+		if id < 0 || id >= math.MaxUint32 {
+			return fmt.Errorf("its owner %d:%d is no user and group ID, which are numbers from 0 to %d", hdr.Uid, hdr.Gid, int64(math.MaxUint32-1))
+		}
+	}
+	isDevice := hdr.Typeflag == tar.TypeChar || hdr.Typeflag == tar.TypeBlock
+	if isDevice && (hdr.Devmajor < 0 || hdr.Devmajor >= 1<<12 || hdr.Devminor < 0 || hdr.Devminor >= 1<<20) {
+		return fmt.Errorf("its device number %d:%d is none", hdr.Devmajor, hdr.Devminor)
+	}
+	return nil
 }
 
 func deviceOf(hdr *tar.Header) int {

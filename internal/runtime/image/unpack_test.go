@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,7 +57,7 @@ func TestAttributes(t *testing.T) {
 	node := entry{Header: tar.Header{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3, Mode: 0o666, ModTime: testTime}}
 	pipe := entry{Header: tar.Header{Name: "pipe", Typeflag: tar.TypeFifo, Mode: 0o600, ModTime: testTime}}
 	out := t.TempDir()
-	_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, dir("sticky", 0o1777), file("sticky/f", ""), suid, capable, link, node, pipe, hardlink("same", "suid"))), out, nil)
+	_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, dir("sticky", 0o1777), file("sticky/f", ""), suid, capable, link, node, pipe, hardlink("same", "suid"))), out, nil, roomFor(16<<20, 1000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestNoEscape(t *testing.T) {
 			if err := os.WriteFile(victim, []byte("untouched"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, tc.entries...)), out, nil)
+			_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, tc.entries...)), out, nil, roomFor(16<<20, 1000))
 			if (err != nil) != tc.fails {
 				t.Errorf("unpack = %v, want an error: %v", err, tc.fails)
 			}
@@ -205,12 +206,101 @@ func TestImplicitDirectoryIsLink(t *testing.T) {
 	}
 }
 
+// roomFor is room for so many bytes and files.
+func roomFor(bytes, files int64) *space {
+	s := &space{bytes: bytes, files: files}
+	s.free = func() (int64, int64, error) { return s.bytes, s.files, nil }
+	return s
+}
+
 func TestTooLarge(t *testing.T) {
 	needRoot(t)
-	_, err := unpackUpTo(t.Context(), bytes.NewReader(makeTar(t, file("a", "123"), file("b", "456"))), t.TempDir(), nil, 5)
+	_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, file("a", "123"), file("b", "456"))), t.TempDir(), nil, roomFor(2*inodeOverhead+5, 10))
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), `"b"`) {
 		t.Errorf("unpack = %v", err)
 	}
+}
+
+func TestAbsurdHeaders(t *testing.T) {
+	needRoot(t)
+	owned := func(uid, gid int) entry {
+		e := file("f", "x")
+		e.Uid, e.Gid, e.Format = uid, gid, tar.FormatGNU
+		return e
+	}
+	device := entry{Header: tar.Header{Name: "d", Typeflag: tar.TypeBlock, Devmajor: 1<<32 + 8, Format: tar.FormatGNU}}
+	attribute := file("f", "")
+	attribute.PAXRecords, attribute.Format = map[string]string{xattrPAX + "user.x": strings.Repeat("y", 50_000)}, tar.FormatPAX
+	for _, tc := range []struct {
+		name  string
+		entry entry
+		room  *space
+		want  string
+	}{
+		{"owner", owned(1<<32-2, 5), roomFor(1<<20, 10), ""},
+		{"owner is cut to root", owned(1<<32, 5), roomFor(1<<20, 10), "4294967296:5"},
+		{"group is cut to root", owned(5, 1<<32), roomFor(1<<20, 10), "5:4294967296"},
+		{"owner is left as it is", owned(1<<32-1, 5), roomFor(1<<20, 10), "4294967295:5"},
+		{"negative owner", owned(-1, 5), roomFor(1<<20, 10), "-1:5"},
+		{"device is cut to a disk", device, roomFor(1<<20, 10), "device number"},
+		{"long name", file(strings.Repeat("a/", 3000)+"f", "x"), roomFor(1<<20, 10), "limit of 4095"},
+		{"more files than there is room for", file("a/b/c/d/e/f", "x"), roomFor(1<<20, 5), "no room for more files"},
+		{"directories that fill the disk", file("a/b/c/d/e/f", "x"), roomFor(5*inodeOverhead, 10), "do not fit"},
+		{"attributes that fill the disk", attribute, roomFor(2*inodeOverhead, 10), "do not fit"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, tc.entry)), t.TempDir(), nil, tc.room)
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.entry.Name[:1])) {
+				t.Errorf("unpack = %v, want it to say %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// The owner and the mode of a directory that an archive leaves out are not set
+// through a link that the archive has put in its place afterwards.
+func TestInheritedAttributesStayInside(t *testing.T) {
+	s := openStore(t)
+	outside := t.TempDir()
+	if err := os.Mkdir(filepath.Join(outside, "victim"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	open := dir("a/victim", 0o777)
+	open.Uid = 1234
+	bottom := makeTar(t, dir("a", 0o755), open)
+	for name, entries := range map[string][]entry{
+		"parent":    {file("a/victim/f", "x"), symlink("a", outside)},
+		"directory": {file("a/victim/f", "x"), symlink("a/victim", filepath.Join(outside, "victim"))},
+	} {
+		img := makeImage(t, "x", bottom, makeTar(t, entries...))
+		if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{name: img}), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(outside, "victim"), &st); err != nil || st.Uid != 0 || st.Mode&0o7777 != 0o700 {
+			t.Errorf("%s: the directory outside has owner %d and mode %o, %v", name, st.Uid, st.Mode, err)
+		}
+	}
+}
+
+// A layer that goes on after its end is read to its end, not without end.
+func TestPaddingIsBounded(t *testing.T) {
+	s := openStore(t)
+	layer := makeTar(t, file("f", "x"))
+	b := blob{diffID: digestOf(layer).String(), open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(bytes.NewReader(layer), zeros{})), nil
+	}}
+	if _, _, err := s.unpackBlob(t.Context(), b, nil, roomFor(1<<20, 10), func(int) {}); err == nil || !strings.Contains(err.Error(), "limit of") {
+		t.Errorf("unpack = %v", err)
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 func TestManyLayers(t *testing.T) {
@@ -254,6 +344,7 @@ func TestImageWithoutLayers(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(makeTar(f, dir("a", 0o755), file("a/b", "c"), symlink("l", "../.."), file("l/x", "y"), hardlink("h", "a/b"), file("a/.wh.z", ""), file(".wh..wh..opq", "")))
 	f.Add(makeTar(f, symlink("a", "/"), symlink("a/b", "a"), hardlink("c", "a/b"), dir("c", 0o700), file("a/victim", "z")))
+	f.Add(makeTar(f, file("a/b/f", "x"), symlink("a", ".."), file("victim/f", "x"), symlink("victim", "../victim")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		needRoot(t)
 		base := t.TempDir()
@@ -264,7 +355,24 @@ func FuzzUnpack(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(base, "victim"), []byte("untouched"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		unpackUpTo(t.Context(), bytes.NewReader(data), out, nil, 1<<20)
+		lower := filepath.Join(base, "below")
+		for _, name := range []string{"below", "below/a", "below/a/b", "below/l", "below/victim"} {
+			if err := os.Mkdir(filepath.Join(base, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chown(filepath.Join(base, name), 99, 99); err != nil {
+				t.Fatal(err)
+			}
+		}
+		res, err := unpackTar(t.Context(), bytes.NewReader(data), out, nil, roomFor(16<<20, 1000))
+		if err == nil {
+			for _, p := range res.implicit {
+				inheritFrom(out, lower, p)
+			}
+		}
+		if err := os.RemoveAll(lower); err != nil {
+			t.Fatal(err)
+		}
 		checkUntouched(t, base)
 		if err := os.RemoveAll(out); err != nil {
 			t.Errorf("what was unpacked can't be removed: %v", err)
