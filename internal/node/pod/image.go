@@ -2,14 +2,18 @@ package pod
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/distribution/reference"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/flowcontrol"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 )
 
 // Reasons why an image is not there.
@@ -29,113 +33,153 @@ const shownFor = 2 * time.Second
 type puller struct {
 	cfg     Config
 	backoff *flowcontrol.Backoff
+	pulls   *pulls
 
-	mu    sync.Mutex
-	last  map[string]string      // what the last pull failed with, by key
-	locks map[string]*sync.Mutex // one pull of an image at a time
+	mu   sync.Mutex
+	last map[string]string // what the last pull failed with, by key of the back-off
 }
 
 func newPuller(cfg Config) *puller {
 	p := &puller{
 		cfg:     cfg,
 		backoff: flowcontrol.NewBackOffWithJitter(firstPause, maxPause, 0),
+		pulls:   newPulls(cfg),
 		last:    map[string]string{},
-		locks:   map[string]*sync.Mutex{},
 	}
 	p.backoff.Clock = cfg.Clock
 	return p
 }
 
-// ensure returns a container's image, pulled if its policy asks for that.
-func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
-	name, err := fullName(c.Image)
-	if err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
-		w.containerEvent(pod, c, v1.EventTypeWarning, "InspectFailed", message)
-		return nil, p.failed(w, pod, c, &startError{reason: reasonInvalidImage, message: message, retry: maxPause})
-	}
-	image := &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: c.Image, Annotations: pod.Annotations}
-	if c.ImagePullPolicy != v1.PullAlways {
-		have, err := p.inspect(ctx, image)
-		switch {
-		case err != nil:
-			message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
-			w.containerEvent(pod, c, v1.EventTypeWarning, "InspectFailed", message)
-			return nil, p.failed(w, pod, c, &startError{reason: reasonInspect, message: message, retry: firstPause})
-		case have != nil:
-			w.containerEvent(pod, c, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.Image))
-			return have, nil
-		case c.ImagePullPolicy == v1.PullNever:
-			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-			w.containerEvent(pod, c, v1.EventTypeWarning, reasonNeverPull, message)
-			return nil, p.failed(w, pod, c, &startError{reason: reasonNeverPull, message: message, retry: firstPause})
-		}
-	}
-	return p.pull(ctx, w, pod, c, image, sandbox)
+// wait returns when no pull is under way.
+func (p *puller) wait() { p.pulls.wg.Wait() }
+
+// request is a container's wish for its image.
+type request struct {
+	w     *worker
+	pod   *v1.Pod
+	c     *v1.Container
+	image *runtimeapi.ImageSpec
+	// logins looks up the Pod's credentials for the image, once.
+	logins func() []credential
 }
 
-// failed adds the event that tells of a container's failure as such.
-func (p *puller) failed(w *worker, pod *v1.Pod, c *v1.Container, e *startError) error {
-	w.containerEvent(pod, c, v1.EventTypeWarning, "Failed", "Error: "+e.reason)
+func (r *request) event(kind, reason, message string) {
+	r.w.containerEvent(r.pod, r.c, kind, reason, message)
+}
+
+// failed tells of a container's failure in an event, as such.
+func (r *request) failed(e *startError) error {
+	r.event(v1.EventTypeWarning, "Failed", "Error: "+e.reason)
 	e.quiet = true
 	return e
 }
 
-func (p *puller) inspect(ctx context.Context, image *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {
-	resp, err := p.cfg.Images.ImageStatus(ctx, image, false)
+// ensure returns a container's image, pulled if its policy asks for that or if
+// the Pod has not shown that it may have the image.
+func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+	r := &request{w: w, pod: pod, c: c}
+	name, err := fullName(c.Image)
 	if err != nil {
-		return nil, err
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
+		r.event(v1.EventTypeWarning, "InspectFailed", message)
+		return nil, r.failed(&startError{reason: reasonInvalidImage, message: message, retry: maxPause})
 	}
-	return resp.GetImage(), nil
+	r.image = imageSpec(pod, c, name)
+	r.logins = sync.OnceValue(func() []credential { return p.logins(ctx, r) })
+	have, err := inspect(ctx, p.cfg.Images, r.image)
+	switch {
+	case err != nil:
+		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
+		r.event(v1.EventTypeWarning, "InspectFailed", message)
+		return nil, r.failed(&startError{reason: reasonInspect, message: message, retry: firstPause})
+	case have == nil:
+	case c.ImagePullPolicy == v1.PullAlways && isLoaded(have):
+		// What a person has loaded is what its name means; no registry is asked.
+		return r.present(have), nil
+	case c.ImagePullPolicy != v1.PullAlways && mayUse(have, r.logins):
+		return r.present(have), nil
+	}
+	if c.ImagePullPolicy == v1.PullNever {
+		// Kubelet does not tell either that there is an image which others may use.
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+		r.event(v1.EventTypeWarning, reasonNeverPull, message)
+		return nil, r.failed(&startError{reason: reasonNeverPull, message: message, retry: firstPause})
+	}
+	return p.pull(ctx, r, have, sandbox)
 }
 
-func (p *puller) pull(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Container, image *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
-	key := string(w.uid) + "_" + c.Image
+// present tells that an image that is here is used.
+func (r *request) present(have *runtimeapi.Image) *runtimeapi.Image {
+	r.event(v1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", r.c.Image))
+	return have
+}
+
+func (p *puller) logins(ctx context.Context, r *request) []credential {
+	found, err := credentials(ctx, p.cfg.Objects, r.pod, r.image.Image)
+	if err != nil && ctx.Err() == nil {
+		r.w.event(r.pod, v1.EventTypeWarning, "FailedToRetrieveImagePullSecret", fmt.Sprintf("Unable to retrieve some image pull secrets (%v); attempting to pull the image may not succeed.", err))
+	}
+	return found
+}
+
+func (p *puller) pull(ctx context.Context, r *request, have *runtimeapi.Image, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+	key := backoffKey(r.pod.UID, r.c.Image)
 	if now := p.cfg.Clock.Now(); p.backoff.IsInBackOffSinceUpdate(key, now) {
-		return nil, p.backOff(w, pod, c, key)
+		return nil, p.backOff(r, key)
 	}
-	unlock := p.lock(image.Image)
-	defer unlock()
-	w.containerEvent(pod, c, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
+	r.event(v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", r.c.Image))
 	begin := p.cfg.Clock.Now()
-	auth, err := credentials(ctx, p.cfg.Objects, pod, image.Image)
-	if err != nil {
-		w.event(pod, v1.EventTypeWarning, "FailedToRetrieveImagePullSecret", fmt.Sprintf("Unable to retrieve some image pull secrets (%v); attempting to pull the image may not succeed.", err))
-	}
-	_, err = p.cfg.Images.PullImage(ctx, image, auth, sandbox)
-	var have *runtimeapi.Image
-	if err == nil {
-		if have, err = p.inspect(ctx, image); err == nil && have == nil {
-			err = fmt.Errorf("image %s is not there after it was pulled", image.Image)
-		}
-	}
+	pulled, took, err := p.pulls.get(ctx, r.image, r.logins(), sandbox)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		w.containerEvent(pod, c, v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
+		r.event(v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", r.c.Image, err))
+		if p.worksOffline(r.pod) && have != nil && errors.Is(err, crierrors.ErrRegistryUnavailable) && mayUse(have, r.logins) {
+			return r.present(have), nil
+		}
 		p.backoff.Next(key, p.cfg.Clock.Now())
 		p.remember(key, fmt.Sprintf("%s: %v", reasonPull, err))
-		return nil, p.failed(w, pod, c, &startError{reason: reasonPull, message: err.Error(), retry: shownFor})
+		return nil, r.failed(&startError{reason: reasonPull, message: err.Error(), retry: shownFor})
 	}
-	took := p.cfg.Clock.Since(begin).Truncate(time.Millisecond)
-	w.containerEvent(pod, c, v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", c.Image, took, took, have.GetSize()))
+	waited := p.cfg.Clock.Since(begin).Truncate(time.Millisecond)
+	r.event(v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", r.c.Image, took.Truncate(time.Millisecond), waited, pulled.GetSize()))
 	p.remember(key, "")
 	p.backoff.Reset(key)
-	return have, nil
+	return pulled, nil
+}
+
+// worksOffline tells whether a Pod may run the image on the node in place of
+// one that its registry, out of reach, might have.
+func (p *puller) worksOffline(pod *v1.Pod) bool {
+	return p.cfg.OfflineImages || pod.Annotations[OfflineImagesAnnotation] == "true"
+}
+
+func backoffKey(uid types.UID, image string) string { return string(uid) + "_" + image }
+
+// forget drops what is known of a Pod's pulls.
+func (p *puller) forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key := range p.last {
+		if strings.HasPrefix(key, backoffKey(uid, "")) {
+			delete(p.last, key)
+			p.backoff.DeleteEntry(key)
+		}
+	}
 }
 
 // backOff is the state between two pulls.
-func (p *puller) backOff(w *worker, pod *v1.Pod, c *v1.Container, key string) error {
-	message := fmt.Sprintf("Back-off pulling image %q", c.Image)
-	w.containerEvent(pod, c, v1.EventTypeNormal, "BackOff", message)
+func (p *puller) backOff(r *request, key string) error {
+	message := fmt.Sprintf("Back-off pulling image %q", r.c.Image)
+	r.event(v1.EventTypeNormal, "BackOff", message)
 	p.mu.Lock()
 	if last := p.last[key]; last != "" {
 		message += ": " + last
 	}
 	p.mu.Unlock()
 	// The backoff counts from the last failure, which was a moment ago.
-	return p.failed(w, pod, c, &startError{reason: reasonPullBackOff, message: message, retry: p.backoff.Get(key)})
+	return r.failed(&startError{reason: reasonPullBackOff, message: message, retry: p.backoff.Get(key)})
 }
 
 func (p *puller) remember(key, message string) {
@@ -146,20 +190,6 @@ func (p *puller) remember(key, message string) {
 	} else {
 		p.last[key] = message
 	}
-}
-
-// lock lets one pull of an image at a time through: the layers that the first
-// has fetched serve the others.
-func (p *puller) lock(image string) (unlock func()) {
-	p.mu.Lock()
-	l := p.locks[image]
-	if l == nil {
-		l = &sync.Mutex{}
-		p.locks[image] = l
-	}
-	p.mu.Unlock()
-	l.Lock()
-	return l.Unlock
 }
 
 // fullName gives an image name its registry and, without tag or digest, the

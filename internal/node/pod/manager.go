@@ -99,6 +99,11 @@ type Config struct {
 	Events record.EventRecorder
 	Clock  clock.WithTicker
 	Logger *slog.Logger
+
+	// OfflineImages lets every Pod run the image that is on the node where
+	// imagePullPolicy is Always and the registry cannot be reached, as
+	// [OfflineImagesAnnotation] does for one Pod.
+	OfflineImages bool
 }
 
 // Event says that something happened to a container.
@@ -148,6 +153,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) {
 	ready()
 	<-ctx.Done()
 	m.wg.Wait()
+	m.pulls.wait()
 }
 
 // Update tells of a Pod that the API has on this node.
@@ -259,6 +265,7 @@ func (m *Manager) worker(uid types.UID, pod *v1.Pod) *worker {
 
 // forget drops a worker that has ended.
 func (m *Manager) forget(w *worker) {
+	m.pulls.forget(w.uid)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.workers, w.uid)

@@ -17,9 +17,11 @@ const (
 	PullSecretAnnotation = "minato.local/image-pull-secret"
 	// AccessAnnotation comes with an image's status: who may use the image under
 	// the name asked for without asking the registry, as the JSON of an
-	// [Access]. It is missing where everybody may, because the image was loaded
-	// from a file under that name.
+	// [Access].
 	AccessAnnotation = "minato.local/image-access"
+	// LoadedAnnotation comes in its place, and is "true", where the image was
+	// loaded from a file under the name asked for: everybody may use it.
+	LoadedAnnotation = "minato.local/image-loaded"
 )
 
 // PullSecret says which Secret a registry's credentials come from, and what
@@ -81,7 +83,11 @@ func pulledWith(spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig) (Access
 func (img *Image) status(asked string) (*runtimeapi.Image, error) {
 	out := img.CRI()
 	name, err := Normalize(asked)
-	if err != nil || isID(img, asked) || img.loadedAs(name) {
+	if err != nil || isID(img, asked) {
+		return out, nil
+	}
+	if img.loadedAs(name) {
+		out.Spec.Annotations = map[string]string{LoadedAnnotation: "true"}
 		return out, nil
 	}
 	text, err := json.Marshal(img.Access[repository(name)])

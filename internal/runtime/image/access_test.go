@@ -69,6 +69,9 @@ func accessOf(t *testing.T, svc *Service, ref string) *Access {
 	}
 	text, ok := resp.GetImage().GetSpec().GetAnnotations()[AccessAnnotation]
 	if !ok {
+		if resp.GetImage().GetSpec().GetAnnotations()[LoadedAnnotation] != "true" {
+			t.Errorf("status of %s: %v", ref, resp)
+		}
 		return nil
 	}
 	var a Access

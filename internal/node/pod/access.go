@@ -1,0 +1,98 @@
+package pod
+
+import (
+	"encoding/json"
+	"maps"
+
+	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Annotations of CRI's ImageSpec by which the agent and the image store tell
+// each other whose credentials an image was pulled with. The store knows them by
+// the same names. What a Pod's author writes under them is not passed on.
+const (
+	pullSecretAnnotation  = "minato.local/image-pull-secret"
+	imageAccessAnnotation = "minato.local/image-access"
+	imageLoadedAnnotation = "minato.local/image-loaded"
+)
+
+// OfflineImagesAnnotation on a Pod, with the value "true", lets its containers
+// run the image that is on the node where imagePullPolicy is Always and the
+// registry cannot be reached. The Pod must have the credentials that the image
+// was pulled with.
+const OfflineImagesAnnotation = "minato.local/offline-images"
+
+// pullSecret says which Secret a login comes from, and what it is (KEP-2535,
+// ImagePullSecret).
+type pullSecret struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+	Hash      string `json:"hash"`
+}
+
+// access says who may use an image that is on the node without asking its
+// registry (KEP-2535, ImagePullCredentials).
+type access struct {
+	Anyone  bool         `json:"anyone"`
+	Secrets []pullSecret `json:"secrets"`
+}
+
+// isLoaded tells whether the image was loaded from a file under the name it was
+// asked for by.
+func isLoaded(image *runtimeapi.Image) bool {
+	return image.GetSpec().GetAnnotations()[imageLoadedAnnotation] == "true"
+}
+
+// mayUse tells whether a Pod may use an image that is on the node, by the policy
+// NeverVerifyPreloadedImages, which is kubelet's default. The Pod needs one of
+// the Secrets that the image was pulled with, whatever its content is by now, or
+// the same credentials in another Secret.
+func mayUse(image *runtimeapi.Image, logins func() []credential) bool {
+	text, ok := image.GetSpec().GetAnnotations()[imageAccessAnnotation]
+	if !ok {
+		return true // no pull has brought it here
+	}
+	var a access
+	if json.Unmarshal([]byte(text), &a) != nil {
+		return false
+	}
+	if a.Anyone || len(a.Secrets) == 0 {
+		return a.Anyone
+	}
+	for _, have := range logins() {
+		for _, s := range a.Secrets {
+			sameSecret := s.Namespace == have.secret.Namespace && s.Name == have.secret.Name && s.UID == have.secret.UID
+			if sameSecret || s.Hash != "" && s.Hash == have.secret.Hash {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// imageSpec names an image to the runtime for a Pod.
+func imageSpec(pod *v1.Pod, c *v1.Container, name string) *runtimeapi.ImageSpec {
+	annotations := maps.Clone(pod.Annotations)
+	for _, key := range []string{pullSecretAnnotation, imageAccessAnnotation, imageLoadedAnnotation} {
+		delete(annotations, key)
+	}
+	return &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: c.Image, Annotations: annotations}
+}
+
+// withSecret is the image with a word on where the credentials come from that it
+// is pulled with.
+func withSecret(image *runtimeapi.ImageSpec, s pullSecret) *runtimeapi.ImageSpec {
+	annotations := maps.Clone(image.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	if text, err := json.Marshal(s); err == nil {
+		annotations[pullSecretAnnotation] = string(text)
+	}
+	return &runtimeapi.ImageSpec{
+		Image: image.Image, UserSpecifiedImage: image.UserSpecifiedImage,
+		RuntimeHandler: image.RuntimeHandler, Annotations: annotations,
+	}
+}

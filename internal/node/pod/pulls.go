@@ -1,0 +1,193 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// pulls are the pulls under way. Containers that want the same image with the
+// same credentials share one, which goes on while one of them waits for it.
+type pulls struct {
+	cfg Config
+
+	mu    sync.Mutex
+	byKey map[string]*pull // by image and credentials
+	turns map[string]*turn // by image
+	wg    sync.WaitGroup
+}
+
+// pull is one pull of an image.
+type pull struct {
+	image   *runtimeapi.ImageSpec
+	logins  []credential
+	sandbox *runtimeapi.PodSandboxConfig
+
+	cancel  context.CancelFunc
+	waiters int           // guarded by pulls.mu
+	done    chan struct{} // closed when the rest is set
+
+	result *runtimeapi.Image
+	err    error
+	took   time.Duration
+}
+
+// turn lets one pull of an image through at a time: what the first has fetched
+// serves those with other credentials. It is forgotten with its last user.
+type turn struct {
+	free  chan struct{} // holds a token while nobody has the turn
+	users int           // guarded by pulls.mu
+}
+
+func newPulls(cfg Config) *pulls {
+	return &pulls{cfg: cfg, byKey: map[string]*pull{}, turns: map[string]*turn{}}
+}
+
+// get pulls an image, or waits for a pull that is under way. It returns at once
+// when ctx ends.
+func (p *pulls) get(ctx context.Context, image *runtimeapi.ImageSpec, logins []credential, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, time.Duration, error) {
+	key := pullKey(image, logins)
+	p.mu.Lock()
+	f := p.byKey[key]
+	if f == nil {
+		f = &pull{image: image, logins: logins, sandbox: sandbox, done: make(chan struct{})}
+		var shared context.Context
+		// It belongs to all who wait for it, and ends with the last of them.
+		shared, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		p.byKey[key] = f
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			p.run(shared, f)
+			p.forget(key, f)
+			close(f.done)
+		}()
+	}
+	f.waiters++
+	p.mu.Unlock()
+	defer p.leave(key, f)
+	select {
+	case <-f.done:
+		return f.result, f.took, f.err
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+}
+
+// pullKey tells pulls apart that may end differently.
+func pullKey(image *runtimeapi.ImageSpec, logins []credential) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q", image.Image)
+	for _, l := range logins {
+		fmt.Fprintf(&b, " %q", []string{l.secret.Namespace, l.secret.Name, l.secret.UID, l.secret.Hash})
+	}
+	return b.String()
+}
+
+// leave takes one back who waits. A pull that nobody waits for is cancelled, and
+// whoever comes now starts another.
+func (p *pulls) leave(key string, f *pull) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.waiters--; f.waiters > 0 {
+		return
+	}
+	f.cancel()
+	if p.byKey[key] == f {
+		delete(p.byKey, key)
+	}
+}
+
+func (p *pulls) forget(key string, f *pull) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byKey[key] == f {
+		delete(p.byKey, key)
+	}
+}
+
+// run pulls when it is its turn. A panic is an error of this pull.
+func (p *pulls) run(ctx context.Context, f *pull) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.cfg.Logger.Error("the pull of an image panicked", "image", f.image.Image, "panic", v, "stack", string(debug.Stack()))
+			f.result, f.err = nil, fmt.Errorf("pull image %q: internal error: panic: %v", f.image.Image, v)
+		}
+	}()
+	release, err := p.turn(ctx, f.image.Image)
+	if err != nil {
+		f.err = err
+		return
+	}
+	defer release()
+	begin := p.cfg.Clock.Now()
+	f.result, f.err = p.fetch(ctx, f)
+	f.took = p.cfg.Clock.Since(begin)
+}
+
+// fetch tries one login after the other, as kubelet does.
+func (p *pulls) fetch(ctx context.Context, f *pull) (*runtimeapi.Image, error) {
+	err := errors.New("no login")
+	if len(f.logins) == 0 {
+		_, err = p.cfg.Images.PullImage(ctx, f.image, nil, f.sandbox)
+	}
+	var failed []error
+	for _, l := range f.logins {
+		if _, err = p.cfg.Images.PullImage(ctx, withSecret(f.image, l.secret), l.auth, f.sandbox); err == nil || ctx.Err() != nil {
+			break
+		}
+		failed = append(failed, err)
+	}
+	if err != nil {
+		if len(failed) > 1 {
+			err = errors.Join(failed...)
+		}
+		return nil, err
+	}
+	have, err := inspect(ctx, p.cfg.Images, f.image)
+	if err == nil && have == nil {
+		err = fmt.Errorf("image %s is not there after it was pulled", f.image.Image)
+	}
+	return have, err
+}
+
+// turn waits until nobody else pulls the image.
+func (p *pulls) turn(ctx context.Context, image string) (release func(), err error) {
+	p.mu.Lock()
+	t := p.turns[image]
+	if t == nil {
+		t = &turn{free: make(chan struct{}, 1)}
+		t.free <- struct{}{}
+		p.turns[image] = t
+	}
+	t.users++
+	p.mu.Unlock()
+	drop := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(p.turns, image)
+		}
+	}
+	select {
+	case <-t.free:
+		return func() { t.free <- struct{}{}; drop() }, nil
+	case <-ctx.Done():
+		drop()
+		return nil, ctx.Err()
+	}
+}
+
+func inspect(ctx context.Context, images Images, image *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {
+	resp, err := images.ImageStatus(ctx, image, false)
+	if err != nil {
+		return nil, err
+	}
+	return resp.GetImage(), nil
+}
