@@ -76,7 +76,7 @@ func (x *index) put(img *Image, names, digests []string, loaded bool) {
 	x.Images[img.ID] = &merged
 }
 
-// without is the image less some of its names.
+// without returns the image without some of its names.
 func (img *Image) without(names []string) *Image {
 	among := func(n string) bool { return slices.Contains(names, n) }
 	less := *img

@@ -131,7 +131,8 @@ func (s *Store) inheritAttributes(dir string, implicit, lower []string) error {
 	return nil
 }
 
-// inheritFrom copies to dir's p what layer has there; false where it has nothing.
+// inheritFrom gives the directory p of dir the owner and the mode that it has in
+// layer; false where layer has nothing there.
 func inheritFrom(dir, layer, p string) (bool, error) {
 	// Each part is looked at by itself: one that is hidden in this layer is
 	// hidden for good, and links are the container's, not ours to follow.
@@ -197,7 +198,8 @@ func newLowerLink(dir, at string) error {
 	return lowerLink{dir, strings.TrimPrefix(path.Clean(target), "/")}
 }
 
-// decompress finds out by itself what the stream is packed with.
+// decompress recognises gzip and zstd by their first bytes; anything else is
+// taken as it is.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 256<<10)
 	magic, err := br.Peek(4)

@@ -28,6 +28,9 @@ var ErrNotImage = errors.New("not a container image")
 const (
 	// maxConfig bounds an image's configuration, in bytes, as containerd does.
 	maxConfig = 8 << 20
+	// maxKept bounds what of it goes into the index, in bytes: every user of the
+	// store has the whole index in memory.
+	maxKept = 1 << 20
 	// maxLayers bounds an image's layers; Docker makes at most 127, and not many
 	// more fit into one mount.
 	maxLayers = 512
@@ -245,7 +248,8 @@ func (c *candidate) nameFrom(desc v1.Descriptor) error {
 	return nil
 }
 
-// newCandidate reads a configuration, whose digest is the image's ID.
+// newCandidate reads a configuration, whose digest is the image's ID. It keeps
+// what a container needs.
 func newCandidate(raw []byte, layers int) (*candidate, error) {
 	var doc struct {
 		v1.ConfigFile
@@ -264,6 +268,14 @@ func newCandidate(raw []byte, layers int) (*candidate, error) {
 	}
 	if config.Architecture != "" && config.Architecture != runtime.GOARCH || config.OS != "" && config.OS != runtime.GOOS {
 		return nil, fmt.Errorf("image for %s/%s: %w: this machine is %s/%s", config.OS, config.Architecture, errOtherPlatform, runtime.GOOS, runtime.GOARCH)
+	}
+	config.Config.Labels = nil // nobody reads them either
+	kept, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("read image configuration: %w", err)
+	}
+	if len(kept) > maxKept {
+		return nil, fmt.Errorf("%w: its configuration takes %d bytes without history and labels; the limit is %d", ErrNotImage, len(kept), maxKept)
 	}
 	sum, _, err := v1.SHA256(bytes.NewReader(raw))
 	if err != nil {

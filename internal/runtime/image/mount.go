@@ -19,8 +19,8 @@ func (s *Store) MountRootfs(img *Image, target, upper, work string) error {
 	options := "lowerdir=" + strings.Join(lower, ":")
 	flags := uintptr(0)
 	if upper != "" {
-		// volatile: nobody mounts this upper layer again after a crash of the
-		// machine, so that writing it to disk in time would be for nothing.
+		// volatile: this upper layer is not mounted again after a crash of the
+		// machine, so that it need not be on the disk by then.
 		options += ",volatile,upperdir=" + upper + ",workdir=" + work
 	} else {
 		flags = unix.MS_RDONLY
@@ -42,7 +42,7 @@ func (s *Store) MountRootfs(img *Image, target, upper, work string) error {
 func lowerDirs(bottomFirst []string, readOnly bool) []string {
 	var lower []string
 	for _, name := range slices.Backward(bottomFirst) {
-		// Nothing of a layer's second appearance further down can be seen.
+		// A layer that comes again further down is hidden by its first occurrence.
 		if !slices.Contains(lower, name) {
 			lower = append(lower, name)
 		}
@@ -53,8 +53,8 @@ func lowerDirs(bottomFirst []string, readOnly bool) []string {
 	return lower
 }
 
-// inDirectory runs fn with dir as working directory of nobody else: relative
-// layer names keep the mount options short enough for the kernel.
+// inDirectory runs fn on a thread of its own whose working directory is dir:
+// relative layer names keep the mount options short enough for the kernel.
 func inDirectory(dir string, fn func() error) error {
 	errc := make(chan error, 1)
 	go func() {

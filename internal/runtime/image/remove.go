@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Pin says that owner (a container's ID) uses the image that ref finds, so
-// that it can't be removed, and returns it. An owner may pin several.
+// Pin keeps the image that ref finds from being removed while owner, a
+// container's ID, uses it, and returns the image. An owner may pin several.
 func (s *Store) Pin(owner, ref string) (*Image, error) {
 	var img *Image
 	err := s.locked(func(idx *index) error {
@@ -26,7 +26,7 @@ func (s *Store) Pin(owner, ref string) (*Image, error) {
 	return img, nil
 }
 
-// Unpin takes back all that owner has pinned; nothing is fine.
+// Unpin ends every pin of owner; it is no error if there is none.
 func (s *Store) Unpin(owner string) error {
 	if err := os.RemoveAll(s.pinDir(owner)); err != nil {
 		return fmt.Errorf("release images of %s: %w", owner, err)
@@ -38,7 +38,7 @@ func (s *Store) pinDir(owner string) string {
 	return filepath.Join(s.dir, "pins", filepath.Base(owner))
 }
 
-// pinOwner returns somebody who uses the image, or "".
+// pinOwner returns an owner that has pinned the image, or "".
 func (s *Store) pinOwner(id string) (string, error) {
 	owners, err := os.ReadDir(filepath.Join(s.dir, "pins"))
 	if err != nil {

@@ -30,7 +30,7 @@ var ErrInUse = errors.New("image is in use")
 //	lock             held while the index is changed
 //	layers/NAME      one layer; NAME.json beside it says what it is
 //	pins/OWNER/ID    an image that OWNER uses
-//	tmp/             layers being unpacked; tmp.lock is shared by who does so
+//	tmp/             layers being unpacked, under a shared lock on tmp.lock
 type Store struct {
 	dir string
 
@@ -252,9 +252,9 @@ func (s *Store) locked(fn func(*index) error) error {
 	return fn(idx)
 }
 
-// sweep removes half-unpacked layers and layers no image refers to. While
-// somebody loads it does nothing: layers of an image that is on its way look
-// just like these. Whoever loads sweeps afterwards.
+// sweep removes half-unpacked layers and layers that no image refers to. It does
+// nothing during a load or a pull, since the layers of an image that is not in
+// the index yet look just like these; every load and pull sweeps at its end.
 func (s *Store) sweep() error {
 	trash := filepath.Join(s.dir, "tmp", "trash-"+randomName())
 	err := s.locked(func(idx *index) error {

@@ -107,6 +107,15 @@ func TestLoadGzippedArchive(t *testing.T) {
 	}
 }
 
+// Labels and history may be large, and do not make the index so.
+func TestLargeLabels(t *testing.T) {
+	large := strings.Repeat("x", maxKept)
+	c, err := newCandidate([]byte(`{"history":[{"comment":"`+large+`"}],"config":{"Labels":{"l":"`+large+`"},"User":"u"}}`), 0)
+	if err != nil || c.config.Config.User != "u" || c.config.Config.Labels != nil || c.config.History != nil {
+		t.Errorf("candidate = %.200v, %v", c, err)
+	}
+}
+
 // What comes out of an archive's gzip is bounded, whatever it says of itself.
 func TestGunzipIsBounded(t *testing.T) {
 	var b bytes.Buffer
@@ -238,6 +247,7 @@ func TestLoadRefuses(t *testing.T) {
 		{write("cut.tar", good[:len(good)/2]), "cut.tar"},
 		{write("config.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[]}]`), file("c", strings.Repeat(" ", maxDocument+1)))), "limit of 8388608 bytes"},
 		{write("again.tar", makeTar(t, file("manifest.json", "["+strings.Repeat(`{"Config":"c","Layers":[]},`, 50)+`{}]`), file("c", `{"os":"linux"}`+strings.Repeat(" ", maxDocument/2)))), "limit of 134217728 bytes together"},
+		{write("env.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[]}]`), file("c", `{"config":{"Env":["A=`+strings.Repeat("x", maxKept)+`"]}}`))), "the limit is 1048576"},
 		{write("layers.tar", makeTar(t, file("manifest.json", `[{"Config":"c","Layers":[`+strings.Repeat(`"l",`, maxLayers)+`"l"]}]`), file("c", `{}`))), "513 layers; the limit is 512"},
 		{write("name.tar", makeTar(t, file(strings.Repeat("n", 2000), ""))), "limit of 1024 bytes"},
 		{filepath.Join(base, "nothing"), "no such file"},
