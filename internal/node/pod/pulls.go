@@ -133,26 +133,33 @@ func (p *pulls) run(ctx context.Context, f *pull) {
 
 // fetch tries one login after the other, as kubelet does.
 func (p *pulls) fetch(ctx context.Context, f *pull) (*runtimeapi.Image, error) {
-	err := errors.New("no login")
 	if len(f.logins) == 0 {
-		_, err = p.cfg.Images.PullImage(ctx, f.image, nil, f.sandbox)
+		return p.fetchWith(ctx, f.image, nil, f.sandbox)
 	}
 	var failed []error
 	for _, l := range f.logins {
-		if _, err = p.cfg.Images.PullImage(ctx, withSecret(f.image, l.secret), l.auth, f.sandbox); err == nil || ctx.Err() != nil {
-			break
+		have, err := p.fetchWith(ctx, withSecret(f.image, l.secret), l.auth, f.sandbox)
+		if err == nil || ctx.Err() != nil {
+			return have, err
 		}
 		failed = append(failed, err)
 	}
+	if len(failed) == 1 {
+		return nil, failed[0]
+	}
+	return nil, errors.Join(failed...)
+}
+
+// fetchWith returns what this very pull has brought: by now, somebody else's may
+// have given the name to another image.
+func (p *pulls) fetchWith(ctx context.Context, image *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+	id, err := p.cfg.Images.PullImage(ctx, image, auth, sandbox)
 	if err != nil {
-		if len(failed) > 1 {
-			err = errors.Join(failed...)
-		}
 		return nil, err
 	}
-	have, err := inspect(ctx, p.cfg.Images, f.image)
+	have, err := inspect(ctx, p.cfg.Images, &runtimeapi.ImageSpec{Image: id})
 	if err == nil && have == nil {
-		err = fmt.Errorf("image %s is not there after it was pulled", f.image.Image)
+		err = fmt.Errorf("image %s is not there after it was pulled", image.Image)
 	}
 	return have, err
 }
