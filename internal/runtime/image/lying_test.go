@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -220,6 +221,53 @@ func TestRegistryThatStalls(t *testing.T) {
 			}
 			if !errors.Is(err, errStalled) || !isUnreachable(err) {
 				t.Errorf("error = %v, want %v", err, errStalled)
+			}
+		})
+	}
+}
+
+// panicky panics when it is asked for something.
+type panicky struct{ path string }
+
+func (p panicky) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.Contains(req.URL.Path, p.path) {
+		panic("made to fail")
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err == nil && strings.Contains(req.URL.Path+" body", p.path) {
+		resp.Body = panickyBody{resp.Body}
+	}
+	return resp, err
+}
+
+type panickyBody struct{ io.ReadCloser }
+
+func (panickyBody) Read([]byte) (int, error) { panic("made to fail") }
+
+// A panic anywhere in a pull is an error of the pull.
+func TestPullPanics(t *testing.T) {
+	layer := makeTar(t, file("f", "content"))
+	for _, path := range []string{"/v2/", "/manifests/", "/blobs/", "/manifests/v1 body", digestOf(layer).String() + " body"} {
+		t.Run(path, func(t *testing.T) {
+			s := openStore(t)
+			l := startLiar(t)
+			l.image(t, layer, nil)
+			var log bytes.Buffer
+			svc, err := NewService(ServiceConfig{Store: s, Transport: panicky{path}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := svc.PullImage(t.Context(), spec(l.host+"/app:v1"), nil, nil); err == nil || !strings.Contains(err.Error(), "panic: made to fail") {
+				t.Errorf("pull = %v", err)
+			}
+			if !strings.Contains(log.String(), "panicky") {
+				t.Errorf("log without a stack: %s", log.String())
+			}
+			if err := s.sweep(); err != nil {
+				t.Error(err)
+			}
+			if dirs := layerDirs(t, s); len(dirs) != 0 {
+				t.Errorf("layers = %q", dirs)
 			}
 		})
 	}

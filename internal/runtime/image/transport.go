@@ -48,15 +48,17 @@ func newBoundedTransport(base http.RoundTripper) *boundedTransport {
 	return &boundedTransport{base: base, stall: stallTimeout}
 }
 
-// RoundTrip implements http.RoundTripper.
-func (t *boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper. Some requests are made in goroutines of
+// the library's, where nobody else would catch a panic.
+func (t *boundedTransport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	defer recoverAs(&err)
 	blob := blobPaths.MatchString(first(req).URL.Path)
 	if strings.Contains(first(req).URL.Path, "/manifests/") && t.manifests.Add(1) > maxManifests {
 		return nil, fmt.Errorf("the registry leads through more than the limit of %d manifests and indexes", maxManifests)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(t.stall, func() { cancel(errStalled) })
-	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	resp, err = t.base.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		timer.Stop()
 		if errors.Is(context.Cause(ctx), errStalled) {
