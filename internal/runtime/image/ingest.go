@@ -47,6 +47,11 @@ func (c *candidate) label() string {
 // add unpacks what is missing and makes the image known. No layer is swept
 // away meanwhile.
 func (s *Store) add(ctx context.Context, c *candidate, progress func(Progress)) error {
+	release, err := s.adding.take(ctx, c.id)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", c.label(), err)
+	}
+	defer release()
 	unlock, err := lockFile(filepath.Join(s.dir, "tmp.lock"), unix.LOCK_SH)
 	if err != nil {
 		return fmt.Errorf("lock image store: %w", err)

@@ -233,3 +233,77 @@ func TestImageUser(t *testing.T) {
 		}
 	}
 }
+
+// Nodes that want the same image at the same time have its layers fetched once;
+// one that no longer wants it does not take it from the others.
+func TestNodesPullOnce(t *testing.T) {
+	s := openStore(t)
+	img := makeImage(t, "x", makeTar(t, file("f", "content")))
+	reg := startRegistry(t, map[string]v1.Image{"app:v1": img})
+	layers, _ := img.Layers()
+	layer, _ := layers[0].Digest()
+	var fetched atomic.Int32
+	held := make(chan struct{})
+	hold := transportFunc(func(req *http.Request) (*http.Response, error) {
+		if strings.HasSuffix(req.URL.Path, layer.String()) {
+			fetched.Add(1)
+			select {
+			case <-held:
+			case <-req.Context().Done():
+				return nil, req.Context().Err()
+			}
+		}
+		return http.DefaultTransport.RoundTrip(req)
+	})
+	impatient, leave := context.WithCancel(t.Context())
+	errs := make(chan error)
+	pull := func(ctx context.Context) {
+		svc, err := NewService(ServiceConfig{Store: s, Transport: hold})
+		if err == nil {
+			_, err = svc.PullImage(ctx, spec(reg.host+"/app:v1"), nil, nil)
+		}
+		errs <- err
+	}
+	waiting := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			s.adding.mu.Lock()
+			users := 0
+			for _, turn := range s.adding.byKey {
+				users += turn.users
+			}
+			s.adding.mu.Unlock()
+			if users == n {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d pulls are at the layers, want %d", users, n)
+			}
+		}
+	}
+	go pull(t.Context())
+	waiting(1)
+	go pull(impatient)
+	for range 3 {
+		go pull(t.Context())
+	}
+	waiting(5)
+	leave()
+	if err := <-errs; !errors.Is(err, context.Canceled) {
+		t.Errorf("the pull that was left = %v", err)
+	}
+	close(held)
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	waiting(0)
+	if fetched.Load() != 1 || len(s.adding.byKey) != 0 {
+		t.Errorf("the layer was fetched %d times", fetched.Load())
+	}
+}
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -33,6 +33,8 @@ var ErrInUse = errors.New("image is in use")
 //	tmp/             layers being unpacked, under a shared lock on tmp.lock
 type Store struct {
 	dir string
+	// adding has one image unpacked once, however many nodes want it at a time.
+	adding turns
 
 	mu     sync.Mutex
 	cached *index
