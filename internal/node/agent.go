@@ -106,21 +106,13 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask the container runtime for its version: %w", err)
 	}
-	for _, dir := range []string{a.cfg.podsDir(), a.cfg.memoryDir(), a.cfg.logDir()} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	// One container of a Pod may mount something in a volume for the others.
-	for _, dir := range []string{a.cfg.podsDir(), a.cfg.memoryDir()} {
-		if err := a.cfg.Mounter.ShareMounts(dir); err != nil {
-			return err
-		}
+	if err := a.cfg.makeDirs(); err != nil {
+		return err
 	}
 	a.node = newNodeStatus(&a.cfg, version, a.events)
 	volumes := volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Allocatable: a.cfg.Capacity,
+		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Allocatable: a.cfg.Capacity,
 	})
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, NodeLabels: a.node.labels, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),

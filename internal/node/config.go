@@ -58,8 +58,9 @@ type Config struct {
 	Netns host.Netns
 	// APIPort is 10250 unless set.
 	APIPort int
-	// Dir holds the Pods' volumes and logs. RunDir, which should be on a tmpfs,
-	// what must not reach a disk; Dir if empty.
+	// Dir holds the Pods' volumes and logs. In RunDir, which is Dir if empty, a
+	// tmpfs is mounted for what must not reach a disk. Both become private to
+	// root.
 	Dir, RunDir string
 	// Mounter is the machine's if nil.
 	Mounter Mounter
@@ -148,7 +149,7 @@ func (c *Config) complete() error {
 }
 
 func (c *Config) podsDir() string   { return filepath.Join(c.Dir, "pods") }
-func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "pods") }
+func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
 func (c *Config) logDir() string    { return filepath.Join(c.Dir, "log", "pods") }
 
 func (c *Config) hostIPs() []string {

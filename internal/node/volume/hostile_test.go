@@ -76,7 +76,7 @@ func TestLinksPlantedInAVolumeLeadNowhere(t *testing.T) {
 func TestGenerationSwappedForALink(t *testing.T) {
 	b, pod, dir, outside := hostile(t)
 	data := map[string]string{}
-	for i := range 200 {
+	for i := range 100 {
 		data[fmt.Sprintf("key-%d", i)] = "v"
 	}
 	known := map[string]bool{}
@@ -103,7 +103,7 @@ func TestGenerationSwappedForALink(t *testing.T) {
 			}
 		}
 	}()
-	for i := range 4 {
+	for i := range 2 {
 		data["round"] = fmt.Sprint(i)
 		b.objects.configMaps["cm"] = &v1.ConfigMap{Data: data}
 		b.SetUp(t.Context(), pod) // which may fail: then the next one mends it
@@ -112,7 +112,7 @@ func TestGenerationSwappedForALink(t *testing.T) {
 	<-stopped
 	untouched(t, outside)
 	data["round"] = "last"
-	if got := b.content(t, pod); len(got) != 201 || got["round"] != "rw-r--r-- last" {
+	if got := b.content(t, pod); len(got) != 101 || got["round"] != "rw-r--r-- last" {
 		t.Errorf("%d files, round = %q", len(got), got["round"])
 	}
 }

@@ -17,10 +17,11 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Objects gives the ConfigMaps and Secrets behind volumes.
+// Objects gives the ConfigMaps and Secrets behind the volumes of a Pod. What it
+// returns is not changed.
 type Objects interface {
-	ConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error)
-	Secret(ctx context.Context, namespace, name string) (*v1.Secret, error)
+	ConfigMap(ctx context.Context, pod types.UID, namespace, name string) (*v1.ConfigMap, error)
+	Secret(ctx context.Context, pod types.UID, namespace, name string) (*v1.Secret, error)
 }
 
 // Tokens asks for the token of a service account.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testclock "k8s.io/utils/clock/testing"
 )
@@ -25,14 +26,14 @@ type fakeObjects struct {
 	secrets    map[string]*v1.Secret
 }
 
-func (o *fakeObjects) ConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, error) {
+func (o *fakeObjects) ConfigMap(_ context.Context, _ types.UID, _, name string) (*v1.ConfigMap, error) {
 	if cm := o.configMaps[name]; cm != nil {
 		return cm, nil
 	}
 	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmap"}, name)
 }
 
-func (o *fakeObjects) Secret(_ context.Context, _, name string) (*v1.Secret, error) {
+func (o *fakeObjects) Secret(_ context.Context, _ types.UID, _, name string) (*v1.Secret, error) {
 	if s := o.secrets[name]; s != nil {
 		return s, nil
 	}
