@@ -142,7 +142,7 @@ func TestANewPodReadsWhatIsNewerThanTheWatch(t *testing.T) {
 	b.reads("pod-2", "two", 2)
 	b.reads("pod-1", "two", 2)
 	w.Modify(configMap("4", "before")) // late
-	for range 2 { // both hold it
+	for range 2 {                      // both hold it
 		select {
 		case <-b.changes:
 		case <-time.After(10 * time.Second):

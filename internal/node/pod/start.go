@@ -221,14 +221,28 @@ func (w *worker) mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue
 	return mounts, nil
 }
 
+// writeFile makes a file that containers mount, or fills it anew: those that
+// have it mounted see what is new. Its directory is for root alone; a container
+// reaches the file by its mount.
 func writeFile(path, text string, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+	f, err := openOwn(path, os.O_WRONLY|os.O_CREATE, mode)
+	if err != nil {
 		return err
 	}
-	return os.Chmod(path, mode) // whatever the umask is
+	defer f.Close()
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		return err
+	}
+	if err := f.Chmod(mode); err != nil { // whatever the umask is
+		return err
+	}
+	return f.Close()
 }
 
 // target finds whose processes an ephemeral container wants to see.
