@@ -142,3 +142,34 @@ func TestFilesForContainersAreNotWrittenThroughLinks(t *testing.T) {
 		}
 	}
 }
+
+// A container that has ended for good has its message in the status while
+// others of its Pod run on.
+func TestTerminationMessageWhileOthersRun(t *testing.T) {
+	b := newBench(t)
+	p := newPod("job", restart(v1.RestartPolicyNever), func(p *v1.Pod) {
+		p.Spec.Containers[0].TerminationMessagePath = "/dev/termination-log"
+		p.Spec.Containers = append(p.Spec.Containers, v1.Container{Name: "other", Image: "busybox"})
+	})
+	b.manager.Update(p)
+	b.eventually("it runs", b.phase("job", v1.PodRunning))
+	for _, m := range b.runtime.Config("main").Mounts {
+		if m.ContainerPath == "/dev/termination-log" {
+			if err := os.WriteFile(m.HostPath, []byte("last words"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.runtime.Exit("main", 0)
+	b.eventually("its message is told", func() bool {
+		for _, s := range b.reporter.get("job").ContainerStatuses {
+			if s.State.Terminated != nil && s.State.Terminated.Message == "last words" {
+				return true
+			}
+		}
+		return false
+	})
+	if st := b.reporter.get("job"); st.Phase != v1.PodRunning {
+		t.Errorf("phase = %s", st.Phase)
+	}
+}

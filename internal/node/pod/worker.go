@@ -12,7 +12,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"minato/internal/node/observe"
 	"minato/internal/node/status"
 	"minato/internal/node/volume"
 )
@@ -152,7 +151,7 @@ func (w *worker) step(ctx context.Context) (next time.Time, done bool) {
 	w.interrupt = cancel
 	w.mu.Unlock()
 
-	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
+	view, err := w.read(ctx, pod)
 	if err != nil {
 		return w.failed(ctx, pod, err), false
 	}
