@@ -16,7 +16,8 @@ const maxLinkedFiles = 1 << 20
 
 // DiskUsage adds up the blocks, in bytes, that dir and everything below it
 // takes on its file system, as du does: a file with several names counts once,
-// and holes do not count. A directory that does not exist takes nothing.
+// and holes do not count. dir may also be a file; if it does not exist, it
+// takes nothing.
 //
 // Somebody may change what is below dir at the same time, and not in good
 // faith. No link is followed, no file is opened but directories, and what is
@@ -24,7 +25,7 @@ const maxLinkedFiles = 1 << 20
 // ctx ends, or a directory is nested so deeply that the kernel has no path for
 // it, the sum so far is returned with an error.
 func DiskUsage(ctx context.Context, dir string) (int64, error) {
-	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return 0, nil
 	}
@@ -39,6 +40,13 @@ func DiskUsage(ctx context.Context, dir string) (int64, error) {
 	}
 	u.device = st.Dev
 	u.add(&st)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+	case unix.S_IFREG:
+		return u.bytes, nil
+	default:
+		return 0, fmt.Errorf("measure %s: it is neither a directory nor a regular file", dir)
+	}
 	var errs []error
 	for u.todo = []string{"."}; len(u.todo) > 0; {
 		if err := ctx.Err(); err != nil {

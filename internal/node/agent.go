@@ -109,10 +109,13 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if err := a.cfg.makeDirs(); err != nil {
 		return err
 	}
+	if err := a.cfg.measureDisk(); err != nil {
+		return err
+	}
 	a.node = newNodeStatus(&a.cfg, version, a.events)
 	volumes := volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Allocatable: a.cfg.Capacity,
+		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Allocatable: a.cfg.allocatable(),
 	})
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, NodeLabels: a.node.labels, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
@@ -128,7 +131,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 			return string(text)
 		},
 		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(),
-		Allocatable: a.cfg.Capacity, Memory: a.cfg.Capacity[v1.ResourceMemory],
+		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
 	a.watch = newPodWatch(&a.cfg, a.pods)

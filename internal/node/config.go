@@ -78,7 +78,8 @@ type Config struct {
 	Cgroup host.Cgroup
 	// MaxPods is 110 unless set.
 	MaxPods int64
-	// Capacity has at least cpu and memory.
+	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
+	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
 	// Version is what the node says it is, such as v1.36.3.
 	Version string

@@ -233,8 +233,13 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	if s.Capacity == nil {
 		s.Capacity = v1.ResourceList{}
 	}
-	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(n.cfg.MaxPods, resource.DecimalSI)
-	s.Allocatable = s.Capacity.DeepCopy()
+	s.Allocatable = n.cfg.allocatable()
+	if s.Allocatable == nil {
+		s.Allocatable = v1.ResourceList{}
+	}
+	for _, list := range []v1.ResourceList{s.Capacity, s.Allocatable} {
+		list[v1.ResourcePods] = *resource.NewQuantity(n.cfg.MaxPods, resource.DecimalSI)
+	}
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
 	s.NodeInfo = n.info()
 	s.Images = n.images(ctx, old.Images)

@@ -25,6 +25,7 @@ import (
 	"minato/internal/node/probe"
 	"minato/internal/node/spec"
 	"minato/internal/node/status"
+	"minato/internal/node/storage"
 	"minato/internal/node/volume"
 )
 
@@ -150,6 +151,9 @@ func through(ctx context.Context, volumes *volume.Manager, p *v1.Pod) {
 	spec.Sandbox(spec.SandboxInput{Pod: p, ClusterDomain: "cluster.local"})
 	spec.HostsFile(p, []string{"10.244.1.2"}, "cluster.local", "")
 	spec.PodMemoryLimit(p)
+	storage.Limited(p)
+	storage.Exceeded(p, storage.Usage{Files: 1 << 50})
+	volumes.Usage(ctx, p)
 	view := &observe.Pod{UID: p.UID, Sandboxes: []observe.Sandbox{{ID: "s", Ready: true}}}
 	health := func(string) probe.Health { return probe.Health{} }
 	containers := append(append([]v1.Container(nil), p.Spec.InitContainers...), p.Spec.Containers...)

@@ -233,3 +233,30 @@ func snapshot(t *testing.T, dir string) []string {
 	}
 	return all
 }
+
+func TestUsageOfVolumes(t *testing.T) {
+	b, pod, _, outside := hostile(t)
+	pod.Spec.Volumes = append(pod.Spec.Volumes,
+		v1.Volume{Name: "empty", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}},
+		v1.Volume{Name: "memory", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory}}},
+		v1.Volume{Name: "host", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: outside}}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	empty := must(b.Path(pod, "empty"))
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(empty, "file"), make([]byte, 1<<20), 0o600),
+		os.Symlink(outside, filepath.Join(empty, "link")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	used, err := b.Usage(t.Context(), pod)
+	if err != nil || len(used) != 2 || used["data"] == 0 || used["empty"] < 1<<20 || used["empty"] > 2<<20 {
+		t.Errorf("usage = %v, %v; want something for data and 1 MiB for empty", used, err)
+	}
+	if got, want := b.Files("u"), []string{filepath.Join(b.PodDir("u"), "etc-hosts"), filepath.Join(b.PodDir("u"), "containers")}; !slices.Equal(got, want) {
+		t.Errorf("files = %v, want %v", got, want)
+	}
+}
