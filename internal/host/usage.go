@@ -14,64 +14,78 @@ import (
 // order to count each once.
 const maxLinkedFiles = 1 << 20
 
-// DiskUsage adds up the blocks, in bytes, that dir and everything below it
-// takes on its file system, as du does: a file with several names counts once,
-// and holes do not count. dir may also be a file; if it does not exist, it
-// takes nothing.
+// maxWaiting bounds the length of the paths, in bytes, of directories that have
+// been found and not read yet.
+const maxWaiting = 64 << 20
+
+// Usage is what files take of a file system.
+type Usage struct {
+	// Bytes are those of the blocks in use, Inodes the files and directories.
+	Bytes, Inodes int64
+}
+
+// DiskUsage adds up what dir and everything below it takes on its file system,
+// as du does: a file with several names counts once, and holes do not count.
+// dir may also be a file; if it does not exist, it takes nothing.
 //
 // Somebody may change what is below dir at the same time, and not in good
 // faith. No link is followed, no file is opened but directories, and what is
 // mounted below dir is not entered. What vanishes meanwhile does not count. If
-// ctx ends, or a directory is nested so deeply that the kernel has no path for
-// it, the sum so far is returned with an error.
-func DiskUsage(ctx context.Context, dir string) (int64, error) {
+// ctx ends, a directory is nested so deeply that the kernel has no path for it
+// (ENAMETOOLONG), or there are more directories than a measurement may keep in
+// memory (E2BIG), the sum so far is returned with an error.
+func DiskUsage(ctx context.Context, dir string) (Usage, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return 0, nil
+		return Usage{}, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("measure %s: %w", dir, err)
+		return Usage{}, fmt.Errorf("measure %s: %w", dir, err)
 	}
 	defer unix.Close(root)
-	u := usage{root: root, linked: map[uint64]bool{}}
+	u := walk{root: root, linked: map[uint64]bool{}}
 	var st unix.Stat_t
 	if err := unix.Fstat(root, &st); err != nil {
-		return 0, fmt.Errorf("measure %s: %w", dir, err)
+		return Usage{}, fmt.Errorf("measure %s: %w", dir, err)
 	}
 	u.device = st.Dev
 	u.add(&st)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 	case unix.S_IFREG:
-		return u.bytes, nil
+		return u.sum, nil
 	default:
-		return 0, fmt.Errorf("measure %s: it is neither a directory nor a regular file", dir)
+		return Usage{}, fmt.Errorf("measure %s: it is neither a directory nor a regular file", dir)
 	}
 	var errs []error
-	for u.todo = []string{"."}; len(u.todo) > 0; {
+	u.wait(".")
+	for len(u.todo) > 0 {
 		if err := ctx.Err(); err != nil {
-			return u.bytes, fmt.Errorf("measure %s: %w", dir, err)
+			return u.sum, fmt.Errorf("measure %s: %w", dir, err)
 		}
 		next := u.todo[len(u.todo)-1]
 		u.todo = u.todo[:len(u.todo)-1]
+		u.waiting -= len(next)
 		if err := u.directory(ctx, next); err != nil && len(errs) == 0 {
 			errs = append(errs, fmt.Errorf("measure %s: %.100s: %w", dir, next, err))
 		}
 	}
-	return u.bytes, errors.Join(errs...)
+	return u.sum, errors.Join(errs...)
 }
 
-// usage is a walk under way.
-type usage struct {
+// walk is a measurement under way.
+type walk struct {
 	root   int
 	device uint64
 	todo   []string // directories that have not been read, from the root
-	linked map[uint64]bool
-	bytes  int64
+	// waiting is the length of all their paths.
+	waiting int
+	linked  map[uint64]bool
+	sum     Usage
 }
 
 // directory counts the entries of one directory.
-func (u *usage) directory(ctx context.Context, name string) error {
+func (u *walk) directory(ctx context.Context, name string) error {
 	fd, err := unix.Openat2(u.root, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
@@ -84,6 +98,7 @@ func (u *usage) directory(ctx context.Context, name string) error {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
+	var full error
 	for ctx.Err() == nil {
 		names, err := f.Readdirnames(1024)
 		for _, n := range names {
@@ -93,22 +108,35 @@ func (u *usage) directory(ctx context.Context, name string) error {
 			}
 			u.add(&st)
 			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				u.todo = append(u.todo, path.Join(name, n))
+				if !u.wait(path.Join(name, n)) {
+					full = unix.E2BIG
+				}
 			}
 		}
 		if err != nil { // io.EOF, or the directory was removed
-			return nil
+			break
 		}
 	}
-	return nil
+	return full
 }
 
-func (u *usage) add(st *unix.Stat_t) {
+// wait puts a directory on the list of those to read, if there is room.
+func (u *walk) wait(dir string) bool {
+	if u.waiting+len(dir) > maxWaiting {
+		return false
+	}
+	u.waiting += len(dir)
+	u.todo = append(u.todo, dir)
+	return true
+}
+
+func (u *walk) add(st *unix.Stat_t) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR && len(u.linked) < maxLinkedFiles {
 		if u.linked[st.Ino] {
 			return
 		}
 		u.linked[st.Ino] = true
 	}
-	u.bytes += st.Blocks * 512
+	u.sum.Bytes += st.Blocks * 512
+	u.sum.Inodes++
 }

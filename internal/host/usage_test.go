@@ -21,13 +21,15 @@ func TestDiskUsage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var inodes int64
 	usage := func() int64 {
 		t.Helper()
 		n, err := DiskUsage(t.Context(), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		inodes = n.Inodes
+		return n.Bytes
 	}
 	write(filepath.Join(outside, "large"), 8<<20)
 	empty := usage()
@@ -35,6 +37,9 @@ func TestDiskUsage(t *testing.T) {
 	full := usage()
 	if full < empty+1<<20 || full > empty+1<<20+64<<10 {
 		t.Errorf("1 MiB counts as %d bytes", full-empty)
+	}
+	if inodes != 4 {
+		t.Errorf("%d inodes, want those of three directories and a file", inodes)
 	}
 	for _, err := range []error{
 		os.Link(filepath.Join(dir, "a/b/file"), filepath.Join(dir, "again")),
@@ -64,8 +69,8 @@ func TestDiskUsage(t *testing.T) {
 			t.Errorf("what is mounted counts as %d bytes", now-full)
 		}
 	}
-	if n, err := DiskUsage(t.Context(), filepath.Join(dir, "absent")); n != 0 || err != nil {
-		t.Errorf("an absent directory: %d, %v", n, err)
+	if n, err := DiskUsage(t.Context(), filepath.Join(dir, "absent")); n != (Usage{}) || err != nil {
+		t.Errorf("an absent directory: %+v, %v", n, err)
 	}
 	if _, err := DiskUsage(t.Context(), filepath.Join(dir, "link")); err == nil {
 		t.Error("a link was measured")
@@ -98,7 +103,7 @@ func TestDiskUsageOfWhatIsTooDeep(t *testing.T) {
 	}
 	root.Close()
 	n, err := DiskUsage(t.Context(), dir)
-	if !errors.Is(err, syscall.ENAMETOOLONG) || n == 0 {
-		t.Errorf("%d bytes, %v", n, err)
+	if !errors.Is(err, syscall.ENAMETOOLONG) || n.Bytes == 0 {
+		t.Errorf("%+v, %v", n, err)
 	}
 }

@@ -129,7 +129,7 @@ func (m *Manager) measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
 	}
 	for _, path := range m.cfg.Volumes.Files(pod.UID) {
 		n, err := host.DiskUsage(ctx, path)
-		u.Files += n
+		u.Files += n.Bytes
 		errs = append(errs, err)
 	}
 	stats, err := m.cfg.Runtime.ListContainerStats(ctx, &runtimeapi.ContainerStatsFilter{
@@ -144,7 +144,7 @@ func (m *Manager) measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
 	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			n, err := host.DiskUsage(ctx, filepath.Join(m.cfg.LogDir, spec.LogDir(pod), list[i].Name))
-			u.Containers[list[i].Name] += n
+			u.Containers[list[i].Name] += n.Bytes
 			errs = append(errs, err)
 		}
 	}

@@ -28,7 +28,7 @@ func (m *Manager) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, err
 		if err != nil {
 			errs = append(errs, fmt.Errorf("volume %q: %w", v.Name, err))
 		}
-		used[v.Name] = n
+		used[v.Name] = n.Bytes
 	}
 	return used, errors.Join(errs...)
 }
