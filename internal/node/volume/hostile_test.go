@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 )
@@ -83,6 +85,7 @@ func TestGenerationSwappedForALink(t *testing.T) {
 	for _, e := range must(os.ReadDir(dir)) {
 		known[e.Name()] = true
 	}
+	var swapped atomic.Int32
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -98,18 +101,24 @@ func TestGenerationSwappedForALink(t *testing.T) {
 					known[e.Name()] = true
 					os.Rename(p, p+".away")
 					known[e.Name()+".away"] = true
-					os.Symlink(outside, p)
+					if os.Symlink(outside, p) == nil {
+						swapped.Add(1)
+					}
 				}
 			}
 		}
 	}()
-	for i := range 2 {
+	deadline := time.Now().Add(10 * time.Second)
+	for i := 0; swapped.Load() < 3 && time.Now().Before(deadline); i++ {
 		data["round"] = fmt.Sprint(i)
 		b.objects.configMaps["cm"] = &v1.ConfigMap{Data: data}
 		b.SetUp(t.Context(), pod) // which may fail: then the next one mends it
 	}
 	close(stop)
 	<-stopped
+	if swapped.Load() == 0 {
+		t.Error("no directory was swapped in time")
+	}
 	untouched(t, outside)
 	data["round"] = "last"
 	if got := b.content(t, pod); len(got) != 101 || got["round"] != "rw-r--r-- last" {
