@@ -26,11 +26,10 @@ const patience = 30 * time.Second
 
 // Evictor ends Pods.
 type Evictor interface {
-	// Evict ends a Pod: its containers have one second, its phase becomes
-	// Failed with this reason and message, and an event of the same reason and
-	// message, of type Warning, says so. It returns before the Pod has ended. A
-	// Pod that is unknown or ends already is left alone.
-	Evict(uid types.UID, reason, message string)
+	// Evict ends a Pod: its phase becomes Failed with this reason and message,
+	// and an event of type Warning says the same. It does not wait, and returns
+	// false where the node does not run the Pod.
+	Evict(uid types.UID, reason, message string) bool
 }
 
 // Runtime is the part of the CRI that measures containers.
@@ -64,7 +63,7 @@ type Config struct {
 // Manager measures Pods and has those evicted that take too much.
 type Manager struct {
 	cfg Config
-	// evicted are the Pods that Evict was called for.
+	// evicted are the Pods that are being ended.
 	evicted map[types.UID]bool
 }
 
@@ -106,8 +105,7 @@ func (m *Manager) check(ctx context.Context) {
 			m.cfg.Logger.Warn("what a pod takes of the node's disk cannot be measured in full", "pod", pod.Name, "namespace", pod.Namespace, "error", err)
 		}
 		if message, exceeded := Exceeded(pod, usage); exceeded {
-			m.evicted[pod.UID] = true
-			m.cfg.Evictor.Evict(pod.UID, Reason, message)
+			m.evicted[pod.UID] = m.cfg.Evictor.Evict(pod.UID, Reason, message)
 		}
 	}
 	for uid := range m.evicted {

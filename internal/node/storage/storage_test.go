@@ -95,8 +95,9 @@ type bench struct {
 
 func (b *bench) Usage(context.Context, *v1.Pod) (map[string]int64, error) { return b.volumes, b.err }
 func (b *bench) Files(types.UID) []string                                 { return b.files }
-func (b *bench) Evict(uid types.UID, reason, message string) {
+func (b *bench) Evict(uid types.UID, reason, message string) bool {
 	b.evicted <- string(uid) + " " + reason + ": " + message
+	return true
 }
 func (b *bench) ListContainerStats(_ context.Context, f *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
 	return []*runtimeapi.ContainerStats{{
