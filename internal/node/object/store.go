@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+
+	"minato/internal/node/guard"
 )
 
 // Kind is the kind of a referenced object.
@@ -46,6 +48,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	watched map[Ref]*watched
+	held    map[types.UID]map[Ref]bool // what each Pod holds
 	// seen holds the versions read last, so that a watch that begins now says
 	// only what is new since.
 	seen    map[Ref]string
@@ -60,7 +63,7 @@ type watched struct {
 
 // New returns a store that watches nothing yet.
 func New(cfg Config) *Store {
-	return &Store{cfg: cfg, watched: map[Ref]*watched{}, seen: map[Ref]string{}}
+	return &Store{cfg: cfg, watched: map[Ref]*watched{}, held: map[types.UID]map[Ref]bool{}, seen: map[Ref]string{}}
 }
 
 // ConfigMap reads a ConfigMap from the API server.
@@ -112,19 +115,27 @@ func (s *Store) Hold(uid types.UID, refs []Ref) {
 			w = &watched{holders: map[types.UID]bool{}, cancel: cancel}
 			s.watched[r] = w
 			s.running.Add(1)
-			go s.follow(ctx, r, s.seen[r])
+			version := s.seen[r]
 			delete(s.seen, r)
+			go func() {
+				defer s.running.Done()
+				s.guarded(ctx, r, version)
+			}()
 		}
 		w.holders[uid] = true
 	}
-	for r, w := range s.watched {
-		if want[r] || !w.holders[uid] {
+	for r := range s.held[uid] {
+		w := s.watched[r]
+		if want[r] || w == nil {
 			continue
 		}
 		if delete(w.holders, uid); len(w.holders) == 0 {
 			w.cancel()
 			delete(s.watched, r)
 		}
+	}
+	if s.held[uid] = want; len(want) == 0 {
+		delete(s.held, uid)
 	}
 }
 
@@ -157,12 +168,26 @@ func (s *Store) notify(r Ref) {
 	}
 }
 
-// follow watches one object until ctx ends. What it says is only that
-// something changed: the reader fetches the object anew.
-func (s *Store) follow(ctx context.Context, r Ref, version string) {
-	defer s.running.Done()
+// guarded follows one object until ctx ends, anew after a panic.
+func (s *Store) guarded(ctx context.Context, r Ref, version string) {
 	wait := newBackoff()
-	missed := false
+	for missed := false; ; missed, version = true, "" {
+		err := guard.Do("watch "+r.String(), func() error { s.follow(ctx, r, version, missed); return nil })
+		if err == nil {
+			return
+		}
+		s.cfg.Logger.Error("the node agent panicked while it watched an object of a pod; will watch it anew", "object", r.String(), "error", err, "stack", string(guard.Stack(err)))
+		if !wait.sleep(ctx) {
+			return
+		}
+	}
+}
+
+// follow watches one object until ctx ends. What it says is only that
+// something changed: the reader fetches the object anew. missed says that
+// something may have changed already.
+func (s *Store) follow(ctx context.Context, r Ref, version string, missed bool) {
+	wait := newBackoff()
 	for ctx.Err() == nil {
 		events, err := s.watch(ctx, r, version)
 		if err != nil {
