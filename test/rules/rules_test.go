@@ -174,6 +174,7 @@ func TestOnlyTheFloorTouchesTheKernel(t *testing.T) {
 var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
+	module + "/internal/node/admit",
 	module + "/internal/loadbalancer/pool",
 	module + "/internal/ingress/table",
 }

@@ -68,7 +68,9 @@ func New(cfg Config) *Store {
 
 // ConfigMap reads a ConfigMap from the API server.
 func (s *Store) ConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error) {
-	cm, err := s.cfg.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	cm, err := patiently(ctx, func() (*v1.ConfigMap, error) {
+		return s.cfg.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, named(err, "configmap", name)
 	}
@@ -78,7 +80,9 @@ func (s *Store) ConfigMap(ctx context.Context, namespace, name string) (*v1.Conf
 
 // Secret reads a Secret from the API server.
 func (s *Store) Secret(ctx context.Context, namespace, name string) (*v1.Secret, error) {
-	sec, err := s.cfg.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	sec, err := patiently(ctx, func() (*v1.Secret, error) {
+		return s.cfg.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, named(err, "secret", name)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/node/admit"
 	"minato/internal/node/status"
@@ -68,10 +67,10 @@ func (m *Manager) decideOne(node *v1.Node, w *worker, pod *v1.Pod, known []*work
 	w.candidate.holder = nil
 	in := admit.Input{Pod: pod, Node: node, Options: m.cfg.Admission}
 	for _, x := range known {
-		if x == w || !x.candidate.admitted {
+		other := x.latest()
+		if x == w || !x.candidate.admitted || terminal(other.Status.Phase) {
 			continue
 		}
-		other := x.latest()
 		switch stage := x.life.now(); {
 		case stage == Leaving:
 			// The API, and so the scheduler, counts it no longer; but its
@@ -102,8 +101,8 @@ func (m *Manager) all() []*worker {
 	return list
 }
 
-// stopped lets Pods that wait for a host port look again.
-func (m *Manager) stopped(types.UID) {
+// wakeArriving lets Pods that wait for a host port look again.
+func (m *Manager) wakeArriving() {
 	for _, w := range m.all() {
 		if w.life.now() == Arriving {
 			w.poke()

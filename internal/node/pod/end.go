@@ -97,7 +97,7 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
 	inAPI := w.life.take(stepStop).InAPI()
-	w.m.stopped(w.uid)
+	w.m.wakeArriving()
 	if inAPI && !terminal(pod.Status.Phase) {
 		st := w.compute(pod, view, true)
 		if w.remember(st) && pod.DeletionTimestamp == nil {

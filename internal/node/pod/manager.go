@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/node/admit"
+	"minato/internal/node/guard"
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -259,13 +260,21 @@ func (m *Manager) Adopt(ctx context.Context) error {
 		if known {
 			continue
 		}
-		view, err := m.view.Read(ctx, uid)
-		if err != nil {
+		err := guard.Do("end a pod that the API no longer has", func() error {
+			view, err := m.view.Read(ctx, uid)
+			if err != nil {
+				return err
+			}
+			orphan := restore(view)
+			if w := m.worker(uid, orphan); w != nil {
+				w.remove(orphan)
+			}
+			return nil
+		})
+		if stack := guard.Stack(err); stack != nil {
+			m.cfg.Logger.Error("the node agent panicked; what is left of a pod that no longer exists stays until it is started again", "uid", uid, "error", err, "stack", string(stack))
+		} else if err != nil {
 			return err
-		}
-		orphan := restore(view)
-		if w := m.worker(uid, orphan); w != nil {
-			w.remove(orphan)
 		}
 	}
 	return nil

@@ -77,6 +77,7 @@ func (w *worker) shutDown(ctx context.Context, limit time.Duration) error {
 		return ctx.Err()
 	}
 	pod := w.latest().DeepCopy()
+	w.m.view.Distrust(w.uid) // nobody may have listened to events for a while
 	view, err := w.m.view.Read(ctx, w.uid)
 	if err != nil {
 		return err
