@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -47,6 +46,10 @@ type Config struct {
 	// Services, once ServicesSynced, are for Pods' environments.
 	Services       corelisters.ServiceLister
 	ServicesSynced func() bool
+	// ServicesVersion is the resource version up to which Services is complete,
+	// an informer's GetIndexer().LastStoreSyncResourceVersion. Without it, the
+	// agent lists a Pod's Services from the API server when the Pod starts.
+	ServicesVersion func() string
 
 	Runtime   cri.RuntimeService
 	Images    cri.ImageManagerService
@@ -81,6 +84,9 @@ type Config struct {
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
+	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
+	// Pods may set beside kubelet's list of safe ones.
+	AllowedUnsafeSysctls []string
 	// Version is what the node says it is, such as v1.36.3.
 	Version string
 
@@ -159,17 +165,4 @@ func (c *Config) hostIPs() []string {
 		ips = append(ips, a.String())
 	}
 	return ips
-}
-
-// services waits for the Services to be known: a container that starts without
-// the API server's variables would not find it later either.
-func (c *Config) services(ctx context.Context) ([]*v1.Service, error) {
-	for !c.ServicesSynced() {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return c.Services.List(everything())
 }

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"minato/internal/node/guard"
 )
 
 // watched is one object that Pods hold. The store's lock guards it.
@@ -43,7 +45,10 @@ func (s *Store) begin(r Ref, o metav1.Object) *watched {
 func (s *Store) follow(ctx context.Context, r Ref, w *watched, version string) {
 	wait := newBackoff()
 	for ctx.Err() == nil {
-		version = s.once(ctx, r, w, version, wait)
+		if err := guard.Do("watch "+r.String(), func() error { version = s.once(ctx, r, w, version, wait); return nil }); err != nil {
+			version = "" // anything may have been missed
+			s.cfg.Logger.Error("the node agent panicked while it watched an object of a pod; will watch it anew", "object", r.String(), "error", err, "stack", string(guard.Stack(err)))
+		}
 		s.distrust(w)
 		if !wait.sleep(ctx) {
 			return

@@ -44,6 +44,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	watched map[Ref]*watched
+	held    map[types.UID]map[Ref]bool // what each Pod holds
 	// read holds what Pods have read and do not hold yet: what they are going
 	// to use, and where their watches begin.
 	read    map[types.UID]map[Ref]metav1.Object
@@ -53,13 +54,15 @@ type Store struct {
 
 // New returns a store that watches nothing yet.
 func New(cfg Config) *Store {
-	return &Store{cfg: cfg, watched: map[Ref]*watched{}, read: map[types.UID]map[Ref]metav1.Object{}}
+	return &Store{cfg: cfg, watched: map[Ref]*watched{}, held: map[types.UID]map[Ref]bool{}, read: map[types.UID]map[Ref]metav1.Object{}}
 }
 
 // ConfigMap reads a ConfigMap from the API server, as it is now. It is for what
 // is decided once, such as the environment of a container.
 func (s *Store) ConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error) {
-	cm, err := s.cfg.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	cm, err := patiently(ctx, func() (*v1.ConfigMap, error) {
+		return s.cfg.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, named(err, "configmap", name)
 	}
@@ -68,7 +71,9 @@ func (s *Store) ConfigMap(ctx context.Context, namespace, name string) (*v1.Conf
 
 // Secret reads a Secret from the API server, as it is now.
 func (s *Store) Secret(ctx context.Context, namespace, name string) (*v1.Secret, error) {
-	sec, err := s.cfg.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	sec, err := patiently(ctx, func() (*v1.Secret, error) {
+		return s.cfg.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, named(err, "secret", name)
 	}
@@ -93,14 +98,18 @@ func (s *Store) Hold(uid types.UID, refs []Ref) {
 		w.holders[uid] = true
 	}
 	delete(s.read, uid)
-	for r, w := range s.watched {
-		if want[r] || !w.holders[uid] {
+	for r := range s.held[uid] {
+		w := s.watched[r]
+		if want[r] || w == nil {
 			continue
 		}
 		if delete(w.holders, uid); len(w.holders) == 0 {
 			w.cancel()
 			delete(s.watched, r)
 		}
+	}
+	if s.held[uid] = want; len(want) == 0 {
+		delete(s.held, uid)
 	}
 }
 

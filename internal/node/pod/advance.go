@@ -1,15 +1,17 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
+	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
 	"minato/internal/node/status"
@@ -20,10 +22,14 @@ import (
 const maxRounds = 8
 
 // advance brings a Pod that should run closer to it.
-func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (next time.Time, err error) {
-	if w.refuse(pod, view) || w.expired(pod) {
-		w.ending = true
+func (w *worker) advance(ctx context.Context, pod *v1.Pod) (next time.Time, err error) {
+	if w.expired(pod) {
+		w.life.take(stepFinish)
 		return next, nil
+	}
+	view, err := w.read(ctx, pod)
+	if err != nil {
+		return next, err
 	}
 	next = w.deadline(pod)
 	if w.stale.Swap(false) {
@@ -34,7 +40,7 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (n
 		w.ensureProbes(ctx, pod, view)
 		plan := MakePlan(pod, view, w.m.cfg.Probes.Health)
 		if plan.Done {
-			w.ending = true
+			w.life.take(stepFinish)
 			return next, nil
 		}
 		w.report(pod, view)
@@ -53,7 +59,7 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (n
 }
 
 func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
-	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
+	view, err := w.m.view.Read(ctx, w.uid)
 	if err != nil {
 		return nil, err
 	}
@@ -72,9 +78,9 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 	}
 	if plan.NewSandbox {
 		// Two things that do not need each other, both with waits in them.
-		var g errgroup.Group
-		g.Go(func() error { return w.newSandbox(ctx, pod, plan) })
-		g.Go(func() error { return w.mount(ctx, pod) })
+		var g guard.Group
+		g.Go("make the sandbox", func() error { return w.newSandbox(ctx, pod, plan) })
+		g.Go("set up volumes", func() error { return w.mount(ctx, pod) })
 		return true, wait, g.Wait()
 	}
 	if acted {
@@ -109,7 +115,11 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	}
 	pause := 5 * time.Millisecond
 	for start := time.Now(); ; pause *= 2 {
-		renew, err := w.m.cfg.Volumes.SetUp(ctx, pod)
+		var renew time.Time
+		err := guard.Do("set up volumes", func() (err error) {
+			renew, err = w.m.cfg.Volumes.SetUp(ctx, pod)
+			return err
+		})
 		w.renewAt = renew
 		if err == nil {
 			w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
@@ -128,6 +138,9 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 			w.event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
 		}
 		if w.mounted {
+			if stack := guard.Stack(err); stack != nil {
+				w.m.cfg.Logger.Error("the node agent panicked while it brought a pod's volumes up to date", "pod", pod.Name, "namespace", pod.Namespace, "error", err, "stack", string(stack))
+			}
 			// The Pod runs on with what it has.
 			w.renewAt = now.Add(firstPause)
 			return nil
@@ -220,9 +233,22 @@ func isSidecar(c *v1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways
 }
 
-// report computes the Pod's status and hands it on if it is new.
+// report computes the status of a Pod that has not ended and hands it on if it
+// is new. Though no container may run any more, its phase is not final yet: the
+// scheduler would send another Pod in its place before there is room.
 func (w *worker) report(pod *v1.Pod, view *observe.Pod) {
 	st := w.compute(pod, view, false)
+	old, known := w.lastStatus()
+	if !known {
+		old = pod.Status
+	}
+	if terminal(st.Phase) && !terminal(old.Phase) {
+		st.Phase, st.Reason, st.Message = cmp.Or(old.Phase, v1.PodPending), old.Reason, old.Message
+	}
+	_, before := podutil.GetPodConditionFromList(old.Conditions, v1.PodResizePending)
+	if _, now := podutil.GetPodConditionFromList(st.Conditions, v1.PodResizePending); now != nil && before == nil {
+		w.event(pod, v1.EventTypeWarning, "ResizeInfeasible", "Pod resize Infeasible: "+now.Message)
+	}
 	if w.remember(st) {
 		w.m.cfg.Reporter.Set(pod, st)
 	}
@@ -242,7 +268,7 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 		},
 		Waiting:  w.waiting,
 		Failed:   w.verdict,
-		Terminal: w.ending,
+		Terminal: !w.life.now().Starts(),
 		Over:     over,
 		HostIPs:  w.m.cfg.HostIPs,
 		Now:      w.m.cfg.Clock.Now(),

@@ -25,7 +25,7 @@ func ended(t *testing.T, containers int, message string, log []string) (w *worke
 	for i := range containers {
 		pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Name: fmt.Sprintf("c%d", i), TerminationMessagePath: "/dev/termination-log"})
 	}
-	w = newWorker(b.manager, pod)
+	w = newWorker(b.manager, pod, 0)
 	if err := writeFile(w.messageFile("c0", 0), message, 0o666); err != nil {
 		t.Fatal(err)
 	}

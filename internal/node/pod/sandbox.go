@@ -41,13 +41,29 @@ func (w *worker) newSandbox(ctx context.Context, pod *v1.Pod, plan Plan) error {
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		return fmt.Errorf("make log directory: %w", err)
 	}
-	id, err := w.m.cfg.Runtime.RunPodSandbox(context.WithoutCancel(ctx), config, "")
+	handler, err := w.runtimeHandler(ctx, pod)
+	if err == nil {
+		_, err = w.m.cfg.Runtime.RunPodSandbox(context.WithoutCancel(ctx), config, handler)
+	}
 	if err != nil {
 		w.event(pod, v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
 		return fmt.Errorf("create sandbox: %w", err)
 	}
-	w.m.ownSandbox(id, w.uid)
 	return nil
+}
+
+// runtimeHandler is what the runtime knows the Pod's RuntimeClass by; empty for
+// a Pod that names none.
+func (w *worker) runtimeHandler(ctx context.Context, pod *v1.Pod) (string, error) {
+	name := pod.Spec.RuntimeClassName
+	if name == nil || *name == "" {
+		return "", nil
+	}
+	handler, err := w.m.cfg.RuntimeClass(ctx, *name)
+	if err != nil {
+		return "", fmt.Errorf("look up RuntimeClass %s: %w", *name, err)
+	}
+	return handler, nil
 }
 
 func (w *worker) sandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSandboxConfig, error) {
@@ -96,6 +112,9 @@ func (w *worker) prune(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
 			used[c.SandboxID] = true
 			continue
 		}
+		w.mu.Lock()
+		delete(w.killing, c.ID)
+		w.mu.Unlock()
 		os.Remove(filepath.Join(w.logDir(pod), spec.LogPath(c.Name, c.Attempt)))
 		os.Remove(w.messageFile(c.Name, c.Attempt))
 	}

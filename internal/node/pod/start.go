@@ -79,6 +79,7 @@ func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Contai
 		return time.Time{}
 	}
 	key := fmt.Sprintf("%s_%s_%s", w.uid, c.Name, spec.Hash(c))
+	w.crashKeys[key] = true
 	if !w.m.restarts.IsInBackOffSince(key, latest.FinishedAt) {
 		w.m.restarts.Next(key, latest.FinishedAt)
 		return time.Time{}
@@ -101,6 +102,7 @@ func podName(pod *v1.Pod) string {
 // start pulls, creates and starts a container and runs its postStart hook.
 func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) error {
 	sandbox := view.Sandbox()
+	pod, c = allocated(pod, view, c)
 	sandboxConfig, err := w.sandboxConfig(pod, sandbox.Attempt)
 	if err != nil {
 		return err
@@ -128,6 +130,36 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 	return w.postStart(ctx, pod, view, c, id)
 }
 
+// allocated is the Pod with the resources that its containers in the present
+// sandbox were created with: the sandbox's limits are for these, and a container
+// that is started again gets no others.
+func allocated(pod *v1.Pod, view *observe.Pod, c *v1.Container) (*v1.Pod, *v1.Container) {
+	var changed *v1.Pod
+	sandbox := view.Sandbox()
+	for _, list := range []func(*v1.Pod) []v1.Container{
+		func(p *v1.Pod) []v1.Container { return p.Spec.InitContainers },
+		func(p *v1.Pod) []v1.Container { return p.Spec.Containers },
+	} {
+		for i := range list(pod) {
+			run := view.Latest(list(pod)[i].Name)
+			if run == nil || run.SandboxID != sandbox.ID || !spec.Resized(&list(pod)[i], run.Annotations) {
+				continue
+			}
+			if changed == nil {
+				changed = pod.DeepCopy()
+			}
+			list(changed)[i].Resources = *spec.Resources(&list(pod)[i], run.Annotations)
+		}
+	}
+	if changed == nil {
+		return pod, c
+	}
+	if same := spec.FindContainer(changed, c.Name); same != nil {
+		c = same
+	}
+	return changed, c
+}
+
 func (w *worker) postStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, id string) error {
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		return nil
@@ -147,10 +179,11 @@ func (w *worker) postStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, 
 }
 
 func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, image *runtimeapi.Image) (*runtimeapi.ContainerConfig, error) {
-	services, err := w.m.cfg.Services(ctx)
+	services, err := w.m.cfg.Services(ctx, pod, w.servicesSince)
 	if err != nil {
 		return nil, err
 	}
+	w.servicesSince = "" // a container that is started again does not need the API server for this
 	ips := w.podIPs(pod, view)
 	env, err := spec.Environment(ctx, spec.EnvInput{
 		Pod: pod, Container: c, PodIPs: ips, HostIPs: w.m.cfg.HostIPs,
