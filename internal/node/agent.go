@@ -138,7 +138,7 @@ func (a *Agent) markReady() {
 	a.cfg.Stage("node " + a.cfg.Name + " ready")
 }
 
-// assemble makes what needs an answer of the runtime first.
+// assemble makes the parts that need to know the container runtime's version.
 func (a *Agent) assemble(ctx context.Context) error {
 	version, err := a.cfg.Runtime.Version(ctx, "v1")
 	if err != nil {
@@ -231,8 +231,8 @@ func (a *Agent) forward(ctx context.Context) error {
 	}
 }
 
-// eventsEnded tells a runtime that has ended from one that ends because all of
-// the node does: of the two, either may be noticed first.
+// eventsEnded is called when the container runtime closes its channel of events.
+// That is an error unless ctx ends too, which the agent may notice a moment later.
 func eventsEnded(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

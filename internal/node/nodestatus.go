@@ -59,7 +59,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		n.cfg.Logger.Warn("node could not be registered; will try again", "node", n.cfg.Name, "error", err)
+		n.cfg.Logger.Warn("the agent could not register its node; will try again", "node", n.cfg.Name, "error", err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -79,7 +79,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		due := time.Since(sent) >= statusPeriod
 		wrote, err := n.refresh(ctx, due)
 		if err != nil && ctx.Err() == nil {
-			n.cfg.Logger.Warn("node status could not be written; will try again", "node", n.cfg.Name, "error", err)
+			n.cfg.Logger.Warn("the agent could not write the status of its node; will try again", "node", n.cfg.Name, "error", err)
 		}
 		if wrote {
 			sent = time.Now()
@@ -87,8 +87,8 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 	}
 }
 
-// reference names the node in events. Its UID is its name, as events about
-// nodes have always had it.
+// reference names the node in events. As in kubelet's events about nodes, the UID
+// is the node's name.
 func (n *nodeStatus) reference() *v1.ObjectReference {
 	return &v1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.cfg.Name, UID: types.UID(n.cfg.Name)}
 }
@@ -214,7 +214,7 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	s.Images = n.images(ctx, old.Images)
 	u, err := readUsage(n.cfg.Dir)
 	if err != nil {
-		n.cfg.Logger.Warn("the machine's free resources are not known", "error", err)
+		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)
 	}
 	now := metav1.Now()
 	resp, err := n.cfg.Runtime.Status(ctx, false)

@@ -17,11 +17,11 @@ import (
 	"minato/internal/node/status"
 )
 
-// maxRounds bounds how often one step plans anew; what is left after that waits
-// for the next.
+// maxRounds bounds how many plans one step makes; if the Pod still has something
+// to do after that, another step follows.
 const maxRounds = 8
 
-// advance brings a Pod that should run closer to it.
+// advance does what is next for the Pod's containers to run as its spec says.
 func (w *worker) advance(ctx context.Context, pod *v1.Pod) (next time.Time, err error) {
 	if w.expired(pod) {
 		w.life.take(stepFinish)
@@ -67,8 +67,8 @@ func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
 	return view, nil
 }
 
-// execute carries a plan out. acted says that the runtime has to be looked at
-// again; wait, when something that was put off is due.
+// execute acts on a plan. acted says that the runtime has changed and has to be
+// read again; wait is when a start that was postponed is due.
 func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) (acted bool, wait time.Time, err error) {
 	for _, k := range plan.Kill {
 		if err := w.kill(ctx, pod, k, grace(pod)); err != nil {
@@ -77,7 +77,7 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 		acted = true
 	}
 	if plan.NewSandbox {
-		// Two things that do not need each other, both with waits in them.
+		// The sandbox and the volumes do not need each other, and both take time.
 		var g guard.Group
 		g.Go("make the sandbox", func() error { return w.newSandbox(ctx, pod, plan) })
 		g.Go("set up volumes", func() error { return w.mount(ctx, pod) })
@@ -129,7 +129,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 		if !w.mounted && time.Since(start) < raceWindow && perhapsTooEarly(err) && sleep(ctx, pause) {
 			continue
 		}
-		// The watch tells when what is missing appears.
+		// The watch of a missing ConfigMap or Secret wakes the worker when it appears.
 		w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -141,7 +141,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 			if stack := guard.Stack(err); stack != nil {
 				w.m.cfg.Logger.Error("the node agent panicked while it brought a pod's volumes up to date", "pod", pod.Name, "namespace", pod.Namespace, "error", err, "stack", string(stack))
 			}
-			// The Pod runs on with what it has.
+			// The containers run on with the volumes as they are.
 			w.renewAt = now.Add(firstPause)
 			return nil
 		}
@@ -149,7 +149,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	}
 }
 
-// perhapsTooEarly tells whether such a refusal is among the errors.
+// perhapsTooEarly tells whether an error may be due to the authorizer being late.
 func perhapsTooEarly(err error) bool {
 	for _, e := range unjoin(err) {
 		if apierrors.IsForbidden(e) || apierrors.IsNotFound(e) {
@@ -175,8 +175,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// retryConfig forgets pauses that were due to something missing that may be
-// there now.
+// retryConfig ends the pauses of containers that wait for a ConfigMap or Secret:
+// it may be there now.
 func (w *worker) retryConfig() {
 	for name, why := range w.waiting {
 		if why.Reason == reasonConfig {
@@ -185,7 +185,7 @@ func (w *worker) retryConfig() {
 	}
 }
 
-// ensureProbes has exactly the running containers probed.
+// ensureProbes starts the probes of containers that run and ends those of others.
 func (w *worker) ensureProbes(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
 	keep := map[string]bool{}
 	ip := ""
@@ -275,7 +275,8 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 	})
 }
 
-// remember keeps a status and tells whether it says anything new.
+// remember keeps a status and tells whether it differs from the one before, or
+// from the one that the API server has.
 func (w *worker) remember(st v1.PodStatus) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -69,7 +69,8 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	}
 	tell := w.life.now().InAPI()
 	if _, known := w.lastStatus(); !known && terminal(pod.Status.Phase) && len(view.Running()) == 0 {
-		// It had ended before this agent began; the API knows it all.
+		// The Pod had ended before this agent started, and the API server has its
+		// last status.
 		w.remember(pod.Status)
 		tell = false
 	}
@@ -107,15 +108,15 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	return nil
 }
 
-// follow waits until the containers are killed, and goes on telling how they
-// are: a Pod that ends serves until its readiness probe says otherwise, and what
-// it is still asked goes elsewhere from then on.
+// follow waits until the containers are stopped and reports their status in the
+// meantime: a container that is being stopped may serve until its readiness probe
+// fails, and Services have to hear of that at once.
 func (w *worker) follow(ctx context.Context, killed <-chan error, tell bool) error {
 	woken := false
 	for {
 		select {
 		case err := <-killed:
-			if woken { // what that was about may be the next step's matter
+			if woken { // the next step may have to act on what happened
 				w.poke()
 			}
 			return err
@@ -147,12 +148,12 @@ func (w *worker) cleanUp(ctx context.Context) error {
 	if view, err = w.m.view.Read(ctx, w.uid); err != nil {
 		return err
 	}
-	for i := range view.Containers { // those whose sandbox was gone already
+	for i := range view.Containers { // those whose sandbox had been removed before
 		if err := w.m.cfg.Runtime.RemoveContainer(ctx, view.Containers[i].ID); err != nil {
 			return fmt.Errorf("remove container: %w", err)
 		}
 	}
-	// By its UID: of an orphan the name may not be known.
+	// Found by UID: the name of a Pod that only the disk knows is not known.
 	dirs, err := filepath.Glob(filepath.Join(w.m.cfg.LogDir, "*_"+string(w.uid)))
 	if err != nil {
 		return err
@@ -266,7 +267,8 @@ func statusIPs(pod *v1.Pod) []string {
 	return ips
 }
 
-// restore makes up a Pod from what the runtime has of it, enough to end it.
+// restore makes a Pod from the labels and annotations that its containers have in
+// the runtime: enough to stop them with their grace period.
 func restore(view *observe.Pod) *v1.Pod {
 	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: view.UID, Namespace: view.Namespace, Name: view.Name}}
 	seen := map[string]bool{}

@@ -37,7 +37,7 @@ type startError struct {
 
 func (e *startError) Error() string { return e.reason + ": " + e.message }
 
-// tryStart starts a container, unless its next start is not due yet.
+// tryStart starts a container unless it is waiting for its next attempt.
 func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) (started bool, next time.Time, err error) {
 	now := w.m.cfg.Clock.Now()
 	if at := w.retryAt[c.Name]; now.Before(at) {
@@ -68,7 +68,7 @@ func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c
 	if failed.reason == reasonConfig {
 		w.m.cfg.Objects.Hold(w.uid, append(volumeRefs(pod), envRefs(pod, c)...))
 	}
-	// A container that was created and then failed is looked at like any other.
+	// A container that was created and then failed counts as one that has ended.
 	return failed.reason == reasonRun || failed.reason == reasonPostStart, next, nil
 }
 
@@ -115,8 +115,8 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 	if err != nil {
 		return &startError{reason: reasonConfig, message: err.Error(), retry: firstPause}
 	}
-	// From here on nothing may be cut short: the runtime would be left with half
-	// a container.
+	// From here on no deletion of the Pod may interrupt the runtime: a container
+	// that is half made would stay.
 	whole := context.WithoutCancel(ctx)
 	id, err := w.m.cfg.Runtime.CreateContainer(whole, sandbox.ID, config, sandboxConfig)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"minato/internal/node/volume"
 )
 
-// resync is when a worker looks at its Pod though nothing seems to have
-// happened, in case an event was lost.
+// resync is how long a worker waits at most before it makes a step, in case the
+// event that should have woken it was lost.
 const resync = 5 * time.Minute
 
 // worker serves one Pod, one step after the other.
@@ -232,7 +232,7 @@ func (w *worker) failed(ctx context.Context, pod *v1.Pod, err error) time.Time {
 	longest := firstPause
 	var missing *volume.Error
 	if errors.As(err, &missing) {
-		longest = maxVolumePause // if it appears, the watch tells before that
+		longest = maxVolumePause // the watch of a missing object wakes the worker earlier
 	}
 	w.failures++
 	level, attrs := slog.LevelWarn, []any{"pod", pod.Name, "namespace", pod.Namespace, "error", err}
