@@ -14,16 +14,20 @@ import (
 	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 
+	"minato/internal/node/admit"
 	"minato/internal/node/api"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
 	"minato/internal/node/spec"
+	"minato/internal/node/storage"
 	"minato/internal/node/volume"
 )
 
@@ -39,7 +43,11 @@ type Agent struct {
 	objects     *object.Store
 	writer      *report.Writer
 	watch       *podWatch
+	storage     *storage.Manager
 	node        *nodeStatus
+	fresh       *fresh
+	// assembled is closed once the fields above are set.
+	assembled chan struct{}
 }
 
 // New puts an agent together. It starts nothing and touches nothing.
@@ -47,7 +55,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
-	a := &Agent{cfg: cfg, ready: make(chan struct{})}
+	a := &Agent{cfg: cfg, ready: make(chan struct{}), assembled: make(chan struct{})}
 	a.broadcaster = record.NewBroadcaster()
 	a.events = a.broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	a.writer = report.New(report.Config{Client: cfg.Client, Logger: cfg.Logger})
@@ -71,6 +79,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.assemble(ctx); err != nil {
 		return fmt.Errorf("node %s: %w", a.cfg.Name, err)
 	}
+	defer a.fresh.wait()
 	sink := a.broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.cfg.Client.CoreV1().Events("")})
 	defer a.broadcaster.Shutdown()
 	defer sink.Stop()
@@ -95,39 +104,70 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
+// EndPods stops the containers of all Pods, as when a machine is shut down: all
+// side by side, with their preStop hooks, each Pod with its own grace period but
+// with limit at most. A later agent starts again what should run.
+//
+// It may be called while Run runs, which starts no container afterwards, or
+// when Run has returned. ctx bounds it all.
+func (a *Agent) EndPods(ctx context.Context, limit time.Duration) error {
+	select {
+	case <-a.assembled:
+	default:
+		return nil // no Pod was ever served
+	}
+	if err := a.pods.EndAll(ctx, limit); err != nil {
+		return fmt.Errorf("node %s: end pods: %w", a.cfg.Name, err)
+	}
+	return nil
+}
+
+// Evict ends a Pod that the node can no longer keep, as Failed with that reason
+// and message. It returns false where the node does not run the Pod.
+func (a *Agent) Evict(uid types.UID, reason, message string) bool {
+	select {
+	case <-a.assembled:
+		return a.pods.Evict(uid, reason, message)
+	default:
+		return false
+	}
+}
+
 func (a *Agent) markReady() {
 	close(a.ready)
 	a.cfg.Stage("node " + a.cfg.Name + " ready")
 }
 
-// assemble makes what needs an answer of the runtime first.
+// assemble makes the parts that need to know the container runtime's version.
 func (a *Agent) assemble(ctx context.Context) error {
 	version, err := a.cfg.Runtime.Version(ctx, "v1")
 	if err != nil {
 		return fmt.Errorf("ask the container runtime for its version: %w", err)
 	}
-	for _, dir := range []string{a.cfg.podsDir(), a.cfg.memoryDir(), a.cfg.logDir()} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := a.cfg.makeDirs(); err != nil {
+		return err
 	}
-	// One container of a Pod may mount something in a volume for the others.
-	for _, dir := range []string{a.cfg.podsDir(), a.cfg.memoryDir()} {
-		if err := a.cfg.Mounter.ShareMounts(dir); err != nil {
-			return err
-		}
+	if err := a.cfg.measureDisk(); err != nil {
+		return err
+	}
+	// Which sysctls are a Pod's own depends on the kernel's version.
+	sysctls, err := admit.NewSysctls(sysctl.SafeSysctlAllowlist(ctx), a.cfg.AllowedUnsafeSysctls)
+	if err != nil {
+		return fmt.Errorf("AllowedUnsafeSysctls: %w", err)
 	}
 	a.node = newNodeStatus(&a.cfg, version, a.events)
+	a.fresh = newFresh(ctx, &a.cfg)
 	volumes := volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.Capacity,
+		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
 	})
 	a.pods = pod.New(pod.Config{
-		NodeName: a.cfg.Name, NodeLabels: a.node.labels, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
+		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
 		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
-		Services: a.cfg.services,
-		Resolver: newResolver(&a.cfg).get,
+		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
+		Admission: admit.Options{Sysctls: sysctls, NoAppArmor: noAppArmor},
+		Resolver:  newResolver(&a.cfg).get,
 		HostsFile: func() string {
 			text, err := os.ReadFile(a.cfg.HostsFile)
 			if err != nil {
@@ -136,15 +176,24 @@ func (a *Agent) assemble(ctx context.Context) error {
 			return string(text)
 		},
 		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(),
-		Allocatable: a.cfg.Capacity, Memory: a.cfg.Capacity[v1.ResourceMemory],
+		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
 	a.watch = newPodWatch(&a.cfg, a.pods)
+	a.storage = storage.New(storage.Config{
+		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: volumes,
+		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
+	})
 	if err := a.cfg.Metrics.Register(newCollector(a.cfg.Name, a.watch.Pods)); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	close(a.assembled)
 	return nil
 }
+
+// noAppArmor is why no AppArmor profile is enforced, in kubelet's words: nodes
+// are not set up for it, whatever the machine has.
+const noAppArmor = "AppArmor is not enabled on the host"
 
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
@@ -162,6 +211,7 @@ func (a *Agent) runPods(ctx context.Context) error {
 	<-started
 	g.Go(func() error { return a.forward(ctx) })
 	g.Go(func() error { return a.watch.run(ctx) })
+	g.Go(func() error { return a.storage.Run(ctx) })
 	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
 }
@@ -181,8 +231,8 @@ func (a *Agent) forward(ctx context.Context) error {
 	}
 }
 
-// eventsEnded tells a runtime that has ended from one that ends because all of
-// the node does: of the two, either may be noticed first.
+// eventsEnded is called when the container runtime closes its channel of events.
+// That is an error unless ctx ends too, which the agent may notice a moment later.
 func eventsEnded(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -47,6 +46,10 @@ type Config struct {
 	// Services, once ServicesSynced, are for Pods' environments.
 	Services       corelisters.ServiceLister
 	ServicesSynced func() bool
+	// ServicesVersion is the resource version up to which Services is complete,
+	// an informer's GetIndexer().LastStoreSyncResourceVersion. Without it, the
+	// agent lists a Pod's Services from the API server when the Pod starts.
+	ServicesVersion func() string
 
 	Runtime   cri.RuntimeService
 	Images    cri.ImageManagerService
@@ -58,8 +61,9 @@ type Config struct {
 	Netns host.Netns
 	// APIPort is 10250 unless set.
 	APIPort int
-	// Dir holds the Pods' volumes and logs. RunDir, which should be on a tmpfs,
-	// what must not reach a disk; Dir if empty.
+	// Dir holds the Pods' volumes and logs. In RunDir, which is Dir if empty, a
+	// tmpfs is mounted for what must not reach a disk. Both become private to
+	// root.
 	Dir, RunDir string
 	// MountNS is what Pods see of the node's files; nil is this process's own.
 	MountNS *host.MountNS
@@ -79,8 +83,12 @@ type Config struct {
 	Cgroup host.Cgroup
 	// MaxPods is 110 unless set.
 	MaxPods int64
-	// Capacity has at least cpu and memory.
+	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
+	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
+	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
+	// Pods may set beside kubelet's list of safe ones.
+	AllowedUnsafeSysctls []string
 	// Version is what the node says it is, such as v1.36.3.
 	Version string
 
@@ -150,7 +158,7 @@ func (c *Config) complete() error {
 }
 
 func (c *Config) podsDir() string   { return filepath.Join(c.Dir, "pods") }
-func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "pods") }
+func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
 func (c *Config) logDir() string    { return filepath.Join(c.Dir, "log", "pods") }
 
 func (c *Config) hostIPs() []string {
@@ -159,17 +167,4 @@ func (c *Config) hostIPs() []string {
 		ips = append(ips, a.String())
 	}
 	return ips
-}
-
-// services waits for the Services to be known: a container that starts without
-// the API server's variables would not find it later either.
-func (c *Config) services(ctx context.Context) ([]*v1.Service, error) {
-	for !c.ServicesSynced() {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return c.Services.List(everything())
 }

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -21,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/tools/record"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 )
 
 // nodeStatus registers the node and keeps its status.
@@ -28,23 +28,10 @@ type nodeStatus struct {
 	cfg     *Config
 	version *runtimeapi.VersionResponse
 	events  record.EventRecorder
-
-	mu    sync.Mutex
-	known *v1.Node // as the API server has it
 }
 
 func newNodeStatus(cfg *Config, version *runtimeapi.VersionResponse, events record.EventRecorder) *nodeStatus {
 	return &nodeStatus{cfg: cfg, version: version, events: events}
-}
-
-// labels are the node's, as they may have been changed by others since.
-func (n *nodeStatus) labels() map[string]string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.known != nil {
-		return n.known.Labels
-	}
-	return n.ownLabels()
 }
 
 func (n *nodeStatus) ownLabels() map[string]string {
@@ -72,7 +59,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		n.cfg.Logger.Warn("node could not be registered; will try again", "node", n.cfg.Name, "error", err)
+		n.cfg.Logger.Warn("the agent could not register its node; will try again", "node", n.cfg.Name, "error", err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -92,7 +79,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		due := time.Since(sent) >= statusPeriod
 		wrote, err := n.refresh(ctx, due)
 		if err != nil && ctx.Err() == nil {
-			n.cfg.Logger.Warn("node status could not be written; will try again", "node", n.cfg.Name, "error", err)
+			n.cfg.Logger.Warn("the agent could not write the status of its node; will try again", "node", n.cfg.Name, "error", err)
 		}
 		if wrote {
 			sent = time.Now()
@@ -100,8 +87,8 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 	}
 }
 
-// reference names the node in events. Its UID is its name, as events about
-// nodes have always had it.
+// reference names the node in events. As in kubelet's events about nodes, the UID
+// is the node's name.
 func (n *nodeStatus) reference() *v1.ObjectReference {
 	return &v1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: n.cfg.Name, UID: types.UID(n.cfg.Name)}
 }
@@ -120,34 +107,27 @@ func (n *nodeStatus) register(ctx context.Context) error {
 		node.Spec.PodCIDR = node.Spec.PodCIDRs[0]
 	}
 	node.Status = n.status(ctx, v1.NodeStatus{})
-	got, err := n.cfg.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	_, err := n.cfg.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
 	if err == nil {
-		n.keep(got)
 		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create node: %w", err)
 	}
-	if got, err = n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{}); err != nil {
+	have, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{})
+	if err != nil {
 		return fmt.Errorf("read node: %w", err)
 	}
-	if got, err = n.reconcile(ctx, got, node); err != nil {
+	if err := n.reconcile(ctx, have, node); err != nil {
 		return err
 	}
-	n.keep(got)
 	_, err = n.refresh(ctx, true)
 	return err
 }
 
-func (n *nodeStatus) keep(node *v1.Node) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.known = node
-}
-
 // reconcile brings labels and spec of a Node that exists up to date. What
 // others have added stays.
-func (n *nodeStatus) reconcile(ctx context.Context, have, want *v1.Node) (*v1.Node, error) {
+func (n *nodeStatus) reconcile(ctx context.Context, have, want *v1.Node) error {
 	next := have.DeepCopy()
 	if next.Labels == nil {
 		next.Labels = map[string]string{}
@@ -162,34 +142,33 @@ func (n *nodeStatus) reconcile(ctx context.Context, have, want *v1.Node) (*v1.No
 		next.Spec.ProviderID = want.Spec.ProviderID
 	}
 	if equality.Semantic.DeepEqual(have, next) {
-		return have, nil
+		return nil
 	}
-	got, err := n.patch(ctx, have, next)
-	if err != nil {
-		return nil, fmt.Errorf("update node: %w", err)
+	if _, err := n.patch(ctx, have, next); err != nil {
+		return fmt.Errorf("update node: %w", err)
 	}
-	return got, nil
+	return nil
 }
 
-// refresh writes the status if it has changed or is due.
+// refresh writes the status if it has changed or is due. It starts from the Node
+// as the API server has it, for others write into it too.
 func (n *nodeStatus) refresh(ctx context.Context, due bool) (wrote bool, err error) {
-	n.mu.Lock()
-	have := n.known
-	n.mu.Unlock()
-	next := have.DeepCopy()
-	next.Status = n.status(ctx, have.Status)
-	if !due && !changed(have.Status, next.Status) {
-		return false, nil
-	}
-	got, err := n.patch(ctx, have, next, "status")
+	have, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		// Somebody has deleted the Node of a node that lives.
 		return true, n.register(ctx)
 	}
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("read node: %w", err)
 	}
-	n.keep(got)
+	next := have.DeepCopy()
+	next.Status = n.status(ctx, have.Status)
+	if !due && !changed(have.Status, next.Status) {
+		return false, nil
+	}
+	if _, err := n.patch(ctx, have, next, "status"); err != nil {
+		return false, fmt.Errorf("write node status: %w", err)
+	}
 	return true, nil
 }
 
@@ -229,24 +208,43 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: a.String()})
 	}
 	s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.cfg.Name})
-	s.Capacity = n.cfg.Capacity.DeepCopy()
-	if s.Capacity == nil {
-		s.Capacity = v1.ResourceList{}
-	}
-	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(n.cfg.MaxPods, resource.DecimalSI)
-	s.Allocatable = s.Capacity.DeepCopy()
+	n.setResources(&s, old)
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
 	s.NodeInfo = n.info()
 	s.Images = n.images(ctx, old.Images)
 	u, err := readUsage(n.cfg.Dir)
 	if err != nil {
-		n.cfg.Logger.Warn("the machine's free resources are not known", "error", err)
+		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)
 	}
 	now := metav1.Now()
-	for _, c := range append(pressure(u), readiness(n.runtimeReady(ctx))) {
+	resp, err := n.cfg.Runtime.Status(ctx, false)
+	if f := resp.GetFeatures(); f != nil {
+		strict := f.GetSupplementalGroupsPolicy()
+		s.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &strict}
+	}
+	for _, c := range append(pressure(u), readiness(runtimeReady(resp, err))) {
 		setCondition(&s, c, now)
 	}
 	return s
+}
+
+// setResources sets what the node has. Extended resources are those of whoever
+// has written them into the Node's capacity; all of them can be used.
+func (n *nodeStatus) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
+	s.Capacity = n.cfg.Capacity.DeepCopy()
+	if s.Capacity == nil {
+		s.Capacity = v1.ResourceList{}
+	}
+	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(n.cfg.MaxPods, resource.DecimalSI)
+	for name, q := range old.Capacity {
+		if _, own := s.Capacity[name]; !own && helper.IsExtendedResourceName(name) {
+			s.Capacity[name] = q
+		}
+	}
+	s.Allocatable = s.Capacity.DeepCopy()
+	for name, q := range n.cfg.allocatable() {
+		s.Allocatable[name] = q
+	}
 }
 
 // setCondition sets a condition; the time of the last transition stays unless
@@ -266,9 +264,8 @@ func setCondition(s *v1.NodeStatus, c v1.NodeCondition, now metav1.Time) {
 	s.Conditions = append(s.Conditions, c)
 }
 
-// runtimeReady asks the runtime for what keeps it from running Pods.
-func (n *nodeStatus) runtimeReady(ctx context.Context) error {
-	resp, err := n.cfg.Runtime.Status(ctx, false)
+// runtimeReady says what keeps the container runtime from running Pods.
+func runtimeReady(resp *runtimeapi.StatusResponse, err error) error {
 	if err != nil {
 		return fmt.Errorf("container runtime status check failed: %w", err)
 	}

@@ -69,15 +69,15 @@ func (w *podWatch) run(ctx context.Context) error {
 		return nil
 	}
 	w.cfg.Stage("node " + w.cfg.Name + " knows its pods")
-	// Only now is it known which Pods the API no longer has.
+	// Only a complete list shows which Pods of the runtime the API no longer has.
 	if err := w.pods.Adopt(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("end pods that no longer exist: %w", err)
 	}
 	return nil
 }
 
-// update passes on a changed Pod. One that took the name of a deleted Pod
-// between two looks is another Pod.
+// update passes on a changed Pod. If the UID is another one, the Pod was deleted
+// and made again while the watch was interrupted.
 func (w *podWatch) update(before, after any) {
 	old, p := before.(*v1.Pod), after.(*v1.Pod)
 	if old.UID != p.UID {

@@ -195,6 +195,8 @@ var nodeHelpers = []string{
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper",
 	"k8s.io/kubernetes/pkg/fieldpath",
 	"k8s.io/kubernetes/pkg/kubelet/envvars",
+	"k8s.io/kubernetes/pkg/kubelet/lifecycle", // the types of the next
+	"k8s.io/kubernetes/pkg/kubelet/sysctl",
 	"k8s.io/kubernetes/pkg/kubelet/util/format",
 	"k8s.io/kubernetes/pkg/probe",
 	"k8s.io/kubernetes/pkg/securitycontext",
@@ -238,6 +240,7 @@ func TestOnlyTheFloorTouchesTheKernel(t *testing.T) {
 var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
+	module + "/internal/node/admit",
 	module + "/internal/loadbalancer/pool",
 	module + "/internal/ingress/table",
 }

@@ -166,6 +166,18 @@ func (r *Runtime) Sandboxes() []*runtimeapi.PodSandboxConfig {
 	return out
 }
 
+// Handler returns the runtime handler that a Pod's sandbox was made with.
+func (r *Runtime) Handler(pod string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sandboxes {
+		if s.config.Metadata.Name == pod {
+			return s.status.RuntimeHandler
+		}
+	}
+	return ""
+}
+
 // Version implements the CRI.
 func (r *Runtime) Version(context.Context, string) (*runtimeapi.VersionResponse, error) {
 	return &runtimeapi.VersionResponse{Version: "v1", RuntimeName: "fake", RuntimeVersion: "1", RuntimeApiVersion: "v1"}, nil
@@ -184,7 +196,7 @@ func (r *Runtime) Status(context.Context, bool) (*runtimeapi.StatusResponse, err
 }
 
 // RunPodSandbox implements the CRI.
-func (r *Runtime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSandboxConfig, _ string) (string, error) {
+func (r *Runtime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.called("RunPodSandbox", config.Metadata.Name); err != nil {
@@ -203,6 +215,7 @@ func (r *Runtime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSandbox
 	if config.Linux.SecurityContext.NamespaceOptions.Network == runtimeapi.NamespaceMode_NODE {
 		status.Network = &runtimeapi.PodSandboxNetworkStatus{}
 	}
+	status.RuntimeHandler = handler
 	r.sandboxes[id] = &sandbox{config: config, status: status}
 	return id, nil
 }

@@ -18,6 +18,26 @@ func named(err error, resource, name string) error {
 	return err
 }
 
+// raceWindow is how long a refusal may mean no more than that the API server's
+// node authorizer has not heard yet that a Pod of the node refers to the object.
+const raceWindow = time.Second
+
+// patiently reads an object, again and again while that is forbidden.
+func patiently[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	pause := 5 * time.Millisecond
+	for begin := time.Now(); ; pause *= 2 {
+		got, err := read()
+		if !apierrors.IsForbidden(err) || time.Since(begin) >= raceWindow {
+			return got, err
+		}
+		select {
+		case <-ctx.Done():
+			return got, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
 // Bounds of the pause between two attempts to watch.
 const (
 	minPause = 100 * time.Millisecond

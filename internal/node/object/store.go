@@ -8,9 +8,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -46,53 +44,40 @@ type Store struct {
 
 	mu      sync.Mutex
 	watched map[Ref]*watched
-	// seen holds the versions read last, so that a watch that begins now says
-	// only what is new since.
-	seen    map[Ref]string
+	held    map[types.UID]map[Ref]bool // what each Pod holds
+	// read holds what Pods have read and do not hold yet: what they are going
+	// to use, and where their watches begin.
+	read    map[types.UID]map[Ref]metav1.Object
 	running sync.WaitGroup
 	closed  bool
 }
 
-type watched struct {
-	holders map[types.UID]bool
-	cancel  context.CancelFunc
-}
-
 // New returns a store that watches nothing yet.
 func New(cfg Config) *Store {
-	return &Store{cfg: cfg, watched: map[Ref]*watched{}, seen: map[Ref]string{}}
+	return &Store{cfg: cfg, watched: map[Ref]*watched{}, held: map[types.UID]map[Ref]bool{}, read: map[types.UID]map[Ref]metav1.Object{}}
 }
 
-// ConfigMap reads a ConfigMap from the API server.
+// ConfigMap reads a ConfigMap from the API server, as it is now. It is for what
+// is decided once, such as the environment of a container.
 func (s *Store) ConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error) {
-	cm, err := s.cfg.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	cm, err := patiently(ctx, func() (*v1.ConfigMap, error) {
+		return s.cfg.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, named(err, "configmap", name)
 	}
-	s.saw(Ref{ConfigMap, namespace, name}, cm.ResourceVersion)
 	return cm, nil
 }
 
-// Secret reads a Secret from the API server.
+// Secret reads a Secret from the API server, as it is now.
 func (s *Store) Secret(ctx context.Context, namespace, name string) (*v1.Secret, error) {
-	sec, err := s.cfg.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	sec, err := patiently(ctx, func() (*v1.Secret, error) {
+		return s.cfg.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, named(err, "secret", name)
 	}
-	s.saw(Ref{Secret, namespace, name}, sec.ResourceVersion)
 	return sec, nil
-}
-
-// maxSeen bounds what is remembered of objects that nobody came to hold.
-const maxSeen = 4096
-
-func (s *Store) saw(r Ref, version string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.seen) >= maxSeen {
-		clear(s.seen)
-	}
-	s.seen[r] = version
 }
 
 // Hold watches refs on behalf of a Pod and gives up what the Pod held before
@@ -108,23 +93,23 @@ func (s *Store) Hold(uid types.UID, refs []Ref) {
 		want[r] = true
 		w := s.watched[r]
 		if w == nil {
-			ctx, cancel := context.WithCancel(context.Background())
-			w = &watched{holders: map[types.UID]bool{}, cancel: cancel}
-			s.watched[r] = w
-			s.running.Add(1)
-			go s.follow(ctx, r, s.seen[r])
-			delete(s.seen, r)
+			w = s.begin(r, s.read[uid][r])
 		}
 		w.holders[uid] = true
 	}
-	for r, w := range s.watched {
-		if want[r] || !w.holders[uid] {
+	delete(s.read, uid)
+	for r := range s.held[uid] {
+		w := s.watched[r]
+		if want[r] || w == nil {
 			continue
 		}
 		if delete(w.holders, uid); len(w.holders) == 0 {
 			w.cancel()
 			delete(s.watched, r)
 		}
+	}
+	if s.held[uid] = want; len(want) == 0 {
+		delete(s.held, uid)
 	}
 }
 
@@ -141,86 +126,4 @@ func (s *Store) Close() {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
-}
-
-func (s *Store) notify(r Ref) {
-	s.mu.Lock()
-	var uids []types.UID
-	if w := s.watched[r]; w != nil {
-		for uid := range w.holders {
-			uids = append(uids, uid)
-		}
-	}
-	s.mu.Unlock()
-	for _, uid := range uids {
-		s.cfg.Changed(uid)
-	}
-}
-
-// follow watches one object until ctx ends. What it says is only that
-// something changed: the reader fetches the object anew.
-func (s *Store) follow(ctx context.Context, r Ref, version string) {
-	defer s.running.Done()
-	wait := newBackoff()
-	missed := false
-	for ctx.Err() == nil {
-		events, err := s.watch(ctx, r, version)
-		if err != nil {
-			version = ""
-			missed = true
-			if !wait.sleep(ctx) {
-				return
-			}
-			continue
-		}
-		if missed { // between two watches anything may have happened
-			s.notify(r)
-			missed = false
-		}
-		version = s.drain(ctx, r, events, version, wait)
-		missed = version == ""
-		if !wait.sleep(ctx) {
-			return
-		}
-	}
-}
-
-// drain reports changes until the watch ends, and returns the version to go on
-// from, empty if that is lost.
-func (s *Store) drain(ctx context.Context, r Ref, events watch.Interface, version string, wait *backoff) string {
-	defer events.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return version
-		case e, ok := <-events.ResultChan():
-			if !ok {
-				return version
-			}
-			if e.Type == watch.Error {
-				return ""
-			}
-			o, ok := e.Object.(metav1.Object)
-			if !ok {
-				continue
-			}
-			wait.reset()
-			version = o.GetResourceVersion()
-			if e.Type != watch.Bookmark {
-				s.notify(r)
-			}
-		}
-	}
-}
-
-func (s *Store) watch(ctx context.Context, r Ref, version string) (watch.Interface, error) {
-	o := metav1.ListOptions{
-		FieldSelector:       fields.OneTermEqualSelector("metadata.name", r.Name).String(),
-		ResourceVersion:     version,
-		AllowWatchBookmarks: true,
-	}
-	if r.Kind == Secret {
-		return s.cfg.Client.CoreV1().Secrets(r.Namespace).Watch(ctx, o)
-	}
-	return s.cfg.Client.CoreV1().ConfigMaps(r.Namespace).Watch(ctx, o)
 }

@@ -6,9 +6,14 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 func within(t *testing.T, what string, ch <-chan types.UID, want types.UID) {
@@ -77,5 +82,44 @@ func watching(t *testing.T, client *fake.Clientset, want int) {
 		if time.Now().After(deadline) {
 			t.Fatal("no watch was opened")
 		}
+	}
+}
+
+// Right after a Pod was bound, the API server's authorizer may not know yet that
+// the node needs the object.
+func TestForbiddenIsTriedAgain(t *testing.T) {
+	client := fake.NewClientset(&v1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"}})
+	refusals := 3
+	client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if refusals--; refusals >= 0 {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "s", nil)
+		}
+		return false, nil, nil
+	})
+	s := New(Config{Client: client, Logger: slog.New(slog.DiscardHandler)})
+	if _, err := s.Secret(t.Context(), "default", "s"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.ConfigMap(t.Context(), "default", "absent"); !apierrors.IsNotFound(err) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestWatchGoesOnAfterAPanic(t *testing.T) {
+	client := fake.NewClientset(&v1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"}})
+	broken := true
+	client.PrependWatchReactor("secrets", func(clienttesting.Action) (bool, watch.Interface, error) {
+		if broken {
+			broken = false
+			panic("broken watch")
+		}
+		return false, nil, nil
+	})
+	changes := make(chan types.UID, 100)
+	s := New(Config{Client: client, Logger: slog.New(slog.DiscardHandler), Changed: func(uid types.UID) { changes <- uid }})
+	defer s.Close()
+	s.Hold("p", []Ref{{Secret, "default", "s"}})
+	for range 2 { // found by each list: it may have changed while nobody watched
+		within(t, "the object is watched", changes, "p")
 	}
 }

@@ -19,70 +19,82 @@ type Runtime interface {
 	ContainerStatus(ctx context.Context, containerID string, verbose bool) (*runtimeapi.ContainerStatusResponse, error)
 }
 
-// Read takes a snapshot of one Pod. A Pod that the runtime does not know gives
-// an empty snapshot.
+// Read takes a snapshot of one Pod by asking the runtime for all of it. A Pod
+// that the runtime does not know gives an empty snapshot.
 func Read(ctx context.Context, r Runtime, uid types.UID) (*Pod, error) {
 	p := &Pod{UID: uid}
-	label := map[string]string{spec.LabelPodUID: string(uid)}
-	sandboxes, err := r.ListPodSandbox(ctx, &runtimeapi.PodSandboxFilter{LabelSelector: label})
+	sandboxes, containers, err := list(ctx, r, uid)
 	if err != nil {
-		return nil, fmt.Errorf("list sandboxes of pod %s: %w", uid, err)
+		return nil, err
 	}
 	for _, s := range sandboxes {
-		if err := p.addSandbox(ctx, r, s.Id); err != nil {
-			return nil, err
+		sandbox, found, err := readSandbox(ctx, r, s.Id)
+		if err != nil {
+			return nil, fmt.Errorf("pod %s: %w", uid, err)
+		}
+		if found {
+			p.addSandbox(sandbox)
 		}
 	}
-	containers, err := r.ListContainers(ctx, &runtimeapi.ContainerFilter{LabelSelector: label})
-	if err != nil {
-		return nil, fmt.Errorf("list containers of pod %s: %w", uid, err)
-	}
 	for _, c := range containers {
-		if err := p.addContainer(ctx, r, c); err != nil {
-			return nil, err
+		container, found, err := readContainer(ctx, r, c.Id, c.PodSandboxId)
+		if err != nil {
+			return nil, fmt.Errorf("pod %s: %w", uid, err)
+		}
+		if found {
+			p.addContainer(container)
 		}
 	}
 	p.sort()
 	return p, nil
 }
 
-// UIDs lists the Pods that the runtime has a sandbox or a container of.
-func UIDs(ctx context.Context, r Runtime) ([]types.UID, error) {
-	sandboxes, err := r.ListPodSandbox(ctx, nil)
+// list asks for the sandboxes and containers of one Pod, or of all if uid is
+// empty.
+func list(ctx context.Context, r Runtime, uid types.UID) ([]*runtimeapi.PodSandbox, []*runtimeapi.Container, error) {
+	var label map[string]string
+	if uid != "" {
+		label = map[string]string{spec.LabelPodUID: string(uid)}
+	}
+	sandboxes, err := r.ListPodSandbox(ctx, &runtimeapi.PodSandboxFilter{LabelSelector: label})
 	if err != nil {
-		return nil, fmt.Errorf("list sandboxes: %w", err)
+		return nil, nil, fmt.Errorf("list sandboxes of pod %q: %w", uid, err)
 	}
-	containers, err := r.ListContainers(ctx, nil)
+	containers, err := r.ListContainers(ctx, &runtimeapi.ContainerFilter{LabelSelector: label})
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, nil, fmt.Errorf("list containers of pod %q: %w", uid, err)
 	}
-	seen := map[types.UID]bool{}
-	var uids []types.UID
-	add := func(labels map[string]string) {
-		uid := types.UID(labels[spec.LabelPodUID])
-		if uid != "" && !seen[uid] {
-			seen[uid] = true
-			uids = append(uids, uid)
-		}
-	}
-	for _, s := range sandboxes {
-		add(s.Labels)
-	}
-	for _, c := range containers {
-		add(c.Labels)
-	}
-	return uids, nil
+	return sandboxes, containers, nil
 }
 
-func (p *Pod) addSandbox(ctx context.Context, r Runtime, id string) error {
+// named is a sandbox or container with the name of its Pod.
+type named[T any] struct {
+	value           T
+	namespace, name string
+}
+
+func (p *Pod) addSandbox(s named[Sandbox]) {
+	p.Namespace, p.Name = s.namespace, s.name
+	p.Sandboxes = append(p.Sandboxes, s.value)
+}
+
+func (p *Pod) addContainer(c named[Container]) {
+	if p.Name == "" {
+		p.Namespace, p.Name = c.namespace, c.name
+	}
+	p.Containers = append(p.Containers, c.value)
+}
+
+// readSandbox asks for one sandbox; found is false if it has gone away.
+func readSandbox(ctx context.Context, r Runtime, id string) (out named[Sandbox], found bool, err error) {
 	resp, err := r.PodSandboxStatus(ctx, id, false)
 	if err != nil {
 		if left, lerr := r.ListPodSandbox(ctx, &runtimeapi.PodSandboxFilter{Id: id}); lerr == nil && len(left) == 0 {
-			return nil // it went away since it was listed
+			return out, false, nil
 		}
-		return fmt.Errorf("status of sandbox %s of pod %s: %w", id, p.UID, err)
+		return out, false, fmt.Errorf("status of sandbox %s: %w", id, err)
 	}
-	st := resp.Status
+	st := resp.GetStatus()
 	s := Sandbox{
 		ID:          id,
 		Attempt:     st.GetMetadata().GetAttempt(),
@@ -95,26 +107,25 @@ func (p *Pod) addSandbox(ctx context.Context, r Runtime, id string) error {
 		s.IPs = append(s.IPs, ip)
 	}
 	for _, more := range st.GetNetwork().GetAdditionalIps() {
-		s.IPs = append(s.IPs, more.Ip)
+		s.IPs = append(s.IPs, more.GetIp())
 	}
-	p.Namespace, p.Name = st.GetMetadata().GetNamespace(), st.GetMetadata().GetName()
-	p.Sandboxes = append(p.Sandboxes, s)
-	return nil
+	return named[Sandbox]{s, st.GetMetadata().GetNamespace(), st.GetMetadata().GetName()}, true, nil
 }
 
-func (p *Pod) addContainer(ctx context.Context, r Runtime, listed *runtimeapi.Container) error {
-	resp, err := r.ContainerStatus(ctx, listed.Id, false)
+// readContainer asks for one container; found is false if it has gone away.
+func readContainer(ctx context.Context, r Runtime, id, sandboxID string) (out named[Container], found bool, err error) {
+	resp, err := r.ContainerStatus(ctx, id, false)
 	if err != nil {
-		if left, lerr := r.ListContainers(ctx, &runtimeapi.ContainerFilter{Id: listed.Id}); lerr == nil && len(left) == 0 {
-			return nil
+		if left, lerr := r.ListContainers(ctx, &runtimeapi.ContainerFilter{Id: id}); lerr == nil && len(left) == 0 {
+			return out, false, nil
 		}
-		return fmt.Errorf("status of container %s of pod %s: %w", listed.Id, p.UID, err)
+		return out, false, fmt.Errorf("status of container %s: %w", id, err)
 	}
-	st := resp.Status
+	st := resp.GetStatus()
 	c := Container{
-		ID:          listed.Id,
+		ID:          id,
 		Name:        st.GetMetadata().GetName(),
-		SandboxID:   listed.PodSandboxId,
+		SandboxID:   sandboxID,
 		Attempt:     st.GetMetadata().GetAttempt(),
 		State:       st.GetState(),
 		CreatedAt:   stamp(st.GetCreatedAt()),
@@ -132,11 +143,8 @@ func (p *Pod) addContainer(ctx context.Context, r Runtime, listed *runtimeapi.Co
 	if user := st.GetImage().GetUserSpecifiedImage(); user != "" {
 		c.Image = user
 	}
-	if p.Name == "" {
-		p.Namespace, p.Name = listed.Labels[spec.LabelPodNamespace], listed.Labels[spec.LabelPodName]
-	}
-	p.Containers = append(p.Containers, c)
-	return nil
+	labels := st.GetLabels()
+	return named[Container]{c, labels[spec.LabelPodNamespace], labels[spec.LabelPodName]}, true, nil
 }
 
 func stamp(ns int64) time.Time {

@@ -1,29 +1,35 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
+	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
 	"minato/internal/node/status"
 )
 
-// maxRounds bounds how often one step plans anew; what is left after that waits
-// for the next.
+// maxRounds bounds how many plans one step makes; if the Pod still has something
+// to do after that, another step follows.
 const maxRounds = 8
 
-// advance brings a Pod that should run closer to it.
-func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (next time.Time, err error) {
-	if w.refuse(pod, view) || w.expired(pod) {
-		w.ending = true
+// advance does what is next for the Pod's containers to run as its spec says.
+func (w *worker) advance(ctx context.Context, pod *v1.Pod) (next time.Time, err error) {
+	if w.expired(pod) {
+		w.life.take(stepFinish)
 		return next, nil
+	}
+	view, err := w.read(ctx, pod)
+	if err != nil {
+		return next, err
 	}
 	next = w.deadline(pod)
 	if w.stale.Swap(false) {
@@ -34,7 +40,7 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (n
 		w.ensureProbes(ctx, pod, view)
 		plan := MakePlan(pod, view, w.m.cfg.Probes.Health)
 		if plan.Done {
-			w.ending = true
+			w.life.take(stepFinish)
 			return next, nil
 		}
 		w.report(pod, view)
@@ -53,7 +59,7 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod, view *observe.Pod) (n
 }
 
 func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
-	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
+	view, err := w.m.view.Read(ctx, w.uid)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +67,8 @@ func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
 	return view, nil
 }
 
-// execute carries a plan out. acted says that the runtime has to be looked at
-// again; wait, when something that was put off is due.
+// execute acts on a plan. acted says that the runtime has changed and has to be
+// read again; wait is when a start that was postponed is due.
 func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) (acted bool, wait time.Time, err error) {
 	for _, k := range plan.Kill {
 		if err := w.kill(ctx, pod, k, grace(pod)); err != nil {
@@ -71,10 +77,10 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 		acted = true
 	}
 	if plan.NewSandbox {
-		// Two things that do not need each other, both with waits in them.
-		var g errgroup.Group
-		g.Go(func() error { return w.newSandbox(ctx, pod, plan) })
-		g.Go(func() error { return w.mount(ctx, pod) })
+		// The sandbox and the volumes do not need each other, and both take time.
+		var g guard.Group
+		g.Go("make the sandbox", func() error { return w.newSandbox(ctx, pod, plan) })
+		g.Go("set up volumes", func() error { return w.mount(ctx, pod) })
 		return true, wait, g.Wait()
 	}
 	if acted {
@@ -109,7 +115,11 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	}
 	pause := 5 * time.Millisecond
 	for start := time.Now(); ; pause *= 2 {
-		renew, err := w.m.cfg.Volumes.SetUp(ctx, pod)
+		var renew time.Time
+		err := guard.Do("set up volumes", func() (err error) {
+			renew, err = w.m.cfg.Volumes.SetUp(ctx, pod)
+			return err
+		})
 		w.renewAt = renew
 		if err == nil {
 			w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
@@ -119,7 +129,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 		if !w.mounted && time.Since(start) < raceWindow && perhapsTooEarly(err) && sleep(ctx, pause) {
 			continue
 		}
-		// The watch tells when what is missing appears.
+		// The watch of a missing ConfigMap or Secret wakes the worker when it appears.
 		w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -128,7 +138,10 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 			w.event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
 		}
 		if w.mounted {
-			// The Pod runs on with what it has.
+			if stack := guard.Stack(err); stack != nil {
+				w.m.cfg.Logger.Error("the node agent panicked while it brought a pod's volumes up to date", "pod", pod.Name, "namespace", pod.Namespace, "error", err, "stack", string(stack))
+			}
+			// The containers run on with the volumes as they are.
 			w.renewAt = now.Add(firstPause)
 			return nil
 		}
@@ -136,7 +149,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	}
 }
 
-// perhapsTooEarly tells whether such a refusal is among the errors.
+// perhapsTooEarly tells whether an error may be due to the authorizer being late.
 func perhapsTooEarly(err error) bool {
 	for _, e := range unjoin(err) {
 		if apierrors.IsForbidden(e) || apierrors.IsNotFound(e) {
@@ -162,8 +175,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// retryConfig forgets pauses that were due to something missing that may be
-// there now.
+// retryConfig ends the pauses of containers that wait for a ConfigMap or Secret:
+// it may be there now.
 func (w *worker) retryConfig() {
 	for name, why := range w.waiting {
 		if why.Reason == reasonConfig {
@@ -172,7 +185,7 @@ func (w *worker) retryConfig() {
 	}
 }
 
-// ensureProbes has exactly the running containers probed.
+// ensureProbes starts the probes of containers that run and ends those of others.
 func (w *worker) ensureProbes(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
 	keep := map[string]bool{}
 	ip := ""
@@ -220,9 +233,22 @@ func isSidecar(c *v1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways
 }
 
-// report computes the Pod's status and hands it on if it is new.
+// report computes the status of a Pod that has not ended and hands it on if it
+// is new. Though no container may run any more, its phase is not final yet: the
+// scheduler would send another Pod in its place before there is room.
 func (w *worker) report(pod *v1.Pod, view *observe.Pod) {
 	st := w.compute(pod, view, false)
+	old, known := w.lastStatus()
+	if !known {
+		old = pod.Status
+	}
+	if terminal(st.Phase) && !terminal(old.Phase) {
+		st.Phase, st.Reason, st.Message = cmp.Or(old.Phase, v1.PodPending), old.Reason, old.Message
+	}
+	_, before := podutil.GetPodConditionFromList(old.Conditions, v1.PodResizePending)
+	if _, now := podutil.GetPodConditionFromList(st.Conditions, v1.PodResizePending); now != nil && before == nil {
+		w.event(pod, v1.EventTypeWarning, "ResizeInfeasible", "Pod resize Infeasible: "+now.Message)
+	}
 	if w.remember(st) {
 		w.m.cfg.Reporter.Set(pod, st)
 	}
@@ -242,14 +268,15 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 		},
 		Waiting:  w.waiting,
 		Failed:   w.verdict,
-		Terminal: w.ending,
+		Terminal: !w.life.now().Starts(),
 		Over:     over,
 		HostIPs:  w.m.cfg.HostIPs,
 		Now:      w.m.cfg.Clock.Now(),
 	})
 }
 
-// remember keeps a status and tells whether it says anything new.
+// remember keeps a status and tells whether it differs from the one before, or
+// from the one that the API server has.
 func (w *worker) remember(st v1.PodStatus) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

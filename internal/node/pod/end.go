@@ -9,10 +9,10 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/spec"
 )
@@ -37,30 +37,40 @@ func grace(pod *v1.Pod) int64 {
 
 // end stops everything of a Pod, reports its last status, and, once the API
 // has let go of it, removes what is left.
-func (w *worker) end(ctx context.Context, pod *v1.Pod, gone bool) (time.Time, error) {
-	if !w.ended {
-		if err := w.stop(ctx, pod, gone); err != nil {
-			return time.Time{}, err
+func (w *worker) end(ctx context.Context, pod *v1.Pod) error {
+	if !w.life.now().Stopped() {
+		if err := w.stop(ctx, pod); err != nil {
+			return err
 		}
 	}
+	// After the status: the containers' last words lie among the volumes.
+	if !w.tornDown {
+		if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
+			return err
+		}
+		w.tornDown = true
+	}
 	switch st, _ := w.lastStatus(); {
-	case gone:
-		return time.Time{}, w.cleanUp(ctx, pod)
+	case !w.life.now().InAPI():
+		return w.cleanUp(ctx)
 	case pod.DeletionTimestamp != nil:
 		w.m.cfg.Reporter.Finish(pod, st)
 	}
-	return time.Time{}, nil
+	return nil
 }
 
-// stop ends the Pod's containers and sandboxes and gives back what they used.
-func (w *worker) stop(ctx context.Context, pod *v1.Pod, gone bool) error {
+// stop ends the Pod's containers and sandboxes. Once the API hears that the Pod
+// has ended, the node has stopped counting it: the scheduler may send another
+// one in its place at once.
+func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	view, err := w.read(ctx, pod)
 	if err != nil {
 		return err
 	}
-	tell := !gone
+	tell := w.life.now().InAPI()
 	if _, known := w.lastStatus(); !known && terminal(pod.Status.Phase) && len(view.Running()) == 0 {
-		// It had ended before this agent began; the API knows it all.
+		// The Pod had ended before this agent started, and the API server has its
+		// last status.
 		w.remember(pod.Status)
 		tell = false
 	}
@@ -70,7 +80,9 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod, gone bool) error {
 	}
 	w.m.cfg.Probes.Terminating(w.uid)
 	killed := make(chan error, 1)
-	go func() { killed <- w.killAll(ctx, pod, view) }()
+	go func() {
+		killed <- guard.Do("stop containers", func() error { return w.killAll(ctx, pod, view) })
+	}()
 	if err := w.follow(ctx, killed, tell); err != nil {
 		return err
 	}
@@ -85,30 +97,26 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod, gone bool) error {
 	}
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
-	if !gone && !terminal(pod.Status.Phase) {
+	inAPI := w.life.take(stepStop).InAPI()
+	w.m.wakeArriving()
+	if inAPI && !terminal(pod.Status.Phase) {
 		st := w.compute(pod, view, true)
 		if w.remember(st) && pod.DeletionTimestamp == nil {
 			w.m.cfg.Reporter.Set(pod, st)
 		}
 	}
-	// After the status: the containers' last words lie among the volumes.
-	if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
-		return err
-	}
-	w.ended = true
-	w.over.Store(true)
 	return nil
 }
 
-// follow waits until the containers are killed, and goes on telling how they
-// are: a Pod that ends serves until its readiness probe says otherwise, and what
-// it is still asked goes elsewhere from then on.
+// follow waits until the containers are stopped and reports their status in the
+// meantime: a container that is being stopped may serve until its readiness probe
+// fails, and Services have to hear of that at once.
 func (w *worker) follow(ctx context.Context, killed <-chan error, tell bool) error {
 	woken := false
 	for {
 		select {
 		case err := <-killed:
-			if woken { // what that was about may be the next step's matter
+			if woken { // the next step may have to act on what happened
 				w.poke()
 			}
 			return err
@@ -126,8 +134,8 @@ func (w *worker) follow(ctx context.Context, killed <-chan error, tell bool) err
 }
 
 // cleanUp removes what the node still has of a Pod that no longer exists.
-func (w *worker) cleanUp(ctx context.Context, pod *v1.Pod) error {
-	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
+func (w *worker) cleanUp(ctx context.Context) error {
+	view, err := w.m.view.Read(ctx, w.uid)
 	if err != nil {
 		return err
 	}
@@ -137,13 +145,15 @@ func (w *worker) cleanUp(ctx context.Context, pod *v1.Pod) error {
 			return fmt.Errorf("remove sandbox: %w", err)
 		}
 	}
-	for i := range view.Containers { // those whose sandbox was gone already
-		err := w.m.cfg.Runtime.RemoveContainer(ctx, view.Containers[i].ID)
-		if left, rerr := observe.Read(ctx, w.m.cfg.Runtime, w.uid); err != nil && (rerr != nil || len(left.Containers) > 0) {
+	if view, err = w.m.view.Read(ctx, w.uid); err != nil {
+		return err
+	}
+	for i := range view.Containers { // those whose sandbox had been removed before
+		if err := w.m.cfg.Runtime.RemoveContainer(ctx, view.Containers[i].ID); err != nil {
 			return fmt.Errorf("remove container: %w", err)
 		}
 	}
-	// By its UID: of an orphan the name may not be known.
+	// Found by UID: the name of a Pod that only the disk knows is not known.
 	dirs, err := filepath.Glob(filepath.Join(w.m.cfg.LogDir, "*_"+string(w.uid)))
 	if err != nil {
 		return err
@@ -153,9 +163,13 @@ func (w *worker) cleanUp(ctx context.Context, pod *v1.Pod) error {
 			return fmt.Errorf("remove logs: %w", err)
 		}
 	}
+	// Again: a step that was cut short may have made some of them anew.
+	if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
+		return err
+	}
 	w.m.cfg.Reporter.Forget(w.uid)
-	w.ended = true
-	return w.m.cfg.Volumes.TearDown(w.uid)
+	w.life.take(stepCleared)
+	return nil
 }
 
 // killAll stops all running containers: the regular ones side by side, then the
@@ -164,14 +178,14 @@ func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) er
 	begin := w.m.cfg.Clock.Now()
 	left := func() int64 { return grace(pod) - int64(w.m.cfg.Clock.Since(begin)/time.Second) }
 	sidecars := map[string]*observe.Container{}
-	var g errgroup.Group
+	var g guard.Group
 	for _, run := range view.Running() {
 		c := spec.FindContainer(pod, run.Name)
 		if c != nil && isSidecar(c) {
 			sidecars[run.Name] = run
 			continue
 		}
-		g.Go(func() error { return w.kill(ctx, pod, Kill{Container: run, Spec: c}, left()) })
+		g.Go("stop container "+run.Name, func() error { return w.kill(ctx, pod, Kill{Container: run, Spec: c}, left()) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -204,7 +218,9 @@ func (w *worker) kill(ctx context.Context, pod *v1.Pod, k Kill, seconds int64) e
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- w.m.cfg.Runtime.StopContainer(context.WithoutCancel(ctx), k.Container.ID, max(seconds, minGrace))
+		done <- guard.Do("stop container "+k.Container.Name, func() error {
+			return w.m.cfg.Runtime.StopContainer(context.WithoutCancel(ctx), k.Container.ID, max(seconds, minGrace))
+		})
 	}()
 	select {
 	case err := <-done:
@@ -221,9 +237,6 @@ func (w *worker) kill(ctx context.Context, pod *v1.Pod, k Kill, seconds int64) e
 func (w *worker) begunKilling(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.killing == nil {
-		w.killing = map[string]bool{}
-	}
 	first := !w.killing[id]
 	w.killing[id] = true
 	return first
@@ -254,7 +267,8 @@ func statusIPs(pod *v1.Pod) []string {
 	return ips
 }
 
-// restore makes up a Pod from what the runtime has of it, enough to end it.
+// restore makes a Pod from the labels and annotations that its containers have in
+// the runtime: enough to stop them with their grace period.
 func restore(view *observe.Pod) *v1.Pod {
 	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: view.UID, Namespace: view.Namespace, Name: view.Name}}
 	seen := map[string]bool{}

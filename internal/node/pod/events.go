@@ -18,7 +18,7 @@ func (w *worker) event(pod *v1.Pod, kind, reason, message string) {
 func (w *worker) containerEvent(pod *v1.Pod, c *v1.Container, kind, reason, message string) {
 	ref, err := reference.GetReference(scheme.Scheme, pod)
 	if err != nil {
-		w.m.cfg.Logger.Warn("cannot refer to pod in an event", "pod", pod.Name, "error", err)
+		w.m.cfg.Logger.Warn("an event about a container was dropped, because its pod cannot be referred to", "pod", pod.Name, "container", c.Name, "reason", reason, "error", err)
 		return
 	}
 	field := "containers"

@@ -38,6 +38,7 @@ type bench struct {
 	probes   *fakeProbes
 	reporter *fakeReporter
 	events   *fakeEvents
+	node     *fakeNode
 	logs     string
 	manager  *Manager
 }
@@ -55,13 +56,20 @@ func newBench(t *testing.T) *bench {
 		probes:   &fakeProbes{health: map[string]probe.Health{}, running: map[string]string{}},
 		reporter: &fakeReporter{status: map[string]v1.PodStatus{}, finished: map[string]bool{}},
 		events:   &fakeEvents{},
+		node:     newFakeNode(),
 		logs:     filepath.Join(dir, "log"),
 	}
 	b.manager = New(Config{
-		NodeName: "node-1", NodeLabels: func() map[string]string { return map[string]string{"disk": "ssd"} },
+		NodeName: "node-1", Node: b.node.get,
 		RuntimeName: "fake", HostIPs: []string{"172.30.0.11"},
 		Runtime: b.runtime, Images: b.images, Volumes: b.volumes, Objects: b.objects, Probes: b.probes, Reporter: b.reporter,
-		Services:  func(context.Context) ([]*v1.Service, error) { return nil, nil },
+		Services: func(context.Context, *v1.Pod, string) ([]*v1.Service, error) { return nil, nil },
+		RuntimeClass: func(_ context.Context, name string) (string, error) {
+			if name != "sandboxed" {
+				return "", apierrors.NewNotFound(schema.GroupResource{Group: "node.k8s.io", Resource: "runtimeclass"}, name)
+			}
+			return "kata", nil
+		},
 		Resolver:  func() spec.Resolver { return spec.Resolver{Domain: "cluster.local"} },
 		HostsFile: func() string { return "" },
 		LogDir:    b.logs, Memory: resource.MustParse("4Gi"), Events: b.events, Clock: clk,
@@ -164,6 +172,35 @@ func deleted(p *v1.Pod, seconds int64) *v1.Pod {
 	return p
 }
 
+// fakeNode is the API server's Node.
+type fakeNode struct {
+	mu   sync.Mutex
+	node v1.Node
+	err  error
+}
+
+func newFakeNode() *fakeNode {
+	n := &fakeNode{}
+	n.node.Name, n.node.Labels = "node-1", map[string]string{"disk": "ssd"}
+	n.node.Status.Allocatable = v1.ResourceList{
+		v1.ResourceCPU: resource.MustParse("4"), v1.ResourceMemory: resource.MustParse("4Gi"),
+		v1.ResourceEphemeralStorage: resource.MustParse("10Gi"), v1.ResourcePods: resource.MustParse("2000"),
+	}
+	return n
+}
+
+func (f *fakeNode) get(context.Context) (*v1.Node, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.node.DeepCopy(), f.err
+}
+
+func (f *fakeNode) change(fn func(*v1.Node)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn(&f.node)
+}
+
 type fakeVolumes struct {
 	dir string
 
@@ -171,13 +208,23 @@ type fakeVolumes struct {
 	err      error
 	setUps   int
 	tornDown []types.UID
+	panics   types.UID // of the Pod whose volumes make it panic
 }
 
-func (f *fakeVolumes) SetUp(context.Context, *v1.Pod) (time.Time, error) {
+func (f *fakeVolumes) SetUp(_ context.Context, p *v1.Pod) (time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if p.UID == f.panics {
+		var limit *resource.Quantity
+		_ = limit.Value() // as of a field that the Pod leaves out
+	}
 	f.setUps++
 	return time.Time{}, f.err
+}
+func (f *fakeVolumes) panicFor(uid types.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.panics = uid
 }
 func (f *fakeVolumes) fail(err error) {
 	f.mu.Lock()

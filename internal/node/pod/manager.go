@@ -15,6 +15,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 
+	"minato/internal/node/admit"
+	"minato/internal/node/guard"
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -75,8 +77,10 @@ type Reporter interface {
 
 // Config is what a Manager needs.
 type Config struct {
-	NodeName    string
-	NodeLabels  func() map[string]string
+	NodeName string
+	// Node reads the Node from the API server. What it returns is at least as
+	// new as the call.
+	Node        func(ctx context.Context) (*v1.Node, error)
 	RuntimeName string
 	HostIPs     []string
 	Runtime     Runtime
@@ -85,8 +89,14 @@ type Config struct {
 	Objects     Objects
 	Probes      Probes
 	Reporter    Reporter
-	// Services lists all Services, once they are known.
-	Services func(ctx context.Context) ([]*v1.Service, error)
+	// Services lists at least the Services of the Pod's namespace and the API
+	// server's own, as they were at the resource version since, or later. If that
+	// is empty, they may be of any age.
+	Services func(ctx context.Context, pod *v1.Pod, since string) ([]*v1.Service, error)
+	// RuntimeClass returns the handler that a RuntimeClass names.
+	RuntimeClass func(ctx context.Context, name string) (handler string, err error)
+	// Admission is what the node is set to take and to refuse.
+	Admission admit.Options
 	// Resolver and HostsFile are read each time a sandbox or hosts file is made.
 	Resolver  func() spec.Resolver
 	HostsFile func() string
@@ -115,17 +125,27 @@ const (
 	maxPause   = 5 * time.Minute
 )
 
+// relistPeriod is how often the view of the runtime is compared with all that
+// the runtime has, in case an event was lost.
+const relistPeriod = time.Minute
+
 // Manager has a worker for each Pod of the node.
 type Manager struct {
 	cfg      Config
+	view     *observe.Cache
 	restarts *flowcontrol.Backoff
 	pulls    *puller
 
-	mu        sync.Mutex
-	ctx       context.Context
-	workers   map[types.UID]*worker
-	sandboxes map[string]types.UID
-	wg        sync.WaitGroup
+	// admitting makes one decision at a time about what the node takes, and
+	// guards the workers' candidates. It may be held while mu is taken.
+	admitting sync.Mutex
+
+	mu       sync.Mutex
+	ctx      context.Context
+	workers  map[types.UID]*worker
+	arrivals uint64 // Pods that have arrived so far
+	closed   bool   // the node is shut down: no Pod is served any more
+	wg       sync.WaitGroup
 }
 
 // New returns a manager without Pods.
@@ -133,11 +153,13 @@ func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
+	view := observe.NewCache(cfg.Runtime)
+	cfg.Runtime = tracked{Runtime: cfg.Runtime, view: view}
 	m := &Manager{
-		cfg:       cfg,
-		restarts:  flowcontrol.NewBackOffWithJitter(firstPause, maxPause, 0),
-		workers:   map[types.UID]*worker{},
-		sandboxes: map[string]types.UID{},
+		cfg:      cfg,
+		view:     view,
+		restarts: flowcontrol.NewBackOffWithJitter(firstPause, maxPause, 0),
+		workers:  map[types.UID]*worker{},
 	}
 	m.restarts.Clock = cfg.Clock
 	m.pulls = newPuller(cfg)
@@ -145,15 +167,44 @@ func New(cfg Config) *Manager {
 }
 
 // Run serves the Pods given by Update until ctx ends; containers keep running
-// afterwards. It must be called before Update.
+// afterwards. It calls ready once it knows what the runtime has, and Update must
+// not be called before.
 func (m *Manager) Run(ctx context.Context, ready func()) {
 	m.mu.Lock()
 	m.ctx = ctx
 	m.mu.Unlock()
+	pause := 10 * time.Millisecond
+	for !m.relist(ctx) && sleep(ctx, pause) {
+		pause = min(2*pause, firstPause)
+	}
 	ready()
-	<-ctx.Done()
+	tick := m.cfg.Clock.NewTicker(relistPeriod)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C():
+			m.relist(ctx)
+		}
+	}
 	m.wg.Wait()
 	m.pulls.wait()
+}
+
+// relist brings the view of the runtime up to date and wakes the Pods of which
+// something had changed without an event.
+func (m *Manager) relist(ctx context.Context) bool {
+	uids, err := m.view.Relist(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			m.cfg.Logger.Warn("the container runtime could not list its containers; will try again", "error", err)
+		}
+		return false
+	}
+	for _, uid := range uids {
+		m.Wake(uid)
+	}
+	return true
 }
 
 // Update tells of a Pod that the API has on this node.
@@ -173,7 +224,7 @@ func (m *Manager) Delete(pod *v1.Pod) {
 	}
 }
 
-// Wake makes the Pod's worker look at it again; volumes are brought up to date.
+// Wake makes the Pod's worker look at it again.
 func (m *Manager) Wake(uid types.UID) {
 	m.mu.Lock()
 	w := m.workers[uid]
@@ -196,38 +247,41 @@ func (m *Manager) Refresh(uid types.UID) {
 
 // Happened tells of an event of the runtime.
 func (m *Manager) Happened(e Event) {
-	m.mu.Lock()
-	w := m.workers[m.sandboxes[e.SandboxID]]
-	m.mu.Unlock()
-	if w != nil {
-		w.poke()
+	if uid, known := m.view.Changed(e.SandboxID, e.ContainerID); known {
+		m.Wake(uid)
 	}
 }
 
 // Adopt ends whatever the runtime or the disk still has of Pods that the API
 // does not. It is called once, after Update for all Pods that the API has.
 func (m *Manager) Adopt(ctx context.Context) error {
-	uids, err := observe.UIDs(ctx, m.cfg.Runtime)
-	if err != nil {
-		return err
-	}
 	dirs, err := m.cfg.Volumes.UIDs()
 	if err != nil {
 		return err
 	}
-	for _, uid := range append(uids, dirs...) {
+	for _, uid := range append(m.view.UIDs(), dirs...) {
 		m.mu.Lock()
 		known := m.workers[uid] != nil
 		m.mu.Unlock()
 		if known {
 			continue
 		}
-		view, err := observe.Read(ctx, m.cfg.Runtime, uid)
-		if err != nil {
+		err := guard.Do("end a pod that the API no longer has", func() error {
+			view, err := m.view.Read(ctx, uid)
+			if err != nil {
+				return err
+			}
+			orphan := restore(view)
+			if w := m.worker(uid, orphan); w != nil {
+				w.remove(orphan)
+			}
+			return nil
+		})
+		if stack := guard.Stack(err); stack != nil {
+			m.cfg.Logger.Error("the node agent panicked; what is left of a pod that no longer exists stays until it is started again", "uid", uid, "error", err, "stack", string(stack))
+		} else if err != nil {
 			return err
 		}
-		orphan := restore(view)
-		m.worker(uid, orphan).remove(orphan)
 	}
 	return nil
 }
@@ -250,47 +304,28 @@ func (m *Manager) worker(uid types.UID, pod *v1.Pod) *worker {
 	if w := m.workers[uid]; w != nil {
 		return w
 	}
-	if m.ctx == nil || m.ctx.Err() != nil {
+	if m.ctx == nil || m.ctx.Err() != nil || m.closed {
 		return nil
 	}
-	w := newWorker(m, pod)
+	m.arrivals++
+	w := newWorker(m, pod, m.arrivals)
 	m.workers[uid] = w
 	m.wg.Add(1)
 	go func() {
 		defer m.wg.Done()
+		defer close(w.done)
 		w.run(m.ctx)
 	}()
 	return w
 }
 
-// forget drops a worker that has ended.
+// forget drops a worker that has ended, with all that is kept of its Pod.
 func (m *Manager) forget(w *worker) {
 	m.pulls.forget(w.uid)
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	delete(m.workers, w.uid)
-	for id, uid := range m.sandboxes {
-		if uid == w.uid {
-			delete(m.sandboxes, id)
-		}
+	m.mu.Unlock()
+	for key := range w.crashKeys {
+		m.restarts.Reset(key)
 	}
-}
-
-func (m *Manager) ownSandbox(id string, uid types.UID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sandboxes[id] = uid
-}
-
-// others lists the Pods that take up room on the node beside this one.
-func (m *Manager) others(uid types.UID) []*v1.Pod {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var pods []*v1.Pod
-	for id, w := range m.workers {
-		if id != uid && w.active() {
-			pods = append(pods, w.latest())
-		}
-	}
-	return pods
 }

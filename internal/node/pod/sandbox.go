@@ -14,15 +14,15 @@ import (
 	"minato/internal/node/spec"
 )
 
-// minSandboxAge keeps a sandbox that never becomes what it should be from being
-// replaced without a pause.
+// minSandboxAge is how old a sandbox must be before another one replaces it, so
+// that sandboxes that fail at once are not made without a pause.
 const minSandboxAge = time.Second
 
-// newSandbox makes a sandbox, in place of one that no longer serves.
+// newSandbox makes a sandbox, and stops the one that it replaces.
 func (w *worker) newSandbox(ctx context.Context, pod *v1.Pod, plan Plan) error {
 	if old := plan.Replace; old != nil {
 		if w.m.cfg.Clock.Since(old.CreatedAt) < minSandboxAge {
-			return fmt.Errorf("sandbox %s became useless at once", old.ID)
+			return fmt.Errorf("sandbox %s was lost or has no address within %v of its start; will try again", old.ID, minSandboxAge)
 		}
 		w.event(pod, v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 		if err := w.m.cfg.Runtime.StopPodSandbox(context.WithoutCancel(ctx), old.ID); err != nil {
@@ -41,13 +41,29 @@ func (w *worker) newSandbox(ctx context.Context, pod *v1.Pod, plan Plan) error {
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		return fmt.Errorf("make log directory: %w", err)
 	}
-	id, err := w.m.cfg.Runtime.RunPodSandbox(context.WithoutCancel(ctx), config, "")
+	handler, err := w.runtimeHandler(ctx, pod)
+	if err == nil {
+		_, err = w.m.cfg.Runtime.RunPodSandbox(context.WithoutCancel(ctx), config, handler)
+	}
 	if err != nil {
 		w.event(pod, v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
 		return fmt.Errorf("create sandbox: %w", err)
 	}
-	w.m.ownSandbox(id, w.uid)
 	return nil
+}
+
+// runtimeHandler is what the runtime knows the Pod's RuntimeClass by; empty for
+// a Pod that names none.
+func (w *worker) runtimeHandler(ctx context.Context, pod *v1.Pod) (string, error) {
+	name := pod.Spec.RuntimeClassName
+	if name == nil || *name == "" {
+		return "", nil
+	}
+	handler, err := w.m.cfg.RuntimeClass(ctx, *name)
+	if err != nil {
+		return "", fmt.Errorf("look up RuntimeClass %s: %w", *name, err)
+	}
+	return handler, nil
 }
 
 func (w *worker) sandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSandboxConfig, error) {
@@ -80,8 +96,7 @@ func (w *worker) podIPs(pod *v1.Pod, view *observe.Pod) []string {
 // one before for its logs and exit code.
 const keepRuns = 2
 
-// prune removes runs of containers that are too old, and sandboxes that are
-// empty and no longer serve.
+// prune removes older runs of containers, and old sandboxes without containers.
 func (w *worker) prune(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
 	seen := map[string]int{}
 	used := map[string]bool{}
@@ -96,6 +111,9 @@ func (w *worker) prune(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
 			used[c.SandboxID] = true
 			continue
 		}
+		w.mu.Lock()
+		delete(w.killing, c.ID)
+		w.mu.Unlock()
 		os.Remove(filepath.Join(w.logDir(pod), spec.LogPath(c.Name, c.Attempt)))
 		os.Remove(w.messageFile(c.Name, c.Attempt))
 	}

@@ -37,7 +37,7 @@ type startError struct {
 
 func (e *startError) Error() string { return e.reason + ": " + e.message }
 
-// tryStart starts a container, unless its next start is not due yet.
+// tryStart starts a container unless it is waiting for its next attempt.
 func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) (started bool, next time.Time, err error) {
 	now := w.m.cfg.Clock.Now()
 	if at := w.retryAt[c.Name]; now.Before(at) {
@@ -68,7 +68,7 @@ func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c
 	if failed.reason == reasonConfig {
 		w.m.cfg.Objects.Hold(w.uid, append(volumeRefs(pod), envRefs(pod, c)...))
 	}
-	// A container that was created and then failed is looked at like any other.
+	// A container that was created and then failed counts as one that has ended.
 	return failed.reason == reasonRun || failed.reason == reasonPostStart, next, nil
 }
 
@@ -79,6 +79,7 @@ func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Contai
 		return time.Time{}
 	}
 	key := fmt.Sprintf("%s_%s_%s", w.uid, c.Name, spec.Hash(c))
+	w.crashKeys[key] = true
 	if !w.m.restarts.IsInBackOffSince(key, latest.FinishedAt) {
 		w.m.restarts.Next(key, latest.FinishedAt)
 		return time.Time{}
@@ -101,6 +102,7 @@ func podName(pod *v1.Pod) string {
 // start pulls, creates and starts a container and runs its postStart hook.
 func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) error {
 	sandbox := view.Sandbox()
+	pod, c = allocated(pod, view, c)
 	sandboxConfig, err := w.sandboxConfig(pod, sandbox.Attempt)
 	if err != nil {
 		return err
@@ -113,8 +115,8 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 	if err != nil {
 		return &startError{reason: reasonConfig, message: err.Error(), retry: firstPause}
 	}
-	// From here on nothing may be cut short: the runtime would be left with half
-	// a container.
+	// From here on no deletion of the Pod may interrupt the runtime: a container
+	// that is half made would stay.
 	whole := context.WithoutCancel(ctx)
 	id, err := w.m.cfg.Runtime.CreateContainer(whole, sandbox.ID, config, sandboxConfig)
 	if err != nil {
@@ -126,6 +128,36 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 	}
 	w.containerEvent(pod, c, v1.EventTypeNormal, "Started", "Container started")
 	return w.postStart(ctx, pod, view, c, id)
+}
+
+// allocated is the Pod with the resources that its containers in the present
+// sandbox were created with: the sandbox's limits are for these, and a container
+// that is started again gets no others.
+func allocated(pod *v1.Pod, view *observe.Pod, c *v1.Container) (*v1.Pod, *v1.Container) {
+	var changed *v1.Pod
+	sandbox := view.Sandbox()
+	for _, list := range []func(*v1.Pod) []v1.Container{
+		func(p *v1.Pod) []v1.Container { return p.Spec.InitContainers },
+		func(p *v1.Pod) []v1.Container { return p.Spec.Containers },
+	} {
+		for i := range list(pod) {
+			run := view.Latest(list(pod)[i].Name)
+			if run == nil || run.SandboxID != sandbox.ID || !spec.Resized(&list(pod)[i], run.Annotations) {
+				continue
+			}
+			if changed == nil {
+				changed = pod.DeepCopy()
+			}
+			list(changed)[i].Resources = *spec.Resources(&list(pod)[i], run.Annotations)
+		}
+	}
+	if changed == nil {
+		return pod, c
+	}
+	if same := spec.FindContainer(changed, c.Name); same != nil {
+		c = same
+	}
+	return changed, c
 }
 
 func (w *worker) postStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, id string) error {
@@ -147,10 +179,11 @@ func (w *worker) postStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, 
 }
 
 func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, image *runtimeapi.Image) (*runtimeapi.ContainerConfig, error) {
-	services, err := w.m.cfg.Services(ctx)
+	services, err := w.m.cfg.Services(ctx, pod, w.servicesSince)
 	if err != nil {
 		return nil, err
 	}
+	w.servicesSince = "" // a container that is started again does not need the API server for this
 	ips := w.podIPs(pod, view)
 	env, err := spec.Environment(ctx, spec.EnvInput{
 		Pod: pod, Container: c, PodIPs: ips, HostIPs: w.m.cfg.HostIPs,
@@ -221,14 +254,28 @@ func (w *worker) mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue
 	return mounts, nil
 }
 
+// writeFile makes a file that containers mount, or fills it anew: those that
+// have it mounted see what is new. Its directory is for root alone; a container
+// reaches the file by its mount.
 func writeFile(path, text string, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+	f, err := openOwn(path, os.O_WRONLY|os.O_CREATE, mode)
+	if err != nil {
 		return err
 	}
-	return os.Chmod(path, mode) // whatever the umask is
+	defer f.Close()
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		return err
+	}
+	if err := f.Chmod(mode); err != nil { // whatever the umask is
+		return err
+	}
+	return f.Close()
 }
 
 // target finds whose processes an ephemeral container wants to see.

@@ -3,7 +3,9 @@ package pod
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -12,13 +14,13 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"minato/internal/node/observe"
+	"minato/internal/node/guard"
 	"minato/internal/node/status"
 	"minato/internal/node/volume"
 )
 
-// resync is when a worker looks at its Pod though nothing seems to have
-// happened, in case an event was lost.
+// resync is how long a worker waits at most before it makes a step, in case the
+// event that should have woken it was lost.
 const resync = 5 * time.Minute
 
 // worker serves one Pod, one step after the other.
@@ -26,39 +28,57 @@ type worker struct {
 	m    *Manager
 	uid  types.UID
 	wake chan struct{}
+	// done is closed when the worker's goroutine has returned.
+	done chan struct{}
 	// stale says that something behind the Pod's volumes has changed.
 	stale atomic.Bool
-	over  atomic.Bool
+	life  lifecycle
+	// candidate is guarded by the manager's admitting.
+	candidate candidate
 
 	mu        sync.Mutex
 	pod       *v1.Pod
-	gone      bool               // the API no longer has the Pod
+	eviction  *status.Verdict    // the node is to end the Pod
+	halted    bool               // no further step is to be made
 	interrupt context.CancelFunc // ends the step under way
 	known     v1.PodStatus       // computed last
 	hasKnown  bool
+	killing   map[string]bool // containers that are being stopped, by ID
 
 	// The rest belongs to the worker's goroutine.
-	admitted bool
-	ending   bool // no container is to be started again
-	ended    bool // nothing runs any more
-	verdict  *status.Verdict
-	waiting  map[string]status.Waiting
-	retryAt  map[string]time.Time // when a container that waits may be tried again
-	mounted  bool
-	renewAt  time.Time
-	failures int
-	// lastError is what failed last, to be told once.
-	lastError string
-	killing   map[string]bool // guarded by mu: containers are killed side by side
+	verdict   *status.Verdict
+	waiting   map[string]status.Waiting
+	retryAt   map[string]time.Time // when a container that waits may be tried again
+	crashKeys map[string]bool      // of the containers' entries in the manager's restarts
+	// servicesSince is the resource version at which the Pod arrived, until its
+	// Services have been read that are at least as new.
+	servicesSince string
+	mounted       bool
+	tornDown      bool // the volumes are gone
+	renewAt       time.Time
+	failures      int
+	// lastError is what failed last, and told what the Pod waits for: each is to
+	// be told once.
+	lastError, told string
 }
 
-func newWorker(m *Manager, pod *v1.Pod) *worker {
-	return &worker{
+// newWorker returns the worker of a Pod. One that an earlier run of the agent
+// has taken is not asked for again.
+func newWorker(m *Manager, pod *v1.Pod, order uint64) *worker {
+	w := &worker{
 		m: m, uid: pod.UID, pod: pod,
-		wake:    make(chan struct{}, 1),
-		waiting: map[string]status.Waiting{},
-		retryAt: map[string]time.Time{},
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		candidate: candidate{order: order}, servicesSince: pod.ResourceVersion,
+		waiting:   map[string]status.Waiting{},
+		retryAt:   map[string]time.Time{},
+		crashKeys: map[string]bool{},
+		killing:   map[string]bool{},
 	}
+	if m.view.Knows(pod.UID) || len(pod.Status.ContainerStatuses) > 0 {
+		w.candidate.admitted = true
+		w.life.take(stepAdmit)
+	}
+	return w
 }
 
 // update hands the worker a newer Pod. One that is being deleted, or now has
@@ -71,15 +91,17 @@ func (w *worker) update(pod *v1.Pod) {
 		w.interrupt()
 	}
 	w.mu.Unlock()
-	if old != pod {
-		w.stale.Store(true) // labels and annotations may be in a volume
+	// Only what a volume can show counts: the status changes all the time.
+	if old.Generation != pod.Generation || !maps.Equal(old.Labels, pod.Labels) || !maps.Equal(old.Annotations, pod.Annotations) {
+		w.stale.Store(true)
 	}
 	w.poke()
 }
 
 func (w *worker) remove(pod *v1.Pod) {
 	w.mu.Lock()
-	w.pod, w.gone = pod, true
+	w.pod = pod
+	w.life.take(stepRelease)
 	if pod.DeletionTimestamp == nil && w.interrupt != nil {
 		w.interrupt()
 	}
@@ -100,9 +122,6 @@ func (w *worker) latest() *v1.Pod {
 	return w.pod
 }
 
-// active tells whether the Pod may still use the node.
-func (w *worker) active() bool { return !w.over.Load() }
-
 func (w *worker) lastStatus() (v1.PodStatus, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -118,6 +137,9 @@ func (w *worker) run(ctx context.Context) {
 			return
 		case <-w.wake:
 		case <-timer.C():
+		}
+		if w.isHalted() {
+			return
 		}
 		next, done := w.step(ctx)
 		if done {
@@ -143,38 +165,61 @@ func (w *worker) until(next time.Time) time.Duration {
 	return max(d, time.Millisecond)
 }
 
+func (w *worker) isHalted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.halted
+}
+
+// begin returns what a step works with, and lets it be interrupted by cancel.
+func (w *worker) begin(cancel context.CancelFunc) (pod *v1.Pod, eviction *status.Verdict) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.interrupt = cancel
+	if w.halted {
+		cancel()
+	}
+	return w.pod, w.eviction
+}
+
 // step does what there is to do now, and returns when to do more at the latest.
 func (w *worker) step(ctx context.Context) (next time.Time, done bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w.mu.Lock()
-	pod, gone := w.pod, w.gone
-	w.interrupt = cancel
-	w.mu.Unlock()
-
-	view, err := observe.Read(ctx, w.m.cfg.Runtime, w.uid)
-	if err != nil {
-		return w.failed(ctx, pod, err), false
-	}
-	if s := view.Sandbox(); s != nil {
-		w.m.ownSandbox(s.ID, w.uid)
-	}
-	if pod.DeletionTimestamp != nil || gone || terminal(pod.Status.Phase) {
-		w.ending = true
-	}
-	if !w.ending {
-		next, err = w.advance(ctx, pod, view)
-		if err == nil && w.ending {
-			next, err = w.end(ctx, pod, gone)
-		}
-	} else {
-		next, err = w.end(ctx, pod, gone)
-	}
+	pod, eviction := w.begin(cancel)
+	err := guard.Do("bring the pod to its desired state", func() (err error) {
+		next, err = w.proceed(ctx, pod, eviction)
+		return err
+	})
 	if err != nil {
 		return w.failed(ctx, pod, err), false
 	}
 	w.failures, w.lastError = 0, ""
-	return next, gone && w.ended
+	return next, w.life.now() == Removed
+}
+
+// proceed moves the Pod through its stages as far as that goes now.
+func (w *worker) proceed(ctx context.Context, pod *v1.Pod, eviction *status.Verdict) (next time.Time, err error) {
+	if pod.DeletionTimestamp != nil || terminal(pod.Status.Phase) {
+		w.life.take(stepFinish)
+	}
+	if eviction != nil && w.verdict == nil && w.life.now().Starts() {
+		w.verdict = eviction
+		w.event(pod, v1.EventTypeWarning, eviction.Reason, eviction.Message)
+		w.life.take(stepFinish)
+	}
+	if next, err = w.arrive(ctx, pod); err != nil {
+		return next, err
+	}
+	if w.life.now() == Active {
+		if next, err = w.advance(ctx, pod); err != nil {
+			return next, err
+		}
+	}
+	if w.life.now().Starts() {
+		return next, nil
+	}
+	return time.Time{}, w.end(ctx, pod)
 }
 
 // failed notes an error and returns when to try again. A step that was
@@ -187,16 +232,22 @@ func (w *worker) failed(ctx context.Context, pod *v1.Pod, err error) time.Time {
 	longest := firstPause
 	var missing *volume.Error
 	if errors.As(err, &missing) {
-		longest = maxVolumePause // if it appears, the watch tells before that
+		longest = maxVolumePause // the watch of a missing object wakes the worker earlier
 	}
 	w.failures++
-	level := slog.LevelWarn
+	level, attrs := slog.LevelWarn, []any{"pod", pod.Name, "namespace", pod.Namespace, "error", err}
+	if stack := guard.Stack(err); stack != nil {
+		level, longest, attrs = slog.LevelError, maxPause, append(attrs, "stack", string(stack))
+	}
+	pause := min(longest, 250*time.Millisecond<<min(w.failures, 12))
 	if err.Error() == w.lastError {
 		level = slog.LevelDebug
+	} else if guard.Stack(err) != nil {
+		w.event(pod, v1.EventTypeWarning, "FailedSync", fmt.Sprintf("%v; it tries again with growing pauses and leaves other pods alone", err))
 	}
 	w.lastError = err.Error()
-	w.m.cfg.Logger.Log(ctx, level, "pod cannot be brought to its desired state; will try again", "pod", pod.Name, "namespace", pod.Namespace, "error", err)
-	return w.m.cfg.Clock.Now().Add(min(longest, 250*time.Millisecond<<min(w.failures, 12)))
+	w.m.cfg.Logger.Log(ctx, level, "the node agent cannot bring a pod to its desired state; will try again", append(attrs, "pause", pause)...)
+	return w.m.cfg.Clock.Now().Add(pause)
 }
 
 // maxVolumePause is the longest pause between two attempts to set volumes up.

@@ -369,7 +369,7 @@ func TestRefusedPods(t *testing.T) {
 	b.eventually("it runs", b.phase("first", v1.PodRunning))
 	b.manager.Update(newPod("second", port))
 	b.eventually("the port is taken", b.phase("second", v1.PodFailed))
-	if st := b.reporter.get("second"); st.Reason != "NodePorts" || st.Message != "Pod was rejected: Predicate NodePorts failed" {
+	if st := b.reporter.get("second"); st.Reason != "NodePorts" || st.Message != "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" || st.ContainerStatuses != nil {
 		t.Errorf("status = %+v", st)
 	}
 	b.manager.Update(newPod("third", func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "tape"} }))

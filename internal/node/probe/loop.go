@@ -150,7 +150,7 @@ func (l *loop) event(reason, message string) {
 	t := &l.run.target
 	ref, err := reference.GetReference(scheme.Scheme, t.Pod)
 	if err != nil {
-		l.m.cfg.Logger.Warn("cannot refer to pod in an event", "pod", t.Pod.Name, "error", err)
+		l.m.cfg.Logger.Warn("an event about a probe was dropped, because the pod cannot be referred to", "pod", t.Pod.Name, "container", t.Container.Name, "reason", reason, "error", err)
 		return
 	}
 	ref.FieldPath = "spec.containers{" + t.Container.Name + "}"

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
+
+	"minato/internal/node/guard"
 )
 
 // Executor runs a command in a container.
@@ -56,7 +58,8 @@ type Manager struct {
 	cfg Config
 
 	mu   sync.Mutex
-	runs map[string]*run // by container ID
+	runs map[string]*run               // by container ID
+	pods map[types.UID]map[string]*run // the same, of each Pod
 	wg   sync.WaitGroup
 }
 
@@ -74,7 +77,7 @@ func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	return &Manager{cfg: cfg, runs: map[string]*run{}}
+	return &Manager{cfg: cfg, runs: map[string]*run{}, pods: map[types.UID]map[string]*run{}}
 }
 
 // Ensure starts the probes of a running container unless they run.
@@ -91,6 +94,10 @@ func (m *Manager) Ensure(ctx context.Context, t Target) {
 	r := &run{target: t, started: make(chan struct{})}
 	r.health = Health{Started: c.StartupProbe == nil || t.WasStarted, Ready: c.ReadinessProbe == nil || t.WasReady}
 	m.runs[t.ContainerID] = r
+	if m.pods[t.Pod.UID] == nil {
+		m.pods[t.Pod.UID] = map[string]*run{}
+	}
+	m.pods[t.Pod.UID][t.ContainerID] = r
 	ctx, r.cancel = context.WithCancel(ctx)
 	alive, cancel := context.WithCancel(ctx)
 	r.alive = cancel
@@ -109,8 +116,30 @@ func (m *Manager) start(ctx context.Context, r *run, k kind, p *v1.Probe) {
 	m.wg.Add(1)
 	go func() {
 		defer m.wg.Done()
-		(&loop{m: m, run: r, kind: k, spec: p}).work(ctx)
+		m.guarded(ctx, r, k, p)
 	}()
+}
+
+// panicPause is how long a probe rests after a panic before it begins anew.
+const panicPause = 10 * time.Second
+
+// guarded repeats one probe until ctx ends or it has nothing more to ask. A
+// panic counts as no answer: an event tells of it, and the probe begins anew.
+func (m *Manager) guarded(ctx context.Context, r *run, k kind, p *v1.Probe) {
+	for pause := panicPause; ; pause = min(2*pause, 30*panicPause) {
+		l := &loop{m: m, run: r, kind: k, spec: p}
+		err := guard.Do(string(k)+" probe", func() error { l.work(ctx); return nil })
+		if err == nil {
+			return
+		}
+		t := &r.target
+		m.cfg.Logger.Error("the node agent panicked in a probe; will try again", "pod", t.Pod.Name, "namespace", t.Pod.Namespace,
+			"container", t.Container.Name, "error", err, "stack", string(guard.Stack(err)))
+		l.event("ProbeError", err.Error())
+		if !l.pause(ctx, pause) {
+			return
+		}
+	}
 }
 
 // Health returns what is known of a running container.
@@ -131,11 +160,15 @@ func (m *Manager) Health(containerID string) Health {
 func (m *Manager) Keep(uid types.UID, containerIDs map[string]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for id, r := range m.runs {
-		if r.target.Pod.UID == uid && !containerIDs[id] {
+	for id, r := range m.pods[uid] {
+		if !containerIDs[id] {
 			r.cancel()
 			delete(m.runs, id)
+			delete(m.pods[uid], id)
 		}
+	}
+	if len(m.pods[uid]) == 0 {
+		delete(m.pods, uid)
 	}
 }
 
@@ -144,10 +177,8 @@ func (m *Manager) Keep(uid types.UID, containerIDs map[string]bool) {
 func (m *Manager) Terminating(uid types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, r := range m.runs {
-		if r.target.Pod.UID == uid {
-			r.alive()
-		}
+	for _, r := range m.pods[uid] {
+		r.alive()
 	}
 }
 
@@ -161,6 +192,7 @@ func (m *Manager) Close() {
 		r.cancel()
 		delete(m.runs, id)
 	}
+	clear(m.pods)
 	m.mu.Unlock()
 	m.wg.Wait()
 }

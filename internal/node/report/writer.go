@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"minato/internal/node/guard"
 )
 
 // Config is what a Writer needs.
@@ -120,17 +122,17 @@ func (w *Writer) serve(ctx context.Context, e *entry) {
 		e.dirty = false
 		w.mu.Unlock()
 
-		err := w.send(ctx, e, pod, want)
-		if err == nil && remove {
-			err = w.remove(ctx, e, pod)
-		}
+		err := guard.Do("write the pod's status", func() error {
+			if err := w.send(ctx, e, pod, want); err != nil || !remove {
+				return err
+			}
+			return w.remove(ctx, e, pod)
+		})
 		if err == nil {
 			pause = firstPause
 			continue
 		}
-		if ctx.Err() == nil {
-			w.cfg.Logger.Warn("pod status could not be written; will try again", "pod", pod.Name, "namespace", pod.Namespace, "error", err)
-		}
+		w.complain(ctx, pod, err)
 		w.mu.Lock()
 		e.dirty = true
 		w.mu.Unlock()
@@ -140,6 +142,18 @@ func (w *Writer) serve(ctx context.Context, e *entry) {
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+func (w *Writer) complain(ctx context.Context, pod *v1.Pod, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	attrs := []any{"pod", pod.Name, "namespace", pod.Namespace, "error", err}
+	if stack := guard.Stack(err); stack != nil {
+		w.cfg.Logger.Error("the node agent panicked while it wrote a pod's status; will try again", append(attrs, "stack", string(stack))...)
+		return
+	}
+	w.cfg.Logger.Warn("the API server did not take a pod's status; will try again", attrs...)
 }
 
 // send writes what differs between the Pod's status and the one it should have.

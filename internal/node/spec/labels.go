@@ -23,6 +23,7 @@ const (
 	AnnotationHash         = "io.kubernetes.container.hash"
 	AnnotationRestartCount = "io.kubernetes.container.restartCount"
 	AnnotationGracePeriod  = "io.kubernetes.pod.terminationGracePeriod"
+	annotationResources    = "minato.container.resources"
 	annotationMessagePath  = "io.kubernetes.container.terminationMessagePath"
 	annotationMessageRule  = "io.kubernetes.container.terminationMessagePolicy"
 )
@@ -56,6 +57,9 @@ func containerAnnotations(pod *v1.Pod, c *v1.Container, restarts uint32) map[str
 	}
 	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
 		a[AnnotationGracePeriod] = strconv.FormatInt(*g, 10)
+	}
+	if text, err := json.Marshal(c.Resources); err == nil { // quantities always encode
+		a[annotationResources] = string(text)
 	}
 	return a
 }

@@ -18,7 +18,11 @@ type Waiting struct{ Reason, Message string }
 type Probes struct{ Started, Ready bool }
 
 // Verdict ends a Pod for a reason that its containers do not show.
-type Verdict struct{ Reason, Message string }
+type Verdict struct {
+	Reason, Message string
+	// Disruption, if set, is the reason of the Pod's condition DisruptionTarget.
+	Disruption string
+}
 
 // Input is everything that a status depends on.
 type Input struct {
@@ -40,6 +44,26 @@ type Input struct {
 	Terminal, Over bool
 	HostIPs        []string
 	Now            time.Time
+}
+
+// Rejected is the status of a Pod that the node does not take. Of its containers
+// it says nothing: there never were any.
+func Rejected(pod *v1.Pod, reason, message string, now time.Time) v1.PodStatus {
+	s := v1.PodStatus{
+		Phase: v1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message,
+		QOSClass: qos.GetPodQOS(pod), StartTime: pod.Status.StartTime, ObservedGeneration: pod.Generation,
+		NominatedNodeName: pod.Status.NominatedNodeName, ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
+	}
+	if s.StartTime == nil {
+		start := apiTime(now)
+		s.StartTime = &start
+	}
+	for _, c := range pod.Status.Conditions {
+		if !Owned(c.Type) || c.Type == v1.PodScheduled {
+			s.Conditions = append(s.Conditions, c)
+		}
+	}
+	return s
 }
 
 // Compute returns the status that the Pod should have.
@@ -77,7 +101,9 @@ func setPhase(s *v1.PodStatus, in Input) {
 	if old := in.Old.Phase; podutil.IsPodPhaseTerminal(old) {
 		s.Phase = old // a final phase stays
 	}
-	if in.Failed != nil && !podutil.IsPodPhaseTerminal(in.Old.Phase) {
+	// A phase is final only once nothing runs any more: the scheduler gives the
+	// Pod's place to others as soon as it sees one.
+	if in.Failed != nil && in.Over && !podutil.IsPodPhaseTerminal(in.Old.Phase) {
 		s.Phase, s.Reason, s.Message = v1.PodFailed, in.Failed.Reason, in.Failed.Message
 		return
 	}

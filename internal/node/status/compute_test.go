@@ -90,7 +90,8 @@ func TestPhases(t *testing.T) {
 		{"sidecar crashed", Input{Pod: pod(v1.RestartPolicyAlways, "side:s", "a"), View: view(run("s", exited, 1, 0), run("a", running, 0, 0))}, v1.PodRunning, v1.ConditionFalse},
 		{"sidecar ended after main", Input{Pod: pod(v1.RestartPolicyNever, "side:s", "a"), View: view(run("s", exited, 1, 0), run("a", exited, 0, 0))}, v1.PodSucceeded, v1.ConditionFalse},
 		{"not ready", Input{Pod: pod(v1.RestartPolicyAlways, "a"), View: view(run("a", running, 0, 0)), Probes: func(string) Probes { return Probes{Started: true} }}, v1.PodRunning, v1.ConditionFalse},
-		{"failed by verdict", Input{Pod: pod(v1.RestartPolicyAlways, "a"), View: view(run("a", running, 0, 0)), Failed: &Verdict{Reason: "DeadlineExceeded"}}, v1.PodFailed, v1.ConditionFalse},
+		{"failed by verdict", Input{Pod: pod(v1.RestartPolicyAlways, "a"), View: view(run("a", running, 0, 0)), Failed: &Verdict{Reason: "DeadlineExceeded"}}, v1.PodRunning, v1.ConditionFalse},
+		{"failed by verdict, and over", Input{Pod: pod(v1.RestartPolicyAlways, "a"), View: view(run("a", exited, 0, 0)), Failed: &Verdict{Reason: "DeadlineExceeded"}, Over: true}, v1.PodFailed, v1.ConditionFalse},
 		{"a final phase stays", Input{Pod: pod(v1.RestartPolicyAlways, "a"), Old: v1.PodStatus{Phase: v1.PodSucceeded}, View: view(run("a", running, 0, 0))}, v1.PodSucceeded, v1.ConditionFalse},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -20,7 +20,8 @@ const (
 // Owned tells whether the node sets conditions of that type.
 func Owned(t v1.PodConditionType) bool {
 	switch t {
-	case v1.PodScheduled, v1.PodReady, v1.PodInitialized, v1.ContainersReady, v1.PodReadyToStartContainers:
+	case v1.PodScheduled, v1.PodReady, v1.PodInitialized, v1.ContainersReady, v1.PodReadyToStartContainers,
+		v1.PodResizePending, v1.PodResizeInProgress:
 		return true
 	}
 	return false
@@ -29,15 +30,25 @@ func Owned(t v1.PodConditionType) bool {
 // conditions are those of others as they are, then the node's own.
 func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	var out []v1.PodCondition
+	disrupted := in.Failed != nil && in.Failed.Disruption != ""
 	for _, c := range in.Pod.Status.Conditions {
-		if !Owned(c.Type) {
+		if !Owned(c.Type) && (!disrupted || c.Type != v1.DisruptionTarget) {
 			out = append(out, c)
 		}
 	}
-	containersReady := containersReady(in.Pod, s)
+	containersReady := containersReady(in, s)
 	ready := podReady(in.Pod, containersReady, out)
 	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}
-	for _, c := range []v1.PodCondition{sandboxReady(in), initialized(in.Pod, s), ready, containersReady, scheduled} {
+	own := []v1.PodCondition{sandboxReady(in), initialized(in.Pod, s), ready, containersReady, scheduled}
+	if disrupted {
+		own = append(own, v1.PodCondition{
+			Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: in.Failed.Disruption, Message: in.Failed.Message,
+		})
+	}
+	if c := resizePending(in); c != nil {
+		own = append(own, *c)
+	}
+	for _, c := range own {
 		c.ObservedGeneration = in.Pod.Generation
 		out = append(out, dated(c, in))
 	}
@@ -88,7 +99,8 @@ func initialized(pod *v1.Pod, s *v1.PodStatus) v1.PodCondition {
 	return c
 }
 
-func containersReady(pod *v1.Pod, s *v1.PodStatus) v1.PodCondition {
+func containersReady(in Input, s *v1.PodStatus) v1.PodCondition {
+	pod := in.Pod
 	c := v1.PodCondition{Type: v1.ContainersReady, Status: v1.ConditionTrue}
 	var unready []string
 	for i := range pod.Spec.InitContainers {
@@ -105,7 +117,7 @@ func containersReady(pod *v1.Pod, s *v1.PodStatus) v1.PodCondition {
 	switch {
 	case s.Phase == v1.PodSucceeded:
 		c.Status, c.Reason = v1.ConditionFalse, reasonCompleted
-	case s.Phase == v1.PodFailed:
+	case s.Phase == v1.PodFailed || in.Failed != nil:
 		c.Status, c.Reason = v1.ConditionFalse, reasonFailed
 	case len(unready) > 0:
 		c.Status, c.Reason = v1.ConditionFalse, reasonNotReady

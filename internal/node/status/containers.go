@@ -6,6 +6,7 @@ import (
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"minato/internal/node/observe"
+	"minato/internal/node/spec"
 )
 
 // Reasons of container states that are not the runtime's.
@@ -104,8 +105,9 @@ func (c containers) one(ctr *v1.Container, old *v1.ContainerStatus) v1.Container
 		s.Ready, *started = false, false
 	}
 	if latest != nil {
-		s.Resources = ctr.Resources.DeepCopy()
-		s.AllocatedResources = ctr.Resources.Requests.DeepCopy()
+		// What the container was created with is what its cgroup has.
+		r := spec.Resources(ctr, latest.Annotations)
+		s.Resources, s.AllocatedResources = r, r.Requests.DeepCopy()
 	}
 	return s
 }

@@ -5,7 +5,13 @@
 // Setting up is idempotent and is repeated when something behind a volume has
 // changed; files then change all at once. Tearing down removes everything of a
 // Pod, also what a run before this one has left. The package neither waits nor
-// retries, and reports nothing: it returns errors that name the volume. It may
-// import client-go, the CRI messages and node/spec; mounting is done by an
-// interface it is given.
+// retries, and reports nothing: it returns errors that name the volume.
+//
+// A container can write to an emptyDir, and a privileged one to every volume of
+// its Pod. So no path below a volume is followed by name: what is written goes
+// through an os.Root, and what is mounted has been opened without leaving the
+// volume.
+//
+// It may import client-go, the CRI messages, node/spec and host; mounting is
+// done by an interface it is given.
 package volume

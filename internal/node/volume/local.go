@@ -5,71 +5,84 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+
+	"minato/internal/node/spec"
 )
 
 // emptyDir makes a directory that everybody may write to, or, for medium
-// Memory, mounts a tmpfs.
+// Memory, mounts a tmpfs. One that is there is left as it is: from then on its
+// mode is the containers' matter.
 func (m *Manager) emptyDir(pod *v1.Pod, v *v1.Volume) error {
 	dir := m.path(pod.UID, v)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
 	switch v.EmptyDir.Medium {
 	case v1.StorageMediumDefault:
+		mode, gid := fs.FileMode(0o777), fsGroup(pod)
+		if gid >= 0 {
+			mode |= fs.ModeSetgid // hands the group on to what is created inside
+		}
+		return makeDir(dir, mode, gid)
 	case v1.StorageMediumMemory:
-		if err := m.tmpfs(pod, v, dir); err != nil {
-			return err
-		}
-	default:
-		return fmt.Errorf("medium %q is not supported by this node; use Memory or leave it out", v.EmptyDir.Medium)
+		return m.tmpfs(pod, v, dir)
 	}
-	// A umask must not take from these bits. The set-group-ID bit hands the
-	// group on to what is created inside.
-	mode, gid := fs.FileMode(0o777), fsGroup(pod)
-	if gid >= 0 {
-		mode |= fs.ModeSetgid
-		if err := os.Lchown(dir, -1, gid); err != nil {
-			return err
-		}
-	}
-	return os.Chmod(dir, mode)
+	return fmt.Errorf("medium %q is not supported by this node; use Memory or leave it out", v.EmptyDir.Medium)
 }
 
 func (m *Manager) tmpfs(pod *v1.Pod, v *v1.Volume, dir string) error {
-	mounted, err := m.cfg.Mounter.MountsUnder(dir)
-	if err != nil || slices.Contains(mounted, dir) {
+	m.mu.Lock()
+	done := m.mounted[dir]
+	m.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := makeDir(dir, 0o750, -1); err != nil {
 		return err
 	}
-	options := "mode=0777"
-	if limit := memoryLimit(pod, v); limit > 0 {
-		options += fmt.Sprintf(",size=%d", limit)
+	points, err := m.cfg.Mounter.MountsUnder(dir)
+	if err != nil {
+		return err
 	}
-	return m.cfg.Mounter.MountTmpfs(dir, options)
+	if !slices.Contains(points, dir) {
+		if err := m.cfg.Mounter.MountTmpfs(dir, tmpfsOptions(pod, v)); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	m.mounted[dir] = true
+	m.mu.Unlock()
+	return nil
 }
 
-// memoryLimit is the smaller of the volume's limit and what all containers of
-// the Pod may use, zero for none.
-func memoryLimit(pod *v1.Pod, v *v1.Volume) int64 {
-	var total int64
-	for i := range pod.Spec.Containers {
-		q := pod.Spec.Containers[i].Resources.Limits[v1.ResourceMemory]
-		if q.IsZero() {
-			total = 0
-			break
-		}
-		total += q.Value()
+// tmpfsOptions has the mount set mode and group, so that nothing has to be
+// changed where a container may have been already. What is in memory stays off
+// the swap device, as kubelet has it.
+func tmpfsOptions(pod *v1.Pod, v *v1.Volume) string {
+	options := "mode=0777,noswap"
+	if gid := fsGroup(pod); gid >= 0 {
+		options = fmt.Sprintf("mode=02777,gid=%d,noswap", gid)
 	}
-	limit := v.EmptyDir.SizeLimit.Value()
-	if limit > 0 && total > 0 {
-		return min(limit, total)
+	if limit := memoryLimit(pod, v.EmptyDir); limit > 0 {
+		options += fmt.Sprintf(",size=%d", limit)
 	}
-	return max(limit, total)
+	return options
+}
+
+// memoryLimit is the smaller of the volume's limit and the memory that the Pod
+// may use as a whole, in bytes; zero is none of both, which is the kernel's
+// own limit of half of the memory.
+func memoryLimit(pod *v1.Pod, e *v1.EmptyDirVolumeSource) int64 {
+	limit := spec.PodMemoryLimit(pod)
+	if e.SizeLimit == nil || e.SizeLimit.Sign() <= 0 {
+		return limit
+	}
+	if own := e.SizeLimit.Value(); limit == 0 || own < limit {
+		return own
+	}
+	return limit
 }
 
 func fsGroup(pod *v1.Pod) int {
@@ -157,9 +170,4 @@ func typeName(v *v1.Volume) string {
 		return name
 	}
 	return "unknown"
-}
-
-// subPathDir is where the bind mounts of a Pod's subPaths are.
-func (m *Manager) subPathDir(pod *v1.Pod) string {
-	return filepath.Join(m.PodDir(pod.UID), "volume-subpaths")
 }

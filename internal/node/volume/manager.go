@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,10 +19,11 @@ import (
 	"minato/internal/host"
 )
 
-// Objects gives the ConfigMaps and Secrets behind volumes.
+// Objects gives the ConfigMaps and Secrets behind the volumes of a Pod. What it
+// returns is not changed.
 type Objects interface {
-	ConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error)
-	Secret(ctx context.Context, namespace, name string) (*v1.Secret, error)
+	ConfigMap(ctx context.Context, pod types.UID, namespace, name string) (*v1.ConfigMap, error)
+	Secret(ctx context.Context, pod types.UID, namespace, name string) (*v1.Secret, error)
 }
 
 // Tokens asks for the token of a service account.
@@ -63,6 +66,8 @@ type Manager struct {
 
 	mu     sync.Mutex
 	tokens map[tokenKey]token
+	// mounted has the directories that are known to be tmpfs mounts.
+	mounted map[string]bool
 }
 
 // New returns a manager; it touches no file before the first Pod.
@@ -76,7 +81,7 @@ func New(cfg Config) *Manager {
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}}
+	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}}
 }
 
 // Error says which volume of a Pod could not be set up.
@@ -91,7 +96,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// SetUp makes a Pod's volumes, or brings those that exist up to date. It
+// SetUp makes a Pod's volumes, or brings those that exist up to date; of one
+// that nothing has changed about, no file is read or written. It
 // returns when the next token has to be renewed, zero for never, and joins the
 // errors of all volumes that failed, each an *Error.
 func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error) {
@@ -121,10 +127,14 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 			return next, err
 		}
 		dir := m.path(pod.UID, v)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := makeDir(dir, 0o755, -1); err != nil {
 			return next, err
 		}
-		return next, writeAtomically(dir, files, ownerOf(pod))
+		w := writer{
+			dir: dir, record: m.record(pod.UID, v), owner: ownerOf(pod),
+			nested: nestedMountPoints(pod, v.Name), now: m.cfg.Clock.Now(),
+		}
+		return next, w.write(files)
 	}
 	return time.Time{}, fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, configMap, secret, downwardAPI or projected", typeName(v))
 }
@@ -148,20 +158,31 @@ func (m *Manager) Path(pod *v1.Pod, name string) (string, error) {
 func (m *Manager) PodDir(uid types.UID) string { return filepath.Join(m.cfg.Dir, string(uid)) }
 
 func (m *Manager) path(uid types.UID, v *v1.Volume) string {
-	base, kind := m.cfg.Dir, ""
-	switch {
-	case v.EmptyDir != nil:
-		kind = "kubernetes.io~empty-dir"
-	case v.ConfigMap != nil:
-		kind = "kubernetes.io~configmap"
-	case v.DownwardAPI != nil:
-		kind = "kubernetes.io~downward-api"
-	case v.Secret != nil:
-		base, kind = m.cfg.MemoryDir, "kubernetes.io~secret"
-	case v.Projected != nil:
-		base, kind = m.cfg.MemoryDir, "kubernetes.io~projected"
-	}
+	base, kind := m.place(v)
 	return filepath.Join(base, string(uid), "volumes", kind, v.Name)
+}
+
+// record is where the writer of a volume notes what it wrote.
+func (m *Manager) record(uid types.UID, v *v1.Volume) string {
+	base, kind := m.place(v)
+	return filepath.Join(base, string(uid), "plugins", kind, v.Name, "written")
+}
+
+// place is the directory for the Pods that a volume is in, and the name that
+// kubelets give its kind. Secrets, tokens and what a Pod says about itself are
+// in memory, as kubelet has them.
+func (m *Manager) place(v *v1.Volume) (base, kind string) {
+	switch {
+	case v.ConfigMap != nil:
+		return m.cfg.Dir, "kubernetes.io~configmap"
+	case v.DownwardAPI != nil:
+		return m.cfg.MemoryDir, "kubernetes.io~downward-api"
+	case v.Secret != nil:
+		return m.cfg.MemoryDir, "kubernetes.io~secret"
+	case v.Projected != nil:
+		return m.cfg.MemoryDir, "kubernetes.io~projected"
+	}
+	return m.cfg.Dir, "kubernetes.io~empty-dir"
 }
 
 // TearDown removes everything of a Pod. Doing it twice is fine.
@@ -171,6 +192,7 @@ func (m *Manager) TearDown(uid types.UID) error {
 	if m.cfg.MemoryDir != m.cfg.Dir {
 		dirs = append(dirs, filepath.Join(m.cfg.MemoryDir, string(uid)))
 	}
+	m.forgetMounts(m.PodDir(uid))
 	for _, dir := range dirs {
 		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 			continue
@@ -188,6 +210,12 @@ func (m *Manager) TearDown(uid types.UID) error {
 		}
 	}
 	return nil
+}
+
+func (m *Manager) forgetMounts(podDir string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.mounted, func(dir string, _ bool) bool { return strings.HasPrefix(dir, podDir+"/") })
 }
 
 // UIDs lists the Pods that have a directory.

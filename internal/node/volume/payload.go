@@ -48,7 +48,7 @@ func mode(set *int32, fallback int32) int32 {
 
 func (m *Manager) configMap(ctx context.Context, pod *v1.Pod, name string, items []v1.KeyToPath, defaultMode int32, optional *bool) (map[string]file, error) {
 	opt := optional != nil && *optional
-	cm, err := m.cfg.Objects.ConfigMap(ctx, pod.Namespace, name)
+	cm, err := m.cfg.Objects.ConfigMap(ctx, pod.UID, pod.Namespace, name)
 	if opt && apierrors.IsNotFound(err) {
 		return map[string]file{}, nil
 	}
@@ -65,7 +65,7 @@ func (m *Manager) configMap(ctx context.Context, pod *v1.Pod, name string, items
 
 func (m *Manager) secret(ctx context.Context, pod *v1.Pod, name string, items []v1.KeyToPath, defaultMode int32, optional *bool) (map[string]file, error) {
 	opt := optional != nil && *optional
-	s, err := m.cfg.Objects.Secret(ctx, pod.Namespace, name)
+	s, err := m.cfg.Objects.Secret(ctx, pod.UID, pod.Namespace, name)
 	if opt && apierrors.IsNotFound(err) {
 		return map[string]file{}, nil
 	}

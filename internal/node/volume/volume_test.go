@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testclock "k8s.io/utils/clock/testing"
 
@@ -27,14 +28,14 @@ type fakeObjects struct {
 	secrets    map[string]*v1.Secret
 }
 
-func (o *fakeObjects) ConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, error) {
+func (o *fakeObjects) ConfigMap(_ context.Context, _ types.UID, _, name string) (*v1.ConfigMap, error) {
 	if cm := o.configMaps[name]; cm != nil {
 		return cm, nil
 	}
 	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "configmap"}, name)
 }
 
-func (o *fakeObjects) Secret(_ context.Context, _, name string) (*v1.Secret, error) {
+func (o *fakeObjects) Secret(_ context.Context, _ types.UID, _, name string) (*v1.Secret, error) {
 	if s := o.secrets[name]; s != nil {
 		return s, nil
 	}
@@ -60,10 +61,15 @@ func (f *fakeTokens) Token(_ context.Context, _, _ string, req *authv1.TokenRequ
 // name, so that a test sees what would have been mounted.
 type fakeMounter struct {
 	mounts map[string]string
+	tmpfs  int // how many were mounted
 	stuck  bool
 }
 
-func (m *fakeMounter) MountTmpfs(path, options string) error { m.mounts[path] = options; return nil }
+func (m *fakeMounter) MountTmpfs(path, options string) error {
+	m.tmpfs++
+	m.mounts[path] = options
+	return nil
+}
 func (m *fakeMounter) BindMount(source, target string, _ bool) error {
 	real, err := os.Readlink(source)
 	m.mounts[target] = real
@@ -303,20 +309,15 @@ func TestEmptyDir(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o777 {
 		t.Errorf("%v, %v", info, err)
 	}
-	group := int64(os.Getgid())
-	pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &group}
-	limit := resource.MustParse("1Mi")
-	pod.Spec.Volumes[0].EmptyDir = &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory, SizeLimit: &limit}
-	for range 2 {
-		if _, err := b.SetUp(t.Context(), pod); err != nil {
-			t.Fatal(err)
-		}
+	// What a container makes of its volume stays as it is.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
 	}
-	if b.mounter.mounts[dir] != "mode=0777,size=1048576" {
-		t.Errorf("mounts = %v", b.mounter.mounts)
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
 	}
-	if info, _ := os.Stat(dir); info.Mode()&fs.ModeSetgid == 0 {
-		t.Errorf("mode = %v, want the set-group-ID bit", info.Mode())
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the mode that a container set became %v, %v", info.Mode(), err)
 	}
 	if err := b.TearDown("u"); err != nil {
 		t.Fatal(err)
@@ -326,6 +327,69 @@ func TestEmptyDir(t *testing.T) {
 	}
 	if err := b.TearDown("u"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestEmptyDirGivesTheGroupOn(t *testing.T) {
+	b := newBench(t)
+	group := int64(os.Getgid())
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &group}
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, _ := b.Path(pod, "data")
+	if info, err := os.Stat(dir); err != nil || info.Mode() != fs.ModeDir|fs.ModeSetgid|0o777 {
+		t.Errorf("mode = %v, %v, want the set-group-ID bit", info.Mode(), err)
+	}
+}
+
+func TestEmptyDirInMemory(t *testing.T) {
+	quantity := func(s string) *resource.Quantity { q := resource.MustParse(s); return &q }
+	for _, c := range []struct {
+		name        string
+		limit       *resource.Quantity
+		containers  []string // their memory limits
+		group       *int64
+		wantOptions string
+	}{
+		{name: "no limit at all", wantOptions: "mode=0777,noswap"},
+		{name: "the volume's limit", limit: quantity("1Mi"), wantOptions: "mode=0777,noswap,size=1048576"},
+		{name: "a limit of zero is none", limit: quantity("0"), wantOptions: "mode=0777,noswap"},
+		{name: "the containers' limits", containers: []string{"1Mi", "2Mi"}, wantOptions: "mode=0777,noswap,size=3145728"},
+		{name: "the smaller of both", limit: quantity("8Mi"), containers: []string{"1Mi"}, wantOptions: "mode=0777,noswap,size=1048576"},
+		{name: "one container without limit", limit: quantity("8Mi"), containers: []string{"1Mi", ""}, wantOptions: "mode=0777,noswap,size=8388608"},
+		{name: "a group", group: new(int64), wantOptions: "mode=02777,gid=0,noswap"},
+	} {
+		b := newBench(t)
+		pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory, SizeLimit: c.limit}})
+		if c.group != nil {
+			pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: c.group}
+		}
+		if c.containers != nil {
+			pod.Spec.Containers = nil
+		}
+		for _, limit := range c.containers {
+			r := v1.ResourceList{}
+			if limit != "" {
+				r[v1.ResourceMemory] = resource.MustParse(limit)
+			}
+			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}})
+		}
+		dir, _ := b.Path(pod, "data")
+		for range 2 {
+			if _, err := b.SetUp(t.Context(), pod); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		if b.mounter.mounts[dir] != c.wantOptions || b.mounter.tmpfs != 1 {
+			t.Errorf("%s: %d mounts with %q, want one with %q", c.name, b.mounter.tmpfs, b.mounter.mounts[dir], c.wantOptions)
+		}
+		// The next agent finds it mounted.
+		b.Manager = New(b.Manager.cfg)
+		if _, err := b.SetUp(t.Context(), pod); err != nil || b.mounter.tmpfs != 1 {
+			t.Errorf("%s: mounted %d times, %v", c.name, b.mounter.tmpfs, err)
+		}
 	}
 }
 
@@ -419,6 +483,13 @@ func TestSubPaths(t *testing.T) {
 	got, err := mounts(v1.VolumeMount{SubPathExpr: "logs/$(POD)"}, &runtimeapi.KeyValue{Key: "POD", Value: []byte("web")})
 	if err != nil || b.mounter.mounts[got.HostPath] != filepath.Join(dir, "logs/web") {
 		t.Errorf("subPathExpr: %+v, %v", got, err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "new/dir")); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("a directory made for a subPath has not the volume's mode: %v, %v", info.Mode(), err)
+	}
+	whole, err := mounts(v1.VolumeMount{SubPathExpr: "$(EMPTY)"}, &runtimeapi.KeyValue{Key: "EMPTY"})
+	if err != nil || whole.HostPath != dir {
+		t.Errorf("a subPathExpr that is empty in the end: %+v, %v; want all of the volume", whole, err)
 	}
 	for _, bad := range []v1.VolumeMount{{SubPath: "escape"}, {SubPath: "escape/passwd"}, {SubPath: "../x"}, {SubPathExpr: "$(UNKNOWN)"}, {SubPathExpr: "$(UP)/x"}} {
 		if got, err := mounts(bad, &runtimeapi.KeyValue{Key: "UP", Value: []byte("..")}); err == nil {

@@ -1,0 +1,224 @@
+package admit
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
+)
+
+// Options are what a node is set to.
+type Options struct {
+	// Sysctls tells which sysctls a Pod may set; nil forbids them all.
+	Sysctls *Sysctls
+	// NoAppArmor says why the node cannot enforce AppArmor profiles.
+	NoAppArmor string
+}
+
+// Input is what a decision depends on.
+type Input struct {
+	Pod  *v1.Pod
+	Node *v1.Node
+	// Others are the Pods that the node has taken and that the API still has,
+	// but for those of which nothing runs any more.
+	Others []*v1.Pod
+	Options
+}
+
+// Refusal is why a node does not take a Pod, in the words of the Pod's status
+// and of an event.
+type Refusal struct{ Reason, Message string }
+
+// Reasons that are kubelet's, and one that is ours.
+const (
+	reasonEvicted        = "Evicted"
+	reasonSysctl         = "SysctlForbidden"
+	reasonOSSelector     = "PodOSSelectorNodeLabelDoesNotMatch"
+	reasonOS             = "PodOSNotSupported"
+	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
+	reasonAppArmor       = "AppArmor"
+	reasonPodResources   = "PodLevelResourcesNotSupported"
+	reasonUserNamespaces = "UserNamespacesNotSupported"
+)
+
+// criticalPriority is where the priority of system-cluster-critical begins.
+const criticalPriority = 2_000_000_000
+
+// Check returns why the node does not take the Pod, nil if it does.
+func Check(in Input) *Refusal {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, userNamespaces} {
+		if r := check(in); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func refuse(reason, format string, args ...any) *Refusal {
+	return &Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// pressure keeps new Pods away from a node that runs out of something.
+func pressure(in Input) *Refusal {
+	var under []string
+	for _, c := range in.Node.Status.Conditions {
+		switch c.Type {
+		case v1.NodeMemoryPressure, v1.NodeDiskPressure, v1.NodePIDPressure:
+			if c.Status == v1.ConditionTrue {
+				under = append(under, string(c.Type))
+			}
+		}
+	}
+	if len(under) == 0 || critical(in.Pod) {
+		return nil
+	}
+	if slices.Equal(under, []string{string(v1.NodeMemoryPressure)}) {
+		taint := &v1.Taint{Key: v1.TaintNodeMemoryPressure, Effect: v1.TaintEffectNoSchedule}
+		if qos.GetPodQOS(in.Pod) != v1.PodQOSBestEffort || corev1.TolerationsTolerateTaint(klog.Logger{}, in.Pod.Spec.Tolerations, taint, false) {
+			return nil
+		}
+	}
+	return refuse(reasonEvicted, "The node had condition: %v. ", under)
+}
+
+func critical(pod *v1.Pod) bool {
+	return pod.Spec.Priority != nil && *pod.Spec.Priority >= criticalPriority
+}
+
+func sysctls(in Input) *Refusal {
+	sc := in.Pod.Spec.SecurityContext
+	if sc == nil || len(sc.Sysctls) == 0 {
+		return nil
+	}
+	if in.Sysctls == nil {
+		return refuse(reasonSysctl, "forbidden sysctl: %q not allowlisted", sc.Sysctls[0].Name)
+	}
+	return in.Sysctls.check(in.Pod)
+}
+
+// os compares the operating systems that the Pod names with the node's.
+func os(in Input) *Refusal {
+	if name, ok := in.Pod.Labels[v1.LabelOSStable]; ok && name != runtime.GOOS {
+		return refuse(reasonOSSelector, "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
+	}
+	if in.Pod.Spec.OS != nil && string(in.Pod.Spec.OS.Name) != runtime.GOOS {
+		return refuse(reasonOS, "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	return nil
+}
+
+func groups(in Input) *Refusal {
+	sc := in.Pod.Spec.SecurityContext
+	if sc == nil || sc.SupplementalGroupsPolicy == nil || *sc.SupplementalGroupsPolicy != v1.SupplementalGroupsPolicyStrict {
+		return nil
+	}
+	if f := in.Node.Status.Features; f != nil && f.SupplementalGroupsPolicy != nil && *f.SupplementalGroupsPolicy {
+		return nil
+	}
+	return refuse(reasonGroups, "SupplementalGroupsPolicy=%s is not supported in this node", v1.SupplementalGroupsPolicyStrict)
+}
+
+// predicates are what the scheduler checks too; a Pod may have been bound by
+// hand, or the node may have changed since.
+func predicates(in Input) *Refusal {
+	for _, check := range []func(Input) *Refusal{resources, placement, ports, taints} {
+		if r := check(in); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func predicate(name, why string) *Refusal {
+	return refuse(name, "Predicate %s failed: %s", name, why)
+}
+
+func placement(in Input) *Refusal {
+	if ok, err := nodeaffinity.GetRequiredNodeAffinity(in.Pod).Match(in.Node); err != nil || !ok {
+		return predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+	}
+	if name := in.Pod.Spec.NodeName; name != "" && name != in.Node.Name {
+		return predicate("NodeName", "node(s) didn't match the requested node name")
+	}
+	return nil
+}
+
+// taints are only those that would drive the Pod away again at once: the
+// others are the scheduler's affair.
+func taints(in Input) *Refusal {
+	noExecute := func(t *v1.Taint) bool { return t.Effect == v1.TaintEffectNoExecute }
+	_, found := corev1.FindMatchingUntoleratedTaint(klog.Logger{}, in.Node.Spec.Taints, in.Pod.Spec.Tolerations, noExecute, false)
+	if found {
+		return predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate")
+	}
+	return nil
+}
+
+// appArmor refuses every profile that would have to be enforced, as kubelet
+// does on a machine without AppArmor.
+func appArmor(in Input) *Refusal {
+	if !wantsAppArmor(in.Pod) {
+		return nil
+	}
+	why := in.NoAppArmor
+	if why == "" {
+		why = "AppArmor is not enabled on the host"
+	}
+	return refuse(reasonAppArmor, "Cannot enforce AppArmor: %s", why)
+}
+
+func wantsAppArmor(pod *v1.Pod) bool {
+	enforced := func(p *v1.AppArmorProfile) bool { return p != nil && p.Type != v1.AppArmorProfileTypeUnconfined }
+	if sc := pod.Spec.SecurityContext; sc != nil && enforced(sc.AppArmorProfile) {
+		return true
+	}
+	found := false
+	eachContainer(pod, func(c *v1.Container) {
+		found = found || (c.SecurityContext != nil && enforced(c.SecurityContext.AppArmorProfile))
+	})
+	for key, profile := range pod.Annotations {
+		if strings.HasPrefix(key, v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) && profile != v1.DeprecatedAppArmorBetaProfileNameUnconfined {
+			found = true
+		}
+	}
+	return found
+}
+
+// eachContainer calls fn for every container of the Pod, of whatever kind.
+func eachContainer(pod *v1.Pod, fn func(*v1.Container)) {
+	for i := range pod.Spec.InitContainers {
+		fn(&pod.Spec.InitContainers[i])
+	}
+	for i := range pod.Spec.Containers {
+		fn(&pod.Spec.Containers[i])
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := v1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		fn(&c)
+	}
+}
+
+// podResources refuses limits for a Pod as a whole, which the node sets only
+// for containers.
+func podResources(in Input) *Refusal {
+	r := in.Pod.Spec.Resources
+	if r == nil || len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
+		return nil
+	}
+	return refuse(reasonPodResources, "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead")
+}
+
+// userNamespaces refuses what Pod Security relies upon: it lets a Pod with user
+// namespaces have more rights, because they would not be rights on the node.
+func userNamespaces(in Input) *Refusal {
+	if in.Pod.Spec.HostUsers == nil || *in.Pod.Spec.HostUsers {
+		return nil
+	}
+	return refuse(reasonUserNamespaces, "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true")
+}

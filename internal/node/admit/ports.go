@@ -1,0 +1,67 @@
+package admit
+
+import v1 "k8s.io/api/core/v1"
+
+// HostPort is a port of the node that a Pod asks for.
+type HostPort struct {
+	IP       string // 0.0.0.0 for all addresses
+	Protocol v1.Protocol
+	Port     int32
+}
+
+// allAddresses stands for every address of the node, as the scheduler has it.
+const allAddresses = "0.0.0.0"
+
+// HostPorts lists the node's ports that a Pod asks for as long as it runs:
+// those of its containers and sidecars.
+func HostPorts(pod *v1.Pod) []HostPort {
+	var out []HostPort
+	add := func(c *v1.Container) {
+		for _, p := range c.Ports {
+			if p.HostPort <= 0 {
+				continue
+			}
+			h := HostPort{IP: p.HostIP, Protocol: p.Protocol, Port: p.HostPort}
+			if h.IP == "" {
+				h.IP = allAddresses
+			}
+			if h.Protocol == "" {
+				h.Protocol = v1.ProtocolTCP
+			}
+			out = append(out, h)
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
+			add(c)
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
+	}
+	return out
+}
+
+// Conflict returns a port that both Pods ask for. As for the scheduler, a port
+// of all addresses is in the way of the same port of any one of them; :: is an
+// address like any other.
+func Conflict(a, b *v1.Pod) (HostPort, bool) {
+	taken := HostPorts(b)
+	for _, p := range HostPorts(a) {
+		for _, q := range taken {
+			if p.Port == q.Port && p.Protocol == q.Protocol && (p.IP == q.IP || p.IP == allAddresses || q.IP == allAddresses) {
+				return p, true
+			}
+		}
+	}
+	return HostPort{}, false
+}
+
+func ports(in Input) *Refusal {
+	for _, other := range in.Others {
+		if _, taken := Conflict(in.Pod, other); taken {
+			return predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports")
+		}
+	}
+	return nil
+}

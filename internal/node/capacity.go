@@ -1,0 +1,42 @@
+package node
+
+import (
+	"fmt"
+	"syscall"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// reservedDisk is the share of the disk, in percent, that Pods may not ask for:
+// kubelet's default threshold for hard eviction, nodefs.available<10%.
+const reservedDisk = 10
+
+// measureDisk adds ephemeral-storage to the node's capacity, unless it was
+// given: the size of the file system that the node's directory is on, as
+// kubelet has it. The nodes of a machine share that, as they share memory.
+func (c *Config) measureDisk() error {
+	if _, given := c.Capacity[v1.ResourceEphemeralStorage]; given {
+		return nil
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(c.Dir, &fs); err != nil {
+		return fmt.Errorf("measure the disk that %s is on: %w", c.Dir, err)
+	}
+	capacity := v1.ResourceList{}
+	for name, q := range c.Capacity { // which may be another node's too
+		capacity[name] = q
+	}
+	capacity[v1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI)
+	c.Capacity = capacity
+	return nil
+}
+
+// allocatable is what of the capacity Pods may ask for.
+func (c *Config) allocatable() v1.ResourceList {
+	list := c.Capacity.DeepCopy()
+	if disk, ok := list[v1.ResourceEphemeralStorage]; ok {
+		list[v1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/100*(100-reservedDisk), resource.BinarySI)
+	}
+	return list
+}
