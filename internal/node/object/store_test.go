@@ -1,6 +1,7 @@
 package object
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -121,5 +122,35 @@ func TestWatchGoesOnAfterAPanic(t *testing.T) {
 	s.Hold("p", []Ref{{Secret, "default", "s"}})
 	for range 2 { // found by each list: it may have changed while nobody watched
 		within(t, "the object is watched", changes, "p")
+	}
+}
+
+// What is made before a Pod is there when the Pod is started, whatever a watch
+// has told of by then.
+func TestMadeThenRead(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) {
+		return true, watch.NewFake(), nil // never tells of anything
+	})
+	s := New(Config{Client: client, Logger: slog.New(slog.DiscardHandler), Changed: func(types.UID) {}})
+	defer s.Close()
+	for i := range 200 {
+		name := fmt.Sprintf("o%d", i)
+		if _, err := s.ConfigMap(t.Context(), "default", name); !apierrors.IsNotFound(err) {
+			t.Fatal(err)
+		}
+		meta := metav1.ObjectMeta{Namespace: "default", Name: name}
+		if _, err := client.CoreV1().ConfigMaps("default").Create(t.Context(), &v1.ConfigMap{ObjectMeta: meta}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.CoreV1().Secrets("default").Create(t.Context(), &v1.Secret{ObjectMeta: meta}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ConfigMap(t.Context(), "default", name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Secret(t.Context(), "default", name); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
