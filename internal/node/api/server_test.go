@@ -120,6 +120,14 @@ func (b *bench) append(text string) {
 	}
 }
 
+// writeLog makes the log file of a run of the container main.
+func (b *bench) writeLog(attempt uint32, text string) {
+	path := filepath.Join(filepath.Dir(filepath.Dir(b.log)), spec.LogPath("main", attempt))
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *bench) http() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 }
