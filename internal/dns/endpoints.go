@@ -10,6 +10,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
+
+	"minato/internal/host/limit"
 )
 
 // Ready returns nil while every source has been read, every socket is being
@@ -77,9 +79,31 @@ func (s *Server) Handler(metrics http.Handler) http.Handler {
 	return mux
 }
 
-// ServeHTTP serves h on listeners until ctx ends. It closes them.
+// How long a client of ServeHTTP may take, and how long its connection may be
+// idle.
+const (
+	readHeaderTimeout = 5 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 90 * time.Second
+)
+
+// endpointLimit bounds the connections to ServeHTTP, which probes and Prometheus
+// use.
+func endpointLimit() limit.Listener {
+	return limit.Listener{Name: "DNS health and metrics", Total: 256, PerSource: 32}
+}
+
+// ServeHTTP serves h on listeners until ctx ends. It closes them. Listeners that
+// are not bounded by a limit.Budget yet are bounded here.
 func ServeHTTP(ctx context.Context, h http.Handler, listeners ...net.Listener) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	limits, err := (*limit.Budget)(nil).OrDefault(nil)
+	if err != nil {
+		return fmt.Errorf("dns: serve http: %w", err)
+	}
+	listeners = limits.Wrap(endpointLimit(), listeners...)
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		g.Go(func() error {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"minato/internal/dns/zone"
+	"minato/internal/host/limit"
 )
 
 // Source holds the zone. Snapshot is nil while the zone is not complete yet.
@@ -31,6 +32,9 @@ type ServerConfig struct {
 	// namespace. The Server owns them from New on and closes them.
 	Listeners   []net.Listener
 	PacketConns []net.PacketConn
+	// Limits bounds the connections that the Listeners accept; nil makes bounds
+	// for this server alone.
+	Limits *limit.Budget
 	// Upstreams gives the resolvers for every other name, best first; it is asked
 	// each time, so it may follow a file. See StaticUpstreams and ResolvConf.
 	Upstreams func() []netip.AddrPort
@@ -67,6 +71,12 @@ type Server struct {
 	stop      context.CancelFunc
 }
 
+// streamLimit bounds the connections to the server over TCP. Resolvers open one
+// for a question whose answer is too long for UDP.
+func streamLimit() limit.Listener {
+	return limit.Listener{Name: "DNS over TCP", Total: 1024, PerSource: 128, WriteTimeout: 5 * time.Second}
+}
+
 // shutdownTimeout is how long Run waits for questions in flight when it ends.
 const shutdownTimeout = 5 * time.Second
 
@@ -99,6 +109,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	limits, err := cfg.Limits.OrDefault(cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("dns server: %w", err)
+	}
+	cfg.Listeners = limits.Wrap(streamLimit(), cfg.Listeners...)
 	s := &Server{cfg: cfg, domain: dns.CanonicalName(cfg.Domain), stats: newTrafficStats()}
 	for _, l := range cfg.Listeners {
 		s.streams = append(s.streams, &dns.Server{Listener: l, Handler: s, IdleTimeout: func() time.Duration { return 10 * time.Second }})
@@ -246,7 +261,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		_, err := w.Write(reply)
 		return err
 	}); err != nil {
-		// The client has gone, or sent something that cannot be echoed. Neither is ours to repair.
+		// The client has closed the connection, or its question cannot be packed into an answer.
 		s.cfg.Logger.Debug("dns answer not sent", "client", w.RemoteAddr().String(), "error", err)
 	}
 }

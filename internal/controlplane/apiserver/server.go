@@ -22,6 +22,7 @@ import (
 
 	"minato/internal/controlplane/memory"
 	"minato/internal/controlplane/pki"
+	"minato/internal/host/limit"
 )
 
 const (
@@ -41,7 +42,10 @@ type Config struct {
 	PKI       *pki.Authority
 	Etcd      Etcd
 	// Listeners are served with https; Run closes them.
-	Listeners        []net.Listener
+	Listeners []net.Listener
+	// Limits bounds the connections that the Listeners accept; nil makes bounds
+	// for this server alone.
+	Limits           *limit.Budget
 	AdvertiseAddress netip.Addr
 	ServiceCIDRs     []netip.Prefix
 	NodePorts        utilnet.PortRange
@@ -84,6 +88,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	limits, err := cfg.Limits.OrDefault(cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	cfg.Listeners = limits.Wrap(connectionLimit(), cfg.Listeners...)
 	if cfg.Stage == nil {
 		cfg.Stage = func(string, time.Duration) {}
 	}

@@ -84,6 +84,15 @@ func New(cfg Config) (*Budget, error) {
 	}, nil
 }
 
+// OrDefault returns b, or for nil a Budget of its own for a part of a process
+// that shares none with the other parts.
+func (b *Budget) OrDefault(logger *slog.Logger) (*Budget, error) {
+	if b != nil {
+		return b, nil
+	}
+	return New(Config{Logger: logger})
+}
+
 // split says how many descriptors are kept for the store, for containers and for
 // the connections that the process itself opens, and how many connections of each
 // kind of source may be open. A connection may need a second descriptor, such as

@@ -231,6 +231,20 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+func TestBoundedListenersStayAsTheyAre(t *testing.T) {
+	b := newBudget(t, Config{})
+	once := b.Wrap(Listener{}, newFakeListener())
+	if twice := newBudget(t, Config{}).Wrap(Listener{}, once...); twice[0] != once[0] {
+		t.Error("connections of a listener that is wrapped twice are counted twice")
+	}
+	if same, err := b.OrDefault(nil); same != b || err != nil {
+		t.Errorf("OrDefault of a Budget = %v, %v", same, err)
+	}
+	if own, err := (*Budget)(nil).OrDefault(nil); own == nil || err != nil {
+		t.Errorf("OrDefault of nil = %v, %v", own, err)
+	}
+}
+
 // TestAllSharesStayBelowTheReserve says that the store always finds descriptors.
 func TestAllSharesStayBelowTheReserve(t *testing.T) {
 	for _, n := range []int{1023, 1024, 4096, 20000, 65535, 1 << 20, 1 << 30} {

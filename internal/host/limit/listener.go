@@ -34,7 +34,8 @@ type group struct {
 }
 
 // Wrap bounds what the listeners accept; they are one group. The wrapped ones
-// close those they are made from.
+// close those they are made from. A listener that is bounded already, by this or
+// another Budget, stays as it is.
 func (b *Budget) Wrap(cfg Listener, listeners ...net.Listener) []net.Listener {
 	if cfg.Total == 0 {
 		cfg.Total = max(b.others.limit/2, 1)
@@ -45,6 +46,10 @@ func (b *Budget) Wrap(cfg Listener, listeners ...net.Listener) []net.Listener {
 	g := &group{cfg: cfg, share: share{sources: map[source]int{}}}
 	out := make([]net.Listener, 0, len(listeners))
 	for _, l := range listeners {
+		if _, bounded := l.(*listener); bounded {
+			out = append(out, l)
+			continue
+		}
 		out = append(out, &listener{Listener: l, budget: b, group: g, closed: make(chan struct{})})
 	}
 	return out
