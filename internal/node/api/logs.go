@@ -41,6 +41,12 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	leave, err := s.logReaders.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
 	opts.Running = s.stillRunning(run.ID)
 	if !opts.Follow && opts.Tail < 0 && opts.Limit < 0 && opts.Since.IsZero() {
 		opts.Reached = func(offset int64) { s.reads.note(run.ID, offset) }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,19 +39,6 @@ func (s *Server) find(r *http.Request) (*v1.Pod, *observe.Pod, error) {
 	return pod, view, err
 }
 
-type notFoundError struct{ message string }
-
-func (e *notFoundError) Error() string { return e.message }
-
-func fail(w http.ResponseWriter, err error) {
-	var missing *notFoundError
-	if errors.As(err, &missing) {
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	}
-	http.Error(w, err.Error(), http.StatusInternalServerError)
-}
-
 // running finds the container of a request, which must have a process.
 func (s *Server) running(r *http.Request) (*v1.Pod, *observe.Container, error) {
 	pod, view, err := s.find(r)
@@ -66,7 +54,7 @@ func (s *Server) running(r *http.Request) (*v1.Pod, *observe.Container, error) {
 }
 
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
-	_, c, err := s.running(r)
+	pod, c, err := s.running(r)
 	if err != nil {
 		fail(w, err)
 		return
@@ -76,6 +64,12 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	leave, err := s.sessions.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
 	remotecommand.ServeExec(w, r, executor{s}, "", "", c.ID, r.URL.Query()["command"], opts,
 		idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
@@ -118,6 +112,12 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	leave, err := s.sessions.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
 	a := &attacher{s: s, run: c, log: filepath.Join(s.cfg.LogDir, spec.LogDir(pod), spec.LogPath(c.Name, c.Attempt))}
 	remotecommand.ServeAttach(w, r, a, "", "", c.ID, opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
@@ -213,25 +213,46 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	portforward.ServePortForward(w, r, forwarder{s}, sandbox.ID, string(pod.UID), opts, idleTimeout, creationTimeout, portforward.SupportedProtocols)
-}
-
-// forwarder joins a stream to a port in the sandbox whose ID it is given.
-type forwarder struct{ s *Server }
-
-// PortForward implements portforward.PortForwarder.
-func (f forwarder) PortForward(ctx context.Context, id, _ string, port int32, stream io.ReadWriteCloser) error {
-	return f.s.cfg.Streaming.PortForward(ctx, id, port, stream)
-}
-
-// run runs a command and answers with its output.
-func (s *Server) run(w http.ResponseWriter, r *http.Request) {
-	_, c, err := s.running(r)
+	leave, err := s.sessions.enter(pod)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	stdout, stderr, err := s.cfg.Runtime.ExecSync(r.Context(), c.ID, r.URL.Query()["cmd"], 0)
+	defer leave()
+	portforward.ServePortForward(w, r, forwarder{s, pod}, sandbox.ID, string(pod.UID), opts, idleTimeout, creationTimeout, portforward.SupportedProtocols)
+}
+
+// forwarder joins a stream to a port in the sandbox whose ID it is given.
+type forwarder struct {
+	s   *Server
+	pod *v1.Pod
+}
+
+// PortForward implements portforward.PortForwarder.
+func (f forwarder) PortForward(ctx context.Context, id, _ string, port int32, stream io.ReadWriteCloser) error {
+	leave, err := f.s.forwarded.enter(f.pod)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return f.s.cfg.Streaming.PortForward(ctx, id, port, stream)
+}
+
+// run runs a command and answers with its output. The command is split at spaces,
+// as the kubelet does.
+func (s *Server) run(w http.ResponseWriter, r *http.Request) {
+	pod, c, err := s.running(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	leave, err := s.sessions.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
+	stdout, stderr, err := s.cfg.Runtime.ExecSync(r.Context(), c.ID, strings.Split(r.FormValue("cmd"), " "), 0)
 	var exit utilexec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		fail(w, err)
