@@ -315,7 +315,7 @@ func TestFloodOverTCP(t *testing.T) {
 	if err != nil || len(in.Answer) != 1 {
 		t.Errorf("another client's answer is %v, %v", in, err)
 	}
-	if s := limits.State(); s.Refused == 0 || s.Trusted > s.TrustedLimit/2+1 {
+	if s := limits.State(); s.Refused == 0 || s.Nodes > s.NodesLimit/4+1 {
 		t.Errorf("state = %+v, want refused connections, and not more open than one source may have", s)
 	}
 }

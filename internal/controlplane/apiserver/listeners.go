@@ -7,11 +7,11 @@ import (
 	"minato/internal/host/limit"
 )
 
-// Bounds of the connections to the API server from sources that are not trusted.
-// A client that speaks HTTP/2 needs one connection; old ones that speak HTTP/1.1
-// need one for each watch.
+// connectionLimit bounds the connections to the API server, which listens in the
+// machine's own network namespace. A client that speaks HTTP/2 needs one
+// connection; old ones that speak HTTP/1.1 need one for each watch.
 func connectionLimit() limit.Listener {
-	return limit.Listener{Name: "API server", PerSource: 512}
+	return limit.Listener{Name: "API server", Machine: true, PerSource: 512}
 }
 
 // fan accepts from several listeners as if they were one, because upstream's

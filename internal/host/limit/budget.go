@@ -15,10 +15,12 @@ type Config struct {
 	// Descriptors is how many files the process may have open; zero asks the
 	// kernel for the process's RLIMIT_NOFILE.
 	Descriptors uint64
-	// Trusted are the addresses of the machine and of its nodes. Loopback
-	// addresses, and connections whose two addresses are the same, need not be
-	// listed.
-	Trusted []netip.Prefix
+	// Machine are the addresses by which the machine itself reaches its nodes. Its
+	// loopback addresses need not be listed; see Listener.Machine.
+	Machine []netip.Prefix
+	// Nodes are the addresses of the nodes, which Pods with hostNetwork have as
+	// well.
+	Nodes []netip.Prefix
 	// Hosts are IPv6 ranges in which each address is a source of its own, such as
 	// the Pod ranges. Elsewhere a /64 is one source, because whoever has one
 	// address of a /64 usually has all of them.
@@ -30,9 +32,10 @@ type Config struct {
 // Bounds of a Budget where descriptors are plenty. Each connection costs some
 // 50 KiB with its TLS state, so these bound memory as well.
 const (
-	maxTrusted   = 4096
+	maxMachine   = 2048
+	maxNodes     = 2048
 	maxOthers    = 8192
-	maxPerSource = 1024 // of a source that is not trusted
+	maxPerSource = 1024 // of a source that is neither the machine nor a node
 
 	minReserve     = 512
 	minDescriptors = 1024
@@ -44,7 +47,8 @@ type Budget struct {
 	reserve int
 
 	mu      sync.Mutex
-	trusted share
+	machine share
+	nodes   share
 	others  share
 	refused uint64
 }
@@ -54,6 +58,10 @@ type share struct {
 	limit, perSource int
 	open             int
 	sources          map[source]int
+}
+
+func newShare(limit, perSource int) share {
+	return share{limit: limit, perSource: perSource, sources: map[source]int{}}
 }
 
 // source is what is counted as one client.
@@ -76,11 +84,10 @@ func New(cfg Config) (*Budget, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	reserve, trusted, others := split(int(min(cfg.Descriptors, 1<<30)))
+	reserve, machine, nodes, others := split(int(min(cfg.Descriptors, 1<<30)))
 	return &Budget{
 		cfg: cfg, reserve: reserve,
-		trusted: share{limit: trusted, perSource: trusted / 2, sources: map[source]int{}},
-		others:  share{limit: others, perSource: max(min(others/4, maxPerSource), 1), sources: map[source]int{}},
+		machine: newShare(machine, machine/2), nodes: newShare(nodes, nodes/4), others: newShare(others, min(others/4, maxPerSource)),
 	}, nil
 }
 
@@ -96,12 +103,12 @@ func (b *Budget) OrDefault(logger *slog.Logger) (*Budget, error) {
 // split says how many descriptors are kept for the store, for containers and for
 // the connections that the process itself opens, and how many connections of each
 // kind of source may be open. A connection may need a second descriptor, such as
-// a log file or a connection to a node, so both shares together take half of what
+// a log file or a connection to a node, so the shares together take half of what
 // the reserve leaves.
-func split(descriptors int) (reserve, trusted, others int) {
+func split(descriptors int) (reserve, machine, nodes, others int) {
 	reserve = max(descriptors/4, minReserve)
-	part := (descriptors - reserve) / 4
-	return reserve, min(part, maxTrusted), min(part, maxOthers)
+	part := (descriptors - reserve) / 8
+	return reserve, min(part, maxMachine), min(part, maxNodes), min(2*part, maxOthers)
 }
 
 // State is what a Budget holds at one moment.
@@ -109,9 +116,10 @@ type State struct {
 	// Descriptors is how many files the process may have open, and Reserve how
 	// many of these no connection may take.
 	Descriptors, Reserve int
-	// Trusted and Others are the open connections of the two kinds of source, and
-	// the limits are the most that may be open.
-	Trusted, TrustedLimit int
+	// Machine, Nodes and Others are the open connections of the three kinds of
+	// source, and the limits are the most that may be open.
+	Machine, MachineLimit int
+	Nodes, NodesLimit     int
 	Others, OthersLimit   int
 	// Refused counts the connections that were reset at a bound.
 	Refused uint64
@@ -123,7 +131,8 @@ func (b *Budget) State() State {
 	defer b.mu.Unlock()
 	return State{
 		Descriptors: int(min(b.cfg.Descriptors, 1<<30)), Reserve: b.reserve,
-		Trusted: b.trusted.open, TrustedLimit: b.trusted.limit,
+		Machine: b.machine.open, MachineLimit: b.machine.limit,
+		Nodes: b.nodes.open, NodesLimit: b.nodes.limit,
 		Others: b.others.open, OthersLimit: b.others.limit, Refused: b.refused,
 	}
 }
@@ -138,21 +147,18 @@ var (
 
 // enter counts a connection in, or says at which bound it is refused.
 func (b *Budget) enter(g *group, from net.Addr, to net.Addr) (leave func(), err error) {
-	src, trusted := b.classify(from, to)
+	src, s := b.classify(g, from, to)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := &b.others
-	if trusted {
-		s = &b.trusted
-	}
+	bounded := s == &b.others // by the group as well
 	switch {
 	case s.open >= s.limit:
 		err = errTotal
 	case s.sources[src] >= s.perSource:
 		err = errSource
-	case !trusted && g.open >= g.cfg.Total:
+	case bounded && g.open >= g.cfg.Total:
 		err = errGroup
-	case !trusted && g.sources[src] >= g.cfg.PerSource:
+	case bounded && g.sources[src] >= g.cfg.PerSource:
 		err = errGroupSource
 	}
 	if err != nil {
@@ -160,7 +166,7 @@ func (b *Budget) enter(g *group, from net.Addr, to net.Addr) (leave func(), err 
 		return nil, err
 	}
 	s.enter(src)
-	if !trusted {
+	if bounded {
 		g.enter(src)
 	}
 	var once sync.Once
@@ -169,7 +175,7 @@ func (b *Budget) enter(g *group, from net.Addr, to net.Addr) (leave func(), err 
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			s.leave(src)
-			if !trusted {
+			if bounded {
 				g.leave(src)
 			}
 		})
@@ -188,21 +194,25 @@ func (s *share) leave(src source) {
 	}
 }
 
-// classify tells which source a connection comes from, and whether that is
-// trusted.
-func (b *Budget) classify(from, to net.Addr) (src source, trusted bool) {
+// classify tells which source a connection comes from, and which share that takes
+// from.
+func (b *Budget) classify(g *group, from, to net.Addr) (source, *share) {
 	ip := addressOf(from)
+	local := ip.IsLoopback() || ip == addressOf(to)
+	s := &b.others
 	switch {
 	case !ip.IsValid(): // a Unix socket, whose file has its own permissions
-		return source{}, true
-	case ip.IsLoopback(), ip == addressOf(to), contains(b.cfg.Trusted, ip):
-		trusted = true
+		return source{}, &b.machine
+	case local && g.cfg.Machine, contains(b.cfg.Machine, ip):
+		s = &b.machine
+	case local, contains(b.cfg.Nodes, ip):
+		s = &b.nodes
 	}
 	bits := ip.BitLen()
-	if ip.Is6() && !trusted && !contains(b.cfg.Hosts, ip) {
+	if ip.Is6() && s == &b.others && !contains(b.cfg.Hosts, ip) {
 		bits = 64
 	}
-	return source(netip.PrefixFrom(ip, bits).Masked()), trusted
+	return source(netip.PrefixFrom(ip, bits).Masked()), s
 }
 
 func contains(prefixes []netip.Prefix, ip netip.Addr) bool {

@@ -70,7 +70,7 @@ func echoes(c net.Conn) bool {
 func TestFloodLeavesOthersServed(t *testing.T) {
 	b := newBudget(t, Config{Descriptors: 2048})
 	address := server(t, b, Listener{Name: "test"})
-	limit := b.State().TrustedLimit / 2
+	limit := b.State().NodesLimit / 4
 	served := 0
 	for range 3000 {
 		c, err := dialFrom("127.0.0.2", address)
@@ -87,7 +87,7 @@ func TestFloodLeavesOthersServed(t *testing.T) {
 	if served != limit {
 		t.Errorf("%d connections of one source are served, want %d", served, limit)
 	}
-	if s := b.State(); s.Trusted != limit || s.Refused != uint64(3000-limit) {
+	if s := b.State(); s.Nodes != limit || s.Refused != uint64(3000-limit) {
 		t.Errorf("state = %+v, want %d open and %d refused", s, limit, 3000-limit)
 	}
 	open, err := os.ReadDir("/proc/self/fd")
@@ -107,13 +107,13 @@ func TestFloodLeavesOthersServed(t *testing.T) {
 func TestClosedConnectionsMakeRoom(t *testing.T) {
 	b := newBudget(t, Config{Descriptors: 1024})
 	address := server(t, b, Listener{Name: "test"})
-	for i := range 10 * b.State().TrustedLimit {
+	for i := range 10 * b.State().NodesLimit {
 		c, err := dialFrom("127.0.0.2", address)
 		if err != nil || !echoes(c) {
 			t.Fatalf("connection %d is not served: %v", i, err)
 		}
 		c.Close()
-		waitFor(t, "the connection is closed", func() bool { return b.State().Trusted == 0 })
+		waitFor(t, "the connection is closed", func() bool { return b.State().Nodes == 0 })
 	}
 }
 
@@ -202,8 +202,9 @@ func accepted(t *testing.T, b *Budget, cfg Listener, n int, sources ...string) m
 func TestBounds(t *testing.T) {
 	const plenty = 1 << 20
 	hosts := []netip.Prefix{netip.MustParsePrefix("fd00:1::/48")}
-	trusted := []netip.Prefix{netip.MustParsePrefix("172.30.0.0/24"), netip.MustParsePrefix("fd00:2::/64")}
-	cfg := Config{Descriptors: plenty, Hosts: hosts, Trusted: trusted}
+	nodes := []netip.Prefix{netip.MustParsePrefix("172.30.0.0/24"), netip.MustParsePrefix("fd00:2::/64")}
+	machine := []netip.Prefix{netip.MustParsePrefix("172.30.0.1/32")}
+	cfg := Config{Descriptors: plenty, Hosts: hosts, Nodes: nodes, Machine: machine}
 	for _, c := range []struct {
 		name     string
 		cfg      Config
@@ -218,9 +219,12 @@ func TestBounds(t *testing.T) {
 		{"a mapped address is the IPv4 address", cfg, Listener{PerSource: 10}, 20, []string{"10.0.0.1", "::ffff:10.0.0.1"}, map[string]int{"10.0.0.1": 10}},
 		{"a /64 is one source", cfg, Listener{PerSource: 10}, 20, []string{"2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"}, map[string]int{"2001:db8::1": 5, "2001:db8::2": 5, "2001:db8:0:1::1": 10}},
 		{"Pods are sources each", cfg, Listener{PerSource: 10}, 20, []string{"fd00:1::1", "fd00:1::2"}, map[string]int{"fd00:1::1": 10, "fd00:1::2": 10}},
-		{"trusted sources have another share", cfg, Listener{PerSource: 10, Total: 10}, 300, []string{"10.0.0.1", "172.30.0.11", "fd00:2::1", "fd00:2::2", "127.0.0.1", "192.0.2.1"}, map[string]int{"10.0.0.1": 10, "172.30.0.11": 300, "fd00:2::1": 300, "fd00:2::2": 300, "127.0.0.1": 300, "192.0.2.1": 300}},
-		{"a trusted source has an end as well", cfg, Listener{}, 3000, []string{"172.30.0.11"}, map[string]int{"172.30.0.11": maxTrusted / 2}},
-		{"few descriptors", Config{Descriptors: 1024}, Listener{PerSource: plenty, Total: plenty}, 200, []string{"10.0.0.1", "127.0.0.1"}, map[string]int{"10.0.0.1": 32, "127.0.0.1": 64}},
+		{"the machine and the nodes have shares of their own", cfg, Listener{PerSource: 10, Total: 10}, 300, []string{"10.0.0.1", "172.30.0.11", "fd00:2::1", "fd00:2::2", "127.0.0.1", "192.0.2.1"}, map[string]int{"10.0.0.1": 10, "172.30.0.11": 300, "fd00:2::1": 300, "fd00:2::2": 300, "127.0.0.1": 300, "192.0.2.1": 300}},
+		{"a node cannot take the share of the nodes", cfg, Listener{}, 3000, []string{"172.30.0.11", "172.30.0.12"}, map[string]int{"172.30.0.11": maxNodes / 4, "172.30.0.12": maxNodes / 4}},
+		{"the machine has an end as well", cfg, Listener{}, 3000, []string{"172.30.0.1"}, map[string]int{"172.30.0.1": maxMachine / 2}},
+		{"local is the node", cfg, Listener{}, 3000, []string{"127.0.0.1", "192.0.2.1"}, map[string]int{"127.0.0.1": maxNodes / 4, "192.0.2.1": maxNodes / 4}},
+		{"local is the machine in its own namespace", cfg, Listener{Machine: true}, 3000, []string{"127.0.0.1", "192.0.2.1"}, map[string]int{"127.0.0.1": maxMachine / 2, "192.0.2.1": maxMachine / 2}},
+		{"few descriptors", Config{Descriptors: 1024}, Listener{PerSource: plenty, Total: plenty}, 200, []string{"10.0.0.1", "127.0.0.1"}, map[string]int{"10.0.0.1": 32, "127.0.0.1": 16}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := accepted(t, newBudget(t, c.cfg), c.listener, c.n, c.sources...)
@@ -248,9 +252,9 @@ func TestBoundedListenersStayAsTheyAre(t *testing.T) {
 // TestAllSharesStayBelowTheReserve says that the store always finds descriptors.
 func TestAllSharesStayBelowTheReserve(t *testing.T) {
 	for _, n := range []int{1023, 1024, 4096, 20000, 65535, 1 << 20, 1 << 30} {
-		reserve, trusted, others := split(n)
-		if trusted < 100 || others < 100 || 2*(trusted+others)+reserve > n || reserve < n/4 {
-			t.Errorf("of %d descriptors, %d are kept, %d are for trusted sources and %d for others", n, reserve, trusted, others)
+		reserve, machine, nodes, others := split(n)
+		if machine < 60 || nodes < 60 || others < 120 || 2*(machine+nodes+others)+reserve > n || reserve < n/4 {
+			t.Errorf("of %d descriptors, %d are kept, %d are for the machine, %d for nodes and %d for others", n, reserve, machine, nodes, others)
 		}
 	}
 	if _, err := New(Config{Descriptors: 256}); err == nil || !strings.Contains(err.Error(), "ulimit -n") {
@@ -261,9 +265,9 @@ func TestAllSharesStayBelowTheReserve(t *testing.T) {
 	}
 }
 
-// TestManySourcesCannotTakeTheTrustedShare floods from many addresses at once.
-func TestManySourcesCannotTakeTheTrustedShare(t *testing.T) {
-	b := newBudget(t, Config{Descriptors: 20000, Trusted: []netip.Prefix{netip.MustParsePrefix("172.30.0.0/24")}})
+// TestManySourcesCannotTakeTheMachinesShare floods from many addresses at once.
+func TestManySourcesCannotTakeTheMachinesShare(t *testing.T) {
+	b := newBudget(t, Config{Descriptors: 20000, Machine: []netip.Prefix{netip.MustParsePrefix("172.30.0.1/32")}})
 	var sources []string
 	for i := range 200 {
 		sources = append(sources, fmt.Sprintf("10.0.0.%d", i))

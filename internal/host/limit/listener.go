@@ -13,8 +13,13 @@ import (
 type Listener struct {
 	// Name is the group's in log lines, such as "API server".
 	Name string
-	// Total is how many connections of sources that are not trusted may be open
-	// to the group; zero means half of what the process may have.
+	// Machine says that the listeners are in the machine's own network namespace,
+	// so that what comes from their loopback addresses, or from the very address
+	// that they listen on, is the machine itself. Elsewhere it is the node, with
+	// its Pods that have hostNetwork.
+	Machine bool
+	// Total is how many connections of sources that are neither the machine nor a
+	// node may be open to the group; zero means half of what the process may have.
 	Total int
 	// PerSource is how many of these one source may have open; zero means a
 	// quarter of what a source may have in the process.

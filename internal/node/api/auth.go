@@ -30,6 +30,10 @@ const (
 	deniedTTL  = 30 * time.Second
 	// maxAnswers bounds each cache.
 	maxAnswers = 1024
+	// maxReviews is how many unknown tokens are reviewed at a time. Whoever can
+	// connect can send any number of them, and each review is a request of the
+	// node to the API server, among those for its Pods and its status.
+	maxReviews = 8
 )
 
 // gate authenticates and authorizes requests.
@@ -38,8 +42,11 @@ type gate struct {
 	node   string
 	clock  clock.PassiveClock
 
+	reviews chan struct{} // holds a token for each review under way
+
 	mu      sync.Mutex
-	tokens  map[[sha256.Size]byte]tokenAnswer
+	known   map[[sha256.Size]byte]tokenAnswer // apart from the unknown ones, of which strangers can send any number
+	unknown map[[sha256.Size]byte]tokenAnswer
 	allowed map[string]accessAnswer
 }
 
@@ -55,7 +62,11 @@ type accessAnswer struct {
 }
 
 func newGate(client kubernetes.Interface, node string, c clock.PassiveClock) *gate {
-	return &gate{client: client, node: node, clock: c, tokens: map[[sha256.Size]byte]tokenAnswer{}, allowed: map[string]accessAnswer{}}
+	return &gate{
+		client: client, node: node, clock: c, reviews: make(chan struct{}, maxReviews),
+		known: map[[sha256.Size]byte]tokenAnswer{}, unknown: map[[sha256.Size]byte]tokenAnswer{},
+		allowed: map[string]accessAnswer{},
+	}
 }
 
 // authenticate tells who sent the request; nil if it carries no valid credential.
@@ -74,11 +85,17 @@ func (g *gate) authenticate(r *http.Request) (*user, error) {
 
 func (g *gate) byToken(ctx context.Context, token string) (*user, error) {
 	key, now := sha256.Sum256([]byte(token)), g.clock.Now()
-	g.mu.Lock()
-	have, ok := g.tokens[key]
-	g.mu.Unlock()
-	if ok && now.Before(have.until) {
-		return have.user, nil
+	if have, ok := g.answer(key, now); ok {
+		return have, nil
+	}
+	select {
+	case g.reviews <- struct{}{}:
+		defer func() { <-g.reviews }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("review token: %w", context.Cause(ctx))
+	}
+	if have, ok := g.answer(key, now); ok { // reviewed while this one waited
+		return have, nil
 	}
 	review, err := g.client.AuthenticationV1().TokenReviews().Create(ctx, &authnv1.TokenReview{
 		Spec: authnv1.TokenReviewSpec{Token: token},
@@ -95,11 +112,26 @@ func (g *gate) byToken(ctx context.Context, token string) (*user, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.tokens) >= maxAnswers {
-		clear(g.tokens)
+	answers := g.unknown
+	if answer.user != nil {
+		answers = g.known
 	}
-	g.tokens[key] = answer
+	if len(answers) >= maxAnswers {
+		clear(answers)
+	}
+	answers[key] = answer
 	return answer.user, nil
+}
+
+// answer returns what an earlier review said of a token.
+func (g *gate) answer(key [sha256.Size]byte, now time.Time) (u *user, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	have, ok := g.known[key]
+	if !ok {
+		have, ok = g.unknown[key]
+	}
+	return have.user, ok && now.Before(have.until)
 }
 
 // authorize tells whether the user has the verb for one of the subresources of

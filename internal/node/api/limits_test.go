@@ -6,10 +6,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -19,8 +21,14 @@ import (
 	"testing"
 	"time"
 
+	authnv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	authnclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"minato/internal/host/limit"
@@ -238,6 +246,71 @@ func TestFlood(t *testing.T) {
 	resp.Body.Close()
 	if s := limits.State(); resp.StatusCode != http.StatusOK || s.Refused == 0 {
 		t.Errorf("status %d, state %+v", resp.StatusCode, s)
+	}
+}
+
+// reviewer is an API server that reviews tokens, many at a time, which client-go's
+// fake does not.
+type reviewer struct {
+	kubernetes.Interface
+	authnclient.AuthenticationV1Interface
+	authnclient.TokenReviewInterface
+	review func(*authnv1.TokenReview)
+}
+
+func (r reviewer) AuthenticationV1() authnclient.AuthenticationV1Interface { return r }
+func (r reviewer) TokenReviews() authnclient.TokenReviewInterface          { return r }
+func (r reviewer) RESTClient() rest.Interface                              { return nil }
+func (r reviewer) Create(_ context.Context, review *authnv1.TokenReview, _ metav1.CreateOptions) (*authnv1.TokenReview, error) {
+	r.review(review)
+	return review, nil
+}
+
+// TestStrangersTokens floods the server with tokens that nobody knows, while a
+// client whose token is known goes on.
+func TestStrangersTokens(t *testing.T) {
+	var mu sync.Mutex
+	reviews, most, held := 0, 0, make(chan struct{})
+	g := newGate(reviewer{review: func(r *authnv1.TokenReview) {
+		if r.Spec.Token == "admin" {
+			r.Status.Authenticated = true
+			return
+		}
+		mu.Lock()
+		reviews++
+		most = max(most, reviews)
+		mu.Unlock()
+		<-held
+		mu.Lock()
+		reviews--
+		mu.Unlock()
+	}}, "node-1", clock.RealClock{})
+	if u, err := g.byToken(t.Context(), "admin"); err != nil || u == nil {
+		t.Fatalf("admin is %v, %v", u, err)
+	}
+	var asking sync.WaitGroup
+	for i := range 2 * maxAnswers {
+		asking.Go(func() {
+			if u, err := g.byToken(t.Context(), fmt.Sprint("stranger ", i)); err != nil || u != nil {
+				t.Errorf("a stranger is %v, %v", u, err)
+			}
+		})
+	}
+	poll(t, "as many reviews as may be are under way", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return reviews == maxReviews
+	})
+	close(held)
+	asking.Wait()
+	if most > maxReviews {
+		t.Errorf("%d reviews at a time, want at most %d", most, maxReviews)
+	}
+	if _, ok := g.answer(sha256.Sum256([]byte("admin")), g.clock.Now()); !ok {
+		t.Error("strangers' tokens made the gate forget one that is known")
+	}
+	if len(g.unknown) > maxAnswers {
+		t.Errorf("%d strangers' tokens are kept", len(g.unknown))
 	}
 }
 

@@ -124,9 +124,9 @@ func (s *Server) Handler() http.Handler {
 // shutdownTime is how long requests may take to end when the server stops.
 const shutdownTime = 2 * time.Second
 
-// connectionLimit bounds the connections from sources that are not trusted. What
-// users do with Pods comes by way of the API server, which is trusted; others are
-// those who scrape metrics.
+// connectionLimit bounds the connections from all but the machine and its nodes.
+// What users do with Pods comes from the machine, by way of the API server; others
+// are those who scrape metrics.
 func connectionLimit() limit.Listener {
 	return limit.Listener{Name: "node API", Total: 1024, PerSource: 128}
 }
