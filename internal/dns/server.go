@@ -62,7 +62,7 @@ type Server struct {
 	forwarder *forwarder
 	streams   []*dns.Server // TCP
 	packets   []*packetLoop // UDP
-	stats     *trafficStats // of what takes the long way
+	stats     *trafficStats // of questions that serve answers
 	inFlight  atomic.Int64
 	answering sync.WaitGroup
 	serving   atomic.Int64    // sockets that are being answered on
@@ -132,7 +132,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// self lists the addresses that lead back here.
+// self lists the addresses whose questions come to this server. They are no
+// upstreams: the server would ask itself.
 func (s *Server) self() []netip.AddrPort {
 	out := append([]netip.AddrPort(nil), s.cfg.Self...)
 	add := func(a net.Addr) {
@@ -159,7 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.forwarder.run(s.handling); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
-		s.stop() // questions waiting for an upstream would hold the node's stop for seconds
+		s.stop() // otherwise Run waits for upstreams that may take seconds to answer
 		return nil
 	})
 	for _, l := range s.packets {
@@ -230,7 +231,7 @@ func (s *Server) runStream(ctx context.Context, g *errgroup.Group, srv *dns.Serv
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := srv.ShutdownContext(ctx); err != nil {
-			s.cfg.Logger.Warn("dns server did not stop cleanly", "socket", srv.Listener.Addr().String(), "error", err)
+			s.cfg.Logger.Warn("The DNS server did not finish the questions of a TCP socket in time", "socket", srv.Listener.Addr().String(), "error", err)
 		}
 		return nil
 	})
@@ -266,7 +267,8 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	}
 }
 
-// serve answers one message the long way.
+// serve answers one message that packetLoop does not answer on the spot: one over
+// TCP, or one over UDP that needs an upstream or the whole of the policy.
 func (s *Server) serve(req *dns.Msg, from net.Addr, size int, write func([]byte) error) (*dns.Msg, error) {
 	start := time.Now()
 	client, overTCP := clientOf(from)
@@ -302,7 +304,7 @@ func clientOf(a net.Addr) (client netip.Addr, overTCP bool) {
 	return client.Unmap(), overTCP
 }
 
-// log tells of a question, if the configuration says so.
+// log writes a log line for a question, if the configuration asks for it.
 func (s *Server) log(req, resp *dns.Msg, from net.Addr, took time.Duration) {
 	level := s.cfg.Settings.policy().log
 	if level == logNone || len(req.Question) != 1 {
