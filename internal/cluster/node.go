@@ -72,31 +72,28 @@ func (n *node) config(ns host.Netns) member.Config {
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
-		Certificate: n.certificate, ClientCAs: s.clientCAs,
+		Certificates: n.certificates, Limits: s.limits,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
 }
 
-// certificate is what the node's API shows.
-func (n *node) certificate() (tls.Certificate, error) {
-	pair, err := n.server.control.PKI().NodeServing(n.name, n.server.cfg.NodeIPs(n.number)...)
+// certificates are what the node's API shows, and whose certificates its clients
+// have.
+func (n *node) certificates() (tls.Certificate, *x509.CertPool, error) {
+	pki := n.server.control.PKI()
+	pair, err := pki.NodeServing(n.name, n.server.cfg.NodeIPs(n.number)...)
 	if err != nil {
-		return tls.Certificate{}, err
+		return tls.Certificate{}, nil, err
 	}
 	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("serving certificate of %s: %w", n.name, err)
+		return tls.Certificate{}, nil, fmt.Errorf("serving certificate of %s: %w", n.name, err)
 	}
-	return cert, nil
-}
-
-// clientCAs are whose certificates the clients of a node's API have.
-func (s *Server) clientCAs() (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(s.control.PKI().CABundle()) {
-		return nil, errors.New("the cluster's CA bundle holds no certificate")
+	if !pool.AppendCertsFromPEM(pki.CABundle()) {
+		return tls.Certificate{}, nil, errors.New("the cluster's CA bundle holds no certificate")
 	}
-	return pool, nil
+	return cert, pool, nil
 }
 
 // waitReady returns when the Node has been Ready for the first time.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -19,6 +20,7 @@ import (
 
 	"minato/internal/controlplane"
 	"minato/internal/host"
+	"minato/internal/host/limit"
 	"minato/internal/member"
 	"minato/internal/podnet"
 	"minato/internal/runtime/image"
@@ -43,6 +45,7 @@ type Server struct {
 	images  *image.Store
 	nodes   []*node
 	parts   *supervise.Group
+	limits  *limit.Budget // of the connections that the process accepts
 
 	ready    atomic.Bool
 	stopPods atomic.Bool // Pods end with the server, because `down` was asked for
@@ -102,6 +105,9 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer lock.Close()
+	if s.limits, err = s.newLimits(); err != nil {
+		return err
+	}
 	listeners, err := s.adoptListeners(ctx)
 	if err != nil {
 		s.log.Warn("the API server's sockets cannot be taken over from the server before; new ones are opened", "error", err)
@@ -219,6 +225,24 @@ func (s *Server) partChanged(state supervise.State) {
 	}
 }
 
+// descriptors is how many files the server should have open at most. Containers
+// inherit it where the machine's own limit is lower, so it is not larger than
+// programs of today expect.
+const descriptors = 65536
+
+// newLimits bounds the connections of all listeners of the process.
+func (s *Server) newLimits() (*limit.Budget, error) {
+	have, err := host.RaiseDescriptors(descriptors)
+	if err != nil {
+		s.log.Warn("The limit of open files cannot be raised", "limit", have, "error", err)
+	}
+	var gateways []netip.Prefix
+	for _, ip := range s.cfg.Gateways() {
+		gateways = append(gateways, netip.PrefixFrom(ip, ip.BitLen()))
+	}
+	return limit.New(limit.Config{Descriptors: have, Machine: gateways, Nodes: s.cfg.LAN, Hosts: s.cfg.PodCIDR, Logger: s.log.With("part", "limits")})
+}
+
 func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Config {
 	return controlplane.Config{
 		Name:             s.cfg.Name,
@@ -230,6 +254,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		EtcdCertFile:     s.cfg.EtcdCertFile,
 		EtcdKeyFile:      s.cfg.EtcdKeyFile,
 		Listeners:        listeners,
+		Limits:           s.limits,
 		Addresses:        s.cfg.Gateways(),
 		ServiceCIDRs:     s.cfg.ServiceCIDR,
 		PodCIDRs:         s.cfg.PodCIDR,

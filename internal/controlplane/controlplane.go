@@ -20,6 +20,7 @@ import (
 	"minato/internal/controlplane/klogs"
 	"minato/internal/controlplane/memory"
 	"minato/internal/controlplane/pki"
+	"minato/internal/host/limit"
 )
 
 // inMemoryHost names the server in URLs of in-memory requests.
@@ -44,6 +45,9 @@ type Config struct {
 	// Listeners are open TCP listeners to serve https on. They are closed when
 	// Run returns.
 	Listeners []net.Listener
+	// Limits bounds the connections that the Listeners accept; nil makes bounds
+	// for the API server alone.
+	Limits *limit.Budget
 	// Addresses are where nodes and other machines reach the API server; the
 	// first is the endpoint of the kubernetes Service.
 	Addresses []netip.Addr
@@ -148,6 +152,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		PKI:              c.authority,
 		Etcd:             store,
 		Listeners:        c.cfg.Listeners,
+		Limits:           c.cfg.Limits,
 		AdvertiseAddress: c.cfg.Addresses[0],
 		ServiceCIDRs:     c.cfg.ServiceCIDRs,
 		NodePorts:        c.cfg.NodePortRange,

@@ -154,7 +154,7 @@ func (m *Metrics) state(ch chan<- prometheus.Metric) {
 	s := m.server.cfg.Settings
 	m.emit(ch, prometheus.CounterValue, "coredns_reload_failed_total", "Configurations that were not used.", float64(s.failed.Load()))
 	m.emit(ch, prometheus.CounterValue, "minato_dns_reloads_total", "Configurations put into force.", float64(s.reloads.Load()))
-	m.emit(ch, prometheus.GaugeValue, "minato_dns_questions_in_work", "Questions that are being answered the long way.", float64(m.server.inFlight.Load()))
+	m.emit(ch, prometheus.GaugeValue, "minato_dns_questions_in_work", "Questions that have a goroutine of their own and are not answered yet.", float64(m.server.inFlight.Load()))
 	if m.store == nil {
 		return
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"minato/internal/host"
+	"minato/internal/host/limit"
 )
 
 // NodeConfig says what one node's DNS answers with.
@@ -41,6 +42,8 @@ type NodeConfig struct {
 	Search    func() []string
 	Lameduck  time.Duration
 
+	// Limits bounds the connections; nil makes bounds for these alone.
+	Limits *limit.Budget
 	// Registration, if not nil, is the node's place behind the cluster DNS addresses.
 	Registration *RegistrationConfig
 	// Collectors are further metrics to give out.
@@ -72,8 +75,11 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg}
+	var err error
+	if n.cfg.Limits, err = cfg.Limits.OrDefault(cfg.Logger); err != nil {
+		return nil, fmt.Errorf("dns node: %w", err)
+	}
 	if cfg.Registration != nil {
-		var err error
 		if n.registration, err = NewRegistration(*cfg.Registration); err != nil {
 			return nil, err
 		}
@@ -97,7 +103,7 @@ func (n *Node) Open(ctx context.Context) error {
 	server, err := NewServer(ServerConfig{
 		Source: n.cfg.Store, Domain: n.cfg.Domain, Listeners: streams, PacketConns: packets,
 		Upstreams: n.cfg.Upstreams, Search: n.cfg.Search, Settings: n.cfg.Settings,
-		Self: self, Lameduck: n.cfg.Lameduck, Logger: n.cfg.Logger,
+		Self: self, Lameduck: n.cfg.Lameduck, Limits: n.cfg.Limits, Logger: n.cfg.Logger,
 	})
 	if err != nil {
 		closeAll(streams)
@@ -157,7 +163,8 @@ func (n *Node) ServeEndpoints(ctx context.Context) error {
 		}
 		s.handler.ServeHTTP(w, r)
 	})
-	if err := n.cfg.Netns.ServeHTTP(ctx, h, n.cfg.Endpoints...); err != nil {
+	listen := n.cfg.Limits.Listen(limit.Listener{Name: "DNS health and metrics", Total: 256, PerSource: 32}, n.cfg.Netns.Listen)
+	if err := host.ServeHTTP(ctx, listen, h, n.cfg.Endpoints...); err != nil {
 		return fmt.Errorf("DNS health and metrics: %w", err)
 	}
 	return nil

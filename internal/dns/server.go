@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"minato/internal/dns/zone"
+	"minato/internal/host/limit"
 )
 
 // Source holds the zone. Snapshot is nil while the zone is not complete yet.
@@ -31,6 +32,9 @@ type ServerConfig struct {
 	// namespace. The Server owns them from New on and closes them.
 	Listeners   []net.Listener
 	PacketConns []net.PacketConn
+	// Limits bounds the connections that the Listeners accept; nil makes bounds
+	// for this server alone.
+	Limits *limit.Budget
 	// Upstreams gives the resolvers for every other name, best first; it is asked
 	// each time, so it may follow a file. See StaticUpstreams and ResolvConf.
 	Upstreams func() []netip.AddrPort
@@ -58,13 +62,19 @@ type Server struct {
 	forwarder *forwarder
 	streams   []*dns.Server // TCP
 	packets   []*packetLoop // UDP
-	stats     *trafficStats // of what takes the long way
+	stats     *trafficStats // of questions that serve answers
 	inFlight  atomic.Int64
 	answering sync.WaitGroup
 	serving   atomic.Int64    // sockets that are being answered on
 	leaving   atomic.Bool     // Run is to end
 	handling  context.Context // ends when Run does; bounds every question in flight
 	stop      context.CancelFunc
+}
+
+// streamLimit bounds the connections to the server over TCP. Resolvers open one
+// for a question whose answer is too long for UDP.
+func streamLimit() limit.Listener {
+	return limit.Listener{Name: "DNS over TCP", Total: 1024, PerSource: 128, WriteTimeout: 5 * time.Second}
 }
 
 // shutdownTimeout is how long Run waits for questions in flight when it ends.
@@ -99,6 +109,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	limits, err := cfg.Limits.OrDefault(cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("dns server: %w", err)
+	}
+	cfg.Listeners = limits.Wrap(streamLimit(), cfg.Listeners...)
 	s := &Server{cfg: cfg, domain: dns.CanonicalName(cfg.Domain), stats: newTrafficStats()}
 	for _, l := range cfg.Listeners {
 		s.streams = append(s.streams, &dns.Server{Listener: l, Handler: s, IdleTimeout: func() time.Duration { return 10 * time.Second }})
@@ -117,7 +132,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// self lists the addresses that lead back here.
+// self lists the addresses whose questions come to this server. They are no
+// upstreams: the server would ask itself.
 func (s *Server) self() []netip.AddrPort {
 	out := append([]netip.AddrPort(nil), s.cfg.Self...)
 	add := func(a net.Addr) {
@@ -144,7 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.forwarder.run(s.handling); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
-		s.stop() // questions waiting for an upstream would hold the node's stop for seconds
+		s.stop() // otherwise Run waits for upstreams that may take seconds to answer
 		return nil
 	})
 	for _, l := range s.packets {
@@ -215,7 +231,7 @@ func (s *Server) runStream(ctx context.Context, g *errgroup.Group, srv *dns.Serv
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		if err := srv.ShutdownContext(ctx); err != nil {
-			s.cfg.Logger.Warn("dns server did not stop cleanly", "socket", srv.Listener.Addr().String(), "error", err)
+			s.cfg.Logger.Warn("The DNS server did not finish the questions of a TCP socket in time", "socket", srv.Listener.Addr().String(), "error", err)
 		}
 		return nil
 	})
@@ -246,12 +262,13 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		_, err := w.Write(reply)
 		return err
 	}); err != nil {
-		// The client has gone, or sent something that cannot be echoed. Neither is ours to repair.
+		// The client has closed the connection, or its question cannot be packed into an answer.
 		s.cfg.Logger.Debug("dns answer not sent", "client", w.RemoteAddr().String(), "error", err)
 	}
 }
 
-// serve answers one message the long way.
+// serve answers one message that packetLoop does not answer on the spot: one over
+// TCP, or one over UDP that needs an upstream or the whole of the policy.
 func (s *Server) serve(req *dns.Msg, from net.Addr, size int, write func([]byte) error) (*dns.Msg, error) {
 	start := time.Now()
 	client, overTCP := clientOf(from)
@@ -287,7 +304,7 @@ func clientOf(a net.Addr) (client netip.Addr, overTCP bool) {
 	return client.Unmap(), overTCP
 }
 
-// log tells of a question, if the configuration says so.
+// log writes a log line for a question, if the configuration asks for it.
 func (s *Server) log(req, resp *dns.Msg, from net.Addr, took time.Duration) {
 	level := s.cfg.Settings.policy().log
 	if level == logNone || len(req.Question) != 1 {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"minato/internal/host/limit"
 )
 
 func TestAnswersOverUDPAndTCP(t *testing.T) {
@@ -290,5 +292,30 @@ func TestLameduck(t *testing.T) {
 	}
 	if took := time.Since(told); took < lameduck {
 		t.Errorf("it ended after %s", took)
+	}
+}
+
+// TestFloodOverTCP holds connections from one address, while another one asks.
+func TestFloodOverTCP(t *testing.T) {
+	limits, err := limit.New(limit.Config{Descriptors: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := startServer(t, ServerConfig{Source: fixedSource{testZone(t)}, Limits: limits})
+	from := func(ip string) *net.Dialer {
+		return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: 10 * time.Second}
+	}
+	for range 1000 {
+		if c, err := from("127.0.0.2").Dial("tcp", addr); err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+	}
+	client := dns.Client{Net: "tcp", Dialer: from("127.0.0.3"), Timeout: 10 * time.Second}
+	in, _, err := client.Exchange(question("web.default.svc.cluster.local.", dns.TypeA), addr)
+	if err != nil || len(in.Answer) != 1 {
+		t.Errorf("another client's answer is %v, %v", in, err)
+	}
+	if s := limits.State(); s.Refused == 0 || s.Nodes > s.NodesLimit/4+1 {
+		t.Errorf("state = %+v, want refused connections, and not more open than one source may have", s)
 	}
 }

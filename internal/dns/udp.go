@@ -22,10 +22,10 @@ const (
 	udpReadSize   = 1500 // a question is never longer; one that is comes cut, and is refused
 )
 
-// packetLoop answers what comes to one UDP socket. Questions with a short way to
-// their answer are answered on the spot, in the wire format and without
-// allocations: most of the cluster's names, and what the cache holds. Every
-// other question gets a goroutine of its own.
+// packetLoop answers the questions that come to one UDP socket. Most of the
+// cluster's names, and names that the cache holds, are answered on the spot, in
+// the wire format and without allocations. Every other question gets a goroutine
+// of its own.
 type packetLoop struct {
 	server *Server
 	conn   *net.UDPConn

@@ -11,12 +11,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// headerTimeout bounds how long a client may take to send its request's header.
-const headerTimeout = 5 * time.Second
+// How long a client may take, how long its connection may be idle, and how much
+// it may send before it has asked for anything.
+const (
+	httpHeaderTimeout = 5 * time.Second
+	httpWriteTimeout  = 30 * time.Second
+	httpIdleTimeout   = 90 * time.Second
+	httpHeaderBytes   = 16 << 10
+)
 
-// ServeHTTP answers at TCP addresses inside the namespace until ctx ends. It
-// returns an error if one of the addresses can't be opened or stops answering.
-func (n Netns) ServeHTTP(ctx context.Context, h http.Handler, addresses ...string) error {
+// Listen opens a listening socket, as [net.ListenConfig.Listen] does.
+type Listen = func(ctx context.Context, network, address string) (net.Listener, error)
+
+// ServeHTTP answers at TCP addresses until ctx ends. It returns an error if one
+// of the addresses can't be opened or stops answering.
+func ServeHTTP(ctx context.Context, listen Listen, h http.Handler, addresses ...string) error {
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
@@ -24,13 +33,16 @@ func (n Netns) ServeHTTP(ctx context.Context, h http.Handler, addresses ...strin
 		}
 	}()
 	for _, a := range addresses {
-		l, err := n.Listen(ctx, "tcp", a)
+		l, err := listen(ctx, "tcp", a)
 		if err != nil {
 			return fmt.Errorf("open %s for HTTP requests: %w", a, err)
 		}
 		listeners = append(listeners, l)
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: httpHeaderTimeout, WriteTimeout: httpWriteTimeout,
+		IdleTimeout: httpIdleTimeout, MaxHeaderBytes: httpHeaderBytes,
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		g.Go(func() error {

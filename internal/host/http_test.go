@@ -17,14 +17,14 @@ func TestServeHTTP(t *testing.T) {
 	}
 	address := taken.Addr().String()
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
-	if err := (Netns{}).ServeHTTP(t.Context(), h, address); err == nil || !strings.Contains(err.Error(), address) {
+	if err := ServeHTTP(t.Context(), Netns{}.Listen, h, address); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("an address that is taken: %v; want an error that names it", err)
 	}
 	taken.Close()
 
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Netns{}.ServeHTTP(ctx, h, address) }()
+	go func() { done <- ServeHTTP(ctx, Netns{}.Listen, h, address) }()
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		resp, err := http.Get("http://" + address)

@@ -55,14 +55,6 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := cfg.Certificate()
-	if err != nil {
-		return nil, err
-	}
-	cas, err := cfg.ClientCAs()
-	if err != nil {
-		return nil, err
-	}
 	capacity, err := machineCapacity()
 	if err != nil {
 		return nil, err
@@ -86,8 +78,8 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		ClusterDNS:     cfg.ClusterDNS[:1],
 		ClusterDomain:  cfg.ClusterDomain,
 		ResolvConf:     cfg.ResolvConf,
-		ServingCert:    cert,
-		ClientCA:       cas,
+		Certificates:   cfg.Certificates,
+		Limits:         cfg.Limits,
 		Cgroup:         cfg.Cgroup,
 		Capacity:       capacity,
 		Version:        version.Kubernetes,

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"minato/internal/host"
+	"minato/internal/host/limit"
 	"minato/internal/runtime/image"
 )
 
@@ -55,10 +56,12 @@ type Config struct {
 	Watch *Watch
 	// Images is the machine's image store.
 	Images *image.Store
-	// Certificate is what the node's API shows to its clients, and ClientCAs are
-	// whose certificates these have. They are asked for again when a part starts.
-	Certificate func() (tls.Certificate, error)
-	ClientCAs   func() (*x509.CertPool, error)
+	// Certificates are what the node's API shows to its clients, and whose
+	// certificates these have. They are asked for again now and then, since they
+	// are renewed.
+	Certificates func() (tls.Certificate, *x509.CertPool, error)
+	// Limits bounds the connections that the process accepts.
+	Limits *limit.Budget
 
 	// Stage is told of a step of the start that began at a time and is done.
 	Stage  func(name string, began time.Time)
@@ -77,8 +80,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: Connect, Connected and Watch are required", c.Name)
 	case c.Images == nil:
 		return fmt.Errorf("node %s: Images is required", c.Name)
-	case c.Certificate == nil || c.ClientCAs == nil:
-		return fmt.Errorf("node %s: Certificate and ClientCAs are required", c.Name)
+	case c.Certificates == nil:
+		return fmt.Errorf("node %s: Certificates is required", c.Name)
 	}
 	if c.Stage == nil {
 		c.Stage = func(string, time.Time) {}

@@ -56,6 +56,7 @@ func New(cfg Config) (*Member, error) {
 		Addresses: cfg.Addresses, Uplinks: []string{cfg.Link}, ServiceCIDRs: cfg.ServiceCIDRs,
 		Objects: cfg.Watch.services, Nodes: cfg.Watch.Informers.Core().V1().Nodes(),
 		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
+		Limits: cfg.Limits,
 		Logger: m.logger("service"),
 	})
 	if err != nil {
@@ -74,6 +75,7 @@ func (m *Member) dnsConfig() dns.NodeConfig {
 		// Other names are asked for from the machine's own namespace, where its
 		// resolver may well be on the loopback interface.
 		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf),
+		Limits: cfg.Limits,
 		Registration: &dns.RegistrationConfig{
 			Client: cfg.Watch.dnsClient, NodeName: cfg.Name, NodeIPs: cfg.Addresses, Port: dnsPort, MetricsPort: dnsMetricsPort,
 			ServiceIPs: cfg.ClusterDNS, Ready: cfg.Watch.zone.Ready(), Logger: m.logger("dns"),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -198,7 +199,9 @@ const noAppArmor = "AppArmor is not enabled on the host"
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
-		Pods: a.watch, LogDir: a.cfg.logDir(), Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA,
+		Pods: a.watch, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
+		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,
+		Configuration: a.cfg.kubelet, Limits: a.cfg.Limits,
 		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,
 	})
 }

@@ -17,6 +17,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis"
 
 	"minato/internal/host"
+	"minato/internal/host/limit"
 	"minato/internal/node/api"
 	"minato/internal/node/pod"
 	"minato/internal/node/volume"
@@ -79,6 +80,12 @@ type Config struct {
 	// ServingCert is the node's; clients show certificates from ClientCA.
 	ServingCert tls.Certificate
 	ClientCA    *x509.CertPool
+	// Certificates, if set, gives both in their place. It is asked again once a
+	// minute while clients connect, so a renewed certificate is shown.
+	Certificates func() (tls.Certificate, *x509.CertPool, error)
+	// Limits bounds the connections to the node's API; nil makes bounds for it
+	// alone.
+	Limits *limit.Budget
 
 	Cgroup host.Cgroup
 	// MaxPods is 110 unless set.

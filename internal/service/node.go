@@ -13,6 +13,7 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 
 	"minato/internal/host"
+	"minato/internal/host/limit"
 	"minato/internal/service/dataplane"
 	"minato/internal/service/health"
 	"minato/internal/service/metrics"
@@ -44,7 +45,9 @@ type NodeConfig struct {
 
 	// HealthAddress is where /healthz and /livez answer, MetricsAddress where /metrics does; empty for nowhere.
 	HealthAddress, MetricsAddress string
-	Logger                        *slog.Logger
+	// Limits bounds the connections; nil makes bounds for these alone.
+	Limits *limit.Budget
+	Logger *slog.Logger
 }
 
 // Node is all that one node needs for Services: the data plane in the kernel, the controller that keeps it in step, the
@@ -63,8 +66,11 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{cfg: cfg}
 	var err error
+	if cfg.Limits, err = cfg.Limits.OrDefault(cfg.Logger); err != nil {
+		return nil, fmt.Errorf("services of node %s: %w", cfg.Name, err)
+	}
+	n := &Node{cfg: cfg}
 	n.Data, err = dataplane.New(dataplane.Config{
 		Netns: cfg.Netns, Cgroup: cfg.Cgroup, PinDir: cfg.PinDir,
 		Uplinks: cfg.Uplinks, AllLinks: cfg.AllLinks, NodePortsAt: cfg.NodePortsAt,
@@ -74,7 +80,7 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.checks, err = health.New(health.Config{Listen: cfg.Netns.Listen, Healthy: n.healthy, Logger: cfg.Logger})
+	n.checks, err = health.New(health.Config{Listen: n.listen("health checks of Services"), Healthy: n.healthy, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +95,11 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 		Logger: cfg.Logger,
 	})
 	return n, err
+}
+
+// listen opens ports of the node, with bounds for their connections.
+func (n *Node) listen(name string) host.Listen {
+	return n.cfg.Limits.Listen(limit.Listener{Name: name, Total: 256, PerSource: 32}, n.cfg.Netns.Listen)
 }
 
 func (n *Node) healthy() bool { return n.Controller.Healthy() }
@@ -132,7 +143,7 @@ func (n *Node) serve(ctx context.Context, address string, h http.Handler) error 
 	if address == "" {
 		return nil
 	}
-	err := n.cfg.Netns.ServeHTTP(ctx, h, address)
+	err := host.ServeHTTP(ctx, n.listen("health and metrics of Services"), h, address)
 	if err == nil && ctx.Err() == nil {
 		err = errors.New("the listener was closed")
 	}

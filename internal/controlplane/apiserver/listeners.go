@@ -3,10 +3,19 @@ package apiserver
 import (
 	"net"
 	"sync"
+
+	"minato/internal/host/limit"
 )
 
-// fan accepts from several listeners as if they were one, which is all that
-// upstream's serving knows. Its address is the first one's.
+// connectionLimit bounds the connections to the API server, which listens in the
+// machine's own network namespace. A client that speaks HTTP/2 needs one
+// connection; old ones that speak HTTP/1.1 need one for each watch.
+func connectionLimit() limit.Listener {
+	return limit.Listener{Name: "API server", Machine: true, PerSource: 512}
+}
+
+// fan accepts from several listeners as if they were one, because upstream's
+// server takes only one. Its address is the first one's.
 type fan struct {
 	listeners []net.Listener
 	conns     chan net.Conn
@@ -47,11 +56,8 @@ func (f *fan) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			// http.Server tells temporary errors from final ones and calls Accept
-			// again after the former.
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
-				continue
-			}
+			// Errors that pass, such as want of descriptors, don't come as far as
+			// here: the listeners are bounded ones, which wait and try again.
 			f.failed <- err
 			return
 		}

@@ -11,7 +11,6 @@ import (
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
 	"minato/internal/controlplane/pki"
@@ -104,12 +103,11 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 // tokens, ServiceAccount tokens, and the front proxy's headers.
 func authentication(o *options.ServerRunOptions, s settings) error {
 	paths := s.pki.Paths()
-	clientCA, err := dynamiccertificates.NewStaticCAContent("cluster-ca", s.pki.CABundle())
+	ca, err := newClientCA(s.pki)
 	if err != nil {
-		return fmt.Errorf("client CA: %w", err)
+		return err
 	}
-	// Given as content, because every watched file costs an inotify instance.
-	o.Authentication.ClientCert.CAContentProvider = clientCA
+	o.Authentication.ClientCert.CAContentProvider = ca
 	o.Authentication.BootstrapToken.Enable = true
 
 	o.Authentication.RequestHeader.ClientCAFile = paths.FrontProxyCACert

@@ -22,16 +22,17 @@ import (
 
 	"minato/internal/controlplane/memory"
 	"minato/internal/controlplane/pki"
+	"minato/internal/host/limit"
 )
 
 const (
 	// resync is upstream's resync period for the API server's informers.
 	resync = 10 * time.Minute
-	// shutdownTimeout bounds how long open exec, logs -f and proxied
-	// connections hold up the end.
+	// shutdownTimeout is how long the server waits for open exec, logs -f and
+	// proxied connections when it stops.
 	shutdownTimeout = 2 * time.Second
-	// patience bounds how long a server that is told to stop while it starts may
-	// go on starting.
+	// patience is how long a server that is told to stop during its start may take
+	// to finish the start first.
 	patience = 10 * time.Second
 )
 
@@ -41,7 +42,10 @@ type Config struct {
 	PKI       *pki.Authority
 	Etcd      Etcd
 	// Listeners are served with https; Run closes them.
-	Listeners        []net.Listener
+	Listeners []net.Listener
+	// Limits bounds the connections that the Listeners accept; nil makes bounds
+	// for this server alone.
+	Limits           *limit.Budget
 	AdvertiseAddress netip.Addr
 	ServiceCIDRs     []netip.Prefix
 	NodePorts        utilnet.PortRange
@@ -84,6 +88,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	limits, err := cfg.Limits.OrDefault(cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	cfg.Listeners = limits.Wrap(connectionLimit(), cfg.Listeners...)
 	if cfg.Stage == nil {
 		cfg.Stage = func(string, time.Duration) {}
 	}
@@ -140,18 +149,19 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("API server: prepare: %w", err)
 	}
-	// The definitions have done their work; whoever needs them again builds them.
+	// The OpenAPI definitions are large and are not needed again before a client
+	// asks for the document, which builds them anew.
 	s.openAPIV3.Definitions = nil
 	c.aggregator.GenericAPIServer.ShutdownTimeout = shutdownTimeout
 	s.cfg.Stage("apiserver-prepare", time.Since(begin))
 
 	if ctx.Err() != nil {
-		// Upstream's way to stop would wait for what never started.
+		// The shutdown of prepared.Run would wait for parts that never started.
 		c.aggregator.GenericAPIServer.Destroy()
 		return nil
 	}
 
-	// From here on the API works in memory.
+	// From here on, in-memory clients reach the API.
 	if err := s.cfg.Connector.Serve(c.aggregator.GenericAPIServer.Handler); err != nil {
 		return err
 	}

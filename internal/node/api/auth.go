@@ -30,16 +30,23 @@ const (
 	deniedTTL  = 30 * time.Second
 	// maxAnswers bounds each cache.
 	maxAnswers = 1024
+	// maxReviews is how many unknown tokens are reviewed at a time. Whoever can
+	// connect can send any number of them, and each review is a request of the
+	// node to the API server, among those for its Pods and its status.
+	maxReviews = 8
 )
 
-// gate lets requests through.
+// gate authenticates and authorizes requests.
 type gate struct {
 	client kubernetes.Interface
 	node   string
 	clock  clock.PassiveClock
 
+	reviews chan struct{} // holds a token for each review under way
+
 	mu      sync.Mutex
-	tokens  map[[sha256.Size]byte]tokenAnswer
+	known   map[[sha256.Size]byte]tokenAnswer // apart from the unknown ones, of which strangers can send any number
+	unknown map[[sha256.Size]byte]tokenAnswer
 	allowed map[string]accessAnswer
 }
 
@@ -55,10 +62,14 @@ type accessAnswer struct {
 }
 
 func newGate(client kubernetes.Interface, node string, c clock.PassiveClock) *gate {
-	return &gate{client: client, node: node, clock: c, tokens: map[[sha256.Size]byte]tokenAnswer{}, allowed: map[string]accessAnswer{}}
+	return &gate{
+		client: client, node: node, clock: c, reviews: make(chan struct{}, maxReviews),
+		known: map[[sha256.Size]byte]tokenAnswer{}, unknown: map[[sha256.Size]byte]tokenAnswer{},
+		allowed: map[string]accessAnswer{},
+	}
 }
 
-// authenticate tells who sent the request; nil if nobody knows.
+// authenticate tells who sent the request; nil if it carries no valid credential.
 func (g *gate) authenticate(r *http.Request) (*user, error) {
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		subject := r.TLS.VerifiedChains[0][0].Subject
@@ -74,11 +85,17 @@ func (g *gate) authenticate(r *http.Request) (*user, error) {
 
 func (g *gate) byToken(ctx context.Context, token string) (*user, error) {
 	key, now := sha256.Sum256([]byte(token)), g.clock.Now()
-	g.mu.Lock()
-	have, ok := g.tokens[key]
-	g.mu.Unlock()
-	if ok && now.Before(have.until) {
-		return have.user, nil
+	if have, ok := g.answer(key, now); ok {
+		return have, nil
+	}
+	select {
+	case g.reviews <- struct{}{}:
+		defer func() { <-g.reviews }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("review token: %w", context.Cause(ctx))
+	}
+	if have, ok := g.answer(key, now); ok { // reviewed while this one waited
+		return have, nil
 	}
 	review, err := g.client.AuthenticationV1().TokenReviews().Create(ctx, &authnv1.TokenReview{
 		Spec: authnv1.TokenReviewSpec{Token: token},
@@ -95,26 +112,41 @@ func (g *gate) byToken(ctx context.Context, token string) (*user, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.tokens) >= maxAnswers {
-		clear(g.tokens)
+	answers := g.unknown
+	if answer.user != nil {
+		answers = g.known
 	}
-	g.tokens[key] = answer
+	if len(answers) >= maxAnswers {
+		clear(answers)
+	}
+	answers[key] = answer
 	return answer.user, nil
 }
 
-// authorize tells whether the user may use one of the given parts of the node;
-// the first that is allowed counts.
-func (g *gate) authorize(ctx context.Context, u *user, verb string, parts ...string) (ok bool, reason string, err error) {
-	for _, part := range parts {
-		if ok, reason, err = g.ask(ctx, u, verb, part); ok || err != nil {
+// answer returns what an earlier review said of a token.
+func (g *gate) answer(key [sha256.Size]byte, now time.Time) (u *user, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	have, ok := g.known[key]
+	if !ok {
+		have, ok = g.unknown[key]
+	}
+	return have.user, ok && now.Before(have.until)
+}
+
+// authorize tells whether the user has the verb for one of the subresources of
+// the node; the first that is allowed counts.
+func (g *gate) authorize(ctx context.Context, u *user, verb string, subresources ...string) (ok bool, reason string, err error) {
+	for _, subresource := range subresources {
+		if ok, reason, err = g.ask(ctx, u, verb, subresource); ok || err != nil {
 			return ok, reason, err
 		}
 	}
 	return false, reason, nil
 }
 
-func (g *gate) ask(ctx context.Context, u *user, verb, part string) (bool, string, error) {
-	key, now := fmt.Sprintf("%q %q %q %q %q %q", u.name, u.uid, u.groups, u.extra, verb, part), g.clock.Now()
+func (g *gate) ask(ctx context.Context, u *user, verb, subresource string) (bool, string, error) {
+	key, now := fmt.Sprintf("%q %q %q %q %q %q", u.name, u.uid, u.groups, u.extra, verb, subresource), g.clock.Now()
 	g.mu.Lock()
 	have, ok := g.allowed[key]
 	g.mu.Unlock()
@@ -125,7 +157,7 @@ func (g *gate) ask(ctx context.Context, u *user, verb, part string) (bool, strin
 		Spec: authzv1.SubjectAccessReviewSpec{
 			User: u.name, UID: u.uid, Groups: u.groups, Extra: u.extra,
 			ResourceAttributes: &authzv1.ResourceAttributes{
-				Verb: verb, Version: "v1", Resource: "nodes", Subresource: part, Name: g.node,
+				Verb: verb, Version: "v1", Resource: "nodes", Subresource: subresource, Name: g.node,
 			},
 		},
 	}, metav1.CreateOptions{})
@@ -145,12 +177,13 @@ func (g *gate) ask(ctx context.Context, u *user, verb, part string) (bool, strin
 	return answer.ok, answer.reason, nil
 }
 
-// guard wraps a handler: who may not use the part of the node gets no further.
-func (s *Server) guard(verb string, parts []string, next http.HandlerFunc) http.HandlerFunc {
+// guard wraps a handler with authentication and authorization: the user needs the
+// verb for one of the subresources of the node.
+func (s *Server) guard(verb string, subresources []string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		u, err := s.gate.authenticate(r)
 		if err != nil {
-			s.log.Warn("request cannot be authenticated", "path", r.URL.Path, "error", err)
+			s.log.Warn("A request to the node API cannot be authenticated", "path", r.URL.Path, "error", err)
 		}
 		if u == nil {
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
@@ -160,13 +193,13 @@ func (s *Server) guard(verb string, parts []string, next http.HandlerFunc) http.
 		if v == "" {
 			v = verbOf(r.Method)
 		}
-		ok, reason, err := s.gate.authorize(r.Context(), u, v, parts...)
+		ok, reason, err := s.gate.authorize(r.Context(), u, v, subresources...)
 		if err != nil {
-			http.Error(w, fmt.Sprintf("Authorization error (user=%s, verb=%s, resource=nodes, subresource=%v): %v", u.name, v, parts, err), http.StatusInternalServerError)
+			http.Error(w, fmt.Sprintf("Authorization error (user=%s, verb=%s, resource=nodes, subresource=%v): %v", u.name, v, subresources, err), http.StatusInternalServerError)
 			return
 		}
 		if !ok {
-			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v) %s", u.name, v, parts, reason), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v) %s", u.name, v, subresources, reason), http.StatusForbidden)
 			return
 		}
 		next(w, r)

@@ -41,6 +41,12 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	leave, err := s.logReaders.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
 	opts.Running = s.stillRunning(run.ID)
 	if !opts.Follow && opts.Tail < 0 && opts.Limit < 0 && opts.Since.IsZero() {
 		opts.Reached = func(offset int64) { s.reads.note(run.ID, offset) }
@@ -55,7 +61,8 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	if opts.Follow {
-		// Whoever waits for output wants to know now that the request is well.
+		// A client that follows must learn at once that its request succeeded,
+		// even if the container prints nothing for hours.
 		w.WriteHeader(http.StatusOK)
 		out.c.Flush()
 	}
@@ -63,19 +70,19 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 	if err := logs.Read(r.Context(), path, opts, stdout, stderr); err != nil {
 		fmt.Fprintln(w, err)
 	}
+	// The flush makes the response chunked, as the kubelet's is, and sends the
+	// end of the body apart from the last bytes. With a Content-Length, the body
+	// gives io.EOF together with its last bytes, and the API server's WebSocket
+	// reader (k8s.io/streaming, wsstream.Reader) drops bytes that come with io.EOF.
+	out.c.Flush()
 }
 
-// chooseRun finds the run of a container whose output is asked for.
+// chooseRun finds the run of a container whose output is asked for. It decides
+// as the kubelet does (validateContainerLogStatus).
 func chooseRun(pod *v1.Pod, view *observe.Pod, name string, previous bool) (*observe.Container, error) {
 	latest := view.Latest(name)
 	if previous {
-		if p := view.Previous(name); p != nil {
-			return p, nil
-		}
-		if latest.Exited() && waiting(pod, name) != nil {
-			return latest, nil
-		}
-		return nil, fmt.Errorf("previous terminated container %q in pod %q not found", name, pod.Name)
+		return lastEnded(pod, view, name)
 	}
 	switch {
 	case latest.Running(), latest.Exited():
@@ -93,6 +100,20 @@ func chooseRun(pod *v1.Pod, view *observe.Pod, name string, previous bool) (*obs
 		return nil, fmt.Errorf("container %q in pod %q is waiting to start: trying and failing to pull image", name, pod.Name)
 	}
 	return nil, fmt.Errorf("container %q in pod %q is waiting to start: %s", name, pod.Name, w.Reason)
+}
+
+// lastEnded finds the run that status.lastState.terminated describes. While a
+// container waits for its next start, as in CrashLoopBackOff, that is the newest
+// run, which has ended; otherwise it is the run before the newest.
+func lastEnded(pod *v1.Pod, view *observe.Pod, name string) (*observe.Container, error) {
+	latest, before := view.Latest(name), view.Previous(name)
+	switch {
+	case latest.Exited() && waiting(pod, name) != nil:
+		return latest, nil
+	case before.Exited():
+		return before, nil
+	}
+	return nil, fmt.Errorf("previous terminated container %q in pod %q not found", name, pod.Name)
 }
 
 func waiting(pod *v1.Pod, name string) *v1.ContainerStateWaiting {
@@ -147,7 +168,8 @@ func logOptions(q url.Values, now time.Time) (logs.Options, error) {
 	return o, nil
 }
 
-// flusher sends what is written on at once if somebody follows.
+// flusher writes to a response. With each, it sends every write to the client
+// at once instead of collecting them.
 type flusher struct {
 	w    io.Writer
 	c    *http.ResponseController

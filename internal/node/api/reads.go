@@ -7,11 +7,12 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// readFor is how long after reading a container's logs a client is expected to
-// attach, if it read them for that.
+// readFor is how long after a client has read a container's logs an attach counts
+// as that client's, so that it gets the output after those logs.
 const readFor = 5 * time.Second
 
-// reads remembers up to where the logs of containers have just been read.
+// reads remembers the offset up to which clients have just read the log of each
+// container.
 type reads struct {
 	clock clock.PassiveClock
 

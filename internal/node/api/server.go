@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host/limit"
 	"minato/internal/node/observe"
 )
 
@@ -53,12 +54,30 @@ type Config struct {
 	Pods      Pods
 	// LogDir holds the Pods' log directories.
 	LogDir string
+	// LogRoot is the directory that /logs/ serves, which is /var/log of a machine;
+	// empty serves none.
+	LogRoot string
 	// Cert is shown to clients; their certificates must come from ClientCA.
 	Cert     tls.Certificate
 	ClientCA *x509.CertPool
-	Metrics  *prometheus.Registry
-	Clock    clock.PassiveClock
-	Logger   *slog.Logger
+	// Certificates, if set, gives both in place of Cert and ClientCA. It is asked
+	// again once a minute while clients connect, so a renewed certificate is
+	// shown without a restart.
+	Certificates func() (tls.Certificate, *x509.CertPool, error)
+	// Configuration is what /configz tells of the agent; the fields about this
+	// server are set here. nil tells of this server alone.
+	Configuration func() kubeletv1beta1.KubeletConfiguration
+	// Healthy, if set, is a part of /healthz: nil while Pods are being worked on.
+	Healthy func() error
+	// Limits bounds the connections; nil makes bounds for this server alone.
+	Limits *limit.Budget
+	// Sessions bounds exec, attach, port-forward and run together, 256 and 32
+	// unless set; Forwarded the connections that port-forwards carry, 1024 and
+	// 256; LogReaders the requests for logs, 512 and 64.
+	Sessions, Forwarded, LogReaders Bounds
+	Metrics                         *prometheus.Registry
+	Clock                           clock.PassiveClock
+	Logger                          *slog.Logger
 }
 
 // Server answers requests.
@@ -66,7 +85,10 @@ type Server struct {
 	cfg   Config
 	gate  *gate
 	reads *reads
+	certs *certificates
 	log   *slog.Logger
+
+	sessions, forwarded, logReaders *counter
 }
 
 // New returns a server that serves nothing yet.
@@ -74,43 +96,54 @@ func New(cfg Config) *Server {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	return &Server{cfg: cfg, gate: newGate(cfg.Client, cfg.NodeName, cfg.Clock), reads: newReads(cfg.Clock), log: cfg.Logger}
+	if cfg.Certificates == nil {
+		cfg.Certificates = func() (tls.Certificate, *x509.CertPool, error) { return cfg.Cert, cfg.ClientCA, nil }
+	}
+	return &Server{
+		cfg: cfg, gate: newGate(cfg.Client, cfg.NodeName, cfg.Clock), reads: newReads(cfg.Clock), log: cfg.Logger,
+		certs:      &certificates{source: cfg.Certificates, clock: cfg.Clock, log: cfg.Logger},
+		sessions:   newCounter("exec, attach, port-forward and run sessions", cfg.Sessions.orDefault(256, 32)),
+		forwarded:  newCounter("forwarded connections", cfg.Forwarded.orDefault(1024, 256)),
+		logReaders: newCounter("readers of logs", cfg.LogReaders.orDefault(512, 64)),
+	}
 }
+
+// maxBody bounds the bodies of requests; the only one that is read is the form of
+// /run.
+const maxBody = 1 << 20
 
 // Handler serves all paths, without TLS.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern, verb string, h http.HandlerFunc, parts ...string) {
-		mux.HandleFunc(pattern, s.guard(verb, append(parts, "proxy"), h))
+	for _, r := range s.routes() {
+		mux.HandleFunc(r.pattern, s.guard(r.verb, r.subresources, r.handler))
 	}
-	handle("GET /healthz", "", s.health, "healthz")
-	handle("GET /healthz/{check...}", "", s.health, "healthz")
-	handle("GET /pods", "", s.pods, "pods")
-	handle("GET /runningpods/", "", s.pods, "pods")
-	handle("GET /containerLogs/{namespace}/{pod}/{container}", "", s.containerLogs)
-	metrics := promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{})
-	handle("GET /metrics", "", metrics.ServeHTTP, "metrics")
-	handle("GET /metrics/resource", "", s.resourceMetrics, "metrics")
-	handle("GET /stats/summary", "", s.summary, "stats")
-	// Whatever the method, what follows changes what runs in a container. A
-	// WebSocket begins with GET, which must not pass for reading.
-	for _, uid := range []string{"", "/{uid}"} {
-		handle("/exec/{namespace}/{pod}"+uid+"/{container}", "create", s.exec)
-		handle("/attach/{namespace}/{pod}"+uid+"/{container}", "create", s.attach)
-		handle("/portForward/{namespace}/{pod}"+uid, "create", s.portForward)
-		handle("POST /run/{namespace}/{pod}"+uid+"/{container}", "create", s.run)
-	}
-	return mux
+	return http.MaxBytesHandler(mux, maxBody)
 }
 
 // shutdownTime is how long requests may take to end when the server stops.
 const shutdownTime = 2 * time.Second
 
+// connectionLimit bounds the connections from all but the machine and its nodes.
+// What users do with Pods comes from the machine, by way of the API server; others
+// are those who scrape metrics.
+func connectionLimit() limit.Listener {
+	return limit.Listener{Name: "node API", Total: 1024, PerSource: 128}
+}
+
 // Serve answers requests on l, over TLS, until ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	limits, err := s.cfg.Limits.OrDefault(s.log)
+	if err != nil {
+		return fmt.Errorf("serve node API: %w", err)
+	}
+	l = limits.Wrap(connectionLimit(), l)[0]
 	server := &http.Server{
-		Handler:           s.Handler(),
+		Handler: s.Handler(),
+		// The first also bounds the TLS handshake. There is no bound for a whole
+		// request: exec and logs may go on for hours.
 		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       90 * time.Second, // the kubelet's
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
@@ -122,24 +155,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 	})
 	defer stop()
-	// HTTP/1.1 only: streams take the connection over.
-	err := server.Serve(tls.NewListener(l, &tls.Config{
-		Certificates: []tls.Certificate{s.cfg.Cert},
-		ClientCAs:    s.cfg.ClientCA,
-		ClientAuth:   tls.VerifyClientCertIfGiven,
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-	}))
+	err = server.Serve(tls.NewListener(l, &tls.Config{GetConfigForClient: s.certs.forClient, MinVersion: tls.VersionTLS12}))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return fmt.Errorf("serve node API: %w", err)
-}
-
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	if _, err := s.cfg.Runtime.ListPodSandbox(r.Context(), &runtimeapi.PodSandboxFilter{}); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	io.WriteString(w, "ok")
 }

@@ -48,11 +48,12 @@ type bench struct {
 	client  *fake.Clientset
 	pod     *v1.Pod
 	log     string
+	server  *Server
 }
 
 // Tokens are "admin", who may do everything, and "viewer", who may read
 // metrics.
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, runtime: fakecri.New(clock.RealClock{}), streams: &fakeStreams{}, client: fake.NewClientset()}
 	b.client.PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
@@ -84,10 +85,15 @@ func newBench(t *testing.T) *bench {
 	}
 	b.append("2026-01-02T03:04:01Z stdout F one\n2026-01-02T03:04:02Z stderr F two\n")
 	b.startContainer(0)
-	s := New(Config{
-		NodeName: "node-1", Client: b.client, Runtime: b.runtime, Streaming: b.streams, Pods: b.pods, LogDir: dir,
+	cfg := Config{
+		NodeName: "node-1", Client: b.client, Runtime: b.runtime, Streaming: b.streams, Pods: b.pods, LogDir: dir, LogRoot: dir,
 		Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	s := New(cfg)
+	b.server = s
 	server := httptest.NewTLSServer(s.Handler())
 	t.Cleanup(server.Close)
 	b.url = server.URL
@@ -116,6 +122,14 @@ func (b *bench) append(text string) {
 	}
 	defer f.Close()
 	if _, err := f.WriteString(text); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// writeLog makes the log file of a run of the container main.
+func (b *bench) writeLog(attempt uint32, text string) {
+	path := filepath.Join(filepath.Dir(filepath.Dir(b.log)), spec.LogPath("main", attempt))
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,19 +39,6 @@ func (s *Server) find(r *http.Request) (*v1.Pod, *observe.Pod, error) {
 	return pod, view, err
 }
 
-type notFoundError struct{ message string }
-
-func (e *notFoundError) Error() string { return e.message }
-
-func fail(w http.ResponseWriter, err error) {
-	var missing *notFoundError
-	if errors.As(err, &missing) {
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	}
-	http.Error(w, err.Error(), http.StatusInternalServerError)
-}
-
 // running finds the container of a request, which must have a process.
 func (s *Server) running(r *http.Request) (*v1.Pod, *observe.Container, error) {
 	pod, view, err := s.find(r)
@@ -66,7 +54,7 @@ func (s *Server) running(r *http.Request) (*v1.Pod, *observe.Container, error) {
 }
 
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
-	_, c, err := s.running(r)
+	pod, c, err := s.running(r)
 	if err != nil {
 		fail(w, err)
 		return
@@ -76,6 +64,12 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	leave, err := s.sessions.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
 	remotecommand.ServeExec(w, r, executor{s}, "", "", c.ID, r.URL.Query()["command"], opts,
 		idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
@@ -97,9 +91,9 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, id string, cmd []st
 	return err
 }
 
-// justNow is how long ago a container may have started for its output to be
-// shown from the beginning, and how long ago it may have ended for a client
-// still to be joined to it.
+// justNow is how long after a container's start a client that attaches gets its
+// output from the beginning, and how long after its end a client may still
+// attach.
 const justNow = 30 * time.Second
 
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
@@ -118,16 +112,21 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	leave, err := s.sessions.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
 	a := &attacher{s: s, run: c, log: filepath.Join(s.cfg.LogDir, spec.LogDir(pod), spec.LogPath(c.Name, c.Attempt))}
 	remotecommand.ServeAttach(w, r, a, "", "", c.ID, opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
-// attacher joins a client to a container. Input and window sizes go to the
-// process; output comes from its log, so that of a container that has just
-// started nothing is lost that it printed before the client was there, and
-// `kubectl run -i` shows all of the output even of a command that is over in a
-// moment. A kubectl that asks for the logs before it attaches gets what follows
-// those.
+// attacher connects a client to a container. Input and window sizes go to the
+// process. Output is read from the container's log: so the client also gets what
+// a container that has just started printed before the client was connected, and
+// `kubectl run -i` shows the whole output of a command that ends in a moment. A
+// kubectl that reads the logs before it attaches gets the output after those.
 type attacher struct {
 	s   *Server
 	run *observe.Container
@@ -144,10 +143,10 @@ func (a *attacher) AttachContainer(ctx context.Context, _, _, id string, in io.R
 	defer cancel()
 	if a.run.Running() && (in != nil || tty) {
 		go func() {
-			// The end of input is not the end of output: only the log tells
-			// that. A client that goes away ends ctx.
+			// The end of the input is not the end of the session: the log says
+			// when the output ends, and ctx ends when the client disconnects.
 			if err := a.s.cfg.Streaming.Attach(ctx, id, in, discard{}, discard{}, tty, resize); err != nil && ctx.Err() == nil {
-				a.s.log.Debug("input of an attached client ended", "container", id, "error", err)
+				a.s.log.Debug("The input of an attached client ended with an error", "container", id, "error", err)
 			}
 		}()
 	}
@@ -160,7 +159,8 @@ func (a *attacher) AttachContainer(ctx context.Context, _, _, id string, in io.R
 	return logs.Read(ctx, a.log, opts, writerOrNil(out), writerOrNil(errw))
 }
 
-// writerOrNil keeps an absent stream from looking like one.
+// writerOrNil returns a nil interface for a stream that the client did not ask
+// for; a nil io.WriteCloser in an io.Writer would not be nil.
 func writerOrNil(w io.WriteCloser) io.Writer {
 	if w == nil {
 		return nil
@@ -173,7 +173,8 @@ type discard struct{}
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) Close() error                { return nil }
 
-// askEvery bounds how often followers of a log ask the runtime.
+// askEvery is how often the follower of a log asks the runtime for the state of
+// the container, at most.
 const askEvery = 50 * time.Millisecond
 
 // stillRunning tells whether the container has a process.
@@ -190,7 +191,7 @@ func (s *Server) stillRunning(id string) func(context.Context) (bool, error) {
 		}
 		resp, err := s.cfg.Runtime.ContainerStatus(ctx, id, false)
 		if err != nil {
-			return false, nil // removed since: nothing more will come
+			return false, nil // the container was removed: no output will follow
 		}
 		c := observe.Container{State: resp.GetStatus().GetState()}
 		return !c.Exited(), nil
@@ -213,25 +214,46 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	portforward.ServePortForward(w, r, forwarder{s}, sandbox.ID, string(pod.UID), opts, idleTimeout, creationTimeout, portforward.SupportedProtocols)
-}
-
-// forwarder joins a stream to a port in the sandbox whose ID it is given.
-type forwarder struct{ s *Server }
-
-// PortForward implements portforward.PortForwarder.
-func (f forwarder) PortForward(ctx context.Context, id, _ string, port int32, stream io.ReadWriteCloser) error {
-	return f.s.cfg.Streaming.PortForward(ctx, id, port, stream)
-}
-
-// run runs a command and answers with its output.
-func (s *Server) run(w http.ResponseWriter, r *http.Request) {
-	_, c, err := s.running(r)
+	leave, err := s.sessions.enter(pod)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	stdout, stderr, err := s.cfg.Runtime.ExecSync(r.Context(), c.ID, r.URL.Query()["cmd"], 0)
+	defer leave()
+	portforward.ServePortForward(w, r, forwarder{s, pod}, sandbox.ID, string(pod.UID), opts, idleTimeout, creationTimeout, portforward.SupportedProtocols)
+}
+
+// forwarder connects a stream to a port in the sandbox whose ID it is given.
+type forwarder struct {
+	s   *Server
+	pod *v1.Pod
+}
+
+// PortForward implements portforward.PortForwarder.
+func (f forwarder) PortForward(ctx context.Context, id, _ string, port int32, stream io.ReadWriteCloser) error {
+	leave, err := f.s.forwarded.enter(f.pod)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return f.s.cfg.Streaming.PortForward(ctx, id, port, stream)
+}
+
+// run runs a command and answers with its output. The command is split at spaces,
+// as the kubelet does.
+func (s *Server) run(w http.ResponseWriter, r *http.Request) {
+	pod, c, err := s.running(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	leave, err := s.sessions.enter(pod)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer leave()
+	stdout, stderr, err := s.cfg.Runtime.ExecSync(r.Context(), c.ID, strings.Split(r.FormValue("cmd"), " "), 0)
 	var exit utilexec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		fail(w, err)

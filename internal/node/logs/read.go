@@ -70,6 +70,10 @@ func Read(ctx context.Context, path string, o Options, stdout, stderr io.Writer)
 	return err
 }
 
+// maxRecord bounds a record of a log file, in bytes. conmon writes records of a
+// few kilobytes, so that a longer one is damage and must not fill the memory.
+const maxRecord = 1 << 20
+
 // errLimit ends reading when enough has been written.
 var errLimit = errors.New("limit of bytes reached")
 
@@ -77,7 +81,8 @@ type reader struct {
 	path    string
 	f       *os.File
 	buf     *bufio.Reader
-	pending []byte // a record whose end has not been written yet
+	pending []byte // a record whose end has not been read yet, up to maxRecord
+	long    int64  // how many bytes that record has beyond maxRecord
 	o       Options
 	out     map[Stream]io.Writer
 	newLine map[Stream]bool
@@ -119,17 +124,26 @@ func (r *reader) run(ctx context.Context) error {
 // drain copies all complete records.
 func (r *reader) drain() error {
 	for {
-		b, err := r.buf.ReadBytes('\n')
-		r.pending = append(r.pending, b...)
-		if err == io.EOF {
-			return nil
+		b, err := r.buf.ReadSlice('\n')
+		if room := maxRecord - len(r.pending); len(b) > room {
+			r.pending, r.long = append(r.pending, b[:room]...), r.long+int64(len(b)-room)
+		} else {
+			r.pending = append(r.pending, b...)
 		}
-		if err != nil {
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil:
 			return fmt.Errorf("read log file %q: %w", r.path, err)
 		}
-		record := r.pending
-		r.pending = nil
-		r.at += int64(len(record))
+		record, long := r.pending, r.long
+		r.pending, r.long = nil, 0
+		r.at += int64(len(record)) + long
+		if long > 0 {
+			continue // no record of the runtime's is so long: the file is damaged
+		}
 		l, err := parse(record)
 		if err != nil {
 			continue // a damaged record must not hide the others
@@ -161,7 +175,7 @@ func (r *reader) reopen() error {
 		return err
 	}
 	r.f.Close()
-	r.f, r.pending, r.at = f, nil, 0
+	r.f, r.pending, r.long, r.at = f, nil, 0, 0
 	r.buf.Reset(f)
 	return nil
 }

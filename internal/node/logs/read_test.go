@@ -155,6 +155,26 @@ func TestFollowEndsWithItsReader(t *testing.T) {
 	}
 }
 
+// TestDamagedRecords has a file that is damaged: a record without an end for
+// longer than any that the runtime writes.
+func TestDamagedRecords(t *testing.T) {
+	const good = "2026-01-02T03:04:01Z stdout F one\n"
+	start := "2026-01-02T03:04:01Z stdout F "
+	longest := strings.Repeat("x", maxRecord-len(start)-1)
+	path := write(t, good+start+longest+"x\n"+start+longest+"\n"+strings.Repeat("\x00", 3*maxRecord)+"\n"+good)
+	var out strings.Builder
+	var end int64
+	if err := Read(t.Context(), path, Options{Tail: -1, Limit: -1, Reached: func(n int64) { end = n }}, &out, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "one\n" + longest + "\none\n"; out.String() != want {
+		t.Errorf("read %d bytes, want %d", out.Len(), len(want))
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != end {
+		t.Errorf("read up to %d of %v, %v", end, info.Size(), err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for line := range strings.Lines(sample) {
 		f.Add([]byte(line))

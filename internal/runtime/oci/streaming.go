@@ -15,8 +15,9 @@ import (
 
 var _ streaming.Runtime = streams{}
 
-// Streams returns what serves exec, attach and port-forward: the same names as
-// CRI's, which hand out URLs instead.
+// Streams returns the implementation of exec, attach and port-forward. CRI's
+// methods of the same names, which return URLs of a streaming server, are not
+// supported.
 func (r *Runtime) Streams() streaming.Runtime { return streams{r} }
 
 type streams struct{ r *Runtime }
@@ -78,7 +79,8 @@ func (s streams) PortForward(ctx context.Context, sandboxID string, port int32, 
 		conn.(*net.TCPConn).CloseWrite()
 		sent <- err
 	}()
-	// The answer ends the exchange: a client that only listens never closes.
+	// The session ends with the answer: a client that only receives may never
+	// close its side.
 	if _, err := io.Copy(stream, conn); err != nil {
 		return fmt.Errorf("forward from port %d of pod sandbox %s: %w", port, sandboxID, err)
 	}

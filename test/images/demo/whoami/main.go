@@ -8,6 +8,8 @@
 //	whoami udp [-n 10] HOST:PORT    print what a datagram is answered with
 //	whoami load [-rate 20] [-for 1m] KIND=HOST:PORT...
 //	                                ask all the time and tell of what fails
+//	whoami hold [-n 1000] HOST:PORT...
+//	                                keep as many connections open to each as it lets
 //
 // It may import the standard library and ../load only: the image holds
 // nothing but it.
@@ -22,7 +24,7 @@ import (
 	"syscall"
 )
 
-var errUsage = errors.New("usage: whoami [serve [-listen :8080]] | get [-n COUNT] [-timeout 5s] URL | udp [-n COUNT] [-timeout 5s] HOST:PORT | load [-name NAME] [-rate 20] [-for 1m] KIND=HOST:PORT...")
+var errUsage = errors.New("usage: whoami [serve [-listen :8080]] | get [-n COUNT] [-timeout 5s] URL | udp [-n COUNT] [-timeout 5s] HOST:PORT | load [-name NAME] [-rate 20] [-for 1m] KIND=HOST:PORT... | hold [-n 1000] HOST:PORT...")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -44,6 +46,8 @@ func run(ctx context.Context, args []string) error {
 		return ask(ctx, args[0], args[1:], get)
 	case "udp":
 		return ask(ctx, args[0], args[1:], datagram)
+	case "hold":
+		return hold(ctx, args[1:], os.Stdout)
 	case "load":
 		return keepAsking(ctx, args[1:])
 	}

@@ -1,0 +1,27 @@
+package node
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
+)
+
+// kubelet says in the kubelet's words what the agent does, for /configz. A field
+// is set only if the agent acts on it.
+func (c *Config) kubelet() kubeletv1beta1.KubeletConfiguration {
+	yes, files := true, int32(keptLogs+1)
+	k := kubeletv1beta1.KubeletConfiguration{
+		Port: int32(c.APIPort), RegisterNode: &yes, ProviderID: c.ProviderID, MaxPods: int32(c.MaxPods),
+		ClusterDomain: c.ClusterDomain, ResolverConfig: &c.ResolvConf, PodLogsDir: c.logDir(),
+		NodeLeaseDurationSeconds: int32(leaseDuration.Seconds()),
+		ContainerLogMaxFiles:     &files,
+		ContainerLogMaxSize:      resource.NewQuantity(maxLogSize, resource.BinarySI).String(),
+	}
+	for _, ip := range c.ClusterDNS {
+		k.ClusterDNS = append(k.ClusterDNS, ip.String())
+	}
+	k.NodeStatusUpdateFrequency.Duration = conditionPeriod
+	k.NodeStatusReportFrequency.Duration = statusPeriod
+	k.ContainerLogMonitorInterval = &metav1.Duration{Duration: rotatePeriod}
+	return k
+}
