@@ -103,9 +103,10 @@ func (c *ControlPlane) PKI() *pki.Authority { return c.authority }
 // roles and the kubernetes Service exist.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 
-// RESTConfig connects to the API server in memory as user. It can be used at
-// any time; requests wait until the server is there. The transport can't carry
-// exec, attach or port-forward, which take over their connection.
+// RESTConfig connects to the API server in memory as user, of which package
+// access has the names. It can be used at any time; requests wait until the
+// server is there and knows the rights of Minato's own users. The transport
+// cannot carry exec, attach or port-forward, which take over their connection.
 func (c *ControlPlane) RESTConfig(user string, groups ...string) *rest.Config {
 	return c.connector.RESTConfig(inMemoryHost, memory.NewUser(user, groups...))
 }
