@@ -83,7 +83,8 @@ func launch(tb testing.TB, dir string, change func(*Config)) *running {
 			defer r.mu.Unlock()
 			r.stages[name] = took
 		},
-		Logger: testLogger(),
+		PartFailed: func(part string, err error) { tb.Errorf("%s failed: %v", part, err) },
+		Logger:     testLogger(),
 	}
 	if change != nil {
 		change(&cfg)
