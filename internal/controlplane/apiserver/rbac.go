@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
@@ -55,7 +57,7 @@ func (s *Server) reconcile(ctx context.Context, policies ...policy) error {
 		})
 	}
 
-	rbac, namespaces := s.client.RbacV1(), s.client.CoreV1().Namespaces()
+	rbac, namespaces := s.client.RbacV1(), systemNamespaces{s.client.CoreV1().Namespaces(), s.namespaces.done}
 	clusterRoles := knownRoles{reconciliation.ClusterRoleModifier{Client: rbac.ClusterRoles()}, known.roles}
 	clusterBindings := knownBindings{reconciliation.ClusterRoleBindingClientAdapter{Client: rbac.ClusterRoleBindings()}, known.bindings}
 	roles := knownRoles{reconciliation.RoleModifier{Client: rbac, NamespaceClient: namespaces}, known.roles}
@@ -117,6 +119,20 @@ func (s *Server) dnsAddresses() []netip.Addr {
 		out = append(out, addr)
 	}
 	return out
+}
+
+// systemNamespaces answers Get once another task has created the system's
+// namespaces, without a request. Upstream's reconciliation asks for the
+// namespace of each role and binding, and creates it where it is missing.
+type systemNamespaces struct {
+	corev1client.NamespaceInterface
+	created <-chan struct{}
+}
+
+// Get implements corev1client.NamespaceInterface.
+func (n systemNamespaces) Get(_ context.Context, name string, _ metav1.GetOptions) (*corev1.Namespace, error) {
+	<-n.created // at the latest when the server stops
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil
 }
 
 type objectKey struct{ namespace, name string }

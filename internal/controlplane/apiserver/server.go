@@ -54,16 +54,17 @@ type Config struct {
 
 // Server is one API server.
 type Server struct {
-	cfg       Config
-	port      int
-	loopback  *rest.Config
-	http      *http.Client
-	client    kubernetes.Interface
-	informers informers.SharedInformerFactory
-	tasks     []*task
-	rights    *rights
-	openAPIV3 *common.OpenAPIV3Config
-	ready     chan struct{}
+	cfg        Config
+	port       int
+	loopback   *rest.Config
+	http       *http.Client
+	client     kubernetes.Interface
+	informers  informers.SharedInformerFactory
+	tasks      []*task
+	namespaces *task // one of tasks, for which others wait
+	rights     *rights
+	openAPIV3  *common.OpenAPIV3Config
+	ready      chan struct{}
 }
 
 // New checks the configuration and prepares the clients; it starts nothing.
