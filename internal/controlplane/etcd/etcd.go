@@ -106,6 +106,11 @@ func (s *Server) Run(ctx context.Context) error {
 		e.Close()
 	}()
 
+	for _, socket := range []string{s.cfg.Socket, s.cfg.Socket + httpSuffix} {
+		if err := os.Chmod(socket, 0o600); err != nil {
+			return fmt.Errorf("etcd: close the socket to other users: %w", err)
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var own sync.WaitGroup
 	defer own.Wait()
