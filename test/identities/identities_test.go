@@ -34,7 +34,7 @@ func TestIdentities(t *testing.T) {
 	// Before it is ready, as in a cluster's server.
 	t.Run("parts", func(t *testing.T) { testParts(ctx, t, c) })
 	c.waitReady(t)
-	t.Run("explain", func(t *testing.T) { testExplain(ctx, t, c) })
+	t.Run("status", func(t *testing.T) { testStatus(ctx, t, c) })
 	t.Run("kubelet client", func(t *testing.T) { testKubeletClient(ctx, t, c) })
 	t.Run("admin", func(t *testing.T) { testAdmin(ctx, t, c) })
 	t.Run("rights", func(t *testing.T) { testRights(ctx, t, c) })
@@ -168,8 +168,8 @@ func sliceOf(ctx context.Context, c *cluster, node string) int {
 	return n
 }
 
-func testExplain(ctx context.Context, t *testing.T, c *cluster) {
-	if _, err := c.client(t, access.UserExplain).CoreV1().Pods("default").Get(ctx, "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+func testStatus(ctx context.Context, t *testing.T, c *cluster) {
+	if _, err := c.client(t, access.UserStatus).CoreV1().Pods("default").Get(ctx, "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("reading a Pod that is not there: %v", err)
 	}
 	for _, name := range access.Users() {

@@ -15,7 +15,7 @@ const (
 	RoleDNS             = "system:minato:dns"
 	RoleDNSRegistration = "system:minato:dns-registration"
 	RolePodNetwork      = "system:minato:podnet"
-	RoleExplain         = "system:minato:explain"
+	RoleStatus          = "system:minato:status"
 )
 
 // API groups of the rules.
@@ -66,7 +66,7 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 		),
 		role(RoleDNSRegistration, named(rule([]string{"get", "delete"}, groupNetworking, "ipaddresses"), addresses...)),
 		role(RolePodNetwork, rule(follow, groupCore, "nodes")),
-		role(RoleExplain, rule([]string{"get"}, groupCore, "pods")),
+		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
 
@@ -103,7 +103,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleDNS, RoleDNS, user(UserDNS)),
 		binding(RoleDNSRegistration, RoleDNSRegistration, user(UserDNS)),
 		binding(RolePodNetwork, RolePodNetwork, user(UserPodNetwork)),
-		binding(RoleExplain, RoleExplain, user(UserExplain)),
+		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
 	}

@@ -13,12 +13,12 @@ const (
 	UserDNS = "system:minato:dns"
 	// UserPodNetwork reads Nodes, for the routes between their Pods.
 	UserPodNetwork = "system:minato:podnet"
-	// UserExplain reads single Pods, to explain how their requests are answered.
-	UserExplain = "system:minato:explain"
+	// UserStatus reads single Pods, to explain how their requests are answered.
+	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
-func Users() []string { return []string{UserProxy, UserDNS, UserPodNetwork, UserExplain} }
+func Users() []string { return []string{UserProxy, UserDNS, UserPodNetwork, UserStatus} }
 
 // Names that upstream's tools know, too.
 const (

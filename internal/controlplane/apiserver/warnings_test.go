@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
@@ -38,7 +39,8 @@ func TestWarnings(t *testing.T) {
 		"CronJob":       {cronJob, admission.Create, []string{"spec.jobTemplate.spec.template.spec.hostUsers: " + users}},
 		"AppArmor":      {&core.Pod{Spec: core.PodSpec{Containers: []core.Container{{}, {SecurityContext: profile}}}}, admission.Create, []string{"spec.containers[1].securityContext.appArmorProfile: " + appArmor}},
 		"Unconfined":    {&core.Pod{Spec: core.PodSpec{SecurityContext: &core.PodSecurityContext{AppArmorProfile: &core.AppArmorProfile{Type: core.AppArmorProfileTypeUnconfined}}}}, admission.Create, nil},
-		"Pod resources": {&core.Pod{Spec: core.PodSpec{Resources: &core.ResourceRequirements{}}}, admission.Create, []string{"spec.resources: " + resources}},
+		"no resources":  {&core.Pod{Spec: core.PodSpec{Resources: &core.ResourceRequirements{}}}, admission.Create, nil},
+		"Pod resources": {&core.Pod{Spec: core.PodSpec{Resources: &core.ResourceRequirements{Limits: core.ResourceList{core.ResourceCPU: resource.MustParse("1")}}}}, admission.Create, []string{"spec.resources: " + resources}},
 		"NetworkPolicy": {&networking.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "deny"}}, admission.Update, []string{`NetworkPolicy "deny" has no effect: this cluster does not enforce NetworkPolicies`}},
 		"gVisor":        {&node.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "safe"}, Handler: "runsc"}, admission.Create, []string{`RuntimeClass "safe": nodes of this cluster have no handler "runsc" and refuse its Pods`}},
 		"runc":          {&node.RuntimeClass{Handler: "runc"}, admission.Create, nil},
