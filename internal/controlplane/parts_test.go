@@ -40,15 +40,7 @@ func TestKeepRunning(t *testing.T) {
 // TestPartsAreStartedAgain ends etcd under a control plane that is in use, and
 // runs its controllers twice.
 func TestPartsAreStartedAgain(t *testing.T) {
-	dir, failed, end := shortDir(t), make(chan string, 16), make(chan struct{})
-	r := launch(t, dir, func(c *Config) {
-		c.Ephemeral = true
-		c.PartFailed = func(part string, err error) { failed <- part }
-		c.newStore = func(cfg etcd.Config) (store, error) {
-			s, err := etcd.New(cfg)
-			return mortal{s, end}, err
-		}
-	})
+	r, end := launchMortal(t)
 	defer r.stop(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -56,7 +48,7 @@ func TestPartsAreStartedAgain(t *testing.T) {
 
 	end <- struct{}{}
 	select {
-	case part := <-failed:
+	case part := <-r.failed:
 		if part != PartEtcd {
 			t.Fatalf("%s failed", part)
 		}
@@ -87,7 +79,7 @@ func TestPartsAreStartedAgain(t *testing.T) {
 	started := make(chan struct{}, 2)
 	m, err := controllers.New(controllers.Config{
 		ClusterName: "test", Connect: r.RESTConfig, PKI: r.PKI(), PodCIDRs: r.cfg.PodCIDRs, ServiceCIDRs: r.cfg.ServiceCIDRs,
-		NodeCIDRMaskIPv4: 24, NodeCIDRMaskIPv6: 64, VolumePluginDir: filepath.Join(dir, "plugins"),
+		NodeCIDRMaskIPv4: 24, NodeCIDRMaskIPv6: 64, VolumePluginDir: filepath.Join(shortDir(t), "plugins"),
 		Stage: func(string, time.Duration) { started <- struct{}{} }, Logger: testLogger(),
 	})
 	if err != nil {
@@ -107,6 +99,23 @@ func TestPartsAreStartedAgain(t *testing.T) {
 			t.Errorf("run %d of the controllers: %v", run+1, err)
 		}
 	}
+}
+
+// launchMortal starts a control plane whose etcd ends for each value that is
+// sent.
+func launchMortal(t *testing.T) (*running, chan<- struct{}) {
+	t.Helper()
+	failed, end := make(chan string, 100), make(chan struct{})
+	r := launch(t, shortDir(t), func(c *Config) {
+		c.Ephemeral = true
+		c.PartFailed = func(part string, err error) { failed <- part }
+		c.newStore = func(cfg etcd.Config) (store, error) {
+			s, err := etcd.New(cfg)
+			return mortal{s, end}, err
+		}
+	})
+	r.failed = failed
+	return r, end
 }
 
 // mortal is an etcd that ends when it is told to, as if by itself.

@@ -22,6 +22,7 @@ type running struct {
 	stages map[string]time.Duration
 	cancel context.CancelFunc
 	done   chan error
+	failed <-chan string // parts, of launchMortal
 	mu     sync.Mutex
 }
 
