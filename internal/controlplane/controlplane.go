@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -180,6 +181,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	if err != nil {
 		return err
 	}
+	var started sync.Once // a later run of the controllers is no stage of the start
 	manager, err := controllers.New(controllers.Config{
 		ClusterName:      c.cfg.Name,
 		Connect:          c.RESTConfig,
@@ -189,8 +191,10 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		NodeCIDRMaskIPv4: c.cfg.NodeCIDRMaskIPv4,
 		NodeCIDRMaskIPv6: c.cfg.NodeCIDRMaskIPv6,
 		VolumePluginDir:  filepath.Join(c.cfg.DataDir, "volumeplugins"),
-		Stage:            c.cfg.Stage,
-		Logger:           c.cfg.Logger.With("component", "controllers"),
+		Stage: func(name string, took time.Duration) {
+			started.Do(func() { c.cfg.Stage(name, took) })
+		},
+		Logger: c.cfg.Logger.With("component", "controllers"),
 	})
 	if err != nil {
 		return err
@@ -208,7 +212,9 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		return err
 	})
 	g.Go(func() error {
-		c.authority.Run(ctx, func(err error) { c.cfg.Logger.Warn("certificates could not be renewed", "error", err) })
+		c.authority.Run(ctx, func(err error) {
+			c.cfg.Logger.Warn("Certificates could not be renewed; the next try is in an hour", "error", err)
+		})
 		return nil
 	})
 

@@ -60,7 +60,7 @@ func (s *Server) retry(ctx context.Context, t *task) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		s.cfg.Logger.Debug("bootstrap step failed, will retry", "step", t.name, "error", err)
+		s.cfg.Logger.Debug("A step of the bootstrap failed and is tried again", "step", t.name, "error", err)
 		select {
 		case <-ctx.Done():
 			return

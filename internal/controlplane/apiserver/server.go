@@ -272,7 +272,7 @@ func (s *Server) waitReady(ctx context.Context) bool {
 			return true
 		}
 		if missing != last {
-			s.cfg.Logger.Debug("not ready yet", "missing", missing)
+			s.cfg.Logger.Debug("The API server is not ready yet", "missing", missing)
 			last = missing
 		}
 		select {

@@ -161,7 +161,7 @@ func (m *Manager) controllerContext(ctx context.Context) (app.ControllerContext,
 		return cc, fmt.Errorf("controllers: discovery client: %w", err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(cacheddiscovery.NewMemCacheClient(discovery))
-	go wait.Until(mapper.Reset, mapperReset, ctx.Done())
+	go wait.Until(mapper.Reset, mapperReset, ctx.Done()) // ends with the run
 
 	resync := func() time.Duration { return wait.Jitter(component.Generic.MinResyncPeriod.Duration, 1) }
 	shared := informers.NewSharedInformerFactoryWithOptions(client, resync(), informers.WithTransform(trim))
