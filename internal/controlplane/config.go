@@ -9,6 +9,8 @@ import (
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"minato/internal/controlplane/etcd"
 )
 
 // withDefaults checks cfg and fills in what has a default.
@@ -41,6 +43,12 @@ func withDefaults(cfg Config) (Config, error) {
 	}
 	if cfg.Stage == nil {
 		cfg.Stage = func(string, time.Duration) {}
+	}
+	if cfg.PartFailed == nil {
+		cfg.PartFailed = func(string, error) {}
+	}
+	if cfg.newStore == nil {
+		cfg.newStore = func(c etcd.Config) (store, error) { return etcd.New(c) }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

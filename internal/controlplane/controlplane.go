@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,9 +65,29 @@ type Config struct {
 
 	// Stage is told, maybe from several goroutines, how long a stage of the
 	// start took.
-	Stage  func(name string, took time.Duration)
-	Logger *slog.Logger
+	Stage func(name string, took time.Duration)
+	// PartFailed is told, maybe from several goroutines, that a part (PartEtcd,
+	// PartControllers) has failed and is about to be started again.
+	PartFailed func(part string, err error)
+	Logger     *slog.Logger
+
+	newStore func(etcd.Config) (store, error) // etcd.New, but for tests
 }
+
+// store is an embedded etcd. It can be run once.
+type store interface {
+	Endpoint() string
+	Ready() <-chan struct{}
+	Run(ctx context.Context) error
+}
+
+// Parts that are started again by themselves. The API server is none: what
+// Kubernetes keeps in global variables belongs to the first one, so when it
+// fails Run returns, and the process has to start anew.
+const (
+	PartEtcd        = "etcd"
+	PartControllers = "controllers"
+)
 
 // ControlPlane is one control plane. It can be run once.
 type ControlPlane struct {
@@ -107,15 +128,17 @@ func (c *ControlPlane) PKI() *pki.Authority { return c.authority }
 // roles and the kubernetes Service exist.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
 
-// RESTConfig connects to the API server in memory as user. It can be used at
-// any time; requests wait until the server is there. The transport can't carry
-// exec, attach or port-forward, which take over their connection.
+// RESTConfig connects to the API server in memory as user, of which package
+// access has the names. It can be used at any time; requests wait until the
+// server is there and knows the rights of Minato's own users. The transport
+// cannot carry exec, attach or port-forward, which take over their connection.
 func (c *ControlPlane) RESTConfig(user string, groups ...string) *rest.Config {
 	return c.connector.RESTConfig(inMemoryHost, memory.NewUser(user, groups...))
 }
 
-// Run starts everything and blocks until ctx ends or a part fails. It stops the
-// controllers first, then the API server, then etcd.
+// Run starts everything and blocks until ctx ends, or the API server fails, or
+// etcd does at its start. It stops the controllers first, then the API server,
+// then etcd.
 func (c *ControlPlane) Run(ctx context.Context) error {
 	defer func() {
 		for _, l := range c.cfg.Listeners {
@@ -126,16 +149,16 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	restoreGC := relaxGC()
 	defer restoreGC()
 
-	// failed ends everything when one part does.
+	// failed ends everything when the API server does.
 	ctx, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
 	klogs.Redirect(c.cfg.Logger.With("component", "kubernetes"), func(err error) { failed(err) })
 
-	store, stopStore, err := c.startStore(failed)
+	etcd, stopStore, err := c.startStore(failed)
 	if err != nil {
 		return err
 	}
-	err = c.runServer(ctx, failed, store, begin, restoreGC)
+	err = c.runServer(ctx, failed, etcd, begin, restoreGC)
 	if stopErr := stopStore(); err == nil {
 		err = stopErr
 	}
@@ -146,11 +169,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 }
 
 // runServer runs the API server and, once it is ready, its controllers.
-func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCauseFunc, store apiserver.Etcd, begin time.Time, restoreGC func()) error {
+func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCauseFunc, etcd apiserver.Etcd, begin time.Time, restoreGC func()) error {
 	server, err := apiserver.New(apiserver.Config{
 		Connector:        c.connector,
 		PKI:              c.authority,
-		Etcd:             store,
+		Etcd:             etcd,
 		Listeners:        c.cfg.Listeners,
 		Limits:           c.cfg.Limits,
 		AdvertiseAddress: c.cfg.Addresses[0],
@@ -163,6 +186,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	if err != nil {
 		return err
 	}
+	var started sync.Once // a later run of the controllers is no stage of the start
 	manager, err := controllers.New(controllers.Config{
 		ClusterName:      c.cfg.Name,
 		Connect:          c.RESTConfig,
@@ -172,8 +196,10 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		NodeCIDRMaskIPv4: c.cfg.NodeCIDRMaskIPv4,
 		NodeCIDRMaskIPv6: c.cfg.NodeCIDRMaskIPv6,
 		VolumePluginDir:  filepath.Join(c.cfg.DataDir, "volumeplugins"),
-		Stage:            c.cfg.Stage,
-		Logger:           c.cfg.Logger.With("component", "controllers"),
+		Stage: func(name string, took time.Duration) {
+			started.Do(func() { c.cfg.Stage(name, took) })
+		},
+		Logger: c.cfg.Logger.With("component", "controllers"),
 	})
 	if err != nil {
 		return err
@@ -191,7 +217,9 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		return err
 	})
 	g.Go(func() error {
-		c.authority.Run(ctx, func(err error) { c.cfg.Logger.Warn("certificates could not be renewed", "error", err) })
+		c.authority.Run(ctx, func(err error) {
+			c.cfg.Logger.Warn("Certificates could not be renewed; the next try is in an hour", "error", err)
+		})
 		return nil
 	})
 
@@ -202,12 +230,11 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		// By then the controllers have made their first lists.
 		settled := time.AfterFunc(settleTime, restoreGC)
 		defer settled.Stop()
-		var m errgroup.Group // a goroutine of its own, because klogs may end it
-		m.Go(func() error { return manager.Run(ctx) })
-		if err := m.Wait(); err != nil {
-			failed(err)
-		}
-		<-ctx.Done()
+		c.keepRunning(ctx, PartControllers, func(ctx context.Context) error {
+			var m errgroup.Group // a goroutine of its own, because klogs may end it
+			m.Go(func() error { return manager.Run(ctx) })
+			return m.Wait()
+		})
 	case <-ctx.Done():
 	}
 	stopServer()
@@ -225,12 +252,13 @@ func (c *ControlPlane) startStore(failed context.CancelCauseFunc) (apiserver.Etc
 			CAFile: c.cfg.EtcdCAFile, CertFile: c.cfg.EtcdCertFile, KeyFile: c.cfg.EtcdKeyFile,
 		}, func() error { return nil }, nil
 	}
-	server, err := etcd.New(etcd.Config{
+	cfg := etcd.Config{
 		Dir:       filepath.Join(c.cfg.DataDir, "etcd"),
 		Socket:    filepath.Join(c.cfg.RunDir, "etcd.sock"),
 		Ephemeral: c.cfg.Ephemeral,
 		Logger:    c.cfg.Logger.With("component", "etcd"),
-	})
+	}
+	server, err := c.cfg.newStore(cfg)
 	if err != nil {
 		return apiserver.Etcd{}, nil, err
 	}
@@ -239,7 +267,7 @@ func (c *ControlPlane) startStore(failed context.CancelCauseFunc) (apiserver.Etc
 	begin := time.Now()
 	var g errgroup.Group
 	g.Go(func() error {
-		err := server.Run(ctx)
+		err := c.runStore(ctx, cfg, server)
 		if err != nil {
 			failed(err)
 		}
@@ -258,4 +286,31 @@ func (c *ControlPlane) startStore(failed context.CancelCauseFunc) (apiserver.Etc
 		return g.Wait()
 	}
 	return apiserver.Etcd{Endpoints: []string{server.Endpoint()}, Ready: server.Ready()}, stop, nil
+}
+
+// runStore runs the embedded etcd until ctx ends. One that has answered once is
+// started again when it fails: the API server connects anew by itself. One that
+// never did has data or a configuration that it cannot use, which is an error.
+func (c *ControlPlane) runStore(ctx context.Context, cfg etcd.Config, server store) error {
+	ready := false
+	var fatal error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.keepRunning(ctx, PartEtcd, func(ctx context.Context) error {
+		err := server.Run(ctx)
+		select {
+		case <-server.Ready():
+			ready = true
+		default:
+		}
+		if err != nil && !ready {
+			fatal = err
+			cancel()
+			return err
+		}
+		var errNew error
+		server, errNew = c.cfg.newStore(cfg)
+		return errors.Join(err, errNew)
+	})
+	return fatal
 }

@@ -80,6 +80,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("workloads", func(t *testing.T) { testWorkloads(ctx, t, r) })
 	t.Run("watch", func(t *testing.T) { testWatch(ctx, t, r) })
 	t.Run("webhook", func(t *testing.T) { testWebhook(ctx, t, r) })
+	t.Run("unsupported", func(t *testing.T) { testUnsupported(ctx, t, r) })
 	t.Run("policy", func(t *testing.T) { testPolicy(ctx, t, r) })
 	t.Run("certificate signing", func(t *testing.T) { testCertificateSigning(ctx, t, r) })
 	t.Run("aggregation", func(t *testing.T) { testAggregation(ctx, t, r) })

@@ -22,6 +22,7 @@ type running struct {
 	stages map[string]time.Duration
 	cancel context.CancelFunc
 	done   chan error
+	failed <-chan string // parts, of launchMortal
 	mu     sync.Mutex
 }
 
@@ -83,7 +84,8 @@ func launch(tb testing.TB, dir string, change func(*Config)) *running {
 			defer r.mu.Unlock()
 			r.stages[name] = took
 		},
-		Logger: testLogger(),
+		PartFailed: func(part string, err error) { tb.Errorf("%s failed: %v", part, err) },
+		Logger:     testLogger(),
 	}
 	if change != nil {
 		change(&cfg)

@@ -93,6 +93,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"audit":      audit,
 			"eventually": eventually,
 			"capture":    capture,
 			"machine":    machine,

@@ -348,7 +348,7 @@ func (w *world) testRights(t *testing.T) {
 			}
 		}
 	}
-	role, err := w.client.RbacV1().ClusterRoles().Get(t.Context(), "system:minato-proxy", metav1.GetOptions{})
+	role, err := w.client.RbacV1().ClusterRoles().Get(t.Context(), "system:minato:proxy", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ import (
 	flowcontrol "k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 	schedulingapi "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	"k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr"
+
+	"minato/internal/controlplane/access"
 )
 
 // bootstrapWriters is how many objects of one kind are written at once. etcd
@@ -58,7 +60,7 @@ func (s *Server) retry(ctx context.Context, t *task) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		s.cfg.Logger.Debug("bootstrap step failed, will retry", "step", t.name, "error", err)
+		s.cfg.Logger.Debug("A step of the bootstrap failed and is tried again", "step", t.name, "error", err)
 		select {
 		case <-ctx.Done():
 			return
@@ -194,7 +196,7 @@ func (s *Server) ensureFlowControl(ctx context.Context) error {
 		}
 	}
 	known = names(schemas.Items, func(o *flowcontrolv1.FlowSchema) string { return o.Name })
-	for _, list := range [][]*flowcontrolv1.FlowSchema{flowcontrol.SuggestedFlowSchemas, flowcontrol.MandatoryFlowSchemas} {
+	for _, list := range [][]*flowcontrolv1.FlowSchema{{partsFlowSchema()}, flowcontrol.SuggestedFlowSchemas, flowcontrol.MandatoryFlowSchemas} {
 		for _, o := range list {
 			if !known[o.Name] {
 				g.Go(func() error {
@@ -205,6 +207,33 @@ func (s *Server) ensureFlowControl(ctx context.Context) error {
 		}
 	}
 	return g.Wait()
+}
+
+// partsFlowSchema puts the requests of Minato's own parts where those of
+// kube-proxy and CoreDNS are, which upstream tells by their namespace: no crowd
+// of other clients makes them wait. Unlike upstream's it has no annotation that
+// has it brought up to date, so upstream's hook does not take it for a leftover.
+func partsFlowSchema() *flowcontrolv1.FlowSchema {
+	subjects := make([]flowcontrolv1.Subject, 0, len(access.Users()))
+	for _, name := range access.Users() {
+		subjects = append(subjects, flowcontrolv1.Subject{Kind: flowcontrolv1.SubjectKindUser, User: &flowcontrolv1.UserSubject{Name: name}})
+	}
+	return &flowcontrolv1.FlowSchema{
+		ObjectMeta: metav1.ObjectMeta{Name: "minato-parts"},
+		Spec: flowcontrolv1.FlowSchemaSpec{
+			PriorityLevelConfiguration: flowcontrolv1.PriorityLevelConfigurationReference{Name: "workload-high"},
+			MatchingPrecedence:         900, // the precedence of kube-system-service-accounts
+			DistinguisherMethod:        &flowcontrolv1.FlowDistinguisherMethod{Type: flowcontrolv1.FlowDistinguisherMethodByUserType},
+			Rules: []flowcontrolv1.PolicyRulesWithSubjects{{
+				Subjects: subjects,
+				ResourceRules: []flowcontrolv1.ResourcePolicyRule{{
+					Verbs: []string{flowcontrolv1.VerbAll}, APIGroups: []string{flowcontrolv1.APIGroupAll}, Resources: []string{flowcontrolv1.ResourceAll},
+					ClusterScope: true, Namespaces: []string{flowcontrolv1.NamespaceEvery},
+				}},
+				NonResourceRules: []flowcontrolv1.NonResourcePolicyRule{{Verbs: []string{flowcontrolv1.VerbAll}, NonResourceURLs: []string{flowcontrolv1.NonResourceAll}}},
+			}},
+		},
+	}
 }
 
 // names makes a set of the objects' names.

@@ -4,10 +4,12 @@
 // start replaced or put off.
 //
 // What is ours: the connection upstream's internal clients use (package
-// memory instead of TLS over loopback), one server on several listeners, and
-// bootstrap hooks that write upstream's own policy at once instead of polling.
+// memory instead of TLS over loopback), one server on several listeners,
+// bootstrap hooks that write upstream's own policy, and that of Minato's parts,
+// at once instead of polling, and admission that says what this cluster's nodes
+// do not do.
 //
 // The package must not own etcd, keys or the controllers. It may import
-// k8s.io/kubernetes and its staging modules, and the sibling packages memory
-// and pki.
+// k8s.io/kubernetes and its staging modules, and the sibling packages access,
+// memory and pki.
 package apiserver

@@ -21,6 +21,7 @@ import (
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
+	"minato/internal/controlplane/access"
 	"minato/internal/controlplane/memory"
 )
 
@@ -102,6 +103,7 @@ func (s *Server) security(cfg *genericapiserver.Config, o options.CompletedOptio
 	if err != nil {
 		return fmt.Errorf("authorization: %w", err)
 	}
+	s.rights = &rights{cfg.Authorization.Authorizer, access.Probes(s.dnsAddresses())}
 	if err := o.Audit.ApplyTo(cfg); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}

@@ -14,11 +14,12 @@ const serviceCIDRHook = "start-kubernetes-service-cidr-controller"
 
 // bootstrapTasks are the steps of the bootstrap with the hooks they replace.
 func (s *Server) bootstrapTasks() []*task {
+	s.namespaces = &task{name: "namespaces", run: s.ensureNamespaces}
 	tasks := []*task{
+		s.namespaces,
 		{name: "roles", run: s.ensureRBAC, hook: rbacrest.PostStartHookName},
 		{name: "service", run: s.ensureService, hook: serviceCIDRHook},
 		{name: "flowcontrol", run: s.ensureFlowControl},
-		{name: "namespaces", run: s.ensureNamespaces},
 		{name: "priorityclasses", run: s.ensurePriorityClasses, hook: schedulingrest.PostStartHookName},
 	}
 	for _, t := range tasks {

@@ -36,7 +36,7 @@ type settings struct {
 	serviceCIDRs     []netip.Prefix
 	nodePorts        utilnet.PortRange
 	clusterDomain    string
-	admission        admission.Decorator
+	decorators       admission.Decorators // of the admission plugins
 }
 
 // runOptions are kubeadm's flags for kube-apiserver, in code.
@@ -75,8 +75,9 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 	}
 	o.Authorization.Modes = []string{"Node", "RBAC"}
 	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
-	// First, so that it gets the plugins themselves.
-	o.Admission.GenericAdmission.Decorators = append(admission.Decorators{s.admission}, o.Admission.GenericAdmission.Decorators...)
+	addWarnings(o.Admission.GenericAdmission)
+	// First, so that they get the plugins themselves.
+	o.Admission.GenericAdmission.Decorators = append(s.decorators, o.Admission.GenericAdmission.Decorators...)
 
 	o.KubeletConfig.PreferredAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"}
 	o.KubeletConfig.TLSClientConfig.CAFile = paths.CACert

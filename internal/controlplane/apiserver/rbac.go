@@ -3,23 +3,35 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"golang.org/x/sync/errgroup"
+
+	"minato/internal/controlplane/access"
 )
 
-// ensureRBAC creates upstream's default roles and bindings, or adds what is
-// missing from them. The rules for that are upstream's reconciliation; only the
+// ensureRBAC creates upstream's default roles and bindings and those of
+// Minato's own parts, or adds what is missing from them. The rules for that are upstream's reconciliation; only the
 // look-ups come from four lists instead of one request per object.
 //
 // Upstream also moves roles that Kubernetes before 1.9 and 1.14 wrote. No data
 // that old can be behind this version.
 func (s *Server) ensureRBAC(ctx context.Context) error {
+	return s.reconcile(ctx, s.partsPolicy(), upstreamPolicy())
+}
+
+// reconcile brings roles and bindings up to date, in the order given.
+func (s *Server) reconcile(ctx context.Context, policies ...policy) error {
 	known, err := s.listRBAC(ctx)
 	if err != nil {
 		return err
@@ -45,28 +57,82 @@ func (s *Server) ensureRBAC(ctx context.Context) error {
 		})
 	}
 
-	rbac, namespaces := s.client.RbacV1(), s.client.CoreV1().Namespaces()
+	rbac, namespaces := s.client.RbacV1(), systemNamespaces{s.client.CoreV1().Namespaces(), s.namespaces.done}
 	clusterRoles := knownRoles{reconciliation.ClusterRoleModifier{Client: rbac.ClusterRoles()}, known.roles}
-	for _, r := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
-		role(reconciliation.ClusterRoleRuleOwner{ClusterRole: &r}, clusterRoles, "ClusterRole")
-	}
 	clusterBindings := knownBindings{reconciliation.ClusterRoleBindingClientAdapter{Client: rbac.ClusterRoleBindings()}, known.bindings}
-	for _, b := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
-		binding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &b}, clusterBindings, "ClusterRoleBinding")
-	}
 	roles := knownRoles{reconciliation.RoleModifier{Client: rbac, NamespaceClient: namespaces}, known.roles}
-	for _, list := range bootstrappolicy.NamespaceRoles() {
-		for _, r := range list {
+	bindings := knownBindings{reconciliation.RoleBindingClientAdapter{Client: rbac, NamespaceClient: namespaces}, known.bindings}
+	for _, p := range policies {
+		for _, r := range p.clusterRoles {
+			role(reconciliation.ClusterRoleRuleOwner{ClusterRole: &r}, clusterRoles, "ClusterRole")
+		}
+		for _, b := range p.clusterBindings {
+			binding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &b}, clusterBindings, "ClusterRoleBinding")
+		}
+		for _, r := range p.roles {
 			role(reconciliation.RoleRuleOwner{Role: &r}, roles, "Role")
 		}
-	}
-	bindings := knownBindings{reconciliation.RoleBindingClientAdapter{Client: rbac, NamespaceClient: namespaces}, known.bindings}
-	for _, list := range bootstrappolicy.NamespaceRoleBindings() {
-		for _, b := range list {
+		for _, b := range p.bindings {
 			binding(reconciliation.RoleBindingAdapter{RoleBinding: &b}, bindings, "RoleBinding")
 		}
 	}
 	return g.Wait()
+}
+
+// policy is a set of roles and bindings.
+type policy struct {
+	clusterRoles    []rbacv1.ClusterRole
+	clusterBindings []rbacv1.ClusterRoleBinding
+	roles           []rbacv1.Role
+	bindings        []rbacv1.RoleBinding
+}
+
+// partsPolicy is what Minato's parts need. It comes first, because the requests
+// of these wait for it.
+func (s *Server) partsPolicy() policy {
+	return policy{access.ClusterRoles(s.dnsAddresses()), access.ClusterRoleBindings(), access.Roles(), access.RoleBindings()}
+}
+
+// upstreamPolicy is what every cluster has.
+func upstreamPolicy() policy {
+	return policy{
+		append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),
+		append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...),
+		flatten(bootstrappolicy.NamespaceRoles()), flatten(bootstrappolicy.NamespaceRoleBindings()),
+	}
+}
+
+// flatten makes one list of those of all namespaces.
+func flatten[T any](byNamespace map[string][]T) []T {
+	return slices.Concat(slices.Collect(maps.Values(byNamespace))...)
+}
+
+// dnsAddresses are those of the kube-dns Service: the tenth of each range, as
+// everywhere.
+func (s *Server) dnsAddresses() []netip.Addr {
+	out := make([]netip.Addr, 0, len(s.cfg.ServiceCIDRs))
+	for _, r := range s.cfg.ServiceCIDRs {
+		addr := r.Masked().Addr()
+		for range 10 {
+			addr = addr.Next()
+		}
+		out = append(out, addr)
+	}
+	return out
+}
+
+// systemNamespaces answers Get once another task has created the system's
+// namespaces, without a request. Upstream's reconciliation asks for the
+// namespace of each role and binding, and creates it where it is missing.
+type systemNamespaces struct {
+	corev1client.NamespaceInterface
+	created <-chan struct{}
+}
+
+// Get implements corev1client.NamespaceInterface.
+func (n systemNamespaces) Get(_ context.Context, name string, _ metav1.GetOptions) (*corev1.Namespace, error) {
+	<-n.created // at the latest when the server stops
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil
 }
 
 type objectKey struct{ namespace, name string }

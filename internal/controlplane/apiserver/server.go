@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -56,15 +58,17 @@ type Config struct {
 
 // Server is one API server.
 type Server struct {
-	cfg       Config
-	port      int
-	loopback  *rest.Config
-	http      *http.Client
-	client    kubernetes.Interface
-	informers informers.SharedInformerFactory
-	tasks     []*task
-	openAPIV3 *common.OpenAPIV3Config
-	ready     chan struct{}
+	cfg        Config
+	port       int
+	loopback   *rest.Config
+	http       *http.Client
+	client     kubernetes.Interface
+	informers  informers.SharedInformerFactory
+	tasks      []*task
+	namespaces *task // one of tasks, for which others wait
+	rights     *rights
+	openAPIV3  *common.OpenAPIV3Config
+	ready      chan struct{}
 }
 
 // New checks the configuration and prepares the clients; it starts nothing.
@@ -98,7 +102,7 @@ func New(cfg Config) (*Server, error) {
 	}
 
 	host := "https://" + netip.AddrPortFrom(cfg.AdvertiseAddress, uint16(addr.Port)).String()
-	loopback := cfg.Connector.RESTConfig(host, memory.NewUser("system:apiserver", "system:masters"))
+	loopback := cfg.Connector.ServerConfig(host, memory.NewUser("system:apiserver", "system:masters"))
 	httpClient, err := rest.HTTPClientFor(loopback)
 	if err != nil {
 		return nil, fmt.Errorf("API server: loopback client: %w", err)
@@ -171,16 +175,21 @@ func (s *Server) Run(ctx context.Context) error {
 	s.startInformers(run, c)
 	s.cfg.Stage("apiserver-informers", time.Since(begin))
 	s.bootstrap(run)
-	waited := make(chan struct{})
-	go func() {
-		defer close(waited)
+	var waits sync.WaitGroup
+	waits.Go(func() {
+		if s.rights.wait(run, s.cfg.Logger) {
+			s.cfg.Connector.Open()
+		}
+	})
+	waits.Go(func() {
 		if s.waitReady(run) {
 			close(s.ready)
+			s.keepRights(run)
 		}
-	}()
+	})
 	err = prepared.Run(run)
 	stopRun()
-	<-waited
+	waits.Wait()
 	for _, t := range s.tasks {
 		<-t.done
 	}
@@ -217,7 +226,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	o, err := runOptions(ctx, settings{
 		etcd: s.cfg.Etcd, pki: s.cfg.PKI, advertiseAddress: s.cfg.AdvertiseAddress, port: s.port,
 		serviceCIDRs: s.cfg.ServiceCIDRs, nodePorts: s.cfg.NodePorts, clusterDomain: s.cfg.ClusterDomain,
-		admission: policyGate{s.informers},
+		decorators: admission.Decorators{policyGate{s.informers}, admission.DecoratorFunc(judgeWithoutUserNamespace)},
 	})
 	if err != nil {
 		return nil, err
@@ -273,7 +282,7 @@ func (s *Server) waitReady(ctx context.Context) bool {
 			return true
 		}
 		if missing != last {
-			s.cfg.Logger.Debug("not ready yet", "missing", missing)
+			s.cfg.Logger.Debug("The API server is not ready yet", "missing", missing)
 			last = missing
 		}
 		select {
@@ -304,6 +313,9 @@ func (s *Server) missing(ctx context.Context) (string, error) {
 	}
 	if !s.hasKubernetesService(ctx) {
 		return "Service default/kubernetes", nil
+	}
+	if missing := s.rights.ofAdmins(ctx); missing != "" {
+		return missing, nil
 	}
 	return "", nil
 }

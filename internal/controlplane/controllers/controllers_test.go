@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -104,6 +105,20 @@ func TestConfigErrors(t *testing.T) {
 	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "PodCIDRs") {
 		t.Errorf("without Pod ranges: %v", err)
 	}
+}
+
+func TestWatch(t *testing.T) {
+	ctx, ended := context.WithCancelCause(context.Background())
+	watch(loop{"steady", func(context.Context) {}}, func(err error) {
+		if !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "steady") {
+			t.Errorf("a controller that ended by itself is told as %v", err)
+		}
+		ended(err)
+	}).Run(ctx)
+	if ctx.Err() == nil {
+		t.Fatal("a controller that ended by itself was not told")
+	}
+	watch(loop{"told", func(context.Context) {}}, func(err error) { t.Errorf("after the end: %v", err) }).Run(ctx)
 }
 
 func TestIdentities(t *testing.T) {

@@ -31,7 +31,8 @@ func newLazy(d *app.ControllerDescriptor, cc app.ControllerContext, objects cach
 // Name implements app.Controller.
 func (l *lazy) Name() string { return l.descriptor.Name() }
 
-// Run implements app.Controller.
+// Run implements app.Controller. A controller that cannot be built must not
+// have all others started again, so Run goes on without it.
 func (l *lazy) Run(ctx context.Context) {
 	select {
 	case <-l.appeared:
@@ -39,11 +40,12 @@ func (l *lazy) Run(ctx context.Context) {
 		return
 	}
 	c, err := l.descriptor.BuildController(ctx, l.context)
-	if err != nil {
+	switch {
+	case err != nil:
 		klog.FromContext(ctx).Error(err, "Building a controller failed", "controller", l.Name())
+	case c != nil:
+		c.Run(ctx)
 		return
 	}
-	if c != nil {
-		c.Run(ctx)
-	}
+	<-ctx.Done()
 }

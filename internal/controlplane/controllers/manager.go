@@ -25,6 +25,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
+	kubectrlmgrconfig "k8s.io/kubernetes/pkg/controller/apis/config"
 	"k8s.io/kubernetes/pkg/controller/garbagecollector"
 	serviceaccountcontroller "k8s.io/kubernetes/pkg/controller/serviceaccount"
 	"k8s.io/kubernetes/pkg/serviceaccount"
@@ -55,10 +56,12 @@ type Config struct {
 	Logger          *slog.Logger
 }
 
-// Manager runs the controllers and the scheduler.
+// Manager runs the controllers and the scheduler. It can be run again after a
+// run has ended: each builds everything anew.
 type Manager struct {
-	cfg     Config
-	clients clients
+	cfg       Config
+	component kubectrlmgrconfig.KubeControllerManagerConfiguration
+	clients   clients
 }
 
 // New checks the configuration.
@@ -75,13 +78,20 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Stage == nil {
 		cfg.Stage = func(string, time.Duration) {}
 	}
-	return &Manager{cfg: cfg, clients: clients{cfg.Connect}}, nil
+	component, err := componentConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Manager{cfg: cfg, component: component, clients: clients{cfg.Connect}}, nil
 }
 
-// Run builds and runs everything until ctx ends. The API must be usable.
+// Run builds and runs everything until ctx ends, or a controller or the
+// scheduler ends by itself, which is an error. The API must be usable. One
+// controller cannot be run again alone: upstream's constructors need informers
+// that have not started yet.
 func (m *Manager) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, ended := context.WithCancelCause(ctx)
+	defer ended(nil)
 	begin := time.Now()
 
 	// Upstream's constructors add handlers that use what later lines of the same
@@ -106,21 +116,37 @@ func (m *Manager) Run(ctx context.Context) error {
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { sched.run(ctx) })
+	for i := range all {
+		all[i] = watch(all[i], ended)
+	}
+	wg.Go(func() { watch(loop{"scheduler", sched.run}, ended).Run(ctx) })
 	if !app.RunControllers(ctx, cc, all, 0, shutdownTimeout) {
-		m.cfg.Logger.Warn("some controllers did not stop in time", "timeout", shutdownTimeout)
+		m.cfg.Logger.Warn("Some controllers did not stop in time", "timeout", shutdownTimeout)
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errEnded) {
+		return cause
 	}
 	return nil
+}
+
+// errEnded is that a loop which should go on for ever does not.
+var errEnded = errors.New("a controller ended by itself")
+
+// watch tells when a controller ends before it is told to.
+func watch(c app.Controller, ended context.CancelCauseFunc) app.Controller {
+	return loop{c.Name(), func(ctx context.Context) {
+		c.Run(ctx)
+		if ctx.Err() == nil {
+			ended(fmt.Errorf("%w: %s", errEnded, c.Name()))
+		}
+	}}
 }
 
 // controllerContext is what upstream's constructors ask for. Upstream's own
 // one first waits for an API server that this process has waited for already.
 func (m *Manager) controllerContext(ctx context.Context) (app.ControllerContext, error) {
 	var cc app.ControllerContext
-	component, err := componentConfig(m.cfg)
-	if err != nil {
-		return cc, err
-	}
+	component := *m.component.DeepCopy()
 	root := m.cfg.Connect(managerUser)
 	client, err := kubernetes.NewForConfig(rest.AddUserAgent(root, "shared-informers"))
 	if err != nil {
@@ -135,7 +161,7 @@ func (m *Manager) controllerContext(ctx context.Context) (app.ControllerContext,
 		return cc, fmt.Errorf("controllers: discovery client: %w", err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(cacheddiscovery.NewMemCacheClient(discovery))
-	go wait.Until(mapper.Reset, mapperReset, ctx.Done())
+	go wait.Until(mapper.Reset, mapperReset, ctx.Done()) // ends with the run
 
 	resync := func() time.Duration { return wait.Jitter(component.Generic.MinResyncPeriod.Duration, 1) }
 	shared := informers.NewSharedInformerFactoryWithOptions(client, resync(), informers.WithTransform(trim))

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,9 +46,10 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// Server is one embedded etcd member.
+// Server is one embedded etcd member. It can be run once.
 type Server struct {
 	cfg   Config
+	purge purger
 	ready chan struct{}
 }
 
@@ -64,7 +66,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, ready: make(chan struct{})}, nil
+	return &Server{
+		cfg:   cfg,
+		purge: purger{dir: cfg.Dir, interval: purgeInterval, retry: purgeRetry, log: cfg.Logger},
+		ready: make(chan struct{}),
+	}, nil
 }
 
 // Endpoint is the address for etcd clients.
@@ -100,7 +106,17 @@ func (s *Server) Run(ctx context.Context) error {
 		e.Close()
 	}()
 
-	go elect(ctx, e.Server, fresh)
+	for _, socket := range []string{s.cfg.Socket, s.cfg.Socket + httpSuffix} {
+		if err := os.Chmod(socket, 0o600); err != nil {
+			return fmt.Errorf("etcd: close the socket to other users: %w", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var own sync.WaitGroup
+	defer own.Wait()
+	defer cancel()
+	own.Go(func() { elect(ctx, e.Server, fresh) })
+	own.Go(func() { s.purge.run(ctx) })
 	select {
 	case <-e.Server.ReadyNotify():
 		close(s.ready)
@@ -137,6 +153,7 @@ func (s *Server) embedConfig() *embed.Config {
 	cfg.UnsafeNoFsync = s.cfg.Ephemeral
 	cfg.EnableGRPCGateway = false
 	cfg.QuotaBackendBytes = quotaBytes
+	cfg.MaxSnapFiles, cfg.MaxWalFiles = 0, 0 // see purger
 	cfg.SnapshotCount = 5000
 	cfg.SnapshotCatchUpEntries = 500
 	cfg.WarningApplyDuration = 500 * time.Millisecond

@@ -64,6 +64,11 @@ func TestDataSurvivesRestart(t *testing.T) {
 		defer cancel()
 
 		client, stop := start(t, dir, ephemeral)
+		for _, name := range []string{"s", "s" + httpSuffix} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("socket %s: %v, %v; want mode 0600", name, info.Mode(), err)
+			}
+		}
 		if _, err := client.Put(ctx, "k", "v"); err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,7 @@ func connect(t *testing.T, handler http.Handler, name string) *http.Client {
 		if err := c.Serve(handler); err != nil {
 			t.Fatal(err)
 		}
+		c.Open()
 	}
 	client, err := rest.HTTPClientFor(c.RESTConfig("http://memory", NewUser(name)))
 	if err != nil {
@@ -206,6 +207,23 @@ func TestWaitsForHandler(t *testing.T) {
 	if err := c.Serve(ok); err != nil {
 		t.Fatal(err)
 	}
+	// The server's own client need not wait for the roles that it writes.
+	own, err := rest.HTTPClientFor(c.ServerConfig("http://memory", NewUser("server")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := get(t, context.Background(), own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	select {
+	case err := <-answer:
+		t.Errorf("before Open a request of another client ended with %v", err)
+	default:
+	}
+	c.Open()
+	c.Open()
 	if err := <-answer; err != nil {
 		t.Error(err)
 	}
@@ -251,6 +269,7 @@ func TestIdentity(t *testing.T) {
 	if err := c.Serve(handler); err != nil {
 		t.Fatal(err)
 	}
+	c.Open()
 	outer, err := rest.HTTPClientFor(c.RESTConfig("http://memory", NewUser("outer", "crew")))
 	if err != nil {
 		t.Fatal(err)

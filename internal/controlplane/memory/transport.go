@@ -17,12 +17,13 @@ const remoteAddr = "127.0.0.1:0"
 type transport struct {
 	connector *Connector
 	user      user.Info
+	stage     <-chan struct{} // what requests wait for, besides the handler
 }
 
 // RoundTrip implements http.RoundTripper. It returns as soon as the handler
 // has sent its header, as a transport over the network does; the body streams.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	handler, err := t.connector.await(req.Context())
+	handler, err := t.connector.await(req.Context(), t.stage)
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -95,6 +96,7 @@ func serverRequest(ctx context.Context, req *http.Request) *http.Request {
 	return served
 }
 
+// closeBody is what a RoundTripper owes its caller.
 func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()

@@ -27,15 +27,22 @@ const (
 	dirNodes          = "nodes"
 )
 
-// Identities that upstream's RBAC and aggregation know by name.
+// Identities that upstream's RBAC and aggregation know by name, or kubeadm's
+// users.
 const (
-	groupMasters = "system:masters"
-	groupNodes   = "system:nodes"
+	groupNodes = "system:nodes"
 
 	// FrontProxyName is the common name of the front-proxy client certificate.
 	FrontProxyName = "front-proxy-client"
-	// AdminName is the common name of the administrator's certificate.
-	AdminName = "kubernetes-admin"
+	// KubeletClientName is the common name of the certificate with which the API
+	// server calls the nodes' agents. It has no group: a ClusterRoleBinding gives
+	// it what it may do on nodes.
+	KubeletClientName = "kube-apiserver-kubelet-client"
+	// AdminName is the common name of the administrator's certificate, AdminGroup
+	// its organization. As kubeadm's, the group has its rights from a
+	// ClusterRoleBinding rather than from the authorizer, as system:masters has.
+	AdminName  = "kubernetes-admin"
+	AdminGroup = "kubeadm:cluster-admins"
 )
 
 // Config says where the files are and what the API server is called.
@@ -119,9 +126,8 @@ func (a *Authority) Renew() error {
 		return err
 	}
 	if _, err = a.loadLeaf(a.ca, fileKubeletClient, leafSpec{
-		CommonName:    "kube-apiserver-kubelet-client",
-		Organizations: []string{groupMasters},
-		Usage:         x509.ExtKeyUsageClientAuth,
+		CommonName: KubeletClientName,
+		Usage:      x509.ExtKeyUsageClientAuth,
 	}); err != nil {
 		return err
 	}
@@ -133,7 +139,7 @@ func (a *Authority) Renew() error {
 	}
 	a.admin, err = a.loadLeaf(a.ca, fileAdmin, leafSpec{
 		CommonName:    AdminName,
-		Organizations: []string{groupMasters},
+		Organizations: []string{AdminGroup},
 		Usage:         x509.ExtKeyUsageClientAuth,
 	})
 	return err
@@ -228,7 +234,7 @@ func (a *Authority) Paths() Paths {
 // checkNodeName keeps a node's name from leaving the directory.
 func checkNodeName(node string) error {
 	if node == "" || node != filepath.Base(node) || node == "." || node == ".." {
-		return fmt.Errorf("pki: node name %q can't be a file name", node)
+		return fmt.Errorf("pki: node name %q cannot be used as a file name", node)
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func TestCertificates(t *testing.T) {
 	}
 	admin := a.Admin()
 	verify(t, ca, admin.Cert, x509.ExtKeyUsageClientAuth, c)
-	if s := cert(t, admin.Cert).Subject; s.CommonName != AdminName || !slices.Equal(s.Organization, []string{"system:masters"}) {
+	if s := cert(t, admin.Cert).Subject; s.CommonName != AdminName || !slices.Equal(s.Organization, []string{AdminGroup}) {
 		t.Errorf("the administrator is %s", s)
 	}
 	node, err := a.NodeClient("node-1")

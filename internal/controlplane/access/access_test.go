@@ -1,0 +1,80 @@
+package access
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+var dnsAddresses = []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00:10:96::a")}
+
+// TestRulesAreLists checks that no rule of ours allows what it doesn't name.
+func TestRulesAreLists(t *testing.T) {
+	check := func(role string, rules []rbacv1.PolicyRule) {
+		for _, r := range rules {
+			for _, s := range slices.Concat(r.Verbs, r.APIGroups, r.Resources) {
+				if s == rbacv1.VerbAll {
+					t.Errorf("%s allows everything of a kind: %v", role, r)
+				}
+			}
+			if slices.Contains(r.Resources, "secrets") {
+				t.Errorf("%s has to do with Secrets: %v", role, r)
+			}
+		}
+	}
+	for _, r := range ClusterRoles(dnsAddresses) {
+		check(r.Name, r.Rules)
+		if r.Name == RoleDNSRegistration && !slices.Equal(r.Rules[0].ResourceNames, []string{"10.96.0.10", "fd00:10:96::a"}) {
+			t.Errorf("%s is about the addresses %v", r.Name, r.Rules[0].ResourceNames)
+		}
+	}
+	for _, r := range Roles() {
+		check(r.Name, r.Rules)
+	}
+}
+
+// TestEveryUserIsBound checks that each user has roles, and each role a user.
+func TestEveryUserIsBound(t *testing.T) {
+	bound, used := map[string]bool{}, map[string]bool{}
+	for _, b := range ClusterRoleBindings() {
+		bound[b.Subjects[0].Name], used[b.RoleRef.Name] = true, true
+	}
+	for _, b := range RoleBindings() {
+		bound[b.Subjects[0].Name], used[b.Namespace+"/"+b.RoleRef.Name] = true, true
+	}
+	for _, name := range append(Users(), UserKubeletClient, GroupAdmins) {
+		if !bound[name] {
+			t.Errorf("%s has no role", name)
+		}
+	}
+	for _, r := range ClusterRoles(nil) {
+		if !used[r.Name] || !Owns("", r.Name) {
+			t.Errorf("ClusterRole %s is nobody's", r.Name)
+		}
+	}
+	for _, r := range Roles() {
+		if !used[r.Namespace+"/"+r.Name] || !Owns(r.Namespace, r.Name) {
+			t.Errorf("Role %s is nobody's", r.Name)
+		}
+	}
+	if Owns("", "system:node") || Owns("default", RoleDNS) {
+		t.Error("roles of others are taken for ours")
+	}
+}
+
+func TestProbes(t *testing.T) {
+	asked := map[string]int{}
+	for _, p := range Probes(dnsAddresses) {
+		asked[p.User]++
+		if p.Verb == "" || p.Resource == "" {
+			t.Errorf("%+v asks for nothing", p)
+		}
+	}
+	for user, n := range map[string]int{UserProxy: 4, UserDNS: 2 + 1 + 2 + 3, UserPodNetwork: 1, UserStatus: 1} {
+		if asked[user] != n {
+			t.Errorf("%d rights of %s are asked about, want %d", asked[user], user, n)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package access
+
+import (
+	"net/netip"
+	"slices"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Names of the roles. deploy/proxy.yaml and deploy/dns.yaml define RoleProxy
+// and RoleDNS with the same rules, for clusters that something else runs.
+const (
+	RoleProxy           = "system:minato:proxy"
+	RoleDNS             = "system:minato:dns"
+	RoleDNSRegistration = "system:minato:dns-registration"
+	RolePodNetwork      = "system:minato:podnet"
+	RoleStatus          = "system:minato:status"
+)
+
+// API groups of the rules.
+const (
+	groupCore       = ""
+	groupDiscovery  = "discovery.k8s.io"
+	groupEvents     = "events.k8s.io"
+	groupNetworking = "networking.k8s.io"
+)
+
+// read are the verbs of whoever follows objects, get those of whoever also
+// fetches single ones.
+var (
+	follow = []string{"list", "watch"}
+	read   = []string{"get", "list", "watch"}
+)
+
+func rule(verbs []string, group string, resources ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{Verbs: verbs, APIGroups: []string{group}, Resources: resources}
+}
+
+func named(r rbacv1.PolicyRule, names ...string) rbacv1.PolicyRule {
+	r.ResourceNames = names
+	return r
+}
+
+// ClusterRoles are the rights that hold in every namespace. dnsAddresses are
+// the addresses of the kube-dns Service: an allocation of one of them that a
+// killed API server left behind may be freed, and no other.
+func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
+	addresses := make([]string, 0, len(dnsAddresses))
+	for _, a := range dnsAddresses {
+		addresses = append(addresses, a.String())
+	}
+	role := func(name string, rules ...rbacv1.PolicyRule) rbacv1.ClusterRole {
+		return rbacv1.ClusterRole{ObjectMeta: meta("", name), Rules: rules}
+	}
+	return []rbacv1.ClusterRole{
+		role(RoleProxy,
+			rule(read, groupCore, "services", "nodes"),
+			rule(read, groupDiscovery, "endpointslices"),
+			rule(read, groupNetworking, "servicecidrs"),
+			rule([]string{"create", "patch"}, groupEvents, "events"),
+		),
+		role(RoleDNS,
+			rule(follow, groupCore, "services", "namespaces", "pods"),
+			rule(follow, groupDiscovery, "endpointslices"),
+		),
+		role(RoleDNSRegistration, named(rule([]string{"get", "delete"}, groupNetworking, "ipaddresses"), addresses...)),
+		role(RolePodNetwork, rule(follow, groupCore, "nodes")),
+		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
+	}
+}
+
+// Roles are the rights that hold in one namespace.
+func Roles() []rbacv1.Role {
+	role := func(name string, rules ...rbacv1.PolicyRule) rbacv1.Role {
+		return rbacv1.Role{ObjectMeta: meta(metav1.NamespaceSystem, name), Rules: rules}
+	}
+	return []rbacv1.Role{
+		role(RoleDNS,
+			named(rule(read, groupCore, "configmaps"), "minato-dns", "coredns"),
+			rule([]string{"create"}, groupCore, "events"),
+		),
+		// The EndpointSlices are named after nodes, which no rule can list, and an
+		// object that is yet to be created has no name to compare.
+		role(RoleDNSRegistration,
+			rule([]string{"create"}, groupCore, "services"),
+			named(rule([]string{"get", "update"}, groupCore, "services"), "kube-dns"),
+			rule([]string{"get", "create", "update", "delete"}, groupDiscovery, "endpointslices"),
+		),
+	}
+}
+
+// ClusterRoleBindings bind ClusterRoles to users and groups.
+func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
+	binding := func(name, role string, subject rbacv1.Subject) rbacv1.ClusterRoleBinding {
+		return rbacv1.ClusterRoleBinding{
+			ObjectMeta: meta("", name), Subjects: []rbacv1.Subject{subject},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		}
+	}
+	return []rbacv1.ClusterRoleBinding{
+		binding(RoleProxy, RoleProxy, user(UserProxy)),
+		binding(RoleDNS, RoleDNS, user(UserDNS)),
+		binding(RoleDNSRegistration, RoleDNSRegistration, user(UserDNS)),
+		binding(RolePodNetwork, RolePodNetwork, user(UserPodNetwork)),
+		binding(RoleStatus, RoleStatus, user(UserStatus)),
+		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
+		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
+	}
+}
+
+// RoleBindings bind Roles to users.
+func RoleBindings() []rbacv1.RoleBinding {
+	binding := func(role, name string) rbacv1.RoleBinding {
+		return rbacv1.RoleBinding{
+			ObjectMeta: meta(metav1.NamespaceSystem, role), Subjects: []rbacv1.Subject{user(name)},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
+		}
+	}
+	return []rbacv1.RoleBinding{binding(RoleDNS, UserDNS), binding(RoleDNSRegistration, UserDNS)}
+}
+
+func user(name string) rbacv1.Subject {
+	return rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}
+}
+
+// meta marks an object as upstream marks its own: it is brought up to date at
+// every start, unless somebody sets the annotation to false.
+func meta(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: namespace, Name: name,
+		Labels:      map[string]string{"minato/bootstrapping": "rbac"},
+		Annotations: map[string]string{rbacv1.AutoUpdateAnnotationKey: "true"},
+	}
+}
+
+// Owns tells whether a role or binding of that name is one of this package's;
+// namespace is empty for ClusterRoles and their bindings.
+func Owns(namespace, name string) bool {
+	named := func(o metav1.ObjectMeta) bool { return o.Namespace == namespace && o.Name == name }
+	return slices.ContainsFunc(ClusterRoles(nil), func(r rbacv1.ClusterRole) bool { return named(r.ObjectMeta) }) ||
+		slices.ContainsFunc(ClusterRoleBindings(), func(b rbacv1.ClusterRoleBinding) bool { return named(b.ObjectMeta) }) ||
+		slices.ContainsFunc(Roles(), func(r rbacv1.Role) bool { return named(r.ObjectMeta) }) ||
+		slices.ContainsFunc(RoleBindings(), func(b rbacv1.RoleBinding) bool { return named(b.ObjectMeta) })
+}

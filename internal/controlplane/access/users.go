@@ -1,0 +1,30 @@
+package access
+
+import "minato/internal/controlplane/pki"
+
+// Users of the parts that are connected in memory. They have no certificate
+// and no token, so nobody outside of the process can be one of them.
+const (
+	// UserProxy reads Services, EndpointSlices and Nodes for the Service data
+	// plane of every node.
+	UserProxy = "system:minato:proxy"
+	// UserDNS reads what the cluster's names are made of and keeps the kube-dns
+	// Service and its EndpointSlices.
+	UserDNS = "system:minato:dns"
+	// UserPodNetwork reads Nodes, for the routes between their Pods.
+	UserPodNetwork = "system:minato:podnet"
+	// UserStatus reads single Pods, to explain how their requests are answered.
+	UserStatus = "system:minato:status"
+)
+
+// Users are the users of Minato's own parts.
+func Users() []string { return []string{UserProxy, UserDNS, UserPodNetwork, UserStatus} }
+
+// Names that upstream's tools know, too.
+const (
+	// UserKubeletClient is the API server towards the nodes' agents.
+	UserKubeletClient = pki.KubeletClientName
+	// GroupAdmins are the administrators. kubeadm's group of that name has the
+	// same rights; unlike those of system:masters they can be taken away.
+	GroupAdmins = pki.AdminGroup
+)

@@ -1,0 +1,70 @@
+package apiserver
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/cache"
+
+	"minato/internal/controlplane/access"
+)
+
+// keepPause is how long changes of rights are gathered before they are looked
+// at, and the pause after a try that failed.
+const keepPause = 100 * time.Millisecond
+
+// keepRights puts the roles and bindings of Minato's parts back when somebody
+// deletes them or takes rules away, until ctx ends. The manifests in deploy/
+// define some of the same roles, and deleting those manifests must not take
+// the rights of a running cluster's own parts. As with upstream's roles at a
+// start, one whose annotation rbac.authorization.kubernetes.io/autoupdate is
+// "false" stays as it is.
+func (s *Server) keepRights(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	notify := func(obj any) {
+		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			obj = gone.Obj
+		}
+		if o, err := meta.Accessor(obj); err != nil || !access.Owns(o.GetNamespace(), o.GetName()) {
+			return
+		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	rbac := s.informers.Rbac().V1()
+	for _, informer := range []cache.SharedIndexInformer{
+		rbac.ClusterRoles().Informer(), rbac.ClusterRoleBindings().Informer(), rbac.Roles().Informer(), rbac.RoleBindings().Informer(),
+	} {
+		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			UpdateFunc: func(_, obj any) { notify(obj) },
+			DeleteFunc: notify,
+		})
+		if err != nil { // of an informer that has stopped
+			s.cfg.Logger.Warn("Roles of Minato's parts are not put back when they are deleted", "error", err)
+			return
+		}
+		defer func() { _ = informer.RemoveEventHandler(registration) }()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(keepPause):
+		}
+		if err := s.reconcile(ctx, s.partsPolicy()); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Warn("Roles of Minato's parts could not be put back, will try again", "error", err)
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}
+}

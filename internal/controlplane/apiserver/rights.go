@@ -1,0 +1,72 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"minato/internal/controlplane/access"
+	"minato/internal/controlplane/memory"
+)
+
+const (
+	rightsPoll = 2 * time.Millisecond
+	// rightsPatience bounds the wait for rights that somebody may have taken away
+	// on purpose: then the part that lacks them says so, and the others work.
+	rightsPatience = 5 * time.Second
+)
+
+// rights tells whether the authorizer has heard of the roles and bindings that
+// the bootstrap wrote. A part that comes earlier is refused, and a watch that
+// was refused is tried again after a second only.
+type rights struct {
+	authorizer authorizer.Authorizer
+	probes     []access.Probe
+}
+
+// wait returns true when Minato's parts have their rights, or have lacked them for too long, and false when ctx has ended.
+func (r *rights) wait(ctx context.Context, log *slog.Logger) bool {
+	tick, late := time.NewTicker(rightsPoll), time.NewTimer(rightsPatience)
+	defer tick.Stop()
+	defer late.Stop()
+	for {
+		missing := r.missing(ctx, r.probes)
+		if missing == "" {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-late.C:
+			log.Warn("A part of Minato lacks a right that it needs; restore the roles that begin with system:minato, or delete them and start the server again", "missing", missing)
+			return true
+		case <-tick.C:
+		}
+	}
+}
+
+// ofAdmins names what the administrators still lack; empty when it is nothing.
+func (r *rights) ofAdmins(ctx context.Context) string {
+	return r.missing(ctx, []access.Probe{{Group: access.GroupAdmins, Verb: "get", Resource: "nodes"}})
+}
+
+// missing names the first right that the authorizer does not know.
+func (r *rights) missing(ctx context.Context, probes []access.Probe) string {
+	for _, p := range probes {
+		groups := []string{}
+		if p.Group != "" {
+			groups = append(groups, p.Group)
+		}
+		attributes := authorizer.AttributesRecord{
+			User: memory.NewUser(p.User, groups...), Verb: p.Verb, Namespace: p.Namespace,
+			APIGroup: p.APIGroup, APIVersion: "*", Resource: p.Resource, Name: p.Name, ResourceRequest: true,
+		}
+		if decision, _, _ := r.authorizer.Authorize(ctx, attributes); decision != authorizer.DecisionAllow {
+			return fmt.Sprintf("%s%s may %s %s", p.User, p.Group, p.Verb, p.Resource)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,119 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/warning"
+	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/apis/networking"
+	"k8s.io/kubernetes/pkg/apis/node"
+)
+
+// warningPlugin is the name of the admission plugin that warns.
+const warningPlugin = "MinatoUnsupported"
+
+// handlers are those that a RuntimeClass may name on this cluster's nodes.
+var handlers = []string{"crun", "runc"}
+
+// podWarnings is everything about a Pod that the API accepts and the nodes of
+// this cluster refuse. Each returns the field and what to know about it, or
+// nothing.
+var podWarnings = []func(*core.PodSpec, *field.Path) (*field.Path, string){
+	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
+		if !inUserNamespace(s) {
+			return nil, ""
+		}
+		return at.Child("hostUsers"), "nodes of this cluster make no user namespaces and refuse the Pod; leave the field out"
+	},
+	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
+		return appArmorField(s, at), "nodes of this cluster load no AppArmor profiles and refuse the Pod; leave the field out or use the type Unconfined"
+	},
+	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
+		if r := s.Resources; r == nil || len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
+			return nil, ""
+		}
+		return at.Child("resources"), "nodes of this cluster do not apply resources of a whole Pod and refuse the Pod; set the resources of its containers"
+	},
+}
+
+// appArmorField is the first field that asks for an AppArmor profile.
+func appArmorField(s *core.PodSpec, at *field.Path) *field.Path {
+	asks := func(p *core.AppArmorProfile) bool { return p != nil && p.Type != core.AppArmorProfileTypeUnconfined }
+	if s.SecurityContext != nil && asks(s.SecurityContext.AppArmorProfile) {
+		return at.Child("securityContext", "appArmorProfile")
+	}
+	inside := func(list *field.Path, containers []core.Container) *field.Path {
+		for i, c := range containers {
+			if c.SecurityContext != nil && asks(c.SecurityContext.AppArmorProfile) {
+				return list.Index(i).Child("securityContext", "appArmorProfile")
+			}
+		}
+		return nil
+	}
+	if p := inside(at.Child("initContainers"), s.InitContainers); p != nil {
+		return p
+	}
+	return inside(at.Child("containers"), s.Containers)
+}
+
+// addWarnings registers the plugin and turns it on.
+func addWarnings(o *genericoptions.AdmissionOptions) {
+	o.Plugins.Register(warningPlugin, func(io.Reader) (admission.Interface, error) {
+		return unsupported{admission.NewHandler(admission.Create, admission.Update)}, nil
+	})
+	o.RecommendedPluginOrder = append(slices.Clone(o.RecommendedPluginOrder), warningPlugin)
+	o.EnablePlugins = append(o.EnablePlugins, warningPlugin)
+}
+
+// unsupported warns whoever writes an object of which this cluster does not do
+// all that it says. It refuses nothing.
+type unsupported struct {
+	*admission.Handler
+}
+
+var _ admission.ValidationInterface = unsupported{}
+
+// Validate implements admission.ValidationInterface.
+func (unsupported) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetSubresource() == "" {
+		for _, text := range warningsOf(a.GetObject(), a.GetOperation()) {
+			warning.AddWarning(ctx, "", text)
+		}
+	}
+	return nil
+}
+
+// warningsOf is everything to be said about an object that is written.
+func warningsOf(obj runtime.Object, operation admission.Operation) []string {
+	switch o := obj.(type) {
+	case *networking.NetworkPolicy:
+		return []string{fmt.Sprintf("NetworkPolicy %q has no effect: this cluster does not enforce NetworkPolicies", o.Name)}
+	case *node.RuntimeClass:
+		if slices.Contains(handlers, o.Handler) {
+			return nil
+		}
+		return []string{fmt.Sprintf("RuntimeClass %q: nodes of this cluster have no handler %q and refuse its Pods", o.Name, o.Handler)}
+	case *core.Pod:
+		if operation == admission.Update {
+			return nil // it is too late to change the fields, and controllers update Pods often
+		}
+	}
+	spec, at := podSpecOf(obj)
+	if spec == nil {
+		return nil
+	}
+	var out []string
+	for _, check := range podWarnings {
+		if where, text := check(spec, at); where != nil {
+			out = append(out, fmt.Sprintf("%s: %s", where, text))
+		}
+	}
+	return out
+}
