@@ -57,7 +57,7 @@ func Delete(ctx context.Context, name string) error {
 	if err := stop(ctx, name, false); err != nil {
 		return err
 	}
-	return errors.Join(removeKubeconfig(c), os.RemoveAll(Paths{Name: name}.Data()), removeEmpty(dataRoot))
+	return errors.Join(removeKubeconfig(c), host.RemoveTree(Paths{Name: name}.Data()), removeEmpty(dataRoot))
 }
 
 // unknownConfig stands for a cluster of which only the name is known: it has
@@ -142,7 +142,7 @@ func clean(ctx context.Context, p Paths) error {
 	} else {
 		errs = append(errs, removeEmptyCgroupRoot())
 	}
-	errs = append(errs, os.RemoveAll(p.Run()), removeEmpty(runRoot))
+	errs = append(errs, host.RemoveTree(p.Run()), removeEmpty(runRoot))
 	return errors.Join(errs...)
 }
 

@@ -69,6 +69,10 @@ func (n *node) config(ns host.Netns) member.Config {
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
+		Files: &host.MountNSConfig{
+			Name: n.name, Path: s.paths.MountNS(n.name),
+			Cover: []string{dataRoot, runRoot}, Keep: []string{s.paths.NodeData(n.name), s.paths.NodeRun(n.name)},
+		},
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,

@@ -49,6 +49,9 @@ func (p Paths) NodeData(node string) string { return filepath.Join(p.Data(), "no
 // NodeRun is a node's directory of namespaces, mounts and sockets.
 func (p Paths) NodeRun(node string) string { return filepath.Join(p.Run(), "nodes", node) }
 
+// MountNS is where a node's mount namespace is pinned.
+func (p Paths) MountNS(node string) string { return filepath.Join(p.Run(), "mntns", node) }
+
 // BPF is where our own BPF file system is mounted.
 func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
 

@@ -73,6 +73,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Streaming:      m.runtime.Streams(),
 		Events:         containerEvents(ctx, m.runtime.Events(ctx)),
 		Netns:          cfg.Netns,
+		MountNS:        m.files,
 		Dir:            cfg.DataDir,
 		RunDir:         cfg.RunDir,
 		ClusterDNS:     cfg.ClusterDNS[:1],

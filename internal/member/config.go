@@ -42,6 +42,9 @@ type Config struct {
 	// ResolvConf is the file with the resolvers for names outside of the cluster.
 	ResolvConf string
 
+	// Files says what the node and its Pods see of the machine's files. It is made
+	// when the node is, after Netns; nil is all of them.
+	Files *host.MountNSConfig
 	// Cgroup holds every process of the node.
 	Cgroup host.Cgroup
 	// DataDir survives a reboot: volumes, logs, writable layers. RunDir, on a

@@ -35,6 +35,7 @@ type Member struct {
 	services *service.Node
 	pods     *podnet.Network
 	runtime  *oci.Runtime
+	files    *host.MountNS // nil is the machine's
 	dns      *dns.Node
 
 	agent atomic.Pointer[agent.Agent] // nil while it does not run
@@ -113,6 +114,7 @@ func (m *Member) States() []supervise.State { return m.parts.States() }
 // again. Containers and forwarding outlive it. It may be called once.
 func (m *Member) Run(ctx context.Context) error {
 	began := time.Now()
+	defer func() { m.files.Close() }()
 	if err := m.open(ctx); err != nil {
 		return fmt.Errorf("node %s: %w", m.cfg.Name, err)
 	}
@@ -142,13 +144,19 @@ func (m *Member) Run(ctx context.Context) error {
 // open does everything that needs no API server.
 func (m *Member) open(ctx context.Context) error {
 	cfg := m.cfg
+	var err error
+	if cfg.Files != nil {
+		// Before anything is made in the node's directories, which become mounts.
+		if m.files, err = host.CreateMountNS(*cfg.Files); err != nil {
+			return err
+		}
+	}
 	if err := cfg.Cgroup.Create(); err != nil {
 		return err
 	}
 	if err := m.services.Open(ctx); err != nil {
 		return err
 	}
-	var err error
 	m.pods, err = podnet.New(podnet.Config{
 		Netns: cfg.Netns, NodeIPs: cfg.Addresses, PodCIDRs: cfg.PodCIDRs, MTU: cfg.MTU,
 		Dir: filepath.Join(cfg.RunDir, "addresses"), OnAttach: m.services.AttachPod,
@@ -170,7 +178,7 @@ func (m *Member) openRest(ctx context.Context) error {
 	var err error
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
-		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns,
+		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {
