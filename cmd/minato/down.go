@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -9,16 +10,23 @@ import (
 )
 
 func newDownCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	grace := cluster.DefaultGrace
+	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Stop a cluster and keep its data",
 		Long: `Stop the control plane, the nodes and every container of a cluster. Its data,
 certificates and images stay: "minato up" brings the same cluster back. One that
-was started with --ephemeral comes back without its objects.`,
-		Example: "  minato down\n  minato up",
+was started with --ephemeral comes back without its objects.
+
+Pods are ended as when a machine is shut down: preStop hooks run, and each Pod has
+its own grace period, but --grace at most.`,
+		Example: "  minato down\n  minato down --grace 2s   # for Pods that don't end on SIGTERM",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			kept, err := cluster.Down(cmd.Context(), o.name)
+			if grace < time.Second {
+				return usageError{fmt.Errorf("--grace %s: give a second or more; `minato delete` does not wait for Pods", grace)}
+			}
+			kept, err := cluster.Down(cmd.Context(), o.name, grace)
 			if err != nil {
 				return err
 			}
@@ -26,4 +34,6 @@ was started with --ephemeral comes back without its objects.`,
 			return nil
 		},
 	}
+	cmd.Flags().DurationVar(&grace, "grace", grace, "what a Pod has to end in at most")
+	return cmd
 }

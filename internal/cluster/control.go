@@ -84,9 +84,10 @@ func describe(c Config) Status {
 	}
 }
 
-// requestStop asks the server to end its Pods with their grace, and itself.
-func requestStop(ctx context.Context, p Paths) error {
-	return call(ctx, p, http.MethodPost, "/stop", nil)
+// requestStop asks the server to end its Pods with their grace, but with limit at
+// most, and itself.
+func requestStop(ctx context.Context, p Paths, limit time.Duration) error {
+	return call(ctx, p, http.MethodPost, "/stop?grace="+limit.String(), nil)
 }
 
 // call makes one request over the server's socket.
@@ -115,7 +116,7 @@ func call(ctx context.Context, p Paths, method, path string, out any) error {
 }
 
 // controlHandler answers on the server's socket, which only root can open.
-func controlHandler(status func() Status, stop func(), more ...func(*http.ServeMux)) http.Handler {
+func controlHandler(status func() Status, stop func(grace time.Duration), more ...func(*http.ServeMux)) http.Handler {
 	mux := http.NewServeMux()
 	for _, handle := range more {
 		handle(mux)
@@ -124,6 +125,13 @@ func controlHandler(status func() Status, stop func(), more ...func(*http.ServeM
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(status())
 	})
-	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) { stop() })
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
+		grace, err := time.ParseDuration(r.URL.Query().Get("grace"))
+		if err != nil {
+			http.Error(w, "grace: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		stop(grace)
+	})
 	return mux
 }

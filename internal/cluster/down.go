@@ -15,14 +15,18 @@ import (
 	"minato/internal/host"
 )
 
-// stopTimeout bounds how long ending a cluster may take.
+// stopTimeout bounds how long ending a cluster may take beyond the grace of Pods.
 const stopTimeout = 60 * time.Second
+
+// DefaultGrace is what Pods have to end in at most when a cluster goes down.
+const DefaultGrace = 30 * time.Second
 
 // Down ends the server, the nodes and everything that runs on them; the data
 // stays, so that Up brings the same cluster back. A cluster that is down
-// already is fine, and so is what a killed server left half-made. It returns
-// what is kept, in words.
-func Down(ctx context.Context, name string) (kept string, err error) {
+// already is fine, and so is what a killed server left half-made. Pods are ended
+// as when a machine is shut down: preStop hooks first, each with its own grace
+// period, but with grace at most. It returns what is kept, in words.
+func Down(ctx context.Context, name string, grace time.Duration) (kept string, err error) {
 	if err := ValidateName(name); err != nil {
 		return "", err
 	}
@@ -37,7 +41,7 @@ func Down(ctx context.Context, name string) (kept string, err error) {
 	if c.Ephemeral {
 		kept = "its objects were ephemeral and are gone; its certificates and images are kept"
 	}
-	return kept, stop(ctx, name, true)
+	return kept, stop(ctx, name, grace)
 }
 
 // Delete is Down, and removes the data and the kubeconfig context as well.
@@ -54,7 +58,7 @@ func Delete(ctx context.Context, name string) error {
 		// Nothing, or a broken file: there may be remains all the same.
 		c = unknownConfig(name)
 	}
-	if err := stop(ctx, name, false); err != nil {
+	if err := stop(ctx, name, 0); err != nil {
 		return err
 	}
 	return errors.Join(removeKubeconfig(c), host.RemoveTree(Paths{Name: name}.Data()), removeEmpty(dataRoot))
@@ -78,9 +82,10 @@ func unknownConfig(name string) Config {
 	return c
 }
 
-func stop(ctx context.Context, name string, gracefully bool) error {
+// stop ends everything; Pods have grace to end in, none if it is 0.
+func stop(ctx context.Context, name string, grace time.Duration) error {
 	p := Paths{Name: name}
-	if err := endServer(ctx, p, gracefully); err != nil {
+	if err := endServer(ctx, p, grace); err != nil {
 		return err
 	}
 	return clean(ctx, p)
@@ -88,7 +93,7 @@ func stop(ctx context.Context, name string, gracefully bool) error {
 
 // endServer ends the server process: by its socket, so that Pods are ended
 // with their grace first, or by signal.
-func endServer(ctx context.Context, p Paths, gracefully bool) error {
+func endServer(ctx context.Context, p Paths, grace time.Duration) error {
 	// Otherwise it would be started again.
 	if err := p.serverKeeper().End(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		return err
@@ -97,10 +102,10 @@ func endServer(ctx context.Context, p Paths, gracefully bool) error {
 	if err != nil || pid == 0 {
 		return err
 	}
-	if gracefully {
-		ctx, cancel := context.WithTimeout(ctx, stopTimeout/2)
+	if grace > 0 {
+		ctx, cancel := context.WithTimeout(ctx, grace+stopTimeout/2)
 		defer cancel()
-		if err := requestStop(ctx, p); err == nil && waitStopped(ctx, p) == nil {
+		if err := requestStop(ctx, p, grace); err == nil && waitStopped(ctx, p) == nil {
 			return nil
 		}
 	}

@@ -19,7 +19,10 @@ var ErrRunning = errors.New("the cluster is running already")
 
 // acquireLock makes this process the cluster's server until the file is closed.
 func acquireLock(p Paths) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(p.Lock()), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.Lock()), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(filepath.Dir(p.Lock()), 0o700); err != nil { // an earlier version's was open to all
 		return nil, err
 	}
 	f, err := host.LockFile(p.Lock())

@@ -55,11 +55,7 @@ func (n *node) run(ctx context.Context) error {
 		case <-ended:
 		}
 	}()
-	err = m.Run(ctx)
-	if n.server.stopPods.Load() {
-		err = errors.Join(err, m.EndPods(context.Background()))
-	}
-	return err
+	return m.Run(ctx)
 }
 
 func (n *node) config(ns host.Netns) member.Config {
@@ -76,7 +72,7 @@ func (n *node) config(ns host.Netns) member.Config {
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
-		Certificates: n.certificates, Limits: s.limits,
+		Certificates: n.certificates, Limits: s.limits, RaiseLimit: s.lan.sysctls.raise,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
 }

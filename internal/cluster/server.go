@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"minato/internal/controlplane"
+	"minato/internal/controlplane/access"
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/member"
@@ -47,13 +48,10 @@ type Server struct {
 	parts   *supervise.Group
 	limits  *limit.Budget // of the connections that the process accepts
 
-	ready    atomic.Bool
-	stopPods atomic.Bool // Pods end with the server, because `down` was asked for
-	stop     context.CancelCauseFunc
+	ready   atomic.Bool
+	downing chan time.Duration // holds the longest grace of a Pod when `down` was asked for
+	stop    context.CancelCauseFunc
 }
-
-// statusUser is the identity by which the server reads what it is asked about.
-const statusUser = "system:minato:status"
 
 // hostResolvConf is the machine's own, which names that are not the cluster's
 // are looked up by.
@@ -78,7 +76,7 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
-		began: o.Began, kept: o.Keep, started: make(chan struct{}),
+		began: o.Began, kept: o.Keep, started: make(chan struct{}), downing: make(chan time.Duration, 1),
 	}, nil
 }
 
@@ -173,10 +171,11 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "control-socket", Run: s.serveSocket},
 		{Name: "routes", Run: podnet.NewRouter(podnet.RouterConfig{
 			Netns: host.Netns{}, Link: s.paths.Bridge(), Sources: s.cfg.Gateways(),
-			Nodes:  s.watch.Informers.Core().V1().Nodes().Informer(),
+			Nodes:  s.watch.Nodes().Informer(),
 			Logger: s.log.With("part", "podnet"),
 		}).Run},
 		{Name: "start", Run: s.finishStart},
+		{Name: "down", Run: s.awaitDown},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)
@@ -197,7 +196,7 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	if s.control, err = controlplane.New(s.controlPlaneConfig(listeners)); err != nil {
 		return err
 	}
-	if s.client, err = kubernetes.NewForConfig(s.control.RESTConfig(statusUser, "system:masters")); err != nil {
+	if s.client, err = kubernetes.NewForConfig(s.control.RESTConfig(access.UserStatus)); err != nil {
 		return err
 	}
 	s.watch, err = member.NewWatch(member.WatchConfig{
@@ -338,10 +337,34 @@ func (s *Server) serveSocket(ctx context.Context) error {
 	return nil
 }
 
-// down ends the server, and Pods with their grace.
-func (s *Server) down() {
-	s.stopPods.Store(true)
+// down asks for the end of Pods with their grace, but with limit at most, and
+// then of the server.
+func (s *Server) down(limit time.Duration) {
+	select {
+	case s.downing <- limit:
+	default: // it is under way
+	}
+}
+
+// awaitDown ends Pods, and then the server, when that is asked for.
+func (s *Server) awaitDown(ctx context.Context) error {
+	var limit time.Duration
+	select {
+	case limit = <-s.downing:
+	case <-ctx.Done():
+		return nil
+	}
+	var nodes errgroup.Group
+	for _, n := range s.nodes {
+		if m := n.current.Load(); m != nil {
+			nodes.Go(func() error { return m.EndPods(ctx, limit) })
+		}
+	}
+	if err := nodes.Wait(); err != nil {
+		s.log.Warn("some Pods could not be ended with their grace and will be killed", "error", err)
+	}
 	s.stop(nil)
+	return nil
 }
 
 func (s *Server) status() Status {

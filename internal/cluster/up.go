@@ -136,9 +136,9 @@ func undo(c Config, known, left bool) error {
 	case !known:
 		return Delete(ctx, c.Name)
 	case left:
-		return endServer(ctx, Paths{Name: c.Name}, false)
+		return endServer(ctx, Paths{Name: c.Name}, 0)
 	}
-	return stop(ctx, c.Name, false)
+	return stop(ctx, c.Name, 0)
 }
 
 // sameCluster refuses flags that an existing cluster can't be changed to.

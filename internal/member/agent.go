@@ -11,11 +11,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/client-go/kubernetes"
 
 	agent "minato/internal/node"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
+	"minato/internal/supervise"
 	"minato/internal/version"
 )
 
@@ -47,10 +47,6 @@ func (m *Member) runAgent(ctx context.Context) error {
 
 func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	cfg := m.cfg
-	client, err := kubernetes.NewForConfig(cfg.Connect("system:node:"+cfg.Name, "system:nodes"))
-	if err != nil {
-		return nil, fmt.Errorf("connect the node agent: %w", err)
-	}
 	images, err := image.NewService(image.ServiceConfig{Store: cfg.Images, Logger: m.logger("images")})
 	if err != nil {
 		return nil, err
@@ -59,33 +55,53 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	services := cfg.Watch.Informers.Core().V1().Services()
+	services := cfg.Watch.Services()
 	return agent.New(agent.Config{
-		Name:           cfg.Name,
-		Addresses:      cfg.Addresses,
-		PodCIDRs:       cfg.PodCIDRs,
-		ProviderID:     cfg.ProviderID,
-		Client:         client,
-		Services:       services.Lister(),
-		ServicesSynced: services.Informer().HasSynced,
-		Runtime:        m.runtime,
-		Images:         images,
-		Streaming:      m.runtime.Streams(),
-		Events:         containerEvents(ctx, m.runtime.Events(ctx)),
-		Netns:          cfg.Netns,
-		MountNS:        m.files,
-		Dir:            cfg.DataDir,
-		RunDir:         cfg.RunDir,
-		ClusterDNS:     cfg.ClusterDNS[:1],
-		ClusterDomain:  cfg.ClusterDomain,
-		ResolvConf:     cfg.ResolvConf,
-		Certificates:   cfg.Certificates,
-		Limits:         cfg.Limits,
-		Cgroup:         cfg.Cgroup,
-		Capacity:       capacity,
-		Version:        version.Kubernetes,
-		Logger:         m.logger("agent"),
+		Name:            cfg.Name,
+		Addresses:       cfg.Addresses,
+		PodCIDRs:        cfg.PodCIDRs,
+		ProviderID:      cfg.ProviderID,
+		Client:          m.client,
+		Pods:            m.podInformer,
+		Services:        services.Lister(),
+		ServicesSynced:  services.Informer().HasSynced,
+		ServicesVersion: services.Informer().GetIndexer().LastStoreSyncResourceVersion,
+		Runtime:         m.runtime,
+		Images:          images,
+		Streaming:       m.runtime.Streams(),
+		Events:          containerEvents(ctx, m.runtime.Events(ctx)),
+		Netns:           cfg.Netns,
+		MountNS:         m.files,
+		Dir:             cfg.DataDir,
+		RunDir:          cfg.RunDir,
+		ClusterDNS:      cfg.ClusterDNS[:1],
+		ClusterDomain:   cfg.ClusterDomain,
+		ResolvConf:      cfg.ResolvConf,
+		Certificates:    cfg.Certificates,
+		Limits:          cfg.Limits,
+		Cgroup:          cfg.Cgroup,
+		Capacity:        capacity,
+		Trouble:         m.trouble,
+		Version:         version.Kubernetes,
+		Logger:          m.logger("agent"),
 	})
+}
+
+// trouble is what the states of the node's parts mean for its conditions.
+func (m *Member) trouble() agent.Trouble {
+	var t agent.Trouble
+	for _, s := range m.States() {
+		if s.Phase != supervise.Failed {
+			continue
+		}
+		switch s.Name {
+		case partRuntime:
+			t.Runtime = "container runtime is not ready: " + s.Error
+		case partRoutes, partServices:
+			t.Network = s.Name + ": " + s.Error
+		}
+	}
+	return t
 }
 
 // containerEvents says in the agent's words what the runtime tells, until ctx ends.

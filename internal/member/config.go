@@ -66,6 +66,11 @@ type Config struct {
 	// Limits bounds the connections that the process accepts.
 	Limits *limit.Budget
 
+	// RaiseLimit makes a limit of the machine, named by its path below /proc/sys,
+	// at least so high; whoever gives it puts the limit back in the end. Nil leaves
+	// the machine as it is.
+	RaiseLimit func(path string, least int64) error
+
 	// Stage is told of a step of the start that began at a time and is done.
 	Stage  func(name string, began time.Time)
 	Logger *slog.Logger

@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
 	"minato/internal/dns"
 	"minato/internal/host"
 	agent "minato/internal/node"
@@ -27,10 +30,20 @@ const (
 	dnsMetricsPort = 9153
 )
 
+// Names of the parts that have a condition of the Node.
+const (
+	partRuntime  = "runtime"
+	partRoutes   = "routes"
+	partServices = "services"
+)
+
 // Member is one node.
 type Member struct {
 	cfg   Config
 	parts *supervise.Group
+
+	client      kubernetes.Interface // of the node's own user
+	podInformer cache.SharedIndexInformer
 
 	services *service.Node
 	pods     *podnet.Network
@@ -52,10 +65,14 @@ func New(cfg Config) (*Member, error) {
 	m := &Member{cfg: cfg, ready: make(chan struct{})}
 	m.parts = supervise.New(supervise.Config{Logger: cfg.Logger})
 	var err error
+	if m.client, err = kubernetes.NewForConfig(cfg.Connect("system:node:"+cfg.Name, "system:nodes")); err != nil {
+		return nil, fmt.Errorf("connect node %s: %w", cfg.Name, err)
+	}
+	m.podInformer = agent.NewPodInformer(m.client, cfg.Name)
 	m.services, err = service.NewNode(service.NodeConfig{
 		Name: cfg.Name, Netns: cfg.Netns, Cgroup: cfg.Cgroup, PinDir: cfg.PinDir,
 		Addresses: cfg.Addresses, Uplinks: []string{cfg.Link}, ServiceCIDRs: cfg.ServiceCIDRs,
-		Objects: cfg.Watch.services, Nodes: cfg.Watch.Informers.Core().V1().Nodes(),
+		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), HostPorts: service.NewInformedPods(cfg.Name, m.podInformer),
 		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
 		Limits: cfg.Limits,
 		Logger: m.logger("service"),
@@ -123,13 +140,14 @@ func (m *Member) Run(ctx context.Context) error {
 	if m.cfg.wait(ctx) == nil {
 		routes := podnet.NewRouter(podnet.RouterConfig{
 			Netns: m.cfg.Netns, Link: m.cfg.Link, Self: m.cfg.Name, Sources: m.cfg.Addresses,
-			Nodes: m.cfg.Watch.Informers.Core().V1().Nodes().Informer(), Logger: m.logger("podnet"),
+			Nodes: m.cfg.Watch.Nodes().Informer(), Logger: m.logger("podnet"),
 		})
 		m.parts.Run(ctx,
-			supervise.Part{Name: "runtime", Run: m.runtime.Run},
+			supervise.Part{Name: "pod-watch", Run: m.watchPods},
+			supervise.Part{Name: partRuntime, Run: m.runtime.Run},
 			supervise.Part{Name: "agent", Run: m.runAgent},
-			supervise.Part{Name: "routes", Run: routes.Run},
-			supervise.Part{Name: "services", Run: m.services.Forward},
+			supervise.Part{Name: partRoutes, Run: routes.Run},
+			supervise.Part{Name: partServices, Run: m.services.Forward},
 			supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
 			supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
 			supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
@@ -179,6 +197,7 @@ func (m *Member) openRest(ctx context.Context) error {
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
 		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
+		SeccompDir: filepath.Join(m.cfg.DataDir, "seccomp"), RaiseLimit: m.cfg.RaiseLimit,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {
@@ -189,6 +208,11 @@ func (m *Member) openRest(ctx context.Context) error {
 	if err := m.dns.Open(ctx); err != nil {
 		m.logger("dns").Warn("the sockets of the node's DNS server can't be opened yet", "error", err)
 	}
+	return nil
+}
+
+func (m *Member) watchPods(ctx context.Context) error {
+	m.podInformer.RunWithContext(ctx)
 	return nil
 }
 

@@ -3,30 +3,21 @@ package member
 import (
 	"context"
 	"time"
-
-	"golang.org/x/sync/errgroup"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// endGrace is what containers have to end in when the node goes down, as
-// with a machine that is shut down.
-const endGrace = 2 * time.Second
-
-// EndPods stops the node's containers, all at once.
-func (m *Member) EndPods(ctx context.Context) error {
-	if m.runtime == nil {
-		return nil
+// EndPods stops the containers of the node's Pods, as when a machine is shut
+// down: all side by side, preStop hooks first, each Pod with its own grace period
+// but with limit at most. It is called while Run runs, and no container is
+// started afterwards.
+func (m *Member) EndPods(ctx context.Context, limit time.Duration) error {
+	a := m.agent.Load()
+	if a == nil {
+		return nil // what runs is killed with the node
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*endGrace)
+	ctx, cancel := context.WithTimeout(ctx, limit+endMargin)
 	defer cancel()
-	running := &runtimeapi.ContainerFilter{State: &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING}}
-	containers, err := m.runtime.ListContainers(ctx, running)
-	if err != nil {
-		return err
-	}
-	var g errgroup.Group
-	for _, c := range containers {
-		g.Go(func() error { return m.runtime.StopContainer(ctx, c.Id, int64(endGrace/time.Second)) })
-	}
-	return g.Wait()
+	return a.EndPods(ctx, limit)
 }
+
+// endMargin is for what comes before and after the containers' own time.
+const endMargin = 5 * time.Second

@@ -7,19 +7,14 @@ import (
 	"net/netip"
 
 	"k8s.io/client-go/informers"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"minato/internal/controlplane/access"
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
 	"minato/internal/service"
 	"minato/internal/supervise"
-)
-
-// Identities of the parts that serve all nodes of a process. What each may do
-// is in the ClusterRole of its name.
-const (
-	watchUser = "system:minato:network"
-	dnsUser   = "system:minato:network"
 )
 
 // WatchConfig says what is watched.
@@ -33,39 +28,47 @@ type WatchConfig struct {
 }
 
 // Watch is what a process knows of the cluster: one watch of each kind of
-// object, however many members use it.
+// object, however many members use it, each as the user whose part needs it.
 type Watch struct {
-	Informers informers.SharedInformerFactory
+	services   informers.SharedInformerFactory // and EndpointSlices
+	nodes      informers.SharedInformerFactory
+	namespaces informers.SharedInformerFactory
 
 	dnsClient kubernetes.Interface
-	services  *service.Informed
+	indexed   *service.Informed
 	zone      *dns.Store
 	settings  *dns.Settings
 }
 
 // NewWatch makes the watches; Parts runs them.
 func NewWatch(cfg WatchConfig) (*Watch, error) {
-	client, err := kubernetes.NewForConfig(cfg.Connect(watchUser, "system:masters"))
-	if err != nil {
-		return nil, fmt.Errorf("connect the watches of Services: %w", err)
+	clients := map[string]kubernetes.Interface{}
+	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS} {
+		client, err := kubernetes.NewForConfig(cfg.Connect(user))
+		if err != nil {
+			return nil, fmt.Errorf("connect %s: %w", user, err)
+		}
+		clients[user] = client
 	}
-	w := &Watch{Informers: informers.NewSharedInformerFactory(client, 0)}
-	if w.dnsClient, err = kubernetes.NewForConfig(cfg.Connect(dnsUser, "system:masters")); err != nil {
-		return nil, fmt.Errorf("connect the DNS: %w", err)
+	w := &Watch{
+		services:   informers.NewSharedInformerFactory(clients[access.UserProxy], 0),
+		nodes:      informers.NewSharedInformerFactory(clients[access.UserPodNetwork], 0),
+		namespaces: informers.NewSharedInformerFactory(clients[access.UserDNS], 0),
+		dnsClient:  clients[access.UserDNS],
 	}
 	// Start only starts informers that somebody has asked for by then.
-	w.Informers.Core().V1().Namespaces().Informer()
-	w.Informers.Core().V1().Nodes().Informer()
-	w.services, err = service.NewInformed(w.Informers.Core().V1().Services(), w.Informers.Discovery().V1().EndpointSlices())
+	w.Nodes().Informer()
+	var err error
+	w.indexed, err = service.NewInformed(w.Services(), w.services.Discovery().V1().EndpointSlices())
 	if err != nil {
 		return nil, err
 	}
 	log := cfg.Logger.With("part", "dns")
 	w.zone, err = dns.NewStore(dns.StoreConfig{
 		Zone:           zone.Config{Domain: cfg.ClusterDomain, NameServers: cfg.ClusterDNS, Owned: cfg.Owned},
-		Services:       w.Informers.Core().V1().Services(),
-		EndpointSlices: w.Informers.Discovery().V1().EndpointSlices(),
-		Namespaces:     w.Informers.Core().V1().Namespaces(),
+		Services:       w.Services(),
+		EndpointSlices: w.services.Discovery().V1().EndpointSlices(),
+		Namespaces:     w.namespaces.Core().V1().Namespaces(),
 		Client:         w.dnsClient,
 		Logger:         log,
 	})
@@ -85,9 +88,17 @@ func (w *Watch) Parts() []supervise.Part {
 	}
 }
 
+// Services are the cluster's.
+func (w *Watch) Services() coreinformers.ServiceInformer { return w.services.Core().V1().Services() }
+
+// Nodes are the cluster's.
+func (w *Watch) Nodes() coreinformers.NodeInformer { return w.nodes.Core().V1().Nodes() }
+
 func (w *Watch) follow(ctx context.Context) error {
-	w.Informers.Start(ctx.Done())
-	defer w.Informers.Shutdown()
+	for _, f := range []informers.SharedInformerFactory{w.services, w.nodes, w.namespaces} {
+		f.Start(ctx.Done())
+		defer f.Shutdown()
+	}
 	<-ctx.Done()
 	return nil
 }

@@ -74,6 +74,7 @@ func start(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir string
 		Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.11"), netip.MustParseAddr("fd00:172:30::b")},
 		PodCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")},
 		Client:    client,
+		Pods:      NewPodInformer(client, "node-1"),
 		Services:  corelisters.NewServiceLister(cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})), ServicesSynced: func() bool { return true },
 		Runtime: rt, Images: images, Streaming: noStreams{}, Events: events,
 		APIPort: freePort(t), Dir: dir, Mounter: noMounts{},
@@ -89,6 +90,7 @@ func start(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir string
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.agent.Run(ctx) }()
+	go b.cfg.Pods.RunWithContext(ctx)
 	go func() {
 		for {
 			select {

@@ -99,6 +99,15 @@ func pressure(u usage) []v1.NodeCondition {
 	}
 }
 
+// network is the condition NetworkUnavailable, which Kubernetes leaves to whoever
+// makes the network; problem is empty where there is none.
+func network(problem string) v1.NodeCondition {
+	if problem != "" {
+		return v1.NodeCondition{Type: v1.NodeNetworkUnavailable, Status: v1.ConditionTrue, Reason: "MinatoNetworkFailed", Message: problem}
+	}
+	return v1.NodeCondition{Type: v1.NodeNetworkUnavailable, Status: v1.ConditionFalse, Reason: "MinatoNetworkReady", Message: "routes and Services are kept up"}
+}
+
 // readiness is the node's Ready condition; err is what the runtime lacks.
 func readiness(err error) v1.NodeCondition {
 	if err != nil {

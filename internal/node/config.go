@@ -14,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
 	cri "k8s.io/cri-api/pkg/apis"
 
 	"minato/internal/host"
@@ -44,6 +45,8 @@ type Config struct {
 
 	// Client acts as system:node:NAME.
 	Client kubernetes.Interface
+	// Pods are those of the node, see NewPodInformer.
+	Pods cache.SharedIndexInformer
 	// Services, once ServicesSynced, are for Pods' environments.
 	Services       corelisters.ServiceLister
 	ServicesSynced func() bool
@@ -96,6 +99,9 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
+	// Trouble tells what keeps the node from serving, besides what the agent finds
+	// out itself; nil is nothing.
+	Trouble func() Trouble
 	// Version is what the node says it is, such as v1.36.3.
 	Version string
 
@@ -103,6 +109,14 @@ type Config struct {
 	// Stage is told of the steps of the start, for measuring.
 	Stage  func(string)
 	Logger *slog.Logger
+}
+
+// Trouble is why a node can't serve, in words; empty where it can.
+type Trouble struct {
+	// Runtime keeps Pods from running: the condition Ready is false.
+	Runtime string
+	// Network keeps Pods from being reached: the condition NetworkUnavailable.
+	Network string
 }
 
 const (
@@ -127,6 +141,8 @@ func (c *Config) complete() error {
 		return errors.New("Client is required")
 	case c.Runtime == nil || c.Images == nil || c.Streaming == nil:
 		return errors.New("Runtime, Images and Streaming are required")
+	case c.Pods == nil:
+		return errors.New("Pods is required; make it with NewPodInformer")
 	case c.Services == nil || c.ServicesSynced == nil:
 		return errors.New("Services and ServicesSynced are required")
 	case c.Dir == "" || !filepath.IsAbs(c.Dir):
@@ -154,6 +170,9 @@ func (c *Config) complete() error {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Trouble == nil {
+		c.Trouble = func() Trouble { return Trouble{} }
 	}
 	if c.Stage == nil {
 		c.Stage = func(string) {}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -222,7 +223,11 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		strict := f.GetSupplementalGroupsPolicy()
 		s.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &strict}
 	}
-	for _, c := range append(pressure(u), readiness(runtimeReady(resp, err))) {
+	ready, trouble := runtimeReady(resp, err), n.cfg.Trouble()
+	if ready == nil && trouble.Runtime != "" {
+		ready = errors.New(trouble.Runtime)
+	}
+	for _, c := range append(pressure(u), network(trouble.Network), readiness(ready)) {
 		setCondition(&s, c, now)
 	}
 	return s

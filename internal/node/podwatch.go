@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/node/pod"
@@ -17,7 +18,25 @@ import (
 
 type uid = types.UID
 
-// podWatch follows the Pods that are bound to the node.
+// NewPodInformer follows the Pods that are bound to a node, as client may. The
+// agent needs it, and others may use it as well; whoever made it runs it.
+func NewPodInformer(client kubernetes.Interface, node string) cache.SharedIndexInformer {
+	selector := fields.OneTermEqualSelector("spec.nodeName", node).String()
+	pods := client.CoreV1().Pods(metav1.NamespaceAll)
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = selector
+			return pods.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = selector
+			return pods.Watch(ctx, o)
+		},
+	}
+	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), &v1.Pod{}, 0, cache.Indexers{})
+}
+
+// podWatch hands the Pods that are bound to the node to their workers.
 type podWatch struct {
 	cfg      *Config
 	pods     *pod.Manager
@@ -25,21 +44,7 @@ type podWatch struct {
 }
 
 func newPodWatch(cfg *Config, pods *pod.Manager) *podWatch {
-	selector := fields.OneTermEqualSelector("spec.nodeName", cfg.Name).String()
-	client := cfg.Client.CoreV1().Pods(metav1.NamespaceAll)
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = selector
-			return client.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = selector
-			return client.Watch(ctx, o)
-		},
-	}
-	w := &podWatch{cfg: cfg, pods: pods}
-	w.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, cfg.Client), &v1.Pod{}, 0, cache.Indexers{})
-	return w
+	return &podWatch{cfg: cfg, pods: pods, informer: cfg.Pods}
 }
 
 // run feeds the Pods to their workers until ctx ends.
@@ -59,12 +64,7 @@ func (w *podWatch) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch pods of node %s: %w", w.cfg.Name, err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.informer.RunWithContext(ctx)
-	}()
-	defer func() { <-done }()
+	defer func() { _ = w.informer.RemoveEventHandler(registration) }() // it fails only if the informer has stopped
 	if !cache.WaitForNamedCacheSyncWithContext(ctx, registration.HasSynced) {
 		return nil
 	}
@@ -73,6 +73,7 @@ func (w *podWatch) run(ctx context.Context) error {
 	if err := w.pods.Adopt(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("end pods that no longer exist: %w", err)
 	}
+	<-ctx.Done()
 	return nil
 }
 

@@ -42,6 +42,8 @@ type NodeConfig struct {
 	// Objects and Nodes are what the cluster has; whoever owns the informer starts it.
 	Objects Objects
 	Nodes   coreinformers.NodeInformer
+	// HostPorts are those of the node's Pods; nil if something else serves hostPorts, or nothing.
+	HostPorts HostPorts
 
 	// HealthAddress is where /healthz and /livez answer, MetricsAddress where /metrics does; empty for nowhere.
 	HealthAddress, MetricsAddress string
@@ -89,7 +91,7 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 		return nil, err
 	}
 	n.Controller, err = New(Config{
-		NodeName: cfg.Name, Objects: cfg.Objects, Nodes: cfg.Nodes,
+		NodeName: cfg.Name, Objects: cfg.Objects, Nodes: cfg.Nodes, HostPorts: cfg.HostPorts,
 		DataPlane: ownAddresses{DataPlane: n.Data, cfg: cfg},
 		Health:    n.checks, Observer: n.metrics,
 		Logger: cfg.Logger,
