@@ -15,8 +15,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"minato/internal/cluster"
+	"minato/internal/version"
 )
 
 func main() {
@@ -58,9 +60,13 @@ type options struct {
 }
 
 func newRootCommand() *cobra.Command {
+	// Kubernetes' packages add flags of theirs to this set, and cobra gives what is
+	// in it to every command.
+	pflag.CommandLine = pflag.NewFlagSet("minato", pflag.ContinueOnError)
 	o := &options{}
 	root := &cobra.Command{
-		Use:   "minato",
+		Use:     "minato",
+		Version: version.Get().String(),
 		Short: "A complete Kubernetes in one binary",
 		Long: `Minato is a complete Kubernetes in one binary, made around what brings traffic
 to a Pod. One command starts a cluster of several real nodes on this machine,
@@ -71,6 +77,7 @@ without Docker, virtual machines or add-ons.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.PersistentFlags().StringVar(&o.name, "name", cluster.DefaultName, "name of the cluster")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; `%s --help` lists the flags", err, cmd.CommandPath())}

@@ -26,6 +26,29 @@ func TestEveryCommandHelps(t *testing.T) {
 	walk(newRootCommand())
 }
 
+// --version is the program's, and no command has flags of a library.
+func TestVersionFlag(t *testing.T) {
+	run := func(args ...string) (string, error) {
+		root := newRootCommand()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetErr(&out)
+		root.SetArgs(args)
+		err := root.Execute()
+		return out.String(), err
+	}
+	if out, err := run("--version"); err != nil || !strings.HasPrefix(out, "minato ") || strings.Count(out, "\n") != 1 {
+		t.Errorf("--version: %q, %v; want one line with the version", out, err)
+	}
+	if out, err := run("up", "--help"); err != nil || strings.Contains(out, "--version") {
+		t.Errorf("up --help lists --version:\n%s%v", out, err)
+	}
+	var usage usageError
+	if _, err := run("up", "--version"); !errors.As(err, &usage) {
+		t.Errorf("up --version: %v; want it refused", err)
+	}
+}
+
 func TestUsageErrors(t *testing.T) {
 	for _, test := range []struct {
 		args []string
