@@ -129,34 +129,42 @@ func (m *Member) States() []supervise.State { return m.parts.States() }
 // Run makes the node, joins it to the cluster and blocks until ctx ends. It
 // fails only where the node can't be made; a part that fails later is started
 // again. Containers and forwarding outlive it. It may be called once.
-func (m *Member) Run(ctx context.Context) error {
+func (m *Member) Run(ctx context.Context) (err error) {
 	began := time.Now()
-	defer func() { m.files.Close() }()
+	defer m.close(&err)
 	if err := m.open(ctx); err != nil {
 		return fmt.Errorf("node %s: %w", m.cfg.Name, err)
 	}
-	defer m.pods.Close()
 	m.cfg.Stage(m.cfg.Name+" namespace, programs", began)
-	if m.cfg.wait(ctx) == nil {
-		routes := podnet.NewRouter(podnet.RouterConfig{
-			Netns: m.cfg.Netns, Link: m.cfg.Link, Self: m.cfg.Name, Sources: m.cfg.Addresses,
-			Nodes: m.cfg.Watch.Nodes().Informer(), Logger: m.logger("podnet"),
-		})
-		m.parts.Run(ctx,
-			supervise.Part{Name: "pod-watch", Run: m.watchPods},
-			supervise.Part{Name: partRuntime, Run: m.runtime.Run},
-			supervise.Part{Name: "agent", Run: m.runAgent},
-			supervise.Part{Name: partRoutes, Run: routes.Run},
-			supervise.Part{Name: partServices, Run: m.services.Forward},
-			supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
-			supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
-			supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
-			supervise.Part{Name: "dns", Run: m.dns.Serve},
-			supervise.Part{Name: "dns-metrics", Run: m.dns.ServeEndpoints},
-			supervise.Part{Name: "dns-registration", Run: m.dns.Register},
-		)
+	if m.cfg.wait(ctx) != nil {
+		return nil
 	}
-	return m.services.Close()
+	routes := podnet.NewRouter(podnet.RouterConfig{
+		Netns: m.cfg.Netns, Link: m.cfg.Link, Self: m.cfg.Name, Sources: m.cfg.Addresses,
+		Nodes: m.cfg.Watch.Nodes().Informer(), Logger: m.logger("podnet"),
+	})
+	m.parts.Run(ctx,
+		supervise.Part{Name: "pod-watch", Run: m.watchPods},
+		supervise.Part{Name: partRuntime, Run: m.runtime.Run},
+		supervise.Part{Name: "agent", Run: m.runAgent},
+		supervise.Part{Name: partRoutes, Run: routes.Run},
+		supervise.Part{Name: partServices, Run: m.services.Forward},
+		supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
+		supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
+		supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
+		supervise.Part{Name: "dns", Run: m.dns.Serve},
+		supervise.Part{Name: "dns-metrics", Run: m.dns.ServeEndpoints},
+		supervise.Part{Name: "dns-registration", Run: m.dns.Register},
+	)
+	return nil
+}
+
+// close lets go of what open has opened. Programs, namespaces and Pods stay.
+func (m *Member) close(err *error) {
+	if m.pods != nil {
+		m.pods.Close()
+	}
+	*err = errors.Join(*err, m.services.Close(), m.files.Close())
 }
 
 // open does everything that needs no API server.
@@ -182,11 +190,7 @@ func (m *Member) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.openRest(ctx); err != nil {
-		m.pods.Close()
-		return err
-	}
-	return nil
+	return m.openRest(ctx)
 }
 
 func (m *Member) openRest(ctx context.Context) error {
