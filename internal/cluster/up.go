@@ -71,8 +71,13 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 func start(ctx context.Context, c Config, known bool, onEvent func(Event)) error {
 	paths := Paths{Name: c.Name}
 	// A server that ends again and again is started once more here, where its
-	// error is seen.
-	if err := paths.ServerCgroup().Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+	// error is seen. Its cgroup is made anew: Linux 6.18 also kills a process that
+	// is cloned into a cgroup which was killed before, where its parent's was not.
+	cgroup := paths.ServerCgroup()
+	if err := cgroup.Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
+		return err
+	}
+	if err := cgroup.Delete(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		return err
 	}
 	if err := Preflight(ctx, c); err != nil {

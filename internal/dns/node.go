@@ -42,6 +42,9 @@ type NodeConfig struct {
 	Search    func() []string
 	Lameduck  time.Duration
 
+	// AwaitNames has questions wait in the sockets until the cluster's names are
+	// known; otherwise they are answered with SERVFAIL meanwhile.
+	AwaitNames bool
 	// Limits bounds the connections; nil makes bounds for these alone.
 	Limits *limit.Budget
 	// Registration, if not nil, is the node's place behind the cluster DNS addresses.
@@ -126,8 +129,7 @@ func (n *Node) Open(ctx context.Context) error {
 	return nil
 }
 
-// Serve answers questions until ctx ends and Lameduck is over. Until the cluster's names are known questions wait, which
-// is better than to be told that there is no answer.
+// Serve answers questions until ctx ends and Lameduck is over.
 func (n *Node) Serve(ctx context.Context) error {
 	if err := n.Open(ctx); err != nil {
 		return err
@@ -139,9 +141,11 @@ func (n *Node) Serve(ctx context.Context) error {
 			n.cfg.Logger.Warn("DNS sockets are not kept: if this process ends, names can't be looked up on the node until it is back", "error", err)
 		}
 	}
-	select {
-	case <-n.cfg.Store.Ready():
-	case <-ctx.Done():
+	if n.cfg.AwaitNames {
+		select {
+		case <-n.cfg.Store.Ready():
+		case <-ctx.Done():
+		}
 	}
 	err := s.server.Run(ctx)
 	if err == nil && ctx.Err() == nil {

@@ -99,7 +99,7 @@ func (cfg *MountNSConfig) complete() error {
 			if !filepath.IsAbs(dir) {
 				return nil, fmt.Errorf("%s is not an absolute path", dir)
 			}
-			if err := os.MkdirAll(dir, 0o755); err != nil {
+			if err := os.MkdirAll(dir, 0o750); err != nil {
 				return nil, err
 			}
 			if dir, err = filepath.EvalSymlinks(dir); err != nil {

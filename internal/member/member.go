@@ -88,8 +88,8 @@ func (m *Member) dnsConfig() dns.NodeConfig {
 	cfg := m.cfg
 	c := dns.NodeConfig{
 		Name: cfg.Name, Domain: cfg.ClusterDomain, Netns: cfg.Netns,
-		Keeper: &host.Keeper{Netns: cfg.Netns, Cgroup: cfg.Cgroup.Child("dns"), Program: filepath.Join(cfg.DataDir, "keeper")},
-		Store:  cfg.Watch.zone, Settings: cfg.Watch.settings, ServiceIPs: cfg.ClusterDNS,
+		Keeper:     &host.Keeper{Netns: cfg.Netns, Cgroup: cfg.Cgroup.Child("dns"), Program: filepath.Join(cfg.DataDir, "keeper")},
+		AwaitNames: true, Store: cfg.Watch.zone, Settings: cfg.Watch.settings, ServiceIPs: cfg.ClusterDNS,
 		// Other names are asked for from the machine's own namespace, where its
 		// resolver may well be on the loopback interface.
 		Upstreams: dns.ResolvConf(cfg.ResolvConf), Search: dns.ResolvSearch(cfg.ResolvConf),

@@ -26,7 +26,7 @@ type addresses struct {
 }
 
 func openAddresses(dir string, prefix netip.Prefix) (*addresses, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open Pod addresses: %w", err)
 	}
 	a := &addresses{dir: dir, prefix: prefix.Masked(), owner: map[netip.Addr]string{}}
