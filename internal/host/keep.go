@@ -257,22 +257,33 @@ func end(keepers []keeper) error {
 	return nil
 }
 
-// exitPoll is how often a wait for a process looks whether it is still wanted.
-const exitPoll = 100 * time.Millisecond
-
-// awaitExit returns when the process that a pidfd stands for has ended.
-func awaitExit(ctx context.Context, fd int) error {
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(exitPoll.Milliseconds()))
-		switch {
-		case n > 0:
-			return nil
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return err
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		}
+// awaitExit returns when the process that a pidfd stands for has ended, or when
+// ctx ends. It waits in Go's own poller and takes no thread.
+func awaitExit(ctx context.Context, pidfd int) error {
+	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })
+	defer stop()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+	})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // adopted are sockets that another process has as well.
