@@ -19,6 +19,7 @@ import (
 type catalog struct {
 	nodeName string
 	objects  Objects
+	ownPorts []route.OwnPort
 	// pods are the keys of Pods with hostPorts.
 	pods func() []types.NamespacedName
 
@@ -165,6 +166,7 @@ type update struct {
 func (c *catalog) self() route.Node {
 	n := c.nodes[c.nodeName]
 	n.Name = c.nodeName // the node may not be registered yet
+	n.OwnPorts = c.ownPorts
 	return n
 }
 

@@ -53,6 +53,8 @@ type Config struct {
 	DataPlane DataPlane
 	// HostPorts are those of the node's Pods; nil if something else serves hostPorts, or nothing.
 	HostPorts HostPorts
+	// OwnPorts are ports on which the node itself answers, see route.Node.
+	OwnPorts []route.OwnPort
 	// Health may be nil: then nobody answers at healthCheckNodePorts.
 	Health HealthChecks
 	// Observer may be nil.
@@ -99,6 +101,7 @@ func New(cfg Config) (*Controller, error) {
 		full:    map[string]bool{},
 	}
 	c.catalog = newCatalog(cfg.NodeName, cfg.Objects, c.podKeys)
+	c.catalog.ownPorts = cfg.OwnPorts
 	return c, nil
 }
 

@@ -159,6 +159,7 @@ func startWith(t *testing.T, dp DataPlane, client *fake.Clientset, log *slog.Log
 	c, err := New(Config{
 		NodeName: "n1", DataPlane: dp, Objects: informed(t, factory), Nodes: factory.Core().V1().Nodes(),
 		HostPorts: NewInformedPods("n1", factory.Core().V1().Pods().Informer()), Logger: log,
+		OwnPorts: []route.OwnPort{{Port: 10250, Protocol: corev1.ProtocolTCP}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +233,7 @@ func testPod(name, node, ip string, hostPort int32) *corev1.Pod {
 
 func TestControllerServesHostPorts(t *testing.T) {
 	client := fake.NewClientset(testService("web", "10.96.0.1"), testNode("n1", "172.30.0.11"), testPod("web", "n1", "10.244.1.2", 80),
-		testPod("elsewhere", "n2", "10.244.2.2", 80), testPod("plain", "n1", "10.244.1.4", 0))
+		testPod("elsewhere", "n2", "10.244.2.2", 80), testPod("plain", "n1", "10.244.1.4", 0), testPod("thief", "n1", "10.244.1.5", 10250))
 	dp := newFakeDataPlane()
 	c := start(t, dp, client)
 	service, pod := "10.96.0.1:80[]", "172.30.0.11:80[{10.244.1.2:8080 true}]"
@@ -253,7 +254,7 @@ func TestControllerServesHostPorts(t *testing.T) {
 	for _, e := range c.Explain() {
 		explained = append(explained, e.Service.String())
 	}
-	if diff := cmp.Diff([]string{"default/pod/new", "default/pod/web", "default/web"}, explained); diff != "" {
+	if diff := cmp.Diff([]string{"default/pod/new", "default/pod/thief", "default/pod/web", "default/web"}, explained); diff != "" {
 		t.Errorf("explained (-want +got):\n%s", diff)
 	}
 	// The node's address changes, a Pod ends and another is deleted.

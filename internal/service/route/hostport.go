@@ -154,13 +154,16 @@ func (p HostPort) frontends(pod types.NamespacedName, node Node) []Frontend {
 }
 
 // addresses are those of the node where the port answers. A hostIP that is none of the node's is left out: to answer
-// there would take traffic for somebody else's address.
+// there would take traffic for somebody else's address. So are the node's own ports, except at loopback addresses.
 func (p HostPort) addresses(node Node) []netip.Addr {
 	own := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	if p.Backend.Addr().Is6() {
 		own[0] = netip.IPv6Loopback()
 	}
 	for _, a := range node.Addrs {
+		if p.isOwnPort(node) {
+			break
+		}
 		if a.Is6() == p.Backend.Addr().Is6() && !slices.Contains(own, a) {
 			own = append(own, a)
 		}
@@ -174,6 +177,10 @@ func (p HostPort) addresses(node Node) []netip.Addr {
 	return nil
 }
 
+func (p HostPort) isOwnPort(node Node) bool {
+	return slices.Contains(node.OwnPorts, OwnPort{Port: p.Port, Protocol: p.Protocol})
+}
+
 // WarnHostPorts tells which of a Pod's hostPorts are not served, and why; it returns "" if all are.
 func WarnHostPorts(ports []HostPort, node Node) string {
 	var out []string
@@ -181,6 +188,8 @@ func WarnHostPorts(ports []HostPort, node Node) string {
 		switch {
 		case p.Protocol != corev1.ProtocolTCP && p.Protocol != corev1.ProtocolUDP:
 			out = append(out, fmt.Sprintf("hostPort %s/%s is not served: only TCP and UDP are", p.name(), p.Protocol))
+		case !p.HostIP.IsLoopback() && p.isOwnPort(node):
+			out = append(out, fmt.Sprintf("hostPort %s/%s is not served at the addresses of node %s: the node itself uses the port; choose another", p.name(), p.Protocol, node.Name))
 		case len(p.addresses(node)) == 0:
 			out = append(out, fmt.Sprintf("hostPort %s/%s is not served: hostIP %s is none of node %s's addresses %v", p.name(), p.Protocol, p.HostIP, node.Name, node.Addrs))
 		}

@@ -22,7 +22,10 @@ func hostPortPod(ports ...corev1.ContainerPort) *corev1.Pod {
 	}
 }
 
-var dualNode = Node{Name: "n1", Addrs: []netip.Addr{netip.MustParseAddr("172.30.0.11"), netip.MustParseAddr("fd00:30::11")}}
+var dualNode = Node{
+	Name: "n1", Addrs: []netip.Addr{netip.MustParseAddr("172.30.0.11"), netip.MustParseAddr("fd00:30::11")},
+	OwnPorts: []OwnPort{{10250, corev1.ProtocolTCP}},
+}
 
 func TestHostPorts(t *testing.T) {
 	web := corev1.ContainerPort{HostPort: 80, ContainerPort: 8080}
@@ -48,6 +51,13 @@ func TestHostPorts(t *testing.T) {
 		{"loopback", hostPortPod(at("127.0.0.1")), both[:1], ""},
 		{"another loopback address", hostPortPod(at("127.1.2.3")), []string{"127.1.2.3:80/TCP 10.244.1.2:8080"}, ""},
 		{"somebody else's address", hostPortPod(at("8.8.8.8")), nil, "hostIP 8.8.8.8 is none of node n1's addresses"},
+		{"the kubelet's port", hostPortPod(corev1.ContainerPort{HostPort: 10250, ContainerPort: 1}),
+			[]string{"127.0.0.1:10250/TCP 10.244.1.2:1", "[::1]:10250/TCP [fd00:244:1::2]:1"}, "the node itself uses the port"},
+		{"the kubelet's port at an address", hostPortPod(corev1.ContainerPort{HostPort: 10250, ContainerPort: 1, HostIP: "172.30.0.11"}), nil, "the node itself uses the port"},
+		{"the kubelet's port at the loopback", hostPortPod(corev1.ContainerPort{HostPort: 10250, ContainerPort: 1, HostIP: "127.0.0.1"}),
+			[]string{"127.0.0.1:10250/TCP 10.244.1.2:1"}, ""},
+		{"the kubelet's port of another protocol", hostPortPod(corev1.ContainerPort{HostPort: 10250, ContainerPort: 1, HostIP: "172.30.0.11", Protocol: corev1.ProtocolUDP}),
+			[]string{"172.30.0.11:10250/UDP 10.244.1.2:1"}, ""},
 		{"no address", hostPortPod(at("example.org")), nil, ""},
 		{"UDP", hostPortPod(dns, at("127.0.0.1")), []string{
 			"127.0.0.1:53/UDP 10.244.1.2:5353", "172.30.0.11:53/UDP 10.244.1.2:5353", "127.0.0.1:80/TCP 10.244.1.2:8080",

@@ -1,6 +1,10 @@
 package route
 
-import "net/netip"
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Node is what a routing decision has to know about a node.
 type Node struct {
@@ -8,4 +12,13 @@ type Node struct {
 	Zone string
 	// Addrs are the addresses under which the node answers NodePorts.
 	Addrs []netip.Addr
+	// OwnPorts are ports on which the node itself answers at its addresses, such as the kubelet's API. No Pod gets one of
+	// them as a hostPort there.
+	OwnPorts []OwnPort
+}
+
+// OwnPort is a port of the node itself.
+type OwnPort struct {
+	Port     uint16
+	Protocol corev1.Protocol
 }
