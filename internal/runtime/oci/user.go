@@ -14,6 +14,8 @@ import (
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // userDatabase is a root file system's /etc/passwd and /etc/group.
@@ -99,7 +101,7 @@ func withNumbers(data []byte, fields ...int) []byte {
 	return out
 }
 
-// openInRoot opens a file below rootfs for reading. Links are followed as if
+// openInRoot finds a file below rootfs and opens it with O_PATH. Links are followed as if
 // rootfs were "/".
 func openInRoot(rootfs, name string) (*os.File, error) {
 	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -108,8 +110,9 @@ func openInRoot(rootfs, name string) (*os.File, error) {
 	}
 	defer unix.Close(root)
 	fd, err := unix.Openat2(root, name, &unix.OpenHow{
-		// Opening a named pipe must not wait for its writer.
-		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
+		// Nothing is opened that an image may have put there: a device would
+		// notice, and a named pipe would wait for its writer.
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
@@ -120,21 +123,26 @@ func openInRoot(rootfs, name string) (*os.File, error) {
 
 // readInRoot reads a regular file below rootfs; one that is not there is empty.
 func readInRoot(rootfs, name string) ([]byte, error) {
-	f, err := openInRoot(rootfs, name)
+	at, err := openInRoot(rootfs, name)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	defer at.Close()
+	info, err := at.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file")
 	}
+	f, err := os.Open(host.FilePath(at))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxDatabase+1))
 	if err != nil {
 		return nil, err

@@ -92,6 +92,8 @@ func TestReadUserDatabase(t *testing.T) {
 		{"link out", func(p string) error { return os.Symlink(filepath.Join(outside, "passwd"), p) }, 0, ""},
 		{"link up", func(p string) error { return os.Symlink("../../../../../../../../../etc/passwd-there", p) }, 1, ""},
 		{"pipe", func(p string) error { return unix.Mkfifo(p, 0o600) }, 0, "regular"},
+		// Opening it would fail, since no driver has this number.
+		{"device", func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(4095, 0))) }, 0, "regular"},
 		{"directory", func(p string) error { return os.Mkdir(p, 0o700) }, 0, "regular"},
 		{"too large", func(p string) error {
 			return os.WriteFile(p, []byte(strings.Repeat(line, maxDatabase/len(line)+1)), 0o600)
