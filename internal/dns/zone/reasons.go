@@ -8,15 +8,15 @@ import (
 // maxTraced bounds how many endpoints a story names.
 const maxTraced = 50
 
-// traceMissing tells of a Service that is not there, and where its namesakes are.
-func (r *resolution) traceMissing(p parsedName) {
+// missing tells of a Service that is not there, and where its namesakes are.
+func (t *trace) missing(snap *Snapshot, p parsedName) {
 	name := p.service[:len(p.service)-len(p.namespace)-1]
-	if _, ok := r.snap.namespaces.get(foldKey(p.namespace)); !ok {
-		r.trace.dropped("Namespace "+p.namespace, "it does not exist")
+	if _, ok := snap.namespaces.get(foldKey(p.namespace)); !ok {
+		t.dropped("Namespace "+p.namespace, "it does not exist")
 	}
-	r.trace.dropped("Service "+p.namespace+"/"+name, "it does not exist")
+	t.dropped("Service "+p.namespace+"/"+name, "it does not exist")
 	var elsewhere []string
-	r.snap.services.each(func(_ foldKey, s *service) bool {
+	snap.services.each(func(_ foldKey, s *service) bool {
 		if equalFold(s.name, name) {
 			elsewhere = append(elsewhere, s.namespace)
 		}
@@ -24,68 +24,68 @@ func (r *resolution) traceMissing(p parsedName) {
 	})
 	slices.Sort(elsewhere)
 	for _, ns := range elsewhere {
-		r.trace.dropped("Service "+ns+"/"+name, "it has the name but is in another namespace; ask for %s.%s%s", name, ns, r.snap.zone.suffix)
+		t.dropped("Service "+ns+"/"+name, "it has the name but is in another namespace; ask for %s.%s%s", name, ns, snap.zone.suffix)
 	}
 }
 
-// traceEmpty tells why a Service that is there has no name in the zone.
-func (r *resolution) traceEmpty(svc *service) {
+// empty tells why a Service that is there has no name in the zone.
+func (t *trace) empty(svc *service) {
 	if svc.kind == external {
-		r.trace.dropped(svc.String(), "its externalName %q is not a domain name; for an address use a Service without selector and an EndpointSlice", svc.externalName)
+		t.dropped(svc.String(), "its externalName %q is not a domain name; for an address use a Service without selector and an EndpointSlice", svc.externalName)
 		return
 	}
-	r.traceEndpoints(svc)
-	r.trace.dropped(svc.String(), "it is headless and has no ready endpoint")
+	t.endpoints(svc)
+	t.dropped(svc.String(), "it is headless and has no ready endpoint")
 }
 
-func (r *resolution) traceService(svc *service) {
+func (t *trace) service(svc *service) {
 	switch svc.kind {
 	case external:
-		r.trace.used(svc.String(), "it is an alias of %s", svc.external)
+		t.used(svc.String(), "it is an alias of %s", svc.external)
 	case headless:
-		r.traceEndpoints(svc)
-		r.trace.used(svc.String(), "it is headless: the answer is its %d ready endpoints", len(svc.ready))
+		t.endpoints(svc)
+		t.used(svc.String(), "it is headless: the answer is its %d ready endpoints", len(svc.ready))
 	default:
 		var ips []string
 		for _, a := range svc.clusterIPs {
 			ips = append(ips, a.String())
 		}
-		r.trace.used(svc.String(), "it has the cluster IP %s", strings.Join(ips, " and "))
+		t.used(svc.String(), "it has the cluster IP %s", strings.Join(ips, " and "))
 	}
 }
 
-func (r *resolution) traceEndpoints(svc *service) {
+func (t *trace) endpoints(svc *service) {
 	for i, e := range svc.ready {
 		if i == maxTraced {
-			r.trace.used(svc.String(), "%d more endpoints are ready", len(svc.ready)-i)
+			t.used(svc.String(), "%d more endpoints are ready", len(svc.ready)-i)
 			break
 		}
-		r.trace.used("endpoint "+e.addr.String(), "it is ready, as %s", e.host)
+		t.used("endpoint "+e.addr.String(), "it is ready, as %s", e.host)
 	}
 	for i, e := range svc.notReady {
 		if i == maxTraced {
-			r.trace.dropped(svc.String(), "%d more endpoints are not ready", len(svc.notReady)-i)
+			t.dropped(svc.String(), "%d more endpoints are not ready", len(svc.notReady)-i)
 			break
 		}
-		r.trace.dropped("endpoint "+e.addr.String(), "it is not ready (%s)", e.host)
+		t.dropped("endpoint "+e.addr.String(), "it is not ready (%s)", e.host)
 	}
 }
 
-func (r *resolution) traceHost(svc *service, host string) {
+func (t *trace) host(svc *service, host string) {
 	found := false
 	for _, e := range svc.ready {
 		if equalFold(e.host, host) {
 			found = true
-			r.trace.used("endpoint "+e.addr.String(), "its host name is %s and it is ready", e.host)
+			t.used("endpoint "+e.addr.String(), "its host name is %s and it is ready", e.host)
 		}
 	}
 	for _, e := range svc.notReady {
 		if equalFold(e.host, host) {
 			found = true
-			r.trace.dropped("endpoint "+e.addr.String(), "its host name is %s but it is not ready", e.host)
+			t.dropped("endpoint "+e.addr.String(), "its host name is %s but it is not ready", e.host)
 		}
 	}
 	if !found {
-		r.trace.dropped(svc.String(), "it has no endpoint with the host name %q; a Pod gets one from spec.hostname and spec.subdomain, or from a StatefulSet whose serviceName is %s", host, svc.name)
+		t.dropped(svc.String(), "it has no endpoint with the host name %q; a Pod gets one from spec.hostname and spec.subdomain, or from a StatefulSet whose serviceName is %s", host, svc.name)
 	}
 }

@@ -102,54 +102,6 @@ func (s *Snapshot) ptr(owner string, names []string) []dns.RR {
 	return out
 }
 
-// srv answers with a record for each port that match accepts: of the Service
-// itself, or of each host behind a headless one, or of one host where it is not
-// "". The targets' addresses go along.
-func (r *resolution) srv(q Question, svc *service, only string, match func(port) bool) {
-	z := r.snap.zone
-	type pair struct {
-		host   string
-		number uint16
-	}
-	var pairs []pair
-	seen := map[pair]bool{}
-	collect := func(host string, ports []port) {
-		for _, p := range ports {
-			if k := (pair{host, p.number}); match(p) && !seen[k] {
-				seen[k] = true
-				pairs = append(pairs, k)
-			}
-		}
-	}
-	target := svc.rel() + z.suffix
-	if svc.kind == headless || only != "" {
-		for _, e := range svc.ready {
-			if only == "" || e.host == only {
-				collect(e.host, e.ports)
-			}
-		}
-	} else {
-		collect("", svc.ports)
-	}
-	if len(pairs) == 0 {
-		r.noData()
-		return
-	}
-	weight := uint16(max(1, 100/len(pairs)))
-	done := map[string]bool{}
-	for _, p := range pairs {
-		name, addrs := target, svc.clusterIPs
-		if p.host != "" {
-			name, addrs = p.host+"."+target, svc.host(p.host)
-		}
-		r.add(&dns.SRV{Hdr: header(q.Name, dns.TypeSRV, z.ttl), Weight: weight, Port: p.number, Target: name})
-		if !done[p.host] {
-			done[p.host] = true
-			r.Extra = appendAddrs(r.Extra, name, z.ttl, dns.TypeANY, addrs)
-		}
-	}
-}
-
 func appendLower(dst []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		dst = append(dst, lower(s[i]))

@@ -2,7 +2,6 @@ package zone
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -46,7 +45,8 @@ func (s *Snapshot) AppendAnswer(msg []byte, q Question, limit int, rotate uint32
 		return msg, Unpacked
 	}
 	w.msg[2] |= flagAA
-	if !w.resolve(parseName(rel), len(q.Name)-len(s.zone.domain)) {
+	w.zoneOffset = len(q.Name) - len(s.zone.domain)
+	if !w.pack(rel) {
 		msg[2] &^= flagAA
 		msg[3] &^= 0xF
 		return msg, Unpacked
@@ -72,82 +72,35 @@ func (w *packing) finish() []byte {
 	return w.msg
 }
 
-func (w *packing) resolve(p parsedName, zoneOffset int) bool {
-	w.zoneOffset = zoneOffset
-	s, z := w.snap, w.snap.zone
-	switch p.kind {
-	case kindApex:
-		return w.q.Type != dns.TypeSOA && w.q.Type != dns.TypeNS && w.negative(dns.RcodeSuccess)
-	case kindVersion:
-		return w.q.Type != dns.TypeTXT && w.negative(dns.RcodeSuccess)
-	case kindNS:
-		return w.addresses(z.nameServers)
-	case kindNSParent, kindBranch:
+// pack puts what is decided in the wire format. It returns false for an answer that is too large, or of a kind that is
+// asked for rarely.
+func (w *packing) pack(rel string) bool {
+	var d decision
+	switch d.decide(w.snap, w.q.Type, rel, nil) {
+	case addresses:
+		return w.addresses(&d)
+	case noData:
 		return w.negative(dns.RcodeSuccess)
-	case kindNamespace, kindPod:
-		if _, exists := s.namespaces.get(foldKey(p.namespace)); !exists {
-			return w.negative(dns.RcodeNameError)
-		}
-		if p.kind == kindNamespace {
-			return w.negative(dns.RcodeSuccess)
-		}
-		addr, ok := podAddr(p.label)
-		if s.podDenied(p, addr, ok) != "" {
-			return w.negative(dns.RcodeNameError)
-		}
-		return w.addresses([]netip.Addr{addr})
-	case kindService, kindEndpoint, kindProtocol, kindPort:
-		svc, known := s.services.get(foldKey(p.service))
-		if !known || !svc.exists() {
-			return w.negative(dns.RcodeNameError)
-		}
-		return w.ofService(p, svc)
-	}
-	return w.negative(dns.RcodeNameError)
-}
-
-func (w *packing) ofService(p parsedName, svc *service) bool {
-	switch p.kind {
-	case kindService:
-		return svc.kind != external && w.q.Type != dns.TypeSRV && w.addresses(svc.addrs())
-	case kindEndpoint:
-		addrs := svc.host(p.label)
-		if len(addrs) == 0 {
-			return w.negative(dns.RcodeNameError)
-		}
-		return w.q.Type != dns.TypeSRV && w.addresses(addrs)
-	case kindProtocol:
-		if !svc.hasProto(p.proto) {
-			return w.negative(dns.RcodeNameError)
-		}
-		return w.negative(dns.RcodeSuccess)
-	}
-	if !svc.hasPort(p.label, p.proto) {
+	case noName:
 		return w.negative(dns.RcodeNameError)
 	}
-	return w.q.Type != dns.TypeSRV && w.negative(dns.RcodeSuccess)
+	return false
 }
 
-// addresses answers an existing name that stands for addrs.
-func (w *packing) addresses(addrs []netip.Addr) bool {
-	v4 := w.q.Type == dns.TypeA
-	if !v4 && w.q.Type != dns.TypeAAAA {
-		return w.negative(dns.RcodeSuccess)
-	}
-	if len(addrs) == 0 {
-		return w.negative(dns.RcodeSuccess)
-	}
+// addresses answers with those of the type that is asked for.
+func (w *packing) addresses(d *decision) bool {
+	v4, count := w.q.Type == dns.TypeA, d.len()
 	size := recordSize + 16
 	if v4 {
 		size = recordSize + 4
 	}
-	start := int(w.rotate % uint32(len(addrs)))
-	for i := range addrs {
+	start := int(w.rotate % uint32(count))
+	for i := range count {
 		at := start + i
-		if at >= len(addrs) {
-			at -= len(addrs)
+		if at >= count {
+			at -= count
 		}
-		a := addrs[at]
+		a := d.at(at)
 		if a.Is4() != v4 {
 			continue
 		}
@@ -163,9 +116,6 @@ func (w *packing) addresses(addrs []netip.Addr) bool {
 			w.msg = append(w.msg, b[:]...)
 		}
 		w.answers++
-	}
-	if w.answers == 0 {
-		return w.negative(dns.RcodeSuccess)
 	}
 	return true
 }
@@ -240,36 +190,23 @@ func appendLabels(msg []byte, name string) []byte {
 
 // reverse answers a question outside the domain.
 func (w *packing) reverse() ([]byte, Verdict) {
-	msg, s := w.msg, w.snap
-	addr, bits, in := reverseAddr(w.q.Name)
-	if !in {
-		return msg, Foreign
-	}
-	full := bits > 0 && bits == addr.BitLen()
-	names := []string(nil)
-	if full {
-		p, _ := s.pointers.get(addrKey(addr))
-		names = p.names()
-	}
-	prefix, owned := s.zone.owner(addr, bits)
+	msg := w.msg
+	d := w.snap.decideReverse(w.q, nil)
 	switch {
-	case w.q.Type == dns.TypePTR && len(names) > 0:
-		if !w.pointers(names) {
-			return msg, Unpacked
-		}
-	case !owned:
-		if w.q.Type == dns.TypeANY && len(names) > 0 {
-			return msg, Unpacked
-		}
+	case d.foreign:
 		return msg, Foreign
 	case w.q.Type == dns.TypeANY:
 		return msg, Unpacked
+	case len(d.names) > 0:
+		if !w.pointers(d.names) {
+			return msg, Unpacked
+		}
 	default:
 		rcode := byte(dns.RcodeSuccess)
-		if full && names == nil {
+		if !d.exists {
 			rcode = dns.RcodeNameError
 		}
-		owner := len(w.q.Name) - len(reverseZone(prefix, w.q.Name))
+		owner := len(w.q.Name) - len(reverseZone(d.prefix, w.q.Name))
 		if !w.soa(rcode, headerSize+owner, 0) {
 			return msg, Unpacked
 		}

@@ -244,3 +244,24 @@ func FuzzPackedAnswers(f *testing.F) {
 		sameAnswer(t, s, Question{Name: name, Type: typ}, rotate)
 	})
 }
+
+func BenchmarkPackedAnswer(b *testing.B) {
+	snap := wireZone(b)
+	for name, q := range map[string]Question{
+		"address": {Name: "web.default.svc.cluster.local.", Type: dns.TypeA},
+		"no name": {Name: "nobody.default.svc.cluster.local.", Type: dns.TypeA},
+		"reverse": {Name: "1.1.96.10.in-addr.arpa.", Type: dns.TypePTR},
+	} {
+		msg, err := new(dns.Msg).SetReply(new(dns.Msg).SetQuestion(q.Name, q.Type)).Pack()
+		if err != nil {
+			b.Fatal(err)
+		}
+		buf := make([]byte, len(msg), 512)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				snap.AppendAnswer(append(buf[:0], msg...), q, 512, 0)
+			}
+		})
+	}
+}
