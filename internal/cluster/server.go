@@ -303,7 +303,7 @@ func (s *Server) settle(ctx context.Context) error {
 	}
 	debug.FreeOSMemory()
 	if err := host.ReleaseProgramPages(); err != nil {
-		s.log.Warn("memory of the start is kept", "err", err)
+		s.log.Warn("memory of the program's pages that only the start needed could not be given back", "err", err)
 	}
 	return nil
 }

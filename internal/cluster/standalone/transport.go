@@ -53,7 +53,7 @@ func (t *patientTransport) missed(err error) {
 	defer t.mu.Unlock()
 	if t.since.IsZero() {
 		t.since = time.Now()
-		t.log.Warn("API server out of reach; what is known of the cluster is answered on", "error", err)
+		t.log.Warn("The API server can't be reached; questions are answered from what is known of the cluster", "error", err)
 	}
 }
 
@@ -61,7 +61,7 @@ func (t *patientTransport) reached() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.since.IsZero() {
-		t.log.Info("API server reached again", "after", time.Since(t.since).Round(time.Millisecond))
+		t.log.Info("The API server is reached again", "after", time.Since(t.since).Round(time.Millisecond))
 		t.since = time.Time{}
 	}
 }

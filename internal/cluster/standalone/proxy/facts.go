@@ -65,7 +65,7 @@ func waitNode(ctx context.Context, client kubernetes.Interface, name string, log
 		if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			return nil, fmt.Errorf("read Node %s: %w", name, err)
 		}
-		log.Warn("The Node is not to be had yet; --node names another", "node", name, "error", err)
+		log.Warn("The Node object of this node can't be read yet; --node gives another name", "node", name, "error", err)
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)

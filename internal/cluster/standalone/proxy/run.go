@@ -168,7 +168,7 @@ func (p *proxy) slimDown(ctx context.Context) error {
 	}
 	debug.SetGCPercent(settledGCPercent)
 	if err := host.ReleaseProgramPages(); err != nil {
-		p.log.Warn("More memory is used than need be", "error", err)
+		p.log.Warn("Memory of the program's pages that only the start needed could not be given back", "error", err)
 	}
 	for {
 		debug.FreeOSMemory()
