@@ -107,40 +107,6 @@ func (c *change) planPort(s *step, pk portKey, fs []*route.Frontend) {
 	}
 }
 
-// claim takes the place of a frontend. Who comes first keeps it, but a Pod's hostPort gives way to a Service, as rules of
-// the portmap CNI plugin come after those of kube-proxy.
-func (c *change) claim(h *held, k frontendKey) bool {
-	owner := c.r.owners[k.place()]
-	if c.r.owns(h, k) {
-		c.r.owners[k.place()] = h
-		return true
-	}
-	if isPod(owner.key) && !isPod(h.key) && !c.givesUp(owner, k) {
-		c.warnTaken(owner, h, k)
-		c.took[k.place()] = owner
-		c.r.evicted[owner.key] = true
-		c.r.owners[k.place()] = h
-		return true
-	}
-	c.warnTaken(h, owner, k)
-	return false
-}
-
-// givesUp tells whether this change already deletes the frontend of its owner. Then its place is free after the change.
-func (c *change) givesUp(owner *held, k frontendKey) bool {
-	s := c.steps[owner.key]
-	if s == nil {
-		return false
-	}
-	_, keeps := s.new.entries.get(k)
-	return !keeps
-}
-
-func (c *change) warnTaken(loser, winner *held, k frontendKey) {
-	c.r.log.Warn("A frontend is not served, because its address and port belong to another Service or Pod", "of", loser.key, "owner", winner.key,
-		"address", k.Addr.Addr(), "port", k.Port.Number(), "protocol", k.Proto)
-}
-
 // planRanges plans the entries that admit clients to the restricted frontends of a port, which all have the same ranges.
 func (c *change) planRanges(s *step, p *servicePort, fs []*route.Frontend) {
 	for k := range rangesOf(fs, p.id) {
@@ -303,80 +269,6 @@ func (c *change) write() error {
 		return err
 	}
 	return c.r.ranges.remove(c.ranges.gone)
-}
-
-// takeBack deletes what a failed change wrote, if no frontend points at it yet, so that a Service that does not fit into a
-// table leaves the room to others. It returns false if frontends may point at it, or if the deletion fails; then abandon
-// keeps account of the entries.
-func (c *change) takeBack() bool {
-	if c.published || c.r.slots.remove(c.slots.keys) != nil || c.r.maglev.remove(c.maglev.keys) != nil {
-		return false
-	}
-	var ids []uint32
-	for _, key := range c.fresh {
-		ids = append(ids, c.r.known[key].id)
-	}
-	if c.r.backends.remove(ids) != nil {
-		return false
-	}
-	for _, s := range c.steps {
-		for _, key := range s.addedBackends {
-			known := c.r.known[key]
-			known.refs--
-			c.r.known[key] = known
-		}
-		s.added, s.addedBackends = picks{}, nil
-	}
-	for _, key := range c.fresh {
-		delete(c.r.known, key)
-	}
-	return true
-}
-
-// abandon is called after a write failed: it records that any of the writes may have happened.
-func (c *change) abandon() {
-	c.takeBack()
-	for key, s := range c.steps {
-		kept := &service{
-			desired: s.new.desired,
-			ports:   s.old.ports,
-			entries: s.old.entries.with(s.new.entries),
-			ranges:  union(s.old.ranges, s.new.ranges),
-			lost:    s.new.lost,
-			dirty:   true,
-
-			orphaned: append(slices.Clone(s.old.orphaned), s.addedBackends...),
-		}
-		kept.debris.add(s.old.debris)
-		kept.debris.add(s.added)
-		c.keepIDs(kept, s.new)
-		c.r.setService(key, kept)
-		if isPod(key) {
-			c.r.evicted[key] = true
-		}
-	}
-	for place, owner := range c.took {
-		c.r.owners[place] = owner
-		c.r.evicted[owner.key] = true
-		c.r.service(owner.key).dirty = true // a Pod's state is never packed, so this changes what r keeps
-	}
-}
-
-func union[K comparable, V any](a, b map[K]V) map[K]V {
-	out := make(map[K]V, len(a)+len(b))
-	maps.Copy(out, a)
-	maps.Copy(out, b)
-	return out
-}
-
-// keepIDs keeps the numbers of the ports that are new in an abandoned step, for the next attempt.
-func (c *change) keepIDs(kept, attempted *service) {
-	kept.ports = slices.Clone(kept.ports)
-	for pk, p := range attempted.ports.all() {
-		if _, known := kept.ports.get(pk); !known {
-			kept.ports.set(pk, &servicePort{id: p.id, generation: p.generation})
-		}
-	}
 }
 
 // commit records a change that was written, and deletes entries that no frontend points at any more. It returns what must be
