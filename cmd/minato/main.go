@@ -67,7 +67,7 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:     "minato",
 		Version: version.Get().String(),
-		Short: "A complete Kubernetes in one binary",
+		Short:   "A complete Kubernetes in one binary",
 		Long: `Minato is a complete Kubernetes in one binary, made around what brings traffic
 to a Pod. One command starts a cluster of several real nodes on this machine,
 without Docker, virtual machines or add-ons.`,

@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/dns"
@@ -21,6 +23,7 @@ import (
 	"minato/internal/runtime/oci"
 	"minato/internal/service"
 	"minato/internal/service/metrics"
+	"minato/internal/service/route"
 	"minato/internal/supervise"
 )
 
@@ -73,6 +76,7 @@ func New(cfg Config) (*Member, error) {
 		Name: cfg.Name, Netns: cfg.Netns, Cgroup: cfg.Cgroup, PinDir: cfg.PinDir,
 		Addresses: cfg.Addresses, Uplinks: []string{cfg.Link}, ServiceCIDRs: cfg.ServiceCIDRs,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), HostPorts: service.NewInformedPods(cfg.Name, m.podInformer),
+		OwnPorts: ownPorts(), Events: cfg.Watch.events.NewRecorder(scheme.Scheme, "minato-proxy"),
 		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
 		Limits: cfg.Limits,
 		Logger: m.logger("service"),
@@ -82,6 +86,15 @@ func New(cfg Config) (*Member, error) {
 	}
 	m.dns, err = dns.NewNode(m.dnsConfig())
 	return m, err
+}
+
+// ownPorts are those at which a node answers itself.
+func ownPorts() []route.OwnPort {
+	out := []route.OwnPort{{Port: dnsPort, Protocol: corev1.ProtocolUDP}}
+	for _, port := range []uint16{dnsPort, dnsMetricsPort, agent.DefaultAPIPort, metrics.Port, metrics.HealthPort} {
+		out = append(out, route.OwnPort{Port: port, Protocol: corev1.ProtocolTCP})
+	}
+	return out
 }
 
 func (m *Member) dnsConfig() dns.NodeConfig {

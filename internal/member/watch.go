@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/informers"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/events"
 
 	"minato/internal/controlplane/access"
 	"minato/internal/dns"
@@ -34,6 +35,7 @@ type Watch struct {
 	nodes      informers.SharedInformerFactory
 	namespaces informers.SharedInformerFactory
 
+	events    events.EventBroadcaster
 	dnsClient kubernetes.Interface
 	indexed   *service.Informed
 	zone      *dns.Store
@@ -54,6 +56,7 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 		services:   informers.NewSharedInformerFactory(clients[access.UserProxy], 0),
 		nodes:      informers.NewSharedInformerFactory(clients[access.UserPodNetwork], 0),
 		namespaces: informers.NewSharedInformerFactory(clients[access.UserDNS], 0),
+		events:     events.NewBroadcaster(&events.EventSinkImpl{Interface: clients[access.UserProxy].EventsV1()}),
 		dnsClient:  clients[access.UserDNS],
 	}
 	// Start only starts informers that somebody has asked for by then.
@@ -83,6 +86,7 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 func (w *Watch) Parts() []supervise.Part {
 	return []supervise.Part{
 		{Name: "watches", Run: w.follow},
+		{Name: "events", Run: w.recordEvents},
 		{Name: "dns-zone", Run: w.zone.Run},
 		{Name: "dns-settings", Run: w.settings.Run},
 	}
@@ -98,6 +102,15 @@ func (w *Watch) follow(ctx context.Context) error {
 	for _, f := range []informers.SharedInformerFactory{w.services, w.nodes, w.namespaces} {
 		f.Start(ctx.Done())
 		defer f.Shutdown()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (w *Watch) recordEvents(ctx context.Context) error {
+	defer w.events.Shutdown()
+	if err := w.events.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("record events: %w", err)
 	}
 	<-ctx.Done()
 	return nil

@@ -120,7 +120,8 @@ type Trouble struct {
 }
 
 const (
-	defaultAPIPort = 10250
+	// DefaultAPIPort is where a node's API answers, the kubelet's.
+	DefaultAPIPort = 10250
 	defaultMaxPods = 110
 )
 
@@ -151,7 +152,7 @@ func (c *Config) complete() error {
 		return errors.New("Addresses needs at least one address")
 	}
 	if c.APIPort == 0 {
-		c.APIPort = defaultAPIPort
+		c.APIPort = DefaultAPIPort
 	}
 	if c.MaxPods == 0 {
 		c.MaxPods = defaultMaxPods

@@ -10,13 +10,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
 	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/tools/events"
 
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/service/dataplane"
 	"minato/internal/service/health"
 	"minato/internal/service/metrics"
+	"minato/internal/service/route"
 )
 
 // NodeConfig says what one node's Services are served with.
@@ -44,6 +47,10 @@ type NodeConfig struct {
 	Nodes   coreinformers.NodeInformer
 	// HostPorts are those of the node's Pods; nil if something else serves hostPorts, or nothing.
 	HostPorts HostPorts
+	// OwnPorts are ports of the node itself, which no Pod's hostPort takes.
+	OwnPorts []route.OwnPort
+	// Events tells of health checks of Services that can't be served; nil tells nobody.
+	Events events.EventRecorder
 
 	// HealthAddress is where /healthz and /livez answer, MetricsAddress where /metrics does; empty for nowhere.
 	HealthAddress, MetricsAddress string
@@ -82,7 +89,9 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.checks, err = health.New(health.Config{Listen: n.listen("health checks of Services"), Healthy: n.healthy, Logger: cfg.Logger})
+	n.checks, err = health.New(health.Config{
+		Listen: n.listen("health checks of Services"), Healthy: n.healthy, NodeName: cfg.Name, Events: healthEvents(cfg.Events), Logger: cfg.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +100,7 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 		return nil, err
 	}
 	n.Controller, err = New(Config{
-		NodeName: cfg.Name, Objects: cfg.Objects, Nodes: cfg.Nodes, HostPorts: cfg.HostPorts,
+		NodeName: cfg.Name, Objects: cfg.Objects, Nodes: cfg.Nodes, HostPorts: cfg.HostPorts, OwnPorts: cfg.OwnPorts,
 		DataPlane: ownAddresses{DataPlane: n.Data, cfg: cfg},
 		Health:    n.checks, Observer: n.metrics,
 		Logger: cfg.Logger,
@@ -153,4 +162,19 @@ func (n *Node) serve(ctx context.Context, address string, h http.Handler) error 
 		return fmt.Errorf("health and metrics of Services on node %s: %w", n.cfg.Name, err)
 	}
 	return nil
+}
+
+// recorder is an event recorder as the health checks want it.
+type recorder struct{ events events.EventRecorder }
+
+// Eventf implements health.Events.
+func (r recorder) Eventf(object runtime.Object, eventtype, reason, format string, args ...any) {
+	r.events.Eventf(object, nil, eventtype, reason, "StartHealthcheck", format, args...)
+}
+
+func healthEvents(r events.EventRecorder) health.Events {
+	if r == nil {
+		return nil
+	}
+	return recorder{r}
 }

@@ -37,7 +37,7 @@ func TestPatientTransport(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || next.asked != 4 {
 		t.Errorf("asked %d times: %v, %v", next.asked, resp, err)
 	}
-	if said := out.String(); strings.Count(said, "out of reach") != 1 || strings.Count(said, "reached again") != 1 {
+	if said := out.String(); strings.Count(said, "can't be reached") != 1 || strings.Count(said, "reached again") != 1 {
 		t.Errorf("the log has not one line for the beginning and one for the end:\n%s", said)
 	}
 }

@@ -92,6 +92,7 @@ type proxy struct {
 	node    *service.Node
 	objects *packed.Store
 	nodes   cache.Indexer
+	events  events.EventBroadcaster
 }
 
 // run makes the data plane, or takes over what an earlier process left of it, and keeps it in step.
@@ -103,13 +104,14 @@ func (p *proxy) run(ctx context.Context) (err error) {
 	factory := informers.NewSharedInformerFactoryWithOptions(p.client, 0, informers.WithTransform(keep))
 	nodes := factory.Core().V1().Nodes()
 	p.nodes = nodes.Informer().GetIndexer()
+	p.events = events.NewBroadcaster(&events.EventSinkImpl{Interface: p.client.EventsV1()})
 	p.node, err = service.NewNode(service.NodeConfig{
 		Name: p.cfg.Node, Cgroup: host.Cgroup{Root: p.places.cgroup}, PinDir: p.places.pins,
 		Addresses: p.facts.ips, Uplinks: p.facts.uplinks, AllLinks: true,
 		NodePortsAt: open, NodePortRanges: ports, ServiceCIDRs: p.facts.services,
 		Objects: p.objects, Nodes: nodes,
 		HealthAddress: p.cfg.HealthzBindAddress, MetricsAddress: p.cfg.MetricsBindAddress,
-		Logger: p.log,
+		Events: p.events.NewRecorder(scheme.Scheme, component), Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -187,12 +189,11 @@ func (p *proxy) slimDown(ctx context.Context) error {
 
 // tell says in an event of the Node that the proxy started, as kube-proxy does.
 func (p *proxy) tell(ctx context.Context) error {
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: p.client.EventsV1()})
-	defer broadcaster.Shutdown()
-	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+	defer p.events.Shutdown()
+	if err := p.events.StartRecordingToSinkWithContext(ctx); err != nil {
 		return fmt.Errorf("record events: %w", err)
 	}
-	recorder := broadcaster.NewRecorder(scheme.Scheme, component)
+	recorder := p.events.NewRecorder(scheme.Scheme, component)
 	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: p.cfg.Node}
 	recorder.Eventf(node, nil, corev1.EventTypeNormal, "Starting", "StartMinatoProxy", "Services of this node are served by %s", component)
 	<-ctx.Done()
