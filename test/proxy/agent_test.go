@@ -169,9 +169,10 @@ func (cfg *agentConfig) run(ctx context.Context, store *image.Store, runtime *oc
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	services := factory.Core().V1().Services()
+	pods := kubelet.NewPodInformer(client, cfg.Node)
 	events := make(chan kubelet.Event)
 	k, err := kubelet.New(kubelet.Config{
-		Name: cfg.Node, Addresses: cfg.Addresses, Client: client, Services: services.Lister(), ServicesSynced: services.Informer().HasSynced,
+		Name: cfg.Node, Addresses: cfg.Addresses, Client: client, Pods: pods, Services: services.Lister(), ServicesSynced: services.Informer().HasSynced,
 		Runtime: runtime, Images: images, Streaming: runtime.Streams(), Events: events,
 		Dir: cfg.Dir, RunDir: "/run/pods", Cgroup: host.Cgroup{Path: cfg.Cgroup},
 		Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")},
@@ -193,6 +194,7 @@ func (cfg *agentConfig) run(ctx context.Context, store *image.Store, runtime *oc
 		}
 		return nil
 	})
+	g.Go(func() error { pods.RunWithContext(ctx); return nil })
 	g.Go(func() error { return k.Run(ctx) })
 	return g.Wait()
 }
