@@ -257,8 +257,7 @@ func end(keepers []keeper) error {
 	return nil
 }
 
-// awaitExit returns when the process that a pidfd stands for has ended, or when
-// ctx ends. It waits in Go's own poller and takes no thread.
+// awaitExit is AwaitExit for a descriptor that is kept.
 func awaitExit(ctx context.Context, pidfd int) error {
 	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -270,20 +269,26 @@ func awaitExit(ctx context.Context, pidfd int) error {
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
 	defer f.Close()
-	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })
+	if err = AwaitExit(ctx, f); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// AwaitExit returns nil when the process that a pidfd stands for has ended, or an
+// error when ctx ends. The descriptor does not block: the wait is in Go's own
+// poller and takes no thread.
+func AwaitExit(ctx context.Context, pidfd *os.File) error {
+	stop := context.AfterFunc(ctx, func() { pidfd.SetReadDeadline(time.Now()) })
 	defer stop()
-	raw, err := f.SyscallConn()
+	raw, err := pidfd.SyscallConn()
 	if err != nil {
 		return err
 	}
-	err = raw.Read(func(fd uintptr) bool {
+	return raw.Read(func(fd uintptr) bool {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 	})
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 // adopted are sockets that another process has as well.
