@@ -65,7 +65,7 @@ func ValidateName(name string) error {
 	return nil
 }
 
-// Validate tells the first thing that is wrong with c, by its flag.
+// Validate returns an error for the first invalid setting, which names its flag.
 func (c Config) Validate() error {
 	if err := ValidateName(c.Name); err != nil {
 		return err

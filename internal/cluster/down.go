@@ -55,7 +55,8 @@ func Delete(ctx context.Context, name string) error {
 	}
 	c, err := LoadConfig(name)
 	if err != nil {
-		// Nothing, or a broken file: there may be remains all the same.
+		// There is no configuration, or it can't be read; links, mounts and
+		// processes of the cluster may be left all the same.
 		c = unknownConfig(name)
 	}
 	if err := stop(ctx, name, 0); err != nil {
@@ -64,8 +65,8 @@ func Delete(ctx context.Context, name string) error {
 	return errors.Join(removeKubeconfig(c), host.RemoveTree(Paths{Name: name}.Data()), removeEmpty(dataRoot))
 }
 
-// unknownConfig stands for a cluster of which only the name is known: it has
-// what any cluster has by default, but for what is another one's.
+// unknownConfig is the configuration of a cluster of which only the name is known:
+// the default ranges, without those that another cluster of this machine uses.
 func unknownConfig(name string) Config {
 	c := Config{Name: name, IPFamily: DualStack}.WithDefaultRanges()
 	files, _ := filepath.Glob(Paths{Name: "*"}.Config())

@@ -41,10 +41,11 @@ func (l *lan) forwardIPv4(uplink string) error {
 	return l.sysctls.set(setting{conf + uplink + "/forwarding", "1"})
 }
 
-// forwardIPv6 switches forwarding on for the machine, as kernels before 6.17
-// know no other way. That makes the machine a router, which by default takes
-// no more advice from others and forgets the default route that it has from
-// one. So the links that listen to routers are told to do so all the same.
+// forwardIPv6 switches forwarding on for all links of the machine: kernels before
+// 6.17 can't do it for single links. A machine that forwards ignores router
+// advertisements by default and drops the default route that it has learned from
+// one, so the links that accept advertisements (accept_ra=1) are set to accept
+// them while forwarding too (accept_ra=2).
 func (l *lan) forwardIPv6() error {
 	const conf, all = "net/ipv6/conf/", "net/ipv6/conf/all/forwarding"
 	switch was, err := host.ReadSysctl(all); {
@@ -67,6 +68,7 @@ func (l *lan) forwardIPv6() error {
 		}
 		forward = append(forward, setting{conf + link.Name() + "/forwarding", byAnother})
 	}
-	// In this order nothing is forgotten, neither now nor, backwards, later.
+	// accept_ra comes before forwarding, so that no default route is dropped;
+	// restore goes through the list backwards, for the same reason.
 	return l.sysctls.set(slices.Concat(listen, forward, []setting{{all, "1"}})...)
 }

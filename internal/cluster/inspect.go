@@ -60,13 +60,13 @@ func QueryDNS(ctx context.Context, name string, q DNSQuestion) (DNSStory, error)
 	return story, err
 }
 
-// reply is what the server answers: one of the two.
+// reply is what the server answers: a value, or why there is none.
 type reply struct {
 	Error string          `json:"error,omitempty"`
 	Value json.RawMessage `json:"value,omitempty"`
 }
 
-// ask makes a request to the cluster's server about something that it may refuse in words.
+// ask makes a request to the cluster's server, and returns the error that the server answers with.
 func ask(ctx context.Context, name, path string, values url.Values, out any) error {
 	if err := ValidateName(name); err != nil {
 		return err
@@ -84,7 +84,7 @@ func ask(ctx context.Context, name, path string, values url.Values, out any) err
 	return json.Unmarshal(r.Value, out)
 }
 
-// handleInspection answers what ask asks.
+// handleInspection serves the requests that ask makes.
 func (s *Server) handleInspection(mux *http.ServeMux) {
 	answer := func(path string, read func(context.Context, url.Values) (any, error)) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {

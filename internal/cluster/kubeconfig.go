@@ -29,7 +29,8 @@ func writeKubeconfig(c Config, admin *clientcmdapi.Config, file string) (string,
 	name := c.ContextName()
 	admin = admin.DeepCopy()
 	cluster, user, context := admin.Clusters[name], admin.AuthInfos[name], admin.Contexts[name]
-	// They would be written back to where they were read.
+	// Entries that keep the name of the file they were read from would be written
+	// back to that file.
 	cluster.LocationOfOrigin, user.LocationOfOrigin, context.LocationOfOrigin = "", "", ""
 	config.Clusters[name], config.AuthInfos[name], config.Contexts[name] = cluster, user, context
 	config.CurrentContext = name
@@ -50,8 +51,8 @@ func removeKubeconfig(c Config) error {
 	return errors.Join(errs...)
 }
 
-// removeOwnKubeconfig removes the file that --kubeconfig named, unless it has
-// become more than ours.
+// removeOwnKubeconfig removes the file that --kubeconfig named, unless the user
+// has added other contexts to it.
 func removeOwnKubeconfig(c Config) error {
 	config, err := clientcmd.LoadFromFile(c.Kubeconfig)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -76,8 +76,9 @@ func onLAN(addresses []netip.Addr, lan Ranges) []netip.Prefix {
 	return out
 }
 
-// blackholes keep a stray packet for one of the cluster's ranges from leaving
-// the machine; any route that is more specific, or less of a last resort, wins.
+// blackholes are routes that drop packets for the cluster's ranges, so that none
+// leaves the machine. Any route that is more specific or has a smaller metric
+// wins.
 func (l *lan) blackholes() []host.Route {
 	var routes []host.Route
 	for _, dst := range slices.Concat(l.cfg.ServiceCIDR, l.cfg.PodCIDR, l.cfg.LAN) {

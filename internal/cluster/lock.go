@@ -32,8 +32,8 @@ func acquireLock(p Paths) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// In place of the number of an earlier process there is none for a moment,
-	// never half of one.
+	// A reader finds an empty file for a moment, or a whole number that ends with a
+	// newline.
 	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}

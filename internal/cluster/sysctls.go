@@ -37,11 +37,12 @@ type sysctlChange struct {
 // setting is a value to be set.
 type setting struct{ path, value string }
 
-// byAnother is the value of a setting that another one is about to move.
+// byAnother stands for the value of a setting that the kernel changes when another
+// one is set: it is recorded, to be put back, but not written.
 const byAnother = ""
 
-// set changes settings in their order, once it is written down how they were.
-// What other clusters have changed stays until this one goes as well.
+// set changes settings in their order, after their present values were recorded.
+// Settings that other clusters changed stay changed until this one is gone too.
 func (s sysctls) set(settings ...setting) error {
 	return s.locked(func(r *sysctlRecord) error {
 		var todo []setting
@@ -57,7 +58,7 @@ func (s sysctls) set(settings ...setting) error {
 				continue
 			}
 			todo = append(todo, w)
-			// What is noted already is how it was before any cluster.
+			// A recorded value is the one from before the first cluster.
 			if !slices.ContainsFunc(r.Changes, func(c sysctlChange) bool { return c.Path == w.path }) {
 				r.Changes = append(r.Changes, sysctlChange{w.path, was})
 			}
@@ -83,8 +84,8 @@ func (s sysctls) set(settings ...setting) error {
 	})
 }
 
-// raise makes a limit at least so high, once it is written down how it was. A
-// cluster that finds it raised by another one keeps it raised as well.
+// raise sets a limit to at least this value, after its present value was recorded.
+// A limit that another cluster has raised stays raised until this one is gone too.
 func (s sysctls) raise(path string, least int64) error {
 	now, err := host.ReadSysctl(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -103,9 +104,10 @@ func (s sysctls) raise(path string, least int64) error {
 	return s.set(setting{path, strconv.FormatInt(least, 10)})
 }
 
-// restore puts the last change back first, as a switch for many comes before
-// the ones that it moved, unless another cluster needs them. Settings of links
-// that are gone are skipped.
+// restore puts the recorded values back, the last change first, because setting
+// net/ipv6/conf/all changes the values of single links, which are then put back.
+// Nothing is restored while another cluster needs the changes, and links that are
+// gone are skipped.
 func (s sysctls) restore() error {
 	return s.locked(func(r *sysctlRecord) error {
 		if !slices.Contains(r.Clusters, s.cluster) {

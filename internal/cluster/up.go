@@ -83,7 +83,7 @@ func start(ctx context.Context, c Config, known bool, onEvent func(Event)) error
 	if err := Preflight(ctx, c); err != nil {
 		return err
 	}
-	// What is there already, a server before has left running.
+	// The run directory exists where an earlier server has left Pods running.
 	_, err := os.Stat(paths.Run())
 	left := err == nil
 	if err := c.Save(); err != nil {

@@ -3,9 +3,9 @@
 //
 // A Pod hangs on a routed veth: its address is a /32 or /128, the node has one
 // host route per address, and no bridge, ARP or neighbour discovery is in
-// between. Nodes reach each other's
-// Pods by plain routes over the LAN, without encapsulation, so a Pod's MTU is
-// the LAN's. Services are not its business, nor is policy.
+// between. Nodes reach each other's Pods by plain routes over the LAN, without
+// encapsulation, so a Pod's MTU is the LAN's. The package does nothing about
+// Services or NetworkPolicies.
 //
 // It may import host and client-go.
 package podnet

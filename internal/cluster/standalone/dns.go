@@ -33,7 +33,8 @@ import (
 
 // DNSConfig is the cluster DNS alone, for a cluster that something else runs.
 type DNSConfig struct {
-	// Kubeconfig leads to the API; empty means a Pod's own service account.
+	// Kubeconfig is the file to connect to the API server with; empty means the
+	// Pod's service account.
 	Kubeconfig string
 	Domain     string
 	// Listen are the addresses to answer on; Health, Ready and Metrics those of

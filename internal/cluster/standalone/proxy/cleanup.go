@@ -13,7 +13,8 @@ import (
 func cleanup(cfg Config) error {
 	dirs := []string{cfg.BPFDir}
 	if cfg.BPFDir == "" {
-		// Which of the two was taken hangs on what the machine had then.
+		// The process before took one of the two, whether or not a BPF file system
+		// was mounted at that time.
 		dirs = []string{filepath.Join(systemBPF, "minato"), filepath.Join(runDir, "bpf")}
 	}
 	for _, dir := range dirs {

@@ -15,8 +15,8 @@ import (
 type Config struct {
 	// Node is the name of the node's object; empty is NODE_NAME of the environment or else the host's name.
 	Node string
-	// Kubeconfig leads to the API, empty by the Pod's own service account. Master is the API's address in place of the
-	// one that is found there.
+	// Kubeconfig is the file to connect to the API server with; empty means the Pod's service account. Master, if not
+	// empty, is the API server's address in place of the one that either gives.
 	Kubeconfig, Master string
 	// HealthzBindAddress and MetricsBindAddress are where to answer, empty for nowhere.
 	HealthzBindAddress, MetricsBindAddress string

@@ -19,7 +19,8 @@ import (
 	"minato/internal/host"
 )
 
-// facts are what the data plane of a node is made with. When they change, it is made anew.
+// facts are the addresses, interfaces and ranges that the data plane of a node is made with. When they change, it is made
+// anew.
 type facts struct {
 	// uplinks have the node's addresses; ips are one of these of each family.
 	uplinks []string
@@ -98,8 +99,8 @@ func gatherFacts(node *corev1.Node, uplinks []string, ranges []netip.Prefix) (fa
 	return decideFacts(node, have, uplinks, ranges)
 }
 
-// decideFacts decides by what is known: the node's own addresses are those of its object that an interface has, the
-// internal ones first; if there is none, those of the uplinks given.
+// decideFacts picks the node's addresses: those of its Node object that an interface has, internal ones first; if no
+// interface has one, the addresses of the uplinks that were given.
 func decideFacts(node *corev1.Node, have []host.LinkAddress, uplinks []string, ranges []netip.Prefix) (facts, error) {
 	f := facts{uplinks: slices.Clone(uplinks), object: nodeAddresses(node)}
 	take := func(a host.LinkAddress) {

@@ -5,8 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// keep is for informers: of a Node it leaves what this process reads, for a cluster has many and most of each is for
-// others.
+// keep is a transform for informers: it drops the fields of a Node that this process does not read, which are most of it.
 func keep(obj any) (any, error) {
 	o, ok := obj.(*corev1.Node)
 	if !ok {

@@ -9,7 +9,8 @@ func within(ranges []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// nodePortsAt tells where NodePorts answer; nil is everywhere. What "primary" means on other nodes is theirs to know.
+// nodePortsAt tells at which node addresses NodePorts answer; nil is all of them. With "primary", other nodes decide for
+// their own addresses.
 func nodePortsAt(cfg *Config, node []netip.Addr, ips []netip.Addr) (func(netip.Addr) bool, []netip.Prefix, error) {
 	ranges, err := cfg.nodePortRanges()
 	switch {

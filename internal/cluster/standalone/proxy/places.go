@@ -18,7 +18,7 @@ const (
 	pinsName  = "proxy"
 )
 
-// places are where things of the proxy are on the machine. Finding them changes nothing.
+// places are the directories that the proxy uses on the machine. Finding them changes nothing.
 type places struct {
 	// bpf is a directory of a BPF file system, or where one is to be mounted; pins is ours alone, below it.
 	bpf, pins string
@@ -101,8 +101,8 @@ func (p places) remove() error {
 	return errors.Join(errs...)
 }
 
-// staysBehind tells whether a directory could not be removed for a good reason: it is gone, or has something of somebody
-// else's, or is what a container was given of the node, which is busy, and read-only where the container's root is.
+// staysBehind tells whether an error of removing a directory is no fault: the directory is gone already, holds files of
+// another program, or is a mount point of the container that the process runs in (busy, or read-only).
 func staysBehind(err error) bool {
 	reasons := []error{fs.ErrNotExist, syscall.ENOTEMPTY, syscall.EBUSY, syscall.EROFS}
 	return slices.ContainsFunc(reasons, func(reason error) bool { return errors.Is(err, reason) })

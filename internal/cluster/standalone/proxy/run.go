@@ -157,11 +157,11 @@ func (p *proxy) keepRunning(ctx context.Context, factory informers.SharedInforme
 // little of it.
 const settledGCPercent = 30
 
-// settledAfter is how long it may take from a list of everything until it is worked off and nothing of it in use.
+// settledAfter is how long the objects of a full list may be in use before they have been processed.
 const settledAfter = 10 * time.Second
 
-// slimDown gives back what the start took once it is over, and what another reading of everything took: that takes far
-// more memory than keeping it does, and of a program that is a whole Kubernetes little is used here.
+// slimDown gives memory back to the kernel after the start, and after each full list of the objects: reading all objects
+// takes far more memory than keeping them, and most of the program's pages are only used by other commands.
 func (p *proxy) slimDown(ctx context.Context) error {
 	select {
 	case <-p.node.Controller.Synced():
