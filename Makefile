@@ -29,7 +29,7 @@ demo: deps build ## start a three-node cluster, deploy an application and send i
 test: deps-test build images lint test-unit test-e2e ## run every test (as root)
 
 test-unit: ## run the tests of the packages (as root, for those that need the kernel)
-	$(GO) test ./cmd/... ./internal/... ./test/rules ./test/images/... ./test/stock
+	$(GO) test ./cmd/... ./internal/... ./test/rules ./test/identities ./test/images/... ./test/stock
 
 # What runs on nodes; the race detector needs a C compiler.
 RACE := ./internal/dns/... ./internal/host ./internal/node/... ./internal/podnet ./internal/runtime/... ./internal/service/...

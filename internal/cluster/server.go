@@ -46,7 +46,9 @@ type Server struct {
 	images  *image.Store
 	nodes   []*node
 	parts   *supervise.Group
-	limits  *limit.Budget // of the connections that the process accepts
+	// controlPart are the parts of the control plane that were started again.
+	controlPart failures
+	limits      *limit.Budget // of the connections that the process accepts
 
 	ready   atomic.Bool
 	downing chan time.Duration // holds the longest grace of a Pod when `down` was asked for
@@ -260,6 +262,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		NodeCIDRMaskIPv4: nodeBitsIPv4,
 		NodeCIDRMaskIPv6: nodeBitsIPv6,
 		ClusterDomain:    s.cfg.ClusterDomain,
+		PartFailed:       s.controlPart.failed,
 		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },
 		Logger:           s.log.With("part", "controlplane"),
 	}
@@ -383,7 +386,7 @@ func (s *Server) status() Status {
 			}
 		}
 	}
-	st.Parts = s.parts.States()
+	st.Parts = append(s.parts.States(), s.controlPart.states()...)
 	for _, n := range s.nodes {
 		st.Nodes = append(st.Nodes, n.status())
 	}

@@ -1,0 +1,35 @@
+package cluster
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"minato/internal/supervise"
+)
+
+// failures are the states of parts that somebody else starts again: of the
+// control plane, which tells only of failures.
+type failures struct {
+	mu   sync.Mutex
+	list []supervise.State
+}
+
+// failed notes that a part has failed and is started again.
+func (f *failures) failed(part string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.list, func(s supervise.State) bool { return s.Name == part })
+	if i < 0 {
+		i = len(f.list)
+		f.list = append(f.list, supervise.State{Name: part, Phase: supervise.Running})
+	}
+	f.list[i].Since, f.list[i].Error = time.Now(), err.Error()
+	f.list[i].Restarts++
+}
+
+func (f *failures) states() []supervise.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.list)
+}
