@@ -15,6 +15,7 @@ import (
 	agent "minato/internal/node"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
+	"minato/internal/service/route"
 	"minato/internal/supervise"
 	"minato/internal/version"
 )
@@ -81,10 +82,20 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Limits:          cfg.Limits,
 		Cgroup:          cfg.Cgroup,
 		Capacity:        capacity,
+		OwnPorts:        hostPorts(ownPorts()),
 		Trouble:         m.trouble,
 		Version:         version.Kubernetes,
 		Logger:          m.logger("agent"),
 	})
+}
+
+// hostPorts are the node's own ports as the agent wants them.
+func hostPorts(own []route.OwnPort) []agent.HostPort {
+	var out []agent.HostPort
+	for _, p := range own {
+		out = append(out, agent.HostPort{Protocol: p.Protocol, Port: int32(p.Port)})
+	}
+	return out
 }
 
 // trouble is what the states of the node's parts mean for its conditions.

@@ -167,7 +167,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
 		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
-		Admission: admit.Options{Sysctls: sysctls, NoAppArmor: noAppArmor},
+		Admission: admit.Options{Sysctls: sysctls, NoAppArmor: noAppArmor, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
 		HostsFile: func() string {
 			text, err := os.ReadFile(a.cfg.HostsFile)

@@ -19,6 +19,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/host/limit"
+	"minato/internal/node/admit"
 	"minato/internal/node/api"
 	"minato/internal/node/pod"
 	"minato/internal/node/volume"
@@ -26,6 +27,9 @@ import (
 
 // Event says that something happened to a container.
 type Event = pod.Event
+
+// HostPort is a port of the node.
+type HostPort = admit.HostPort
 
 // Streaming carries exec, attach and port-forward streams.
 type Streaming = api.Streaming
@@ -63,6 +67,9 @@ type Config struct {
 
 	// Netns is where the node's API listens and where probes come from.
 	Netns host.Netns
+	// OwnPorts are ports at which the node itself answers, which no Pod gets as a
+	// hostPort.
+	OwnPorts []HostPort
 	// APIPort is 10250 unless set.
 	APIPort int
 	// Dir holds the Pods' volumes and logs. In RunDir, which is Dir if empty, a

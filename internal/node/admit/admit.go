@@ -19,6 +19,8 @@ type Options struct {
 	Sysctls *Sysctls
 	// NoAppArmor says why the node cannot enforce AppArmor profiles.
 	NoAppArmor string
+	// OwnPorts are ports at which the node itself answers; their IP is ignored.
+	OwnPorts []HostPort
 }
 
 // Input is what a decision depends on.

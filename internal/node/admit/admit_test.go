@@ -2,6 +2,7 @@ package admit
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -67,11 +68,6 @@ func TestCheck(t *testing.T) {
 	no, yes, strict := false, true, v1.SupplementalGroupsPolicyStrict
 	critical, always := int32(criticalPriority), v1.ContainerRestartPolicyAlways
 	windows := &v1.PodOS{Name: v1.Windows}
-	port := func(ip string, protocol v1.Protocol, number int32) func(*v1.Pod) {
-		return func(p *v1.Pod) {
-			p.Spec.Containers[0].Ports = []v1.ContainerPort{{HostPort: number, HostIP: ip, Protocol: protocol}}
-		}
-	}
 	const ports = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 	for _, c := range []struct {
 		name            string
@@ -189,4 +185,29 @@ func TestNothingOptionalIsNeeded(t *testing.T) {
 		Containers:      []v1.Container{{SecurityContext: &v1.SecurityContext{}}},
 		Resources:       &v1.ResourceRequirements{},
 	}}, Node: &v1.Node{}, Others: []*v1.Pod{{}}})
+}
+
+// port has a Pod ask for a port of the node.
+func port(ip string, protocol v1.Protocol, number int32) func(*v1.Pod) {
+	return func(p *v1.Pod) {
+		p.Spec.Containers[0].Ports = []v1.ContainerPort{{HostPort: number, HostIP: ip, Protocol: protocol}}
+	}
+}
+
+// A port at which the node itself answers is not taken from it.
+func TestOwnPorts(t *testing.T) {
+	own := Options{OwnPorts: []HostPort{{Protocol: v1.ProtocolTCP, Port: 10250}, {Protocol: v1.ProtocolUDP, Port: 53}}}
+	check := func(p *v1.Pod) *Refusal { return Check(Input{Pod: p, Node: testNode(), Options: own}) }
+	for _, p := range []*v1.Pod{testPod(port("", "", 10250)), testPod(port("172.30.0.11", v1.ProtocolTCP, 10250)), testPod(port("", v1.ProtocolUDP, 53))} {
+		if r := check(p); r == nil || r.Reason != "NodePorts" || !strings.Contains(r.Message, "the node itself answers") {
+			t.Errorf("hostPorts %v: %+v", HostPorts(p), r)
+		}
+	}
+	inside := testPod(port("", "", 10250))
+	inside.Spec.HostNetwork = true
+	for _, p := range []*v1.Pod{testPod(port("", v1.ProtocolUDP, 10250)), testPod(port("127.0.0.1", "", 10250)), testPod(port("", "", 8080)), inside} {
+		if r := check(p); r != nil {
+			t.Errorf("hostPorts %v, hostNetwork %t: %+v", HostPorts(p), p.Spec.HostNetwork, r)
+		}
+	}
 }

@@ -1,6 +1,11 @@
 package admit
 
-import v1 "k8s.io/api/core/v1"
+import (
+	"fmt"
+	"net/netip"
+
+	v1 "k8s.io/api/core/v1"
+)
 
 // HostPort is a port of the node that a Pod asks for.
 type HostPort struct {
@@ -57,7 +62,30 @@ func Conflict(a, b *v1.Pod) (HostPort, bool) {
 	return HostPort{}, false
 }
 
+// own returns a hostPort of the Pod at which the node itself answers: the data
+// plane does not take those from the node. A Pod in the node's network binds its
+// ports itself, and one at a loopback address is in nobody's way.
+func own(in Input) (HostPort, bool) {
+	if in.Pod.Spec.HostNetwork {
+		return HostPort{}, false
+	}
+	for _, p := range HostPorts(in.Pod) {
+		if ip, err := netip.ParseAddr(p.IP); err == nil && ip.IsLoopback() {
+			continue
+		}
+		for _, q := range in.OwnPorts {
+			if p.Port == q.Port && p.Protocol == q.Protocol {
+				return p, true
+			}
+		}
+	}
+	return HostPort{}, false
+}
+
 func ports(in Input) *Refusal {
+	if p, is := own(in); is {
+		return predicate("NodePorts", fmt.Sprintf("hostPort %d of protocol %s is one at which the node itself answers; choose another", p.Port, p.Protocol))
+	}
 	for _, other := range in.Others {
 		if _, taken := Conflict(in.Pod, other); taken {
 			return predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports")
