@@ -53,7 +53,7 @@ func readCgroups() (CgroupLayout, error) {
 		case m.FSType == "cgroup" && !slices.Contains(l.V1, m.Mountpoint):
 			l.V1 = append(l.V1, m.Mountpoint)
 			// The controllers stand among the options of the file system, such
-			// as "rw,cpu,cpuacct"; others are in nobody's way.
+			// as "rw,cpu,cpuacct"; entries for options that are none do no harm.
 			for option := range strings.SplitSeq(m.VFSOptions, ",") {
 				if l.Controllers[option] == "" {
 					l.Controllers[option] = m.Mountpoint
@@ -73,8 +73,8 @@ func readCgroups() (CgroupLayout, error) {
 type Cgroup struct {
 	Path string
 	// Root, where it is set, is a directory of cgroup2 that the path is below,
-	// in place of every hierarchy: what a container sees of another cgroup
-	// namespace, or a mount of one's own.
+	// in place of every hierarchy: where a container sees another cgroup
+	// namespace, or where the program has mounted cgroup2 itself.
 	Root string
 }
 

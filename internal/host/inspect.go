@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inspection tells of what families forwarded packets are looked at.
+// Inspection tells for each IP family whether something inspects forwarded packets.
 type Inspection struct{ IPv4, IPv6 bool }
 
-// Inspects tells whether anything in the namespace looks at packets while they are forwarded: packet filters, translation
-// of addresses and tracking of connections by rules, or a policy for encryption. Where the kernel can list all such
+// Inspects tells whether anything in the namespace inspects packets while they are forwarded: packet filters, network
+// address translation, connection tracking, or an IPsec policy. Where the kernel can list all such
 // hooks, that list decides; elsewhere the tables of nftables and iptables do, empty ones included.
 func (n Netns) Inspects() (is Inspection, err error) {
 	err = n.Do(func() error {
@@ -36,7 +36,7 @@ func (n Netns) Inspects() (is Inspection, err error) {
 		return err
 	})
 	if err != nil {
-		return is, fmt.Errorf("find what looks at forwarded packets: %w", err)
+		return is, fmt.Errorf("find packet filters and IPsec policies that see forwarded packets: %w", err)
 	}
 	return is, nil
 }

@@ -22,7 +22,8 @@ func (n Netns) ListenPackets(ctx context.Context, network, address string, socke
 				var failed error
 				err := raw.Control(func(fd uintptr) {
 					failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-					// Without the right to have a larger buffer, the usual one does.
+					// Without CAP_NET_ADMIN the buffer keeps the default size, which is no
+					// fault.
 					_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, packetBuffer)
 				})
 				if err != nil {

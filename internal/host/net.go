@@ -94,8 +94,9 @@ func (n *Net) Links() ([]Link, error) {
 func (n *Net) EnsureBridge(name string, mtu int, addresses ...netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.Flags = name, mtu, net.FlagUp
-	// Without one of its own it has that of a port, which changes as ports come
-	// and go, and neighbours that know the old one are not heard for a while.
+	// A bridge without a hardware address of its own has that of one of its ports.
+	// It would change as ports come and go, and packets of neighbours that have
+	// cached the old one would be lost.
 	attrs.HardwareAddr = make(net.HardwareAddr, 6)
 	rand.Read(attrs.HardwareAddr)
 	attrs.HardwareAddr[0] = attrs.HardwareAddr[0]&^1 | 2 // for one receiver, given locally
@@ -269,7 +270,7 @@ func (n *Net) DeleteRoute(r Route) error {
 	if err == nil {
 		err = n.h.RouteDel(nr)
 	}
-	// Without IPv6 in the kernel there is no route of it either.
+	// A kernel without IPv6 has no IPv6 routes, and says that it can't list them.
 	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
 		return fmt.Errorf("delete route to %s: %w", r.Dst, err)
 	}

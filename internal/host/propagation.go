@@ -10,7 +10,7 @@ import (
 
 // Propagation tells whether mounts are seen across mount namespaces.
 type Propagation struct {
-	// Point is where the mount that it is about is mounted.
+	// Point is the mount point.
 	Point string
 	// Shared mounts show what is mounted below them to their peers, and are
 	// shown it. Slave ones are only shown it.
@@ -44,8 +44,8 @@ func propagationOf(m *mountinfo.Info) Propagation {
 }
 
 // ShareMounts has mounts below dir propagate. Where the mount that dir is on is
-// not shared, as on machines that nobody has set up otherwise, dir becomes one
-// of its own that is; the rest of the machine stays as it is.
+// not shared, which is the kernel's default, dir becomes a shared mount of its
+// own; other mounts of the machine stay as they are.
 func ShareMounts(dir string) error {
 	p, err := PropagationOf(dir)
 	if err != nil || p.Shared {

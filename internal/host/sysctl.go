@@ -40,9 +40,9 @@ func (n Netns) Sysctls(values map[string]string) error {
 	})
 }
 
-// EnableIPv6 makes the namespace one in which links that come later have IPv6
-// from the first moment on: an address of ours is nobody else's, so none waits
-// for duplicate address detection, and no router tells where to send.
+// EnableIPv6 switches IPv6 on in the namespace for links that come later. Their
+// addresses can be used at once: they are unique by allocation, so duplicate
+// address detection is off, and so are router advertisements.
 func (n Netns) EnableIPv6() error {
 	values := ownIPv6("net/ipv6/conf/default")
 	values["net/ipv6/conf/all/disable_ipv6"] = "0" // the loopback's too
