@@ -14,10 +14,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -139,49 +135,21 @@ func (c *Cluster) Close() {
 	}
 }
 
-// firstToken is that of the first user, who makes the administrators what they are, as kubeadm's super-admin.conf does.
-const firstToken = "first"
+// adminToken is the administrator's. The user is in system:masters, which may do everything from the API server's first
+// moment on: certificates of package pki have their rights from roles, which a stock API server reads after its start.
+const adminToken = "admin"
 
-// writeFirstToken writes what the API server knows the first user by.
-func (c *Cluster) writeFirstToken() error {
-	return os.WriteFile(filepath.Join(c.dir, "tokens.csv"), []byte(firstToken+",first,first,"+user.SystemPrivilegedGroup+"\n"), 0o600)
-}
-
-// bindAdmins gives the administrators' group its rights.
-func (c *Cluster) bindAdmins(ctx context.Context) error {
-	config := rest.AnonymousClientConfig(c.config)
-	config.BearerToken = firstToken
-	first, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	_, err = first.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: pki.AdminGroup},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: pki.AdminGroup}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
-	}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("give the administrators their rights: %w", err)
-	}
-	// The API server hears of it by a watch.
-	all := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "*", Group: "*", Resource: "*"},
-	}}
-	for {
-		review, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, all, metav1.CreateOptions{})
-		if err == nil && review.Status.Allowed {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the administrators have no rights: %w: %w", context.Cause(ctx), err)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+// writeAdminToken writes what the API server knows the administrator by.
+func (c *Cluster) writeAdminToken() error {
+	return os.WriteFile(filepath.Join(c.dir, "tokens.csv"), []byte(adminToken+",admin,admin,"+user.SystemPrivilegedGroup+"\n"), 0o600)
 }
 
 func (c *Cluster) connect() error {
-	data, err := c.authority.Kubeconfig("https://"+c.Address(), "stock")
+	admin := c.authority.AdminConfig("https://"+c.Address(), "stock")
+	for _, who := range admin.AuthInfos {
+		who.ClientCertificateData, who.ClientKeyData, who.Token = nil, nil, adminToken
+	}
+	data, err := clientcmd.Write(*admin)
 	if err != nil {
 		return err
 	}
@@ -197,7 +165,7 @@ func (c *Cluster) connect() error {
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context, path, socket string, o Options) (err error) {
-	if err := c.writeFirstToken(); err != nil {
+	if err := c.writeAdminToken(); err != nil {
 		return err
 	}
 	for range portTries {
@@ -208,9 +176,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, path, socket string, o Opt
 		if err != nil {
 			return err
 		}
-		if err = c.waitReady(ctx, p); err == nil {
-			err = c.bindAdmins(ctx)
-		}
+		err = c.waitReady(ctx, p)
 		if err == nil {
 			c.processes = append(c.processes, p)
 			return nil
