@@ -61,6 +61,7 @@ that the cluster has, with a comma between.`,
 	rangesVar(&c.PodCIDR, "pod-cidr", "ranges of the Pods' addresses; each node has a /24 or /64 of them", func(c cluster.Config) cluster.Ranges { return c.PodCIDR })
 	rangesVar(&c.ServiceCIDR, "service-cidr", "ranges of the Services' addresses", func(c cluster.Config) cluster.Ranges { return c.ServiceCIDR })
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
+	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls, or prefixes that end in *, that Pods may set beside the safe ones; namespaced ones only")
 	f.StringSliceVar(&c.EtcdServers, "etcd-servers", nil, "use this etcd (URLs) in place of the built-in one")
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
@@ -89,18 +90,19 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		c.IPFamily, c.LAN, c.PodCIDR, c.ServiceCIDR = flags.IPFamily, nil, nil, nil
 	}
 	for flag, set := range map[string]func(){
-		"nodes":          func() { c.Nodes = flags.Nodes },
-		"ephemeral":      func() { c.Ephemeral = flags.Ephemeral },
-		"kubeconfig":     func() { c.Kubeconfig = flags.Kubeconfig },
-		"api-port":       func() { c.APIPort = flags.APIPort },
-		"lan-cidr":       func() { c.LAN = flags.LAN },
-		"pod-cidr":       func() { c.PodCIDR = flags.PodCIDR },
-		"service-cidr":   func() { c.ServiceCIDR = flags.ServiceCIDR },
-		"cluster-domain": func() { c.ClusterDomain = flags.ClusterDomain },
-		"etcd-servers":   func() { c.EtcdServers = flags.EtcdServers },
-		"etcd-cafile":    func() { c.EtcdCAFile = flags.EtcdCAFile },
-		"etcd-certfile":  func() { c.EtcdCertFile = flags.EtcdCertFile },
-		"etcd-keyfile":   func() { c.EtcdKeyFile = flags.EtcdKeyFile },
+		"nodes":                  func() { c.Nodes = flags.Nodes },
+		"ephemeral":              func() { c.Ephemeral = flags.Ephemeral },
+		"kubeconfig":             func() { c.Kubeconfig = flags.Kubeconfig },
+		"api-port":               func() { c.APIPort = flags.APIPort },
+		"lan-cidr":               func() { c.LAN = flags.LAN },
+		"pod-cidr":               func() { c.PodCIDR = flags.PodCIDR },
+		"service-cidr":           func() { c.ServiceCIDR = flags.ServiceCIDR },
+		"cluster-domain":         func() { c.ClusterDomain = flags.ClusterDomain },
+		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
+		"etcd-servers":           func() { c.EtcdServers = flags.EtcdServers },
+		"etcd-cafile":            func() { c.EtcdCAFile = flags.EtcdCAFile },
+		"etcd-certfile":          func() { c.EtcdCertFile = flags.EtcdCertFile },
+		"etcd-keyfile":           func() { c.EtcdKeyFile = flags.EtcdKeyFile },
 	} {
 		if cmd.Flags().Changed(flag) {
 			set()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,9 @@ type Config struct {
 	EtcdCAFile   string   `json:"etcdCAFile,omitempty"`
 	EtcdCertFile string   `json:"etcdCertFile,omitempty"`
 	EtcdKeyFile  string   `json:"etcdKeyFile,omitempty"`
+	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
+	// Pods may set beside the kubelet's list of safe ones.
+	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }
@@ -85,11 +89,19 @@ func (c Config) Validate() error {
 	if (c.EtcdCertFile == "") != (c.EtcdKeyFile == "") {
 		return errors.New("--etcd-certfile and --etcd-keyfile go together: give both or none")
 	}
+	for _, name := range c.AllowedUnsafeSysctls {
+		if !slices.ContainsFunc(namespacedSysctls, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			return fmt.Errorf("--allowed-unsafe-sysctls %s: the kernel has one value of it for the whole machine; only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.* can be a Pod's own", name)
+		}
+	}
 	if c.ClusterDomain == "" || strings.HasPrefix(c.ClusterDomain, ".") {
 		return fmt.Errorf("--cluster-domain %q: give a domain name such as cluster.local", c.ClusterDomain)
 	}
 	return nil
 }
+
+// namespacedSysctls are how the names of sysctls begin that namespaces have.
+var namespacedSysctls = []string{"kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.", "net."}
 
 // NodeName returns the name of node number i, counted from 1.
 func NodeName(i int) string { return fmt.Sprintf("node-%d", i) }

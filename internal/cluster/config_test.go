@@ -31,6 +31,8 @@ func TestValidateNamesTheFlagAndTheRemedy(t *testing.T) {
 		{"overlap", func(c *Config) { c.ServiceCIDR = ranges("10.244.0.0/20") }, []string{"--service-cidr", "--pod-cidr", "overlap"}},
 		{"two stores", func(c *Config) { c.Ephemeral = true; c.EtcdServers = []string{"http://127.0.0.1:2379"} }, []string{"--ephemeral", "--etcd-servers"}},
 		{"half a certificate", func(c *Config) { c.EtcdCertFile = "cert.pem" }, []string{"--etcd-keyfile"}},
+		{"a Pod's own sysctls", func(c *Config) { c.AllowedUnsafeSysctls = []string{"kernel.msg*", "net.core.somaxconn", "fs.mqueue.*"} }, nil},
+		{"the machine's sysctl", func(c *Config) { c.AllowedUnsafeSysctls = []string{"kernel.core_pattern"} }, []string{"--allowed-unsafe-sysctls kernel.core_pattern", "net.*"}},
 		{"domain", func(c *Config) { c.ClusterDomain = "" }, []string{"--cluster-domain"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

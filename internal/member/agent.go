@@ -27,7 +27,6 @@ func (m *Member) runAgent(ctx context.Context) error {
 		return err
 	}
 	m.agent.Store(a)
-	defer m.agent.Store(nil)
 	defer m.isUp.Store(false)
 	ended := make(chan struct{})
 	defer close(ended)
@@ -58,34 +57,35 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	}
 	services := cfg.Watch.Services()
 	return agent.New(agent.Config{
-		Name:            cfg.Name,
-		Addresses:       cfg.Addresses,
-		PodCIDRs:        cfg.PodCIDRs,
-		ProviderID:      cfg.ProviderID,
-		Client:          m.client,
-		Pods:            m.podInformer,
-		Services:        services.Lister(),
-		ServicesSynced:  services.Informer().HasSynced,
-		ServicesVersion: services.Informer().GetIndexer().LastStoreSyncResourceVersion,
-		Runtime:         m.runtime,
-		Images:          images,
-		Streaming:       m.runtime.Streams(),
-		Events:          containerEvents(ctx, m.runtime.Events(ctx)),
-		Netns:           cfg.Netns,
-		MountNS:         m.files,
-		Dir:             cfg.DataDir,
-		RunDir:          cfg.RunDir,
-		ClusterDNS:      cfg.ClusterDNS[:1],
-		ClusterDomain:   cfg.ClusterDomain,
-		ResolvConf:      cfg.ResolvConf,
-		Certificates:    cfg.Certificates,
-		Limits:          cfg.Limits,
-		Cgroup:          cfg.Cgroup,
-		Capacity:        capacity,
-		OwnPorts:        hostPorts(ownPorts()),
-		Trouble:         m.trouble,
-		Version:         version.Kubernetes,
-		Logger:          m.logger("agent"),
+		Name:                 cfg.Name,
+		Addresses:            cfg.Addresses,
+		PodCIDRs:             cfg.PodCIDRs,
+		ProviderID:           cfg.ProviderID,
+		Client:               m.client,
+		Pods:                 m.podInformer,
+		Services:             services.Lister(),
+		ServicesSynced:       services.Informer().HasSynced,
+		ServicesVersion:      services.Informer().GetIndexer().LastStoreSyncResourceVersion,
+		Runtime:              m.runtime,
+		Images:               images,
+		Streaming:            m.runtime.Streams(),
+		Events:               containerEvents(ctx, m.runtime.Events(ctx)),
+		Netns:                cfg.Netns,
+		MountNS:              m.files,
+		Dir:                  cfg.DataDir,
+		RunDir:               cfg.RunDir,
+		ClusterDNS:           cfg.ClusterDNS[:1],
+		ClusterDomain:        cfg.ClusterDomain,
+		ResolvConf:           cfg.ResolvConf,
+		Certificates:         cfg.Certificates,
+		Limits:               cfg.Limits,
+		Cgroup:               cfg.Cgroup,
+		Capacity:             capacity,
+		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
+		OwnPorts:             hostPorts(ownPorts()),
+		Trouble:              m.trouble,
+		Version:              version.Kubernetes,
+		Logger:               m.logger("agent"),
 	})
 }
 

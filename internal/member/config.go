@@ -66,6 +66,9 @@ type Config struct {
 	// Limits bounds the connections that the process accepts.
 	Limits *limit.Budget
 
+	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
+	// Pods may set beside the kubelet's list of safe ones.
+	AllowedUnsafeSysctls []string
 	// RaiseLimit makes a limit of the machine, named by its path below /proc/sys,
 	// at least so high; whoever gives it puts the limit back in the end. Nil leaves
 	// the machine as it is.

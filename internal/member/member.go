@@ -54,7 +54,7 @@ type Member struct {
 	files    *host.MountNS // nil is the machine's
 	dns      *dns.Node
 
-	agent atomic.Pointer[agent.Agent] // nil while it does not run
+	agent atomic.Pointer[agent.Agent] // the last one that was started
 	isUp  atomic.Bool
 	ready chan struct{} // closed when the Node was Ready for the first time
 	once  sync.Once

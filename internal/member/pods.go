@@ -12,7 +12,7 @@ import (
 func (m *Member) EndPods(ctx context.Context, limit time.Duration) error {
 	a := m.agent.Load()
 	if a == nil {
-		return nil // what runs is killed with the node
+		return nil // none was started, so no Pod is known; what runs is killed with the node
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+endMargin)
 	defer cancel()

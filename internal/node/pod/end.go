@@ -175,8 +175,11 @@ func (w *worker) cleanUp(ctx context.Context) error {
 // killAll stops all running containers: the regular ones side by side, then the
 // sidecars, last one first, in the time that is left.
 func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) error {
-	begin := w.m.cfg.Clock.Now()
-	left := func() int64 { return grace(pod) - int64(w.m.cfg.Clock.Since(begin)/time.Second) }
+	begin, allowed := w.m.cfg.Clock.Now(), grace(pod)
+	if w.evicted() {
+		allowed = min(allowed, evictionGrace)
+	}
+	left := func() int64 { return allowed - int64(w.m.cfg.Clock.Since(begin)/time.Second) }
 	sidecars := map[string]*observe.Container{}
 	var g guard.Group
 	for _, run := range view.Running() {

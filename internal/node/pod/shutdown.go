@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -14,9 +13,14 @@ import (
 	"minato/internal/node/status"
 )
 
-// Evict ends a Pod that the node can no longer keep: its containers are stopped
-// with its grace period, its phase is Failed with the reason and message, and
-// its condition DisruptionTarget says so too. It returns false where the node
+// evictionGrace is what the containers of a Pod have to end in that uses more than
+// it may, in seconds, as kubelet has it: until then it may use still more.
+const evictionGrace = 1
+
+// Evict ends a Pod that uses more of the node than it may, as kubelet does
+// (localStorageEviction): its containers have evictionGrace to end in, and its
+// phase is Failed with the reason and message. The condition DisruptionTarget is
+// not set, because the Pod itself is the cause. It returns false where the node
 // does not run the Pod. It does not wait.
 func (m *Manager) Evict(uid types.UID, reason, message string) bool {
 	m.mu.Lock()
@@ -27,7 +31,7 @@ func (m *Manager) Evict(uid types.UID, reason, message string) bool {
 	}
 	w.mu.Lock()
 	if w.eviction == nil {
-		w.eviction = &status.Verdict{Reason: reason, Message: message, Disruption: v1.PodReasonTerminationByKubelet}
+		w.eviction = &status.Verdict{Reason: reason, Message: message}
 	}
 	if w.interrupt != nil {
 		w.interrupt()

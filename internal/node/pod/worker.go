@@ -171,6 +171,13 @@ func (w *worker) isHalted() bool {
 	return w.halted
 }
 
+// evicted tells whether the node is to end the Pod.
+func (w *worker) evicted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.eviction != nil
+}
+
 // begin returns what a step works with, and lets it be interrupted by cancel.
 func (w *worker) begin(cancel context.CancelFunc) (pod *v1.Pod, eviction *status.Verdict) {
 	w.mu.Lock()

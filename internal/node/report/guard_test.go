@@ -26,17 +26,3 @@ func TestStatusIsWrittenAfterAPanic(t *testing.T) {
 		t.Error("nothing panicked")
 	}
 }
-
-// The condition of a Pod that the node evicts is written though it is not one
-// that only nodes set; that of somebody else stays.
-func TestDisruptionIsReported(t *testing.T) {
-	want := v1.PodStatus{Conditions: []v1.PodCondition{{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: "TerminationByKubelet"}}}
-	if got := withOthers(newPod(), want); len(got.Conditions) != 2 || got.Conditions[1].Reason != "TerminationByKubelet" {
-		t.Errorf("conditions = %+v", got.Conditions)
-	}
-	p := newPod()
-	p.Status.Conditions = []v1.PodCondition{{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: "EvictionByEvictionAPI"}}
-	if got := withOthers(p, want); len(got.Conditions) != 1 || got.Conditions[0].Reason != "EvictionByEvictionAPI" {
-		t.Errorf("conditions = %+v", got.Conditions)
-	}
-}

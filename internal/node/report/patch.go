@@ -8,7 +8,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
-	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"minato/internal/node/status"
 )
@@ -24,9 +23,7 @@ func withOthers(pod *v1.Pod, want v1.PodStatus) v1.PodStatus {
 		}
 	}
 	for _, c := range want.Conditions {
-		_, theirs := podutil.GetPodConditionFromList(out.Conditions, c.Type)
-		// A disruption may be the node's, or that of somebody who evicts.
-		if status.Owned(c.Type) || (c.Type == v1.DisruptionTarget && theirs == nil) {
+		if status.Owned(c.Type) {
 			out.Conditions = append(out.Conditions, c)
 		}
 	}

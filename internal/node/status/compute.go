@@ -18,11 +18,7 @@ type Waiting struct{ Reason, Message string }
 type Probes struct{ Started, Ready bool }
 
 // Verdict ends a Pod for a reason that its containers do not show.
-type Verdict struct {
-	Reason, Message string
-	// Disruption, if set, is the reason of the Pod's condition DisruptionTarget.
-	Disruption string
-}
+type Verdict struct{ Reason, Message string }
 
 // Input is everything that a status depends on.
 type Input struct {

@@ -30,9 +30,8 @@ func Owned(t v1.PodConditionType) bool {
 // conditions are those of others as they are, then the node's own.
 func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	var out []v1.PodCondition
-	disrupted := in.Failed != nil && in.Failed.Disruption != ""
 	for _, c := range in.Pod.Status.Conditions {
-		if !Owned(c.Type) && (!disrupted || c.Type != v1.DisruptionTarget) {
+		if !Owned(c.Type) {
 			out = append(out, c)
 		}
 	}
@@ -40,11 +39,6 @@ func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	ready := podReady(in.Pod, containersReady, out)
 	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}
 	own := []v1.PodCondition{sandboxReady(in), initialized(in.Pod, s), ready, containersReady, scheduled}
-	if disrupted {
-		own = append(own, v1.PodCondition{
-			Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: in.Failed.Disruption, Message: in.Failed.Message,
-		})
-	}
 	if c := resizePending(in); c != nil {
 		own = append(own, *c)
 	}
