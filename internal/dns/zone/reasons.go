@@ -1,8 +1,11 @@
 package zone
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
 // maxTraced bounds how many endpoints a story names.
@@ -46,11 +49,11 @@ func (t *trace) service(svc *service) {
 		t.endpoints(svc)
 		t.used(svc.String(), "it is headless: the answer is its %d ready endpoints", len(svc.ready))
 	default:
-		var ips []string
-		for _, a := range svc.clusterIPs {
-			ips = append(ips, a.String())
+		if len(svc.clusterIPs) == 0 {
+			t.dropped(svc.String(), "it has no cluster IP yet")
+			return
 		}
-		t.used(svc.String(), "it has the cluster IP %s", strings.Join(ips, " and "))
+		t.used(svc.String(), "it has the cluster IP %s", joinAddrs(svc.clusterIPs))
 	}
 }
 
@@ -88,4 +91,17 @@ func (t *trace) host(svc *service, host string) {
 	if !found {
 		t.dropped(svc.String(), "it has no endpoint with the host name %q; a Pod gets one from spec.hostname and spec.subdomain, or from a StatefulSet whose serviceName is %s", host, svc.name)
 	}
+}
+
+// nodata tells that a name exists and has no record of a type.
+func (t *trace) nodata(qtype uint16) {
+	t.dropped("record type "+dns.Type(qtype).String(), "the name exists but has no record of this type")
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, " and ")
 }

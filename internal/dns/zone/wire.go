@@ -79,9 +79,9 @@ func (w *packing) pack(rel string) bool {
 	switch d.decide(w.snap, w.q.Type, rel, nil) {
 	case addresses:
 		return w.addresses(&d)
-	case noData:
+	case nodata:
 		return w.negative(dns.RcodeSuccess)
-	case noName:
+	case nxdomain:
 		return w.negative(dns.RcodeNameError)
 	}
 	return false
