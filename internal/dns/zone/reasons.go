@@ -8,10 +8,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxTraced bounds how many endpoints a story names.
+// maxTraced bounds how many endpoints of a Service the reasons name.
 const maxTraced = 50
 
-// missing tells of a Service that is not there, and where its namesakes are.
+// missing tells that a Service does not exist, and which namespaces have one of that name.
 func (t *trace) missing(snap *Snapshot, p parsedName) {
 	name := p.service[:len(p.service)-len(p.namespace)-1]
 	if _, ok := snap.namespaces.get(foldKey(p.namespace)); !ok {
@@ -31,7 +31,7 @@ func (t *trace) missing(snap *Snapshot, p parsedName) {
 	}
 }
 
-// empty tells why a Service that is there has no name in the zone.
+// empty tells why a Service that exists has no name in the zone.
 func (t *trace) empty(svc *service) {
 	if svc.kind == external {
 		t.dropped(svc.String(), "its externalName %q is not a domain name; for an address use a Service without selector and an EndpointSlice", svc.externalName)
@@ -41,6 +41,7 @@ func (t *trace) empty(svc *service) {
 	t.dropped(svc.String(), "it is headless and has no ready endpoint")
 }
 
+// service tells what a Service's own name stands for.
 func (t *trace) service(svc *service) {
 	switch svc.kind {
 	case external:
@@ -57,6 +58,7 @@ func (t *trace) service(svc *service) {
 	}
 }
 
+// endpoints tells which endpoints of a headless Service are ready.
 func (t *trace) endpoints(svc *service) {
 	for i, e := range svc.ready {
 		if i == maxTraced {
@@ -74,6 +76,7 @@ func (t *trace) endpoints(svc *service) {
 	}
 }
 
+// host tells which endpoints have a host name.
 func (t *trace) host(svc *service, host string) {
 	found := false
 	for _, e := range svc.ready {
