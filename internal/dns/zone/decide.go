@@ -266,10 +266,8 @@ func (d *decision) ofPortName(svc *service, qtype uint16, p *parsedName, t *trac
 	return nodata
 }
 
-// reverse is what a name outside the zone's domain answers.
+// reverse is what a name outside the zone's domain answers. Only the fields of the answer are set.
 type reverse struct {
-	// foreign: another server answers the name, and the other fields are not set.
-	foreign bool
 	// names are those of the PTR records, left of ".svc.<domain>"; without any, the answer is negative.
 	names []string
 	// Of a negative answer: whether the name exists, and the cluster's range that it lies in.
@@ -277,34 +275,37 @@ type reverse struct {
 	prefix netip.Prefix
 }
 
-func (s *Snapshot) decideReverse(q Question, t *trace) reverse {
+// decide returns false if another server answers the question. The reasons go to t, unless it is nil.
+func (d *reverse) decide(s *Snapshot, q Question, t *trace) (ours bool) {
 	addr, bits, in := reverseAddr(q.Name)
 	if !in {
-		return reverse{foreign: true}
+		return false
 	}
-	var names []string
 	full := bits > 0 && bits == addr.BitLen()
 	if full {
-		p, _ := s.pointers.get(addrKey(addr))
-		names = p.names()
-	}
-	if len(names) > 0 && matches(q.Type, dns.TypePTR) {
-		if t != nil {
-			t.used("address "+addr.String(), "it belongs to %s", strings.Join(names, " and "))
+		if p, known := s.pointers.get(addrKey(addr)); known {
+			d.exists = true
+			if matches(q.Type, dns.TypePTR) {
+				d.names = p.names()
+				if t != nil {
+					t.used("address "+addr.String(), "it belongs to %s", strings.Join(d.names, " and "))
+				}
+				return true
+			}
 		}
-		return reverse{names: names}
 	}
 	prefix, owned := s.zone.owner(addr, bits)
 	if !owned {
-		return reverse{foreign: true}
+		return false
 	}
-	exists := !full || len(names) > 0
+	d.prefix = prefix
+	d.exists = d.exists || !full
 	if t != nil {
-		if exists {
+		if d.exists {
 			t.nodata(q.Type)
 		} else {
 			t.dropped("address "+addr.String(), "it lies in the cluster's range %s but no Service or ready endpoint has it", prefix)
 		}
 	}
-	return reverse{exists: exists, prefix: prefix}
+	return true
 }

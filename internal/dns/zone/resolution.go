@@ -86,9 +86,9 @@ func (r *resolution) srv(q Question, d *decision) {
 
 // lookupReverse answers a question about a name outside the zone's domain.
 func (s *Snapshot) lookupReverse(q Question, t *trace) (Answer, bool) {
-	d := s.decideReverse(q, t)
+	var d reverse
 	switch {
-	case d.foreign:
+	case !d.decide(s, q, t):
 		return Answer{}, false
 	case len(d.names) > 0:
 		return Answer{Answer: s.ptr(q.Name, d.names)}, true

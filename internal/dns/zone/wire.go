@@ -193,9 +193,9 @@ func appendLabels(msg []byte, name string) []byte {
 // reverse packs the answer to a question about a name outside the zone's domain.
 func (w *packing) reverse() ([]byte, Verdict) {
 	msg := w.msg
-	d := w.snap.decideReverse(w.q, nil)
+	var d reverse
 	switch {
-	case d.foreign:
+	case !d.decide(w.snap, w.q, nil):
 		return msg, Foreign
 	case w.q.Type == dns.TypeANY:
 		return msg, Unpacked
