@@ -63,8 +63,8 @@ const hostResolvConf = "/etc/resolv.conf"
 type ServerOptions struct {
 	// Began is when the process started.
 	Began time.Time
-	// Progress is told of the start and closed when that has succeeded or
-	// failed; nil where nobody waits for it.
+	// Progress gets the stages of the start, and is closed when the start has
+	// succeeded or failed; nil if nobody waits for it.
 	Progress io.WriteCloser
 	// Keep has the process started again when it ends unexpectedly.
 	Keep   bool

@@ -29,9 +29,9 @@ type UpResult struct {
 }
 
 // Up brings up the cluster that c describes and returns when every node is
-// Ready and DNS answers, or when ctx ends. Steps are told to onEvent as they
-// happen. A start that fails takes back what it made itself and nothing else:
-// data and Pods that were there before stay.
+// Ready and DNS answers, or when ctx ends. onEvent is called with the steps as
+// they happen. A start that fails takes back what it made itself and nothing
+// else: data and Pods that were there before stay.
 func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 	paths := Paths{Name: c.Name}
 	var err error

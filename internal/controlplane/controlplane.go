@@ -64,11 +64,11 @@ type Config struct {
 	// ExtraSANs are further names and addresses for the serving certificate.
 	ExtraSANs []string
 
-	// Stage is told, maybe from several goroutines, how long a stage of the
-	// start took.
+	// Stage is called, maybe from several goroutines, with the time that a
+	// stage of the start took.
 	Stage func(name string, took time.Duration)
-	// PartFailed is told, maybe from several goroutines, that a part (PartEtcd,
-	// PartControllers) has failed and is about to be started again.
+	// PartFailed is called, maybe from several goroutines, when a part
+	// (PartEtcd, PartControllers) has failed and is about to be started again.
 	PartFailed func(part string, err error)
 	Logger     *slog.Logger
 

@@ -118,11 +118,13 @@ func RunDNS(told context.Context, cfg DNSConfig) error {
 	if err != nil {
 		return err
 	}
-	// Ports first: one that is taken is told before anything is read.
+	// The ports are opened first, so that one in use is reported before
+	// anything is read.
 	if err := node.Open(told); err != nil {
 		return err
 	}
-	// What the server answers from, and what tells of it, lasts as long as it does.
+	// The store, the informers and the metrics run for as long as the server
+	// does.
 	ctx, end := context.WithCancel(context.WithoutCancel(told))
 	defer factory.Shutdown()
 	defer end()
