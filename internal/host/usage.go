@@ -30,10 +30,10 @@ type Usage struct {
 //
 // Somebody may change what is below dir at the same time, and not in good
 // faith. No link is followed, no file is opened but directories, and what is
-// mounted below dir is not entered. What vanishes meanwhile does not count. If
-// ctx ends, a directory is nested so deeply that the kernel has no path for it
-// (ENAMETOOLONG), or there are more directories than a measurement may keep in
-// memory (E2BIG), the sum so far is returned with an error.
+// mounted below dir is not entered. Files that vanish meanwhile do not count.
+// If ctx ends, a directory is nested so deeply that the kernel has no path for
+// it (ENAMETOOLONG), or there are more directories than a measurement may keep
+// in memory (E2BIG), the sum so far is returned with an error.
 func DiskUsage(ctx context.Context, dir string) (Usage, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {

@@ -82,7 +82,8 @@ func TestDiskUsage(t *testing.T) {
 	}
 }
 
-// Whoever hides files deeper than a path can be long does not hide that.
+// Files in directories nested more deeply than a path can name are an error,
+// not missed silently.
 func TestDiskUsageOfWhatIsTooDeep(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
