@@ -6,6 +6,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 )
 
 // reservedDisk is the share of the disk, in percent, that Pods may not ask for:
@@ -39,4 +40,23 @@ func (c *Config) allocatable() v1.ResourceList {
 		list[v1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/100*(100-reservedDisk), resource.BinarySI)
 	}
 	return list
+}
+
+// setResources sets what the node has. Extended resources are those of whoever
+// has written them into the Node's capacity; all of them can be used.
+func (c *Config) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
+	s.Capacity = c.Capacity.DeepCopy()
+	if s.Capacity == nil {
+		s.Capacity = v1.ResourceList{}
+	}
+	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(c.MaxPods, resource.DecimalSI)
+	for name, q := range old.Capacity {
+		if _, own := s.Capacity[name]; !own && helper.IsExtendedResourceName(name) {
+			s.Capacity[name] = q
+		}
+	}
+	s.Allocatable = s.Capacity.DeepCopy()
+	for name, q := range c.allocatable() {
+		s.Allocatable[name] = q
+	}
 }

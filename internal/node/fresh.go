@@ -26,7 +26,13 @@ func newFresh(life context.Context, cfg *Config) *fresh {
 	f := &fresh{cfg: cfg, life: life}
 	f.nodes.read = func(ctx context.Context, name string) (*v1.Node, error) {
 		// Without a resource version the API server asks etcd.
-		return cfg.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		node, err := cfg.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		// The agent knows what it has before it has reported so.
+		cfg.setResources(&node.Status, node.Status)
+		return node, nil
 	}
 	f.services.read = func(ctx context.Context, namespace string) ([]*v1.Service, error) {
 		list, err := cfg.Client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})

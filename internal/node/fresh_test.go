@@ -10,6 +10,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -246,5 +247,22 @@ func TestExtendedResourcesOfTheNodeStay(t *testing.T) {
 	}
 	if n.Status.Capacity.Cpu().Value() != 2 {
 		t.Errorf("capacity = %v", n.Status.Capacity)
+	}
+}
+
+// Somebody else may have made the Node, and the agent may not have reported yet.
+func TestResourcesOfANodeThatWasNeverReported(t *testing.T) {
+	client := fake.NewClientset(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: v1.NodeStatus{
+		Capacity: v1.ResourceList{"example.com/gpu": resource.MustParse("4")},
+	}})
+	f := newFresh(t.Context(), &Config{Name: "node-1", Client: client, MaxPods: 7, Capacity: v1.ResourceList{v1.ResourceCPU: resource.MustParse("2")}})
+	n, err := f.node(t.Context())
+	f.wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := n.Status.Allocatable
+	if gpus := has["example.com/gpu"]; gpus.Value() != 4 || has.Cpu().Value() != 2 || has.Pods().Value() != 7 {
+		t.Errorf("allocatable: %v", has)
 	}
 }

@@ -15,13 +15,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/tools/record"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 )
 
 // nodeStatus registers the node and keeps its status.
@@ -209,7 +207,7 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: a.String()})
 	}
 	s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.cfg.Name})
-	n.setResources(&s, old)
+	n.cfg.setResources(&s, old)
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
 	s.NodeInfo = n.info()
 	s.Images = n.images(ctx, old.Images)
@@ -231,25 +229,6 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		setCondition(&s, c, now)
 	}
 	return s
-}
-
-// setResources sets what the node has. Extended resources are those of whoever
-// has written them into the Node's capacity; all of them can be used.
-func (n *nodeStatus) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
-	s.Capacity = n.cfg.Capacity.DeepCopy()
-	if s.Capacity == nil {
-		s.Capacity = v1.ResourceList{}
-	}
-	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(n.cfg.MaxPods, resource.DecimalSI)
-	for name, q := range old.Capacity {
-		if _, own := s.Capacity[name]; !own && helper.IsExtendedResourceName(name) {
-			s.Capacity[name] = q
-		}
-	}
-	s.Allocatable = s.Capacity.DeepCopy()
-	for name, q := range n.cfg.allocatable() {
-		s.Allocatable[name] = q
-	}
 }
 
 // setCondition sets a condition; the time of the last transition stays unless
