@@ -192,9 +192,9 @@ func (a *Agent) assemble(ctx context.Context) error {
 	return nil
 }
 
-// noAppArmor is why no AppArmor profile is enforced, in kubelet's words: nodes
-// are not set up for it, whatever the machine has.
-const noAppArmor = "AppArmor is not enabled on the host"
+// noAppArmor is why no AppArmor profile is enforced: nodes load and set none,
+// whatever the machine has.
+const noAppArmor = "this node applies no AppArmor profiles; remove appArmorProfile, or set its type to Unconfined"
 
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
