@@ -167,7 +167,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
 		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
-		Admission: admit.Options{Sysctls: sysctls, NoAppArmor: noAppArmor, OwnPorts: a.cfg.OwnPorts},
+		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
 		HostsFile: func() string {
 			text, err := os.ReadFile(a.cfg.HostsFile)
@@ -191,10 +191,6 @@ func (a *Agent) assemble(ctx context.Context) error {
 	close(a.assembled)
 	return nil
 }
-
-// noAppArmor is why no AppArmor profile is enforced: nodes load and set none,
-// whatever the machine has.
-const noAppArmor = "this node applies no AppArmor profiles; remove appArmorProfile, or set its type to Unconfined"
 
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{

@@ -11,14 +11,14 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
+
+	"minato/internal/node/spec"
 )
 
 // Options are what a node is set to.
 type Options struct {
 	// Sysctls tells which sysctls a Pod may set; nil forbids them all.
 	Sysctls *Sysctls
-	// NoAppArmor says why the node cannot enforce AppArmor profiles.
-	NoAppArmor string
 	// OwnPorts are ports at which the node itself answers; their IP is ignored.
 	OwnPorts []HostPort
 }
@@ -49,9 +49,6 @@ const (
 	reasonUserNamespaces = "UserNamespacesNotSupported"
 )
 
-// criticalPriority is where the priority of system-cluster-critical begins.
-const criticalPriority = 2_000_000_000
-
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
 	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, userNamespaces} {
@@ -77,7 +74,7 @@ func pressure(in Input) *Refusal {
 			}
 		}
 	}
-	if len(under) == 0 || critical(in.Pod) {
+	if len(under) == 0 || spec.Critical(in.Pod) {
 		return nil
 	}
 	if slices.Equal(under, []string{string(v1.NodeMemoryPressure)}) {
@@ -87,10 +84,6 @@ func pressure(in Input) *Refusal {
 		}
 	}
 	return refuse(reasonEvicted, "The node had condition: %v. ", under)
-}
-
-func critical(pod *v1.Pod) bool {
-	return pod.Spec.Priority != nil && *pod.Spec.Priority >= criticalPriority
 }
 
 func sysctls(in Input) *Refusal {
@@ -162,17 +155,14 @@ func taints(in Input) *Refusal {
 	return nil
 }
 
-// appArmor refuses every profile that would have to be enforced, as kubelet
-// does on a machine without AppArmor.
+// appArmor refuses every profile that would have to be enforced: nodes load and
+// set none, whatever the machine has. The reason and the first words are what
+// kubelet has on a machine without AppArmor.
 func appArmor(in Input) *Refusal {
 	if !wantsAppArmor(in.Pod) {
 		return nil
 	}
-	why := in.NoAppArmor
-	if why == "" {
-		why = "AppArmor is not enabled on the host"
-	}
-	return refuse(reasonAppArmor, "Cannot enforce AppArmor: %s", why)
+	return refuse(reasonAppArmor, "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined")
 }
 
 func wantsAppArmor(pod *v1.Pod) bool {

@@ -30,5 +30,5 @@
 // (UserNamespacesNotSupported).
 //
 // It may import the API's types, upstream's helpers for requests, affinity,
-// taints and QoS classes, and kubelet's sysctl allowlist.
+// taints and QoS classes, kubelet's sysctl allowlist, and node/spec.
 package admit

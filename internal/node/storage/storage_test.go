@@ -40,7 +40,7 @@ func emptyDir(name, limit string, medium v1.StorageMedium) v1.Volume {
 // The messages are kubelet's, letter by letter.
 func TestExceeded(t *testing.T) {
 	const mi = 1 << 20
-	critical := int32(criticalPriority)
+	critical := int32(2_000_000_000)
 	for _, c := range []struct {
 		name    string
 		spec    v1.PodSpec
