@@ -372,7 +372,7 @@ func TestPullPanics(t *testing.T) {
 	})
 	b.manager.Update(newPod("bad", wants("registry.test/bad:1", v1.PullAlways)))
 	b.eventually("the pull fails", b.waitingFor("bad", "ErrImagePull"))
-	if !b.events.has(`Failed Failed to pull image "registry.test/bad:1": pull image "registry.test/bad:1": internal error: panic: made to fail`)() {
+	if !b.events.has(`Failed Failed to pull image "registry.test/bad:1": the node agent has a fault and panicked in "pull image registry.test/bad:1": made to fail`)() {
 		t.Errorf("events = %q", b.events.all())
 	}
 	b.manager.Update(newPod("good", wants("registry.test/good:1", v1.PullAlways)))

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/node/guard"
 )
 
 // pulls are the pulls under way. Containers that want the same image with the
@@ -114,21 +115,20 @@ func (p *pulls) forget(key string, f *pull) {
 
 // run pulls when it is its turn. A panic is an error of this pull.
 func (p *pulls) run(ctx context.Context, f *pull) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.cfg.Logger.Error("the pull of an image panicked", "image", f.image.Image, "panic", v, "stack", string(debug.Stack()))
-			f.result, f.err = nil, fmt.Errorf("pull image %q: internal error: panic: %v", f.image.Image, v)
+	f.err = guard.Do("pull image "+f.image.Image, func() error {
+		release, err := p.turn(ctx, f.image.Image)
+		if err != nil {
+			return err
 		}
-	}()
-	release, err := p.turn(ctx, f.image.Image)
-	if err != nil {
-		f.err = err
-		return
+		defer release()
+		begin := p.cfg.Clock.Now()
+		f.result, err = p.fetch(ctx, f)
+		f.took = p.cfg.Clock.Since(begin)
+		return err
+	})
+	if stack := guard.Stack(f.err); stack != nil {
+		p.cfg.Logger.Error("the pull of an image panicked", "image", f.image.Image, "error", f.err, "stack", string(stack))
 	}
-	defer release()
-	begin := p.cfg.Clock.Now()
-	f.result, f.err = p.fetch(ctx, f)
-	f.took = p.cfg.Clock.Since(begin)
 }
 
 // fetch tries one login after the other, as kubelet does.
