@@ -37,7 +37,7 @@ type Input struct {
 // and of an event.
 type Refusal struct{ Reason, Message string }
 
-// Reasons that are kubelet's, and one that is ours.
+// Reasons that are kubelet's, and those of what it would grant.
 const (
 	reasonEvicted        = "Evicted"
 	reasonSysctl         = "SysctlForbidden"
@@ -46,12 +46,13 @@ const (
 	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
 	reasonAppArmor       = "AppArmor"
 	reasonPodResources   = "PodLevelResourcesNotSupported"
+	reasonResourceClaims = "ResourceClaimsNotSupported"
 	reasonUserNamespaces = "UserNamespacesNotSupported"
 )
 
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
-	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, userNamespaces} {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, resourceClaims, userNamespaces} {
 		if r := check(in); r != nil {
 			return r
 		}
@@ -204,6 +205,14 @@ func podResources(in Input) *Refusal {
 		return nil
 	}
 	return refuse(reasonPodResources, "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead")
+}
+
+// resourceClaims refuses devices that a driver would have to prepare.
+func resourceClaims(in Input) *Refusal {
+	if len(in.Pod.Spec.ResourceClaims) == 0 {
+		return nil
+	}
+	return refuse(reasonResourceClaims, "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field")
 }
 
 // userNamespaces refuses what Pod Security relies upon: it lets a Pod with user

@@ -145,6 +145,8 @@ func TestCheck(t *testing.T) {
 		{name: "pod resources", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Resources = &v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}}
 		}), reason: "PodLevelResourcesNotSupported", message: "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead"},
+		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
+			message: "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",
 			message: "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true"},
 		{name: "the node's users", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &yes })},

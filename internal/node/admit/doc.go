@@ -26,8 +26,8 @@
 //	declared features          none: they guard against nodes of other versions
 //	node shutdown              none: a node that is shut down starts no worker for a new Pod
 //
-// Of no handler, because a kubelet would grant it: hostUsers
-// (UserNamespacesNotSupported).
+// Of no handler, because a kubelet would grant them: hostUsers
+// (UserNamespacesNotSupported) and resource claims (ResourceClaimsNotSupported).
 //
 // It may import the API's types, upstream's helpers for requests, affinity,
 // taints and QoS classes, kubelet's sysctl allowlist, and node/spec.
