@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"minato/internal/node/spec"
@@ -46,13 +47,14 @@ const (
 	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
 	reasonAppArmor       = "AppArmor"
 	reasonPodResources   = "PodLevelResourcesNotSupported"
+	reasonFeature        = "PodFeatureUnsupported"
 	reasonResourceClaims = "ResourceClaimsNotSupported"
 	reasonUserNamespaces = "UserNamespacesNotSupported"
 )
 
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
-	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, resourceClaims, userNamespaces} {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, declaredFeatures, resourceClaims, userNamespaces} {
 		if r := check(in); r != nil {
 			return r
 		}
@@ -205,6 +207,16 @@ func podResources(in Input) *Refusal {
 		return nil
 	}
 	return refuse(reasonPodResources, "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead")
+}
+
+// declaredFeatures refuses what kubelet has as a feature that nodes declare. The
+// scheduler keeps such a Pod away from this node, which declares none; one that
+// names the node itself comes here.
+func declaredFeatures(in Input) *Refusal {
+	if !podutil.AllContainersCouldRestart(&in.Pod.Spec) {
+		return nil
+	}
+	return refuse(reasonFeature, "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart")
 }
 
 // resourceClaims refuses devices that a driver would have to prepare.

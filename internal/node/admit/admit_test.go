@@ -145,6 +145,10 @@ func TestCheck(t *testing.T) {
 		{name: "pod resources", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Resources = &v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}}
 		}), reason: "PodLevelResourcesNotSupported", message: "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead"},
+		{name: "restart of all containers", pod: testPod(func(p *v1.Pod) {
+			p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{Action: v1.ContainerRestartRuleActionRestartAllContainers}}
+		}), reason: "PodFeatureUnsupported",
+			message: "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart"},
 		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
 			message: "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",
