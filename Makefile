@@ -57,11 +57,11 @@ generate: ## compile the eBPF programs (needs clang)
 bench-start: build images ## measure a cold start, stage by stage, and idle memory (as root)
 	$(GO) run ./bench/start -minato $(BIN) -images $(IMAGES) -out build/bench/start.json
 
-bench-service: build kube-proxy ## measure what Services cost, beside none and beside kube-proxy (as root; 12 minutes)
+bench-service: build kube-proxy ## measure what Services cost, compared with no proxy and with kube-proxy (as root; 12 minutes)
 	scripts/deps.sh bench
 	$(GO) run ./bench/service -minato $(BIN) -kube-proxy build/bench/kube-proxy -out build/bench/service.json
 
-bench-programming: build kube-proxy ## measure how soon changes take effect, beside kube-proxy (as root; 8 minutes)
+bench-programming: build kube-proxy ## measure how soon changes take effect, compared with kube-proxy (as root; 8 minutes)
 	scripts/deps.sh bench
 	$(GO) run ./bench/programming -minato $(BIN) -kube-proxy build/bench/kube-proxy -out build/bench/programming.json
 
@@ -79,7 +79,7 @@ dns-servers: # the DNS server and CoreDNS, as programs of their own
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/minato-dns ./cmd/minato-dns
 	cd bench/dns/coredns && $(GO) build -o $(CURDIR)/build/bench/coredns .
 
-test-dns-outage: ## take the API server from the DNS server for a minute, and change 10,000 Services at once
+test-dns-outage: ## stop the DNS server's API server for a minute, and change 10,000 Services at once
 	MINATO_DNS_OUTAGE=60s MINATO_DNS_BURST=10000 $(GO) test -count=1 -v -timeout 20m -run TestWithAPIServer ./cmd/minato-dns
 
 deps: # what running Minato needs, from the distribution

@@ -128,7 +128,7 @@ func (p *program) address(name string) (string, error) {
 	return a.A.String(), nil
 }
 
-// memory is what the process has of the machine's, in MiB.
+// memory is the resident memory of the process, in MiB.
 func (p *program) memory(t *testing.T) float64 {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -167,7 +167,7 @@ type asking struct {
 
 const (
 	askers = 4
-	// askEvery leaves the processors to what else is to happen meanwhile.
+	// askEvery leaves processor time for the other work of the test.
 	askEvery = time.Millisecond
 )
 

@@ -10,8 +10,8 @@ import (
 	"minato/test/stock"
 )
 
-// Environment variables that make these tests as long and large as the promise is;
-// `make test-dns-outage` sets both.
+// Environment variables that set the length and the size of these tests; `make
+// test-dns-outage` sets both.
 const (
 	outageVariable = "MINATO_DNS_OUTAGE" // how long the API server is gone, such as 60s
 	burstVariable  = "MINATO_DNS_BURST"  // how many Services change at once
@@ -44,8 +44,9 @@ func TestWithAPIServer(t *testing.T) {
 	t.Run("silent", func(t *testing.T) { testOutage(t, c, known, c.PauseAPIServer, c.ResumeAPIServer) })
 }
 
-// While the API server is gone, killed or silent, what is known is answered on; once
-// it is back, changes show as fast as ever.
+// While the API server is gone, killed or silent, the server goes on answering
+// from what it knows; once the API server is back, changes show as fast as
+// ever.
 func testOutage(t *testing.T, c *stock.Cluster, known map[string]string, away, end func() error) {
 	outage := defaultOutage
 	if text := os.Getenv(outageVariable); text != "" {
@@ -101,7 +102,8 @@ func testBurst(t *testing.T, c *stock.Cluster, known map[string]string) {
 	p := startProgram(t, c.Kubeconfig())
 	asking := ask(p, known)
 	defer asking.end(t)
-	// The first burst takes what so many Services need; the second has to do with that.
+	// The first burst takes the memory that so many Services need; the second
+	// must not take more.
 	makeServices(t, c, "first", n)
 	began := time.Now()
 	deleteServices(t, c, "first", n)

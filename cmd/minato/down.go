@@ -34,6 +34,6 @@ its own grace period, but --grace at most.`,
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&grace, "grace", grace, "what a Pod has to end in at most")
+	cmd.Flags().DurationVar(&grace, "grace", grace, "longest grace period that a Pod gets")
 	return cmd
 }

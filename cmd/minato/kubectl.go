@@ -16,8 +16,8 @@ import (
 	"minato/internal/cluster"
 )
 
-// newKubectlCommand only documents the command: main hands its arguments to
-// kubectl before cobra sees them.
+// newKubectlCommand only documents the command: main runs kubectl with the
+// arguments before cobra parses them.
 func newKubectlCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubectl [--name NAME] ARGUMENTS...",
@@ -61,7 +61,7 @@ func runMinatoKubectl(name string, args []string) int {
 		f, err := os.Open(kubeconfig)
 		switch {
 		case errors.Is(err, os.ErrPermission):
-			// Not root: the context that `up` merged is what there is.
+			// Without root, only the context that `up` merged can be read.
 			args = append([]string{"--context=" + cluster.Config{Name: name}.ContextName()}, args...)
 		case err != nil && len(args) > 0:
 			fmt.Fprintf(os.Stderr, "minato: there is no cluster %q: start it with `minato up`, or name another with --name\n", name)

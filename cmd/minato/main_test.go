@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Every command has a help text with an example, and refuses what it does not
-// know with a remedy.
+// Every command has a help text with an example, and refuses unknown arguments
+// with a remedy.
 func TestEveryCommandHelps(t *testing.T) {
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {

@@ -20,8 +20,8 @@ func newServerCommand(o *options) *cobra.Command {
 		Long: `Run the control plane and the nodes of an existing cluster in the foreground,
 with the settings that "minato up" saved. Ending the process leaves containers
 and forwarding as they are, and starting it again takes them over; "minato
-down" ends them. The service manager is who starts it again when it fails; one
-that "minato up" started has a process of its own for that.`,
+down" ends them. When it fails, the service manager has to start it again; for a
+server that "minato up" started, a process of its own does that.`,
 		Example: "  minato up && minato down   # once, to make the cluster\n  minato server --name minato",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -64,7 +64,7 @@ func newServiceShowCommand(o *options) *cobra.Command {
 	var f serviceFlags
 	cmd := &cobra.Command{
 		Use:     "show [NAMESPACE/]NAME",
-		Short:   "Show who is sent where by a Service, and the reason for each endpoint",
+		Short:   "Show to which endpoints a Service sends connections, and the reason for each endpoint",
 		Example: "  minato service show whoami\n  minato service show kube-system/kube-dns --node node-2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

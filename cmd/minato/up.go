@@ -16,7 +16,7 @@ import (
 
 func newUpCommand(o *options) *cobra.Command {
 	c := cluster.DefaultConfig()
-	c.LAN, c.PodCIDR, c.ServiceCIDR = nil, nil, nil // the defaults hang on --ip-family
+	c.LAN, c.PodCIDR, c.ServiceCIDR = nil, nil, nil // the defaults depend on --ip-family
 	wait := 60 * time.Second
 	cmd := &cobra.Command{
 		Use:   "up",

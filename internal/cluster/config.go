@@ -100,14 +100,16 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// namespacedSysctls are how the names of sysctls begin that namespaces have.
+// namespacedSysctls are the beginnings of the names of those sysctls of which
+// each namespace has a value of its own.
 var namespacedSysctls = []string{"kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.", "net."}
 
 // NodeName returns the name of node number i, counted from 1.
 func NodeName(i int) string { return fmt.Sprintf("node-%d", i) }
 
-// Gateways are the machine's own addresses on the LAN. This list and the
-// others of addresses have one of each family, that of the primary one first.
+// Gateways are the machine's own addresses on the LAN. Like every list of
+// addresses here, it has one address of each IP family, that of the primary
+// family first.
 func (c Config) Gateways() []netip.Addr { return c.LAN.nth(1) }
 
 // NodeIPs are the LAN addresses of node number i.
@@ -128,7 +130,7 @@ func (c Config) DNSIPs() []netip.Addr { return c.ServiceCIDR.nth(10) }
 // Loopback is the machine's own address for the API server, beside the LAN.
 func (c Config) Loopback() netip.Addr { return c.IPFamily.families()[0].loopback }
 
-// Server is the API server's URL for you on this machine.
+// Server is the URL of the API server for clients on this machine.
 func (c Config) Server() string {
 	return "https://" + netip.AddrPortFrom(c.Loopback(), uint16(c.APIPort)).String()
 }
@@ -154,7 +156,7 @@ func LoadConfig(name string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("cluster %q: %w", name, err)
 	}
-	c := Config{IPFamily: IPv4} // of clusters that were made before there were others
+	c := Config{IPFamily: IPv4} // earlier versions made IPv4 clusters only, and wrote no ipFamily
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, fmt.Errorf("cluster %q: read %s: %w; `minato delete%s` removes what is left", name, path, err, nameFlag(name))
 	}
@@ -170,7 +172,8 @@ func (c Config) Save() error {
 	return writeFile(Paths{Name: c.Name}.Config(), append(data, '\n'), 0o600)
 }
 
-// nameFlag is what a command line needs to mean the cluster of that name.
+// nameFlag is the flag that has a command act on the cluster of that name, or
+// nothing for the default name.
 func nameFlag(name string) string {
 	if name == DefaultName {
 		return ""

@@ -76,7 +76,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s = %s, want %s", test.what, got, test.want)
 		}
 	}
-	// More than one byte of the address moves.
+	// More than one byte of the address changes.
 	wide := families(IPv6)
 	wide.PodCIDR = ranges("fd00:10:244:ff00::/48")
 	wide.PodCIDR[0] = wide.PodCIDR[0].Masked()
@@ -85,7 +85,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// families is the default configuration of a cluster of other families.
+// families is the default configuration of a cluster with other IP families.
 func families(f IPFamily) Config {
 	c := DefaultConfig()
 	c.IPFamily, c.LAN, c.PodCIDR, c.ServiceCIDR = f, nil, nil, nil
@@ -143,8 +143,8 @@ func TestValidateFamilies(t *testing.T) {
 	}
 }
 
-// A configuration reads back as it was written, and one that knows of no
-// families is IPv4.
+// A configuration reads back as it was written, and one without an IP family is
+// of IPv4.
 func TestRangesInTheFile(t *testing.T) {
 	for _, want := range []Config{DefaultConfig(), families(DualStack), families(IPv6)} {
 		data, err := json.Marshal(want)

@@ -37,7 +37,8 @@ type Status struct {
 	Stages      []Event      `json:"stages,omitempty"`
 }
 
-// NodeStatus is one node of a Status. IP and PodCIDR are the first of theirs.
+// NodeStatus is one node of a Status. IP and PodCIDR are the first of IPs and
+// of PodCIDRs.
 type NodeStatus struct {
 	Name     string         `json:"name"`
 	IP       string         `json:"ip"`
@@ -53,8 +54,8 @@ type NodeStatus struct {
 // PartStatus is one part of the server or of a node.
 type PartStatus = supervise.State
 
-// ReadStatus asks the cluster's server how it is; a cluster that is down is
-// described from its configuration.
+// ReadStatus asks the cluster's server for the status; for a cluster that is
+// down it is made from the configuration.
 func ReadStatus(ctx context.Context, name string) (Status, error) {
 	if err := ValidateName(name); err != nil {
 		return Status{}, err
@@ -68,14 +69,15 @@ func ReadStatus(ctx context.Context, name string) (Status, error) {
 	err = call(ctx, p, http.MethodGet, "/status", &s)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		s = describe(c)
-		// A server that is about to answer, or about to end.
+		// The server is starting and does not answer yet, or it is ending.
 		s.PID, err = serverPID(p)
 		s.Running = s.PID != 0
 	}
 	return s, err
 }
 
-// describe is what can be said of a cluster without its server.
+// describe returns the status of a cluster whose server does not answer, as far
+// as the configuration has it.
 func describe(c Config) Status {
 	p := Paths{Name: c.Name}
 	return Status{
@@ -84,8 +86,8 @@ func describe(c Config) Status {
 	}
 }
 
-// requestStop asks the server to end its Pods with their grace, but with limit at
-// most, and itself.
+// requestStop asks the server to end its Pods and then itself. Each Pod gets
+// its own grace period, but limit at most.
 func requestStop(ctx context.Context, p Paths, limit time.Duration) error {
 	return call(ctx, p, http.MethodPost, "/stop?grace="+limit.String(), nil)
 }

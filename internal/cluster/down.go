@@ -18,14 +18,16 @@ import (
 // stopTimeout bounds how long ending a cluster may take beyond the grace of Pods.
 const stopTimeout = 60 * time.Second
 
-// DefaultGrace is what Pods have to end in at most when a cluster goes down.
+// DefaultGrace is the longest grace period that a Pod gets when its cluster
+// goes down.
 const DefaultGrace = 30 * time.Second
 
 // Down ends the server, the nodes and everything that runs on them; the data
-// stays, so that Up brings the same cluster back. A cluster that is down
-// already is fine, and so is what a killed server left half-made. Pods are ended
-// as when a machine is shut down: preStop hooks first, each with its own grace
-// period, but with grace at most. It returns what is kept, in words.
+// stays, so that Up brings the same cluster back. It is no error if the cluster
+// is down already, and what a killed server left half-made is cleared as well.
+// Pods are ended as when a machine is shut down: preStop hooks run, and each
+// Pod gets its own grace period, but grace at most. kept says in words what is
+// kept of the cluster.
 func Down(ctx context.Context, name string, grace time.Duration) (kept string, err error) {
 	if err := ValidateName(name); err != nil {
 		return "", err
@@ -44,8 +46,9 @@ func Down(ctx context.Context, name string, grace time.Duration) (kept string, e
 	return kept, stop(ctx, name, grace)
 }
 
-// Delete is Down, and removes the data and the kubeconfig context as well.
-// A cluster that does not exist is fine.
+// Delete ends the cluster as Down does, but kills its Pods without grace, and
+// removes the data and the kubeconfig context as well. It is no error if the
+// cluster does not exist.
 func Delete(ctx context.Context, name string) error {
 	if err := ValidateName(name); err != nil {
 		return err
@@ -83,7 +86,8 @@ func unknownConfig(name string) Config {
 	return c
 }
 
-// stop ends everything; Pods have grace to end in, none if it is 0.
+// stop ends everything of the cluster that runs. Pods get their grace periods,
+// but grace at most; with a grace of 0 they are killed at once.
 func stop(ctx context.Context, name string, grace time.Duration) error {
 	p := Paths{Name: name}
 	if err := endServer(ctx, p, grace); err != nil {
@@ -92,10 +96,10 @@ func stop(ctx context.Context, name string, grace time.Duration) error {
 	return clean(ctx, p)
 }
 
-// endServer ends the server process: by its socket, so that Pods are ended
-// with their grace first, or by signal.
+// endServer ends the server process: by a request on its socket, so that Pods
+// end with their grace first, or else by a signal.
 func endServer(ctx context.Context, p Paths, grace time.Duration) error {
-	// Otherwise it would be started again.
+	// The keeper goes first: it would start the server again.
 	if err := p.serverKeeper().End(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		return err
 	}
@@ -124,14 +128,15 @@ func endServer(ctx context.Context, p Paths, grace time.Duration) error {
 	return err
 }
 
-// clean removes everything of the cluster that is not data, in an order in
-// which nothing is in use any more when its turn comes.
+// clean removes everything of the cluster that is not data, in such an order
+// that nothing is in use any more when it is removed.
 func clean(ctx context.Context, p Paths) error {
 	var errs []error
 	if err := p.Cgroup().Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		errs = append(errs, err)
 	}
-	// Attached programs go with their pins, and before the links they hang on.
+	// This removes the pins of the eBPF programs and so detaches them, before
+	// the links that they are attached to are deleted.
 	errs = append(errs, host.UnmountAllUnder(p.Run()), host.UnmountAllUnder(p.Data()))
 	cfg, err := LoadConfig(p.Name)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"minato/internal/host"
 )
 
-// egress lets nodes and Pods out through the machine with its own address, in
-// each family that the machine has a way out for.
+// egress lets packets of nodes and Pods leave through the machine, masqueraded
+// with its address, in each IP family in which the machine has a default route.
 func (l *lan) egress() error {
 	out := false
 	for _, f := range l.cfg.IPFamily.families() {
@@ -32,7 +32,7 @@ func (l *lan) egress() error {
 }
 
 // forwardIPv4 switches forwarding on for the two links that need it, not for
-// all; the uplink may be none.
+// all; uplink is empty if the machine has no default route.
 func (l *lan) forwardIPv4(uplink string) error {
 	const conf = "net/ipv4/conf/"
 	if err := host.Sysctl(conf+l.paths.Bridge()+"/forwarding", "1"); err != nil || uplink == "" {
@@ -51,7 +51,7 @@ func (l *lan) forwardIPv6() error {
 	switch was, err := host.ReadSysctl(all); {
 	case err != nil:
 		return err
-	case was == "1": // maybe by another cluster, which may end before this one
+	case was == "1": // maybe by another cluster, which may go down before this one
 		return l.sysctls.set()
 	}
 	links, err := os.ReadDir("/proc/sys/" + conf)

@@ -18,8 +18,8 @@ import (
 // router for half an hour.
 var advertisement = []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// A machine that has its default route from a router keeps it when it becomes
-// a router itself, and is put back to what it was.
+// A machine that has its default route from a router advertisement keeps it
+// when it forwards itself, and gets its earlier settings back.
 func TestMachineKeepsItsDefaultRoute(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -64,7 +64,8 @@ func TestMachineKeepsItsDefaultRoute(t *testing.T) {
 		inLAN("mt-a", (*lan).up)
 	}
 	forwards("while a cluster is up")
-	// A second cluster, of which only this matters, outlives the first.
+	// A second cluster, of which only the settings matter here, outlives the
+	// first.
 	inLAN("mt-b", (*lan).forwardIPv6)
 	for range 2 {
 		inLAN("mt-a", (*lan).down)
@@ -95,7 +96,7 @@ func testNetns(t *testing.T, name string) host.Netns {
 }
 
 // uplinkTo connects the machine's up0 with the router's eth0, and gives the
-// machine a second link that listens to nobody.
+// machine a second link that accepts no advertisements.
 func uplinkTo(t *testing.T, router, machine host.Netns) {
 	t.Helper()
 	if err := machine.Sysctls(map[string]string{"net/ipv6/conf/default/accept_dad": "0"}); err != nil {
@@ -131,7 +132,7 @@ func uplinkTo(t *testing.T, router, machine host.Netns) {
 	}
 }
 
-// waitForRoute advertises until the machine has believed it.
+// waitForRoute sends advertisements until the machine has the default route.
 func waitForRoute(t *testing.T, router, machine host.Netns) {
 	t.Helper()
 	conn, err := router.ListenPacket(t.Context(), "ip6:ipv6-icmp", "fe80::1%eth0")
@@ -143,7 +144,8 @@ func waitForRoute(t *testing.T, router, machine host.Netns) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What has come over another router is not believed.
+	// Hosts ignore advertisements with a hop limit below 255, because a router
+	// has forwarded them.
 	var failed error
 	err = raw.Control(func(fd uintptr) {
 		failed = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_MULTICAST_HOPS, 255)

@@ -8,8 +8,9 @@ import (
 	"minato/internal/supervise"
 )
 
-// failures are the states of parts that somebody else starts again: of the
-// control plane, which tells only of failures.
+// failures are the states of the control plane's parts for `minato status`. The
+// control plane starts its parts again itself, and reports nothing but their
+// failures.
 type failures struct {
 	mu   sync.Mutex
 	list []supervise.State

@@ -37,7 +37,7 @@ const (
 	nodeBitsIPv6 = 64
 )
 
-// family is one of the two kinds of addresses.
+// family is one of the two IP families.
 type family struct {
 	name     string
 	is6      bool
@@ -46,8 +46,8 @@ type family struct {
 	rules    [purposes]rule
 }
 
-// families lists those of f, the primary one first; none for a word that is
-// no IPFamily.
+// families lists those of f, the primary one first; none if f is not a valid
+// IPFamily.
 func (f IPFamily) families() []family {
 	switch f {
 	case IPv4:
@@ -60,8 +60,8 @@ func (f IPFamily) families() []family {
 	return nil
 }
 
-// The public IPv4 ranges are kubeadm's; those of IPv6 are unique local ones
-// that read like them.
+// The IPv4 ranges of Pods and Services are kubeadm's; those of IPv6 are unique
+// local ones that look like them.
 var (
 	familyIPv4 = family{
 		name: "IPv4", nodeBits: nodeBitsIPv4, loopback: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
@@ -75,10 +75,10 @@ var (
 		name: "IPv6", is6: true, nodeBits: nodeBitsIPv6, loopback: netip.IPv6Loopback(),
 		rules: [purposes]rule{
 			forLAN: {netip.MustParsePrefix("fd00:172:30::/64"), 0, 120},
-			// The controller that knows the nodes' shares has a bit for each, of
+			// The controller that allocates the nodes' shares numbers them with
 			// 16 bits at most.
 			forPods: {netip.MustParsePrefix("fd00:10:244::/56"), nodeBitsIPv6 - 16, nodeBitsIPv6},
-			// As upstream's API server has it.
+			// The bounds are those of upstream's API server.
 			forServices: {netip.MustParsePrefix("fd00:10:96::/112"), 108, 123},
 		},
 	}

@@ -16,8 +16,8 @@ type Image struct {
 }
 
 // LoadImages puts the images of a file into the store that all nodes of the
-// cluster share, and returns their names. progress, which may be nil, is told
-// bytes.
+// cluster share, and returns their names. progress, which may be nil, is called
+// with counts of bytes.
 func LoadImages(ctx context.Context, name, file string, progress func(image string, done, total int64)) ([]string, error) {
 	store, err := openImages(name)
 	if err != nil {

@@ -27,7 +27,8 @@ type Service = show.Service
 // DataPlaneDump is what the kernel of a node holds.
 type DataPlaneDump = dataplane.Dump
 
-// DNSQuestion is a look-up as a Pod makes it, DNSStory what became of it.
+// DNSQuestion is a name to be looked up as a Pod would do it, DNSStory how it
+// was answered and why.
 type (
 	DNSQuestion = explain.Question
 	DNSStory    = explain.Story
@@ -39,7 +40,7 @@ func ListServices(out io.Writer, services []Service) error { return show.List(ou
 // ParseDNSType reads the name of a record type.
 func ParseDNSType(text string) (uint16, error) { return explain.ParseType(text) }
 
-// ReadServices asks the cluster's server what a node makes of every Service.
+// ReadServices asks the cluster's server for every Service as a node serves it.
 func ReadServices(ctx context.Context, name, node string) ([]Service, error) {
 	var out []Service
 	err := ask(ctx, name, "/services", url.Values{"node": {node}}, &out)
@@ -53,14 +54,15 @@ func DumpServices(ctx context.Context, name, node string) (*DataPlaneDump, error
 	return out, err
 }
 
-// QueryDNS asks the DNS server of the Pod's node, and why it answers so.
+// QueryDNS looks a name up at the DNS server of the Pod's node, and returns the
+// answers with their reasons.
 func QueryDNS(ctx context.Context, name string, q DNSQuestion) (DNSStory, error) {
 	var story DNSStory
 	err := ask(ctx, name, "/dns/query", url.Values{"name": {q.Name}, "type": {q.Type}, "from": {q.From}}, &story)
 	return story, err
 }
 
-// reply is what the server answers: a value, or why there is none.
+// reply is the server's answer: a value or an error.
 type reply struct {
 	Error string          `json:"error,omitempty"`
 	Value json.RawMessage `json:"value,omitempty"`
@@ -135,14 +137,15 @@ func (s *Server) nodeNamed(name string) (*member.Member, error) {
 	return nil, fmt.Errorf("there is no node %q; the nodes are %v", name, names)
 }
 
-// resolvers are what a look-up on this machine passes.
+// resolvers are the nodes' DNS servers, and what package explain needs to know
+// of the Pods that ask them.
 func (s *Server) resolvers() explain.Resolvers {
 	r := explain.Resolvers{
 		Servers: map[string]*dns.Node{}, FirstNode: NodeName(1),
 		Resolver: spec.Resolver{Servers: s.cfg.DNSIPs()[:1], Domain: s.cfg.ClusterDomain},
 		Pod: func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 			if s.client == nil {
-				return nil, errors.New("the API server is not there yet")
+				return nil, errors.New("the API server is not ready yet; wait for it with `minato status`")
 			}
 			return s.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 		},

@@ -12,14 +12,14 @@ import (
 	"minato/internal/host"
 )
 
-// serverKeeper is the idle process that has the API server's sockets too, and
-// starts the server again when it ends unexpectedly: clients that come meanwhile
-// wait instead of being refused.
+// serverKeeper is the idle process that holds the API server's listening
+// sockets as well, so that clients wait instead of being refused while no
+// server runs, and that starts the server again when it ends unexpectedly.
 func (p Paths) serverKeeper() host.Keeper {
 	return host.Keeper{Cgroup: p.ServerCgroup(), Program: filepath.Join(p.Data(), "keeper")}
 }
 
-// keeper is serverKeeper, with what to start.
+// keeper is serverKeeper with the command that starts the server.
 func (s *Server) keeper() (host.Keeper, error) {
 	k := s.paths.serverKeeper()
 	self, err := os.Executable()
@@ -31,8 +31,8 @@ func (s *Server) keeper() (host.Keeper, error) {
 	return k, nil
 }
 
-// adoptListeners takes the API server's sockets over from the server before, if
-// they were kept.
+// adoptListeners takes over the API server's listening sockets from an earlier
+// server, if a keeper holds them.
 func (s *Server) adoptListeners(ctx context.Context) ([]net.Listener, error) {
 	want := []host.Socket{{Network: "tcp", Address: apiAddress(s.cfg.Loopback(), s.cfg.APIPort)}}
 	for _, gateway := range s.cfg.Gateways() {
@@ -42,11 +42,13 @@ func (s *Server) adoptListeners(ctx context.Context) ([]net.Listener, error) {
 	return listeners, err
 }
 
-// errKeeperEnded has the keeper started again.
+// errKeeperEnded makes the supervisor run keep again, which starts a new
+// keeper.
 var errKeeperEnded = errors.New("the process that starts the server again when it ends has ended")
 
-// keep has the server started again if it ends unexpectedly, for as long as ctx
-// lasts. An end that was asked for ends the keeping first.
+// keep has a keeper run for as long as ctx lasts. It ends the keeper if the
+// server was told to stop, and leaves it if the server fails, to start the
+// server again.
 func (s *Server) keep(ctx context.Context, listeners []net.Listener) error {
 	if !s.kept {
 		return nil
@@ -68,7 +70,7 @@ func (s *Server) keep(ctx context.Context, listeners []net.Listener) error {
 		}
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return nil // the process ends with an error, and is to be started again
+		return nil // the server has failed: the keeper starts it again
 	}
 	return k.End()
 }

@@ -84,7 +84,7 @@ func TestKubeconfigOfItsOwn(t *testing.T) {
 	}
 }
 
-// A file that has become more than ours loses our context only.
+// A file with contexts of others loses our context only.
 func TestKubeconfigThatTheUserExtended(t *testing.T) {
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "config"))
 	c := DefaultConfig()

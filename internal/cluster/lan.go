@@ -45,7 +45,7 @@ func openLAN(cfg Config) (*lan, error) {
 
 func (l *lan) close() { l.net.Close() }
 
-// up makes the bridge and the machine's routes. What is there is kept.
+// up makes the bridge and the machine's routes. What exists already is kept.
 func (l *lan) up() error {
 	bridge := l.paths.Bridge()
 	gateways, first := l.cfg.Gateways(), l.cfg.NodeIPs(1)
@@ -67,7 +67,7 @@ func (l *lan) up() error {
 	return l.egress()
 }
 
-// onLAN are addresses with the length of the LAN's ranges.
+// onLAN gives each address the prefix length of the LAN's range.
 func onLAN(addresses []netip.Addr, lan Ranges) []netip.Prefix {
 	var out []netip.Prefix
 	for i, a := range addresses {

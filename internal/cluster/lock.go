@@ -22,7 +22,7 @@ func acquireLock(p Paths) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(p.Lock()), 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(filepath.Dir(p.Lock()), 0o700); err != nil { // an earlier version's was open to all
+	if err := os.Chmod(filepath.Dir(p.Lock()), 0o700); err != nil { // an earlier version made it readable by everybody
 		return nil, err
 	}
 	f, err := host.LockFile(p.Lock())
@@ -86,7 +86,7 @@ func waitStopped(ctx context.Context, p Paths) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the server (process %d) of cluster %q goes on: %w", pid, p.Name, ctx.Err())
+			return fmt.Errorf("the server (process %d) of cluster %q has not ended: %w", pid, p.Name, ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -77,8 +77,8 @@ func (n *node) config(ns host.Netns) member.Config {
 	}
 }
 
-// certificates are what the node's API shows, and whose certificates its clients
-// have.
+// certificates returns the serving certificate of the node's API, and the CAs
+// that sign the certificates of its clients.
 func (n *node) certificates() (tls.Certificate, *x509.CertPool, error) {
 	pki := n.server.control.PKI()
 	pair, err := pki.NodeServing(n.name, n.server.cfg.NodeIPs(n.number)...)

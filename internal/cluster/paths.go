@@ -14,7 +14,8 @@ const (
 	sysctlFile = runRoot + "/sysctls.json"
 )
 
-// Paths tells where a cluster's things are.
+// Paths names the files, directories, namespaces, links and cgroups of a
+// cluster.
 type Paths struct{ Name string }
 
 // Data survives `down`; `delete` removes it.
@@ -55,7 +56,7 @@ func (p Paths) MountNS(node string) string { return filepath.Join(p.Run(), "mntn
 // BPF is where our own BPF file system is mounted.
 func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
 
-// Socket is where the server answers.
+// Socket is the server's control socket.
 func (p Paths) Socket() string { return filepath.Join(p.Run(), "minato.sock") }
 
 // Lock is held by the server for as long as it runs.
@@ -67,7 +68,7 @@ func (p Paths) Netns(node string) host.Netns { return host.NamedNetns(p.Name + "
 // Cgroup holds the cgroups of all nodes.
 func (p Paths) Cgroup() host.Cgroup { return host.Cgroup{Path: "minato/" + p.Name} }
 
-// ServerCgroup holds the server and what starts it again.
+// ServerCgroup holds the server and its keeper.
 func (p Paths) ServerCgroup() host.Cgroup { return p.Cgroup().Child("server") }
 
 // Bridge is the machine's end of the LAN.

@@ -27,8 +27,8 @@ func RequireRoot() error {
 	return nil
 }
 
-// Preflight tells what stands in the way of c on this machine, before
-// anything is changed: all of it, not only the first.
+// Preflight returns everything that prevents a cluster with the configuration c
+// on this machine, not only the first obstacle. It changes nothing.
 func Preflight(ctx context.Context, c Config) error {
 	if err := RequireRoot(); err != nil {
 		return err
@@ -41,7 +41,8 @@ func checkCgroups() error {
 	return err
 }
 
-// kernelFeatures are files that tell of what the kernel was built with.
+// kernelFeatures are files that exist only if the kernel was built with a
+// feature.
 var kernelFeatures = []struct{ path, missing string }{
 	{"/sys/kernel/btf/vmlinux", "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF), which the eBPF programs need: use a kernel 6.6 or later of a common distribution"},
 	{"/proc/sys/net/ipv4/ip_forward", "the kernel has no IPv4 forwarding"},

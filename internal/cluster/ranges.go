@@ -79,7 +79,7 @@ func (c Config) WithDefaultRanges() Config {
 	return c
 }
 
-// validateRanges tells the first thing that is wrong with the ranges.
+// validateRanges returns an error for the first range that is invalid.
 func (c Config) validateRanges() error {
 	families := c.IPFamily.families()
 	if len(families) == 0 {
@@ -110,7 +110,7 @@ func (c Config) validateRanges() error {
 	return nil
 }
 
-// rule is what holds for the range of one purpose and family.
+// rule bounds the range of one purpose and IP family.
 type rule struct {
 	standard         netip.Prefix // where none is given
 	largest, longest int          // bounds of the prefix's length
@@ -128,8 +128,8 @@ func (r rule) check(flag string, p netip.Prefix) error {
 	return nil
 }
 
-// nth counts n from base in the digits before the bit, a whole number of
-// bytes: nth(10.244.0.0, 3, 24) is 10.244.3.0.
+// nth adds n to the first bit bits of base, a whole number of bytes:
+// nth(10.244.0.0, 3, 24) is 10.244.3.0.
 func nth(base netip.Addr, n, bit int) netip.Addr {
 	b := base.AsSlice()
 	for i := bit/8 - 1; i >= 0 && n > 0; i-- {

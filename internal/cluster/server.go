@@ -41,7 +41,7 @@ type Server struct {
 
 	lan     *lan
 	control *controlplane.ControlPlane
-	client  kubernetes.Interface // for what is asked over the socket
+	client  kubernetes.Interface // for requests over the control socket
 	watch   *member.Watch
 	images  *image.Store
 	nodes   []*node
@@ -55,16 +55,16 @@ type Server struct {
 	stop    context.CancelCauseFunc
 }
 
-// hostResolvConf is the machine's own, which names that are not the cluster's
-// are looked up by.
+// hostResolvConf lists the machine's resolvers, at which names outside of the
+// cluster are looked up.
 const hostResolvConf = "/etc/resolv.conf"
 
 // ServerOptions say how a Server runs.
 type ServerOptions struct {
 	// Began is when the process started.
 	Began time.Time
-	// Progress is told of the start and closed when that has succeeded or
-	// failed; nil where nobody waits for it.
+	// Progress gets the stages of the start, and is closed when the start has
+	// succeeded or failed; nil if nobody waits for it.
 	Progress io.WriteCloser
 	// Keep has the process started again when it ends unexpectedly.
 	Keep   bool
@@ -110,14 +110,15 @@ func (s *Server) run(ctx context.Context) (err error) {
 	}
 	listeners, err := s.adoptListeners(ctx)
 	if err != nil {
-		s.log.Warn("the API server's sockets cannot be taken over from the server before; new ones are opened", "error", err)
+		s.log.Warn("the API server's listening sockets cannot be taken over from the earlier server; new ones are opened", "error", err)
 	}
 	defer func() {
 		for _, l := range listeners {
 			l.Close()
 		}
 	}()
-	// Ports first: one that is taken is told before anything is changed.
+	// The ports are opened first, so that one in use is reported before
+	// anything is changed.
 	adopted := len(listeners) > 0
 	if !adopted {
 		loopback, err := listenAPI(ctx, s.cfg.Loopback(), s.cfg.APIPort)
@@ -157,8 +158,9 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 	if err := s.assemble(listeners); err != nil {
 		return err
 	}
-	// Nodes and their clients go first when the server ends, then the API. An end
-	// of the API is the end of the process: whoever keeps it starts it again.
+	// When the server ends, the nodes, which are clients of the API, stop
+	// before the API does. A control plane that fails ends the process, and the
+	// keeper or the service manager starts it again.
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAPI()
 	var api errgroup.Group
@@ -218,8 +220,9 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	return nil
 }
 
-// partChanged ends a start that somebody waits for when one of its parts fails:
-// it is told why. Later, or if nobody waits, a part is tried again.
+// partChanged ends the server if a part fails during a start that `up` waits
+// for, so that `up` can report why. Later, or if nobody waits, the part is just
+// started again.
 func (s *Server) partChanged(state supervise.State) {
 	if state.Phase == supervise.Failed && s.progress.followed() {
 		s.stop(errors.New(state.Error))
@@ -321,7 +324,7 @@ func (s *Server) writeAdminKubeconfig() error {
 
 // serveSocket answers `status` and `down`.
 func (s *Server) serveSocket(ctx context.Context) error {
-	os.Remove(s.paths.Socket()) // a killed server's; the lock says that it is gone
+	os.Remove(s.paths.Socket()) // left by a killed server; none runs, since this one has the lock
 	l, err := host.Netns{}.Listen(ctx, "unix", s.paths.Socket())
 	if err != nil {
 		return fmt.Errorf("open the control socket: %w", err)
@@ -340,8 +343,8 @@ func (s *Server) serveSocket(ctx context.Context) error {
 	return nil
 }
 
-// down asks for the end of Pods with their grace, but with limit at most, and
-// then of the server.
+// down has the Pods ended, each with its own grace period but limit at most,
+// and then the server.
 func (s *Server) down(limit time.Duration) {
 	select {
 	case s.downing <- limit:
@@ -364,7 +367,7 @@ func (s *Server) awaitDown(ctx context.Context) error {
 		}
 	}
 	if err := nodes.Wait(); err != nil {
-		s.log.Warn("some Pods could not be ended with their grace and will be killed", "error", err)
+		s.log.Warn("some Pods did not end within their grace periods and will be killed", "error", err)
 	}
 	s.stop(nil)
 	return nil

@@ -89,7 +89,7 @@ func (s sysctls) set(settings ...setting) error {
 func (s sysctls) raise(path string, least int64) error {
 	now, err := host.ReadSysctl(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a kernel without what is limited
+		return nil // this kernel does not have the limit
 	}
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s sysctls) raise(path string, least int64) error {
 		return fmt.Errorf("raise sysctl %s: its value is no number: %w", path, err)
 	}
 	if have >= least {
-		return s.set(setting{path, now}) // changes nothing, but counts this cluster in
+		return s.set(setting{path, now}) // changes nothing, but records that this cluster needs the value
 	}
 	return s.set(setting{path, strconv.FormatInt(least, 10)})
 }
@@ -136,7 +136,7 @@ func (s sysctls) restore() error {
 
 // locked reads the record and keeps other clusters from it until do returns.
 func (s sysctls) locked(do func(*sysctlRecord) error) error {
-	// The directory, since a file for nothing but the lock would stay behind.
+	// The directory is locked, because a lock file would be left behind.
 	dir, err := os.Open(filepath.Dir(s.file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return do(new(sysctlRecord)) // no cluster runs

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A limit that clusters raise stays raised for as long as one of them is there,
-// and is then what it was.
+// A limit that clusters raise stays raised for as long as one of them is up,
+// and then gets its earlier value back.
 func TestRaisedLimitIsPutBack(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")

@@ -21,7 +21,7 @@ import (
 	"minato/internal/host"
 )
 
-// UpResult says what `up` brought about.
+// UpResult describes the cluster that is up.
 type UpResult struct {
 	Kubeconfig string // the file that has the context now
 	Context    string
@@ -29,9 +29,9 @@ type UpResult struct {
 }
 
 // Up brings up the cluster that c describes and returns when every node is
-// Ready and DNS answers, or when ctx ends. Steps are told to onEvent as they
-// happen. A start that fails leaves nothing behind but, where it existed
-// before, the cluster's data.
+// Ready and DNS answers, or when ctx ends. onEvent is called with the steps as
+// they happen. A start that fails takes back what it made itself and nothing
+// else: data and Pods that were there before stay.
 func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 	paths := Paths{Name: c.Name}
 	var err error
@@ -70,9 +70,10 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 // start brings up a cluster whose server does not run.
 func start(ctx context.Context, c Config, known bool, onEvent func(Event)) error {
 	paths := Paths{Name: c.Name}
-	// A server that ends again and again is started once more here, where its
-	// error is seen. Its cgroup is made anew: Linux 6.18 also kills a process that
-	// is cloned into a cgroup which was killed before, where its parent's was not.
+	// A server that fails at each start has a keeper that tries again. Both are
+	// ended here, so that this start shows the error. Their cgroup is made
+	// anew: Linux 6.18 also kills a process that is cloned into a cgroup which
+	// was killed before, where its parent's was not.
 	cgroup := paths.ServerCgroup()
 	if err := cgroup.Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		return err
@@ -146,7 +147,8 @@ func undo(c Config, known, left bool) error {
 	return stop(ctx, c.Name, 0)
 }
 
-// sameCluster refuses flags that an existing cluster can't be changed to.
+// sameCluster returns an error if flags differ from the settings of an existing
+// cluster, which can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
 	if reflect.DeepEqual(old, new) {

@@ -27,7 +27,8 @@ import (
 // inMemoryHost names the server in URLs of in-memory requests.
 const inMemoryHost = "http://minato.in-memory"
 
-// settleTime is how long after it is ready a control plane is still starting.
+// settleTime is how long a control plane that is ready still does work of its
+// start.
 const settleTime = 3 * time.Second
 
 // Config describes one cluster's control plane.
@@ -63,11 +64,11 @@ type Config struct {
 	// ExtraSANs are further names and addresses for the serving certificate.
 	ExtraSANs []string
 
-	// Stage is told, maybe from several goroutines, how long a stage of the
-	// start took.
+	// Stage is called, maybe from several goroutines, with the time that a
+	// stage of the start took.
 	Stage func(name string, took time.Duration)
-	// PartFailed is told, maybe from several goroutines, that a part (PartEtcd,
-	// PartControllers) has failed and is about to be started again.
+	// PartFailed is called, maybe from several goroutines, when a part
+	// (PartEtcd, PartControllers) has failed and is about to be started again.
 	PartFailed func(part string, err error)
 	Logger     *slog.Logger
 
@@ -83,7 +84,7 @@ type store interface {
 
 // Parts that are started again by themselves. The API server is none: what
 // Kubernetes keeps in global variables belongs to the first one, so when it
-// fails Run returns, and the process has to start anew.
+// fails Run returns, and the process has to be started again.
 const (
 	PartEtcd        = "etcd"
 	PartControllers = "controllers"

@@ -13,7 +13,7 @@ import (
 
 // What the API server and the controllers give out in a cluster with IPv6:
 // addresses of Services, the endpoint of the API server, and the Pod ranges of
-// a node that brings none.
+// a node that has none of its own.
 func TestFamilies(t *testing.T) {
 	services4, pods4 := netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.244.0.0/16")
 	for name, test := range map[string]struct {

@@ -48,7 +48,7 @@ func cpuTime(tb testing.TB) time.Duration {
 func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		r := launch(b, shortDir(b), nil)
-		time.Sleep(20 * time.Second) // let it settle: this is what is measured
+		time.Sleep(20 * time.Second) // wait until it is idle: this is what is measured
 		before, begin := cpuTime(b), time.Now()
 		time.Sleep(20 * time.Second)
 		b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/time.Since(begin).Seconds()/1000, "cpu-ms/s")

@@ -15,8 +15,8 @@ const (
 )
 
 // keepRunning runs a part of the control plane until ctx ends, and again
-// whenever it fails or ends by itself. It is for parts whose next run does not
-// depend on what an earlier one left behind.
+// whenever it fails or ends by itself. It is for parts that can run again,
+// whatever an earlier run left behind.
 func (c *ControlPlane) keepRunning(ctx context.Context, part string, run func(context.Context) error) {
 	pause := firstPause
 	for {

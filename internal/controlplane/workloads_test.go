@@ -355,8 +355,8 @@ func testCertificateSigning(ctx context.Context, t *testing.T, r *running) {
 	}
 }
 
-// testAggregation checks that the built-in APIs are available and that one
-// whose Service has no endpoints is found not to be.
+// testAggregation checks that the built-in APIs are Available, and that an API
+// whose Service has no endpoints is not.
 func testAggregation(ctx context.Context, t *testing.T, r *running) {
 	client := clientFor(t, r.RESTConfig("test-root", "system:masters"))
 	agg, err := aggregator.NewForConfig(r.RESTConfig("test-root", "system:masters"))

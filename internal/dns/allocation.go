@@ -12,24 +12,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// orphanAge is how old the allocation of an address must be to be an orphan and not one of a request that is being
-// served.
+// orphanAge is the age from which an IPAddress without its Service is taken for an orphan: a younger one may belong to a
+// request that the API server is serving.
 const orphanAge = 3 * time.Second
 
-// createService creates the Service. An API server that was killed in the middle of that has allocated the address and
-// has no Service that has it; its own repair leaves such an allocation for a minute, in which no Pod would know a name.
+// createService creates the Service. An API server that is killed meanwhile may leave the cluster IP allocated to a
+// Service that does not exist. Its own repair frees the address after a minute; until then no Pod could look up a name,
+// so the allocation is deleted here.
 func (r *Registration) createService(ctx context.Context, want *corev1.Service) error {
 	_, err := r.cfg.Client.CoreV1().Services(ServiceNamespace).Create(ctx, want, metav1.CreateOptions{})
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
-		return nil // another node was first; its event brings us back to compare
+		return nil // another node was first; the event about its Service has it compared
 	case apierrors.IsInvalid(err):
 		err = errors.Join(err, r.freeOrphans(ctx))
 	}
 	return fmt.Errorf("create Service %s/%s with clusterIP %s: %w", ServiceNamespace, ServiceName, want.Spec.ClusterIP, err)
 }
 
-// freeOrphans deletes the allocations of our addresses for our Service, which does not exist.
+// freeOrphans deletes the IPAddresses that are allocated to the kube-dns Service, which does not exist.
 func (r *Registration) freeOrphans(ctx context.Context) error {
 	addresses := r.cfg.Client.NetworkingV1().IPAddresses()
 	var errs []error

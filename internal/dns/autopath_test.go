@@ -43,7 +43,7 @@ func autopathWorld(t *testing.T) ServerConfig {
 	return ServerConfig{Source: fixedSource{tab.Commit()}, Upstreams: StaticUpstreams(up.addr), Search: func() []string { return []string{"node.example"} }}
 }
 
-// gistOf is what a program makes of an answer: the code and the addresses.
+// gistOf is the part of an answer that a program uses: the code and the addresses.
 func gistOf(m *dns.Msg) (rcode string, addresses []string) {
 	for _, rr := range m.Answer {
 		switch rr := rr.(type) {
@@ -56,8 +56,8 @@ func gistOf(m *dns.Msg) (rcode string, addresses []string) {
 	return dns.RcodeToString[m.Rcode], addresses
 }
 
-// With autopath the first question is answered as the last one would have been that
-// the Pod's resolver asks without it.
+// With autopath the first question has the answer that the Pod's resolver gets
+// without it to the last of its questions.
 func TestAutopath(t *testing.T) {
 	cfg := autopathWorld(t)
 	off := startServer(t, cfg)
@@ -69,7 +69,7 @@ func TestAutopath(t *testing.T) {
 			names := path.Names(name)
 			var want *dns.Msg
 			for _, n := range names {
-				// A name that exists ends the walk, whether or not it has the type.
+				// A name that exists ends the search, whether or not it has the type.
 				if want = query(t, "udp", off, question(n, qtype)); want.Rcode != dns.RcodeNameError {
 					break
 				}
@@ -86,7 +86,7 @@ func TestAutopath(t *testing.T) {
 	}
 }
 
-// What is not certain is left to the Pod, which goes on by itself.
+// Where a look-up on the way fails, autopath does nothing and the Pod walks its search path itself.
 func TestAutopathLeavesTheRest(t *testing.T) {
 	cfg := autopathWorld(t)
 	cfg.Settings = fixedSettings(t, "autopath: true")

@@ -11,8 +11,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// answerCache keeps the answers of upstreams, packed, until their time is over or the
-// space is. Nothing about the cluster's own names ever gets here.
+// answerCache keeps the answers of upstreams in the wire format, until they have
+// expired or their space is needed. Answers about the cluster's own names are never
+// cached.
 type answerCache struct {
 	seed    maphash.Seed
 	shards  [cacheShards]cacheShard
@@ -24,9 +25,9 @@ type answerCache struct {
 const (
 	cacheShards   = 16
 	entryOverhead = 256 // of the entry, its place in the map and in the list
-	staleTTL      = 30  // seconds an answer beyond its end lives on at the client
-	// prefetchPart: an answer that was asked for again is renewed in the last
-	// tenth of its life.
+	staleTTL      = 30  // TTL, in seconds, of an expired answer that is given to a client
+	// prefetchPart: an answer that was asked for more than once is renewed in the
+	// last tenth of its TTL.
 	prefetchPart = 10
 	// maxCachedSize keeps single answers from pushing out everything else.
 	maxCachedSize = 8 << 10
@@ -35,7 +36,7 @@ const (
 type cacheShard struct {
 	mu      sync.Mutex
 	byKey   map[string]*cacheEntry
-	newest  *cacheEntry // list in the order of use
+	newest  *cacheEntry // the list of entries is in the order of their last use
 	oldest  *cacheEntry
 	bytes   int64
 	padding [64]byte // shards are locked by different threads at once
@@ -44,7 +45,7 @@ type cacheShard struct {
 type cacheEntry struct {
 	key          string
 	wire         []byte   // the reply, with id 0 and without OPT record
-	ttls         []uint16 // where its lifetimes are
+	ttls         []uint16 // offsets of the records' TTLs in wire
 	stored       time.Time
 	ttl          time.Duration
 	hits         int  // guarded by the shard's mu
@@ -56,14 +57,14 @@ func (e *cacheEntry) size() int64 {
 	return int64(len(e.wire) + 2*len(e.ttls) + len(e.key) + entryOverhead)
 }
 
-// freshness says what an entry is good for.
+// freshness says how an entry may be used.
 type freshness uint8
 
 const (
 	missing freshness = iota
 	fresh
-	due   // fresh, and the caller is the one to renew it
-	stale // to be given only if there is nothing better
+	due   // fresh, but about to expire: the caller has to renew it
+	stale // expired: to be given only if no upstream answers
 )
 
 func newCache() *answerCache {
@@ -148,7 +149,7 @@ func (c *answerCache) peek(key []byte, now time.Time, p *cachePolicy) *cacheEntr
 	return e
 }
 
-// put keeps an answer if it may be kept.
+// put caches an answer, if it may be cached.
 func (c *answerCache) put(key string, m *dns.Msg, now time.Time, p *cachePolicy) {
 	if p.disabled {
 		return
@@ -175,7 +176,7 @@ func (c *answerCache) put(key string, m *dns.Msg, now time.Time, p *cachePolicy)
 	}
 }
 
-// notRenewed lets the next reader try again.
+// notRenewed notes that the renewal of an entry failed; the next question tries it again.
 func (c *answerCache) notRenewed(key string) {
 	s := c.shard([]byte(key))
 	s.mu.Lock()
@@ -225,7 +226,7 @@ func (s *cacheShard) unlink(e *cacheEntry) {
 	e.newer, e.older = nil, nil
 }
 
-// newCacheEntry returns nil for an answer that must not be kept.
+// newCacheEntry returns nil for an answer that must not be cached.
 func newCacheEntry(key string, m *dns.Msg, now time.Time, p *cachePolicy) *cacheEntry {
 	ttl, ok := lifetime(m, p)
 	if !ok || ttl == 0 {
@@ -250,8 +251,8 @@ func newCacheEntry(key string, m *dns.Msg, now time.Time, p *cachePolicy) *cache
 	return &cacheEntry{key: key, wire: slices.Clip(wire), ttls: ttls, stored: now, ttl: time.Duration(ttl) * time.Second}
 }
 
-// lifetime is how long an answer holds, in seconds: as long as its shortest
-// record, or as its SOA record says if it is a negative one.
+// lifetime is how long an answer may be cached, in seconds: the least TTL of its
+// records, for a negative answer also the minimum of its SOA record (RFC 2308).
 func lifetime(m *dns.Msg, p *cachePolicy) (uint32, bool) {
 	if m.Truncated || len(m.Question) != 1 || m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return 0, false
@@ -278,7 +279,7 @@ func lifetime(m *dns.Msg, p *cachePolicy) (uint32, bool) {
 	return ttl, true
 }
 
-// ttlOffsets finds the lifetimes in a packed message with one question.
+// ttlOffsets returns the offsets of the records' TTLs in a packed message with one question.
 func ttlOffsets(wire []byte) ([]uint16, bool) {
 	if len(wire) < dnsHeaderSize {
 		return nil, false
@@ -315,8 +316,8 @@ func skipName(wire []byte, off int) (int, bool) {
 	return off, false
 }
 
-// appendTo appends the reply but for its header and question; the records'
-// lifetimes are what is left of them.
+// appendTo appends the entry's records, each with what is left of its TTL, to a
+// reply that has its header and question.
 func (e *cacheEntry) appendTo(dst []byte, questionSize int, now time.Time, f freshness) []byte {
 	shift := len(dst) - questionSize - dnsHeaderSize
 	dst = append(dst, e.wire[dnsHeaderSize+questionSize:]...)
@@ -337,19 +338,19 @@ func (e *cacheEntry) appendTo(dst []byte, questionSize int, now time.Time, f fre
 	return dst
 }
 
-// message is the reply as miekg/dns has it.
+// message unpacks the reply.
 func (e *cacheEntry) message(now time.Time, f freshness) *dns.Msg {
 	end, _ := skipName(e.wire, dnsHeaderSize)
 	end += 4
 	wire := e.appendTo(slices.Clone(e.wire[:end]), end-dnsHeaderSize, now, f)
 	m := new(dns.Msg)
 	if m.Unpack(wire) != nil {
-		return nil // it was packed by the same library
+		return nil // never: the same library has packed it
 	}
 	return m
 }
 
-// clear forgets everything.
+// clear removes every entry.
 func (c *answerCache) clear() {
 	for i := range c.shards {
 		s := &c.shards[i]

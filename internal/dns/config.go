@@ -18,7 +18,7 @@ import (
 // ConfigMap kube-system/minato-dns. The zero value of everything is a working
 // default.
 type Config struct {
-	// TTL is the lifetime of the cluster's own records, in seconds.
+	// TTL is that of the cluster's own records and of negative answers, in seconds.
 	TTL *uint32 `json:"ttl,omitempty"`
 	// Pods says which <dashed-ip>.<namespace>.pod names exist: insecure,
 	// verified or disabled.
@@ -30,7 +30,7 @@ type Config struct {
 	Stubs []Stub `json:"stubs,omitempty"`
 	// Hosts are names with fixed addresses.
 	Hosts []Host `json:"hosts,omitempty"`
-	// HostsTTL is their lifetime, in seconds.
+	// HostsTTL is the TTL of their records, in seconds.
 	HostsTTL *uint32 `json:"hostsTTL,omitempty"`
 	// Rewrites change the name that is asked for; the first that fits is used.
 	Rewrites []Rewrite `json:"rewrites,omitempty"`
@@ -49,10 +49,10 @@ type Config struct {
 type Upstream struct {
 	// Servers are addresses, with ":port" if it is not 53.
 	Servers []string `json:"servers,omitempty"`
-	// Policy says whom to ask first: ordered (the first that is healthy), random
-	// or parallel (all at once).
+	// Policy says which server is asked first: ordered (the first that is healthy),
+	// random or parallel (all at once).
 	Policy string `json:"policy,omitempty"`
-	// Except lists domains that are never asked for here.
+	// Except lists domains whose names these servers are never asked for.
 	Except []string `json:"except,omitempty"`
 	// TCP asks over TCP only.
 	TCP bool `json:"tcp,omitempty"`
@@ -89,10 +89,10 @@ type Cache struct {
 	MaxNegativeTTL *uint32 `json:"maxNegativeTTL,omitempty"`
 	// MaxBytes bounds the cache of one node.
 	MaxBytes int `json:"maxBytes,omitempty"`
-	// NoPrefetch stops popular answers from being renewed before they end.
+	// NoPrefetch stops the renewal of popular answers before they expire.
 	NoPrefetch bool `json:"noPrefetch,omitempty"`
-	// ServeStale is how long after its end an answer may still be given, when no
-	// upstream has a better one; 0s turns it off.
+	// ServeStale is how long an expired answer may still be given while no upstream
+	// answers; 0s turns it off.
 	ServeStale *metav1.Duration `json:"serveStale,omitempty"`
 }
 
@@ -122,7 +122,7 @@ func ParseConfig(text []byte, domain string) (Config, error) {
 	return c, nil
 }
 
-// fieldErrors collects what is wrong, each with the field's name.
+// fieldErrors collects the errors of a configuration, each with its field's name.
 type fieldErrors struct{ errs []error }
 
 func (f *fieldErrors) add(field, format string, args ...any) {
@@ -159,7 +159,7 @@ func (f *fieldErrors) oneOf(field, value string, allowed ...string) int {
 func (f *fieldErrors) domain(field, name string) string {
 	abs := dns.CanonicalName(name)
 	if _, ok := dns.IsDomainName(name); !ok || name == "" || strings.ContainsAny(name, " \\\t\"();") {
-		f.add(field, "%q is not a domain name", name)
+		f.add(field, "%q is not a domain name; use one such as corp.example", name)
 	}
 	return abs
 }

@@ -9,8 +9,8 @@ import (
 
 // ParseCorefile reads a Corefile as kubeadm writes it, and people extend it:
 // forward, stub domains, hosts, cache, log, rewrite, autopath and the settings
-// of kubernetes. What has no meaning here, or none that is known, is told in
-// notes; an error means that the text is no Corefile.
+// of kubernetes. notes name each line that is not understood or has no effect; an
+// error means that the text is not a Corefile.
 func ParseCorefile(text, domain string) (c Config, notes []string, err error) {
 	blocks, err := readCorefile(text)
 	if err != nil {
@@ -60,7 +60,7 @@ func (r *corefileReader) block(b directive) {
 		case name == "." || name == "":
 			root = true
 		case strings.Contains(name, "("):
-			r.note(b, "snippets are not understood")
+			r.note(b, "snippets are not understood; write their lines into the block")
 		default:
 			domains = append(domains, dns.CanonicalName(name))
 		}
@@ -85,7 +85,7 @@ func (r *corefileReader) block(b directive) {
 func (r *corefileReader) main(d directive) {
 	switch d.args[0] {
 	case "errors", "health", "ready", "loop", "reload", "loadbalance", "prometheus", "bind", "multisocket":
-		// What these ask for is always there, in Minato's own way.
+		// The server always does these, or does not need them.
 	case "log":
 		r.log(d)
 	case "kubernetes":
@@ -125,7 +125,7 @@ func (r *corefileReader) stub(domain string, b directive) {
 		case "rewrite":
 			r.rewrite(d)
 		case "errors", "log", "cache", "loop", "reload", "loadbalance", "health", "ready", "prometheus", "bind":
-			// These are set for everything in the root's block.
+			// The block of the root sets these for all domains.
 		default:
 			r.note(d, "this plugin is not understood and has no effect")
 		}

@@ -25,23 +25,24 @@ func (r *corefileReader) kubernetes(d directive) {
 				r.note(sub, "use insecure, verified or disabled")
 			}
 		case "ttl":
-			r.config.TTL = r.seconds(sub)
+			r.config.TTL = r.number(sub)
 		case "fallthrough", "kubeconfig", "endpoint", "tls":
-			// Names that are not the cluster's always go on; the API is reached in our own way.
+			// Names outside the cluster are always forwarded, and the Corefile does not say how the API server is reached.
 		default:
 			r.note(sub, "this setting of kubernetes is not understood")
 		}
 	}
 }
 
-func (r *corefileReader) seconds(d directive) *uint32 {
+// number reads the one number after a directive's name.
+func (r *corefileReader) number(d directive) *uint32 {
 	if len(d.args) == 2 {
 		if n, err := strconv.ParseUint(d.args[1], 10, 32); err == nil {
 			v := uint32(n)
 			return &v
 		}
 	}
-	r.note(d, "a number of seconds is missing")
+	r.note(d, "a whole number of 0 or more is missing")
 	return nil
 }
 
@@ -66,7 +67,7 @@ func (r *corefileReader) upstream(d directive) (from string, up Upstream) {
 		switch {
 		case strings.HasPrefix(to, "/"):
 			if len(d.args) > 3 || d.args[1] != "." {
-				r.note(d, "the file %s is left out; only `forward . FILE` alone stands for the node's own resolvers", to)
+				r.note(d, "the file %s is not used; only `forward . FILE` alone stands for the node's own resolvers", to)
 			}
 			continue
 		case found && scheme != "dns":
@@ -108,11 +109,11 @@ func (r *corefileReader) forwardOption(d directive, up *Upstream) {
 	case "force_tcp":
 		up.TCP = true
 	case "max_concurrent":
-		if n := r.seconds(d); n != nil {
+		if n := r.number(d); n != nil {
 			r.config.MaxConcurrent = int(*n)
 		}
 	case "prefer_udp", "max_fails", "expire", "health_check", "next", "failfast_all_unhealthy_upstreams":
-		// How upstreams are watched and connections kept is decided here.
+		// The forwarder has its own health checks and opens a socket for each question.
 	default:
 		r.note(d, "this setting of forward is not understood")
 	}
@@ -121,7 +122,7 @@ func (r *corefileReader) forwardOption(d directive, up *Upstream) {
 func (r *corefileReader) cache(d directive) {
 	c := &r.config.Cache
 	if len(d.args) > 1 {
-		if n := r.seconds(directive{line: d.line, args: d.args[:2]}); n != nil {
+		if n := r.number(directive{line: d.line, args: d.args[:2]}); n != nil {
 			negative := min(*n, 1800)
 			c.MaxTTL, c.MaxNegativeTTL = n, &negative
 		}
@@ -130,7 +131,7 @@ func (r *corefileReader) cache(d directive) {
 		switch sub.args[0] {
 		case "success", "denial": // CAPACITY [TTL] [MINTTL]
 			if len(sub.args) > 2 {
-				n := r.seconds(directive{line: sub.line, args: []string{sub.args[0], sub.args[2]}})
+				n := r.number(directive{line: sub.line, args: []string{sub.args[0], sub.args[2]}})
 				if sub.args[0] == "success" {
 					c.MaxTTL = n
 				} else {
@@ -149,7 +150,7 @@ func (r *corefileReader) cache(d directive) {
 				}
 			}
 		case "servfail", "disable", "keepttl":
-			// Failures are never kept, nor are answers about the cluster.
+			// Failures and answers about the cluster are never cached, and a cached record's TTL always counts down.
 		default:
 			r.note(sub, "this setting of cache is not understood")
 		}
@@ -162,7 +163,7 @@ func (r *corefileReader) hosts(d directive) {
 		h := Host{IP: args[0], Names: args[1:]}
 		f.hosts(&policy{}, []Host{h})
 		if err := f.err(); err != nil {
-			r.note(d, "%s is left out: %v", strings.Join(args, " "), err)
+			r.note(d, "%s is not used: %v", strings.Join(args, " "), err)
 			return
 		}
 		r.config.Hosts = append(r.config.Hosts, h)
@@ -175,9 +176,9 @@ func (r *corefileReader) hosts(d directive) {
 	for _, sub := range d.body {
 		switch sub.args[0] {
 		case "ttl":
-			r.config.HostsTTL = r.seconds(sub)
+			r.config.HostsTTL = r.number(sub)
 		case "fallthrough", "no_reverse", "reload":
-			// A name that is not in the list always goes on.
+			// A name that is not in the list is always looked up elsewhere.
 		default:
 			entry(sub.args)
 		}
@@ -188,12 +189,12 @@ func (r *corefileReader) rewrite(d directive) {
 	args := d.args[1:]
 	if len(args) > 0 && (args[0] == "stop" || args[0] == "continue") {
 		if args[0] == "continue" {
-			r.note(d, "the first rewrite that fits is the only one, as with stop")
+			r.note(d, "only the first rewrite that fits is used, as with stop")
 		}
 		args = args[1:]
 	}
 	if len(args) == 0 && len(d.body) > 0 && d.body[0].args[0] == "name" {
-		args = d.body[0].args // its answer lines are what is done anyway
+		args = d.body[0].args // its "answer" lines ask for the name that was asked for, which answers always have
 	}
 	if len(args) < 3 || args[0] != "name" {
 		r.note(d, "only rewrites of names are understood")

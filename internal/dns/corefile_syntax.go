@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// directive is one line of a Corefile, and the lines in its braces.
+// directive is one line of a Corefile, with the lines in the braces after it.
 type directive struct {
 	line int
 	args []string // the first is the directive's name, or a server block's names
@@ -15,10 +15,10 @@ type directive struct {
 type token struct {
 	text  string
 	line  int
-	brace bool // not quoted
+	brace bool // a { or } that is not in quotes
 }
 
-// readCorefile takes the text apart.
+// readCorefile splits the text into its server blocks.
 func readCorefile(text string) ([]directive, error) {
 	tokens, err := corefileTokens(text)
 	if err != nil {
@@ -31,12 +31,12 @@ func readCorefile(text string) ([]directive, error) {
 	return blocks, err
 }
 
-// maxBlocks bounds how deep braces may lie in each other.
+// maxBlocks bounds how deep braces may be nested.
 const maxBlocks = 8
 
 func directives(tokens []token, depth int) (out []directive, rest []token, err error) {
 	if depth > maxBlocks {
-		return nil, nil, fmt.Errorf("line %d: too many braces in each other", tokens[0].line)
+		return nil, nil, fmt.Errorf("line %d: braces are nested more than %d deep", tokens[0].line, maxBlocks)
 	}
 	for len(tokens) > 0 {
 		if t := tokens[0]; t.brace && t.text == "}" {
@@ -61,7 +61,7 @@ func directives(tokens []token, depth int) (out []directive, rest []token, err e
 			}
 			tokens = tokens[1:]
 		} else if len(tokens) > 0 && tokens[0].brace && tokens[0].text == "{" {
-			return nil, nil, fmt.Errorf("line %d: a { on a line of its own", tokens[0].line)
+			return nil, nil, fmt.Errorf("line %d: a { at the start of a line; write it at the end of the line before", tokens[0].line)
 		}
 		out = append(out, d)
 	}
@@ -100,7 +100,7 @@ func corefileTokens(text string) ([]token, error) {
 				t.text += string(text[i])
 			}
 			if i == len(text) {
-				return nil, fmt.Errorf("line %d: a quote that does not end", t.line)
+				return nil, fmt.Errorf("line %d: a quote without its end", t.line)
 			}
 			i++
 			out = append(out, t)

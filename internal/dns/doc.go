@@ -1,4 +1,5 @@
-// Package dns is the cluster's DNS server, answered on every Pod's own node.
+// Package dns is the cluster's DNS server. Every node runs one, so that a Pod is
+// answered by its own node.
 //
 // A Store follows the API's Services, EndpointSlices and Namespaces and keeps
 // the zone; one Store serves all nodes of a process. A Server answers on the
@@ -10,7 +11,8 @@
 // A Node puts these together for one node, with the sockets in its network
 // namespace, and is what a node is given.
 //
-// What a question answers is decided in dns/zone alone; this package moves the
-// messages, and knows nothing of other features. It may import dns/zone, host,
+// Package dns/zone alone decides how a question about the cluster's names is
+// answered; this package receives questions, sends answers and asks upstream
+// resolvers. It knows nothing of other features. It may import dns/zone, host,
 // client-go, k8s.io/api and miekg/dns.
 package dns

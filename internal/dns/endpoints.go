@@ -11,8 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Ready returns nil while every source has been read, every socket is being
-// answered on, and that is to go on.
+// Ready returns nil while every source has been read, every socket is served, and
+// the server has not been told to end.
 func (s *Server) Ready() error {
 	var errs []error
 	if s.cfg.Source.Snapshot() == nil {
@@ -22,10 +22,10 @@ func (s *Server) Ready() error {
 		errs = append(errs, errors.New("the configuration is not loaded yet"))
 	}
 	if have, want := int(s.serving.Load()), len(s.streams)+len(s.packets); have < want {
-		errs = append(errs, fmt.Errorf("%d of %d sockets are served", have, want))
+		errs = append(errs, fmt.Errorf("only %d of %d sockets are served", have, want))
 	}
 	if s.leaving.Load() {
-		errs = append(errs, errors.New("the server is about to end"))
+		errs = append(errs, errors.New("the server has been told to end"))
 	}
 	return errors.Join(errs...)
 }
@@ -33,7 +33,7 @@ func (s *Server) Ready() error {
 const healthTimeout = time.Second
 
 // Healthy asks the server a question over its own UDP sockets, as a Pod would,
-// and returns nil if the answers came.
+// and returns nil if each was answered.
 func (s *Server) Healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 	"minato/internal/dns/zone"
 )
 
-// trace collects reasons on the way to an answer; nil collects nothing.
+// trace collects the reasons for an answer; a nil trace collects nothing.
 type trace struct{ reasons []zone.Reason }
 
 func (t *trace) used(subject, format string, args ...any) {
@@ -35,7 +35,7 @@ func (t *trace) lookup(snap *zone.Snapshot, q zone.Question) (zone.Answer, bool)
 	return a, ours
 }
 
-// Explanation is one question, its answer and why.
+// Explanation is one question, its answer and the reasons for it.
 type Explanation struct {
 	Name    string   `json:"name"`
 	Type    string   `json:"type"`
@@ -47,8 +47,8 @@ type Explanation struct {
 // Found reports whether a resolver would stop here and take the answer.
 func (e Explanation) Found() bool { return e.Rcode == "NOERROR" && len(e.Answer) > 0 }
 
-// Explain answers a question as if client had asked it, with the reasons. It
-// goes the same way as every question does.
+// Explain answers a question as if client had asked it, with the reasons. The same
+// code answers questions that come from a socket.
 func (s *Server) Explain(ctx context.Context, name string, qtype uint16, client netip.Addr) Explanation {
 	req := new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype)
 	t := &trace{}
@@ -63,8 +63,8 @@ func (s *Server) Explain(ctx context.Context, name string, qtype uint16, client 
 	return e
 }
 
-// ExplainSearch answers name as a resolver with a search path asks for it: name
-// by name until one is found.
+// ExplainSearch does what a resolver with a search path does for name: it asks for
+// one absolute name after the other, until one is found.
 func (s *Server) ExplainSearch(ctx context.Context, name string, qtype uint16, client netip.Addr, path SearchPath) []Explanation {
 	var out []Explanation
 	for _, n := range path.Names(name) {

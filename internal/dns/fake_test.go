@@ -140,13 +140,13 @@ func startUpstream(t testing.TB, handle func(network string, q *dns.Msg) *dns.Ms
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		network := w.RemoteAddr().Network()
 		if q.Question[0].Qtype == dns.TypeHINFO && !u.withProbes.Load() {
-			return // the server wants to know whether it would come back
+			return // a probe for a forwarding loop
 		}
 		u.mu.Lock()
 		u.seen = append(u.seen, network+" "+q.Question[0].Name)
 		u.mu.Unlock()
 		if m := handle(network, q); m != nil {
-			_ = w.WriteMsg(m) // the server under test may have gone on
+			_ = w.WriteMsg(m) // fails if the server under test no longer waits for it
 		}
 	})
 	for _, s := range []*dns.Server{{Listener: l, Handler: h}, {PacketConn: p, Handler: h}} {
@@ -169,7 +169,7 @@ func answerA(q *dns.Msg, addr string) *dns.Msg {
 	return m
 }
 
-// deadUpstream is an address nobody answers at, though packets get there.
+// deadUpstream is an address that takes packets and never answers.
 func deadUpstream(t testing.TB) netip.AddrPort {
 	t.Helper()
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -42,7 +42,7 @@ func fixedSettings(t testing.TB, text string) *Settings {
 func TestDeadUpstreamCostsNoQuestion(t *testing.T) {
 	second := startUpstream(t, func(_ string, q *dns.Msg) *dns.Msg { return answerA(q, "192.0.2.2") })
 	addr := startServer(t, ServerConfig{Source: fixedSource{testZone(t)}, Upstreams: StaticUpstreams(deadUpstream(t), second.addr)})
-	query(t, "udp", addr, question("first.example.", dns.TypeA)) // finds out
+	query(t, "udp", addr, question("first.example.", dns.TypeA)) // it is silent, which is noted
 	for i := range 50 {
 		began := time.Now()
 		in := query(t, "udp", addr, question(fmt.Sprintf("host-%d.example.", i), dns.TypeA))
@@ -66,7 +66,7 @@ func TestUpstreamThatComesBackIsAskedFirstAgain(t *testing.T) {
 	query(t, "udp", addr, question("first.example.", dns.TypeA))
 	silent.Store(false)
 	i := 0
-	waitFor(t, func() bool { // the probe finds it alive
+	waitFor(t, func() bool { // until a probe is answered
 		i++
 		in := query(t, "udp", addr, question(fmt.Sprintf("host-%d.example.", i), dns.TypeA))
 		return strings.HasSuffix(in.Answer[0].String(), "192.0.2.1")
@@ -87,7 +87,7 @@ func TestStaleAnswerIsBetterThanNone(t *testing.T) {
 	query(t, "udp", addr, question("a.example.", dns.TypeA))
 	silent.Store(true)
 	began := time.Now()
-	for time.Since(began) < 2*time.Second { // it lives for one
+	for time.Since(began) < 2*time.Second { // the cached answer has a TTL of one second
 		if in := query(t, "udp", addr, question("a.example.", dns.TypeA)); in.Rcode != dns.RcodeSuccess || len(in.Answer) != 1 {
 			t.Fatalf("after %s: %v", time.Since(began), in)
 		}
@@ -185,7 +185,7 @@ func TestMalformedPackets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	go func() { // the answers are of no interest; the socket just has to be emptied
+	go func() { // nobody checks the answers, but the socket has to be emptied
 		buf := make([]byte, 4096)
 		for {
 			if _, err := conn.Read(buf); errors.Is(err, net.ErrClosed) {

@@ -25,7 +25,7 @@ var (
 const (
 	forwardTimeout = 4500 * time.Millisecond // below the five seconds resolvers in Pods wait
 	resendAfter    = time.Second             // then the question is sent again: a datagram may be lost
-	staleAfter     = 500 * time.Millisecond  // then an answer beyond its end is better than waiting on
+	staleAfter     = 500 * time.Millisecond  // then an expired answer is given, if the cache has one
 	failedFor      = 10 * time.Second        // an upstream that was silent is asked last for so long
 	minHedge       = 20 * time.Millisecond
 	maxHedge       = 400 * time.Millisecond
@@ -33,10 +33,10 @@ const (
 
 // forwarder asks the upstream resolvers. Every question has a socket, a source
 // port and a random id of its own, so that an answer cannot be guessed. Equal
-// questions asked at the same time are sent once, which also ends a forwarding
-// loop: the question that comes back waits for itself until the time is over.
+// questions asked at the same time are sent once. That ends a forwarding loop too:
+// a question that comes back waits for its own answer until forwardTimeout.
 type forwarder struct {
-	upstreams func() []netip.AddrPort // the node's own
+	upstreams func() []netip.AddrPort // the node's own resolvers
 	dial      func(ctx context.Context, network, address string) (net.Conn, error)
 	self      []netip.AddrPort
 	policy    func() *policy
@@ -45,11 +45,11 @@ type forwarder struct {
 	waiting   atomic.Int64
 	cache     *answerCache
 	stats     forwardStats
-	running   sync.WaitGroup // what goes on after its question was answered
+	running   sync.WaitGroup // goroutines that outlive the question they were started for
 
 	mu     sync.Mutex
 	health map[netip.AddrPort]*upstreamHealth
-	probes map[string]netip.AddrPort // names that only come here through a loop
+	probes map[string]netip.AddrPort // random names that were asked of an upstream, to detect a loop
 }
 
 func newForwarder(upstreams func() []netip.AddrPort, dial func(context.Context, string, string) (net.Conn, error), self []netip.AddrPort) *forwarder {
@@ -66,8 +66,9 @@ func newForwarder(upstreams func() []netip.AddrPort, dial func(context.Context, 
 	}
 }
 
-// exchange answers name with the type and flags of req, from the cache or by
-// asking. The answer is the caller's own. t, if not nil, is told how.
+// exchange resolves name, with the type and flags of req, from the cache or by
+// asking upstreams. The answer belongs to the caller. The reasons go to t, unless it
+// is nil.
 func (f *forwarder) exchange(ctx context.Context, req *dns.Msg, name string, t *trace) (*dns.Msg, error) {
 	p := f.policy()
 	q := upstreamQuery(req, name)
@@ -80,13 +81,13 @@ func (f *forwarder) exchange(ctx context.Context, req *dns.Msg, name string, t *
 		f.renew(ctx, key, q)
 		fallthrough
 	case fresh:
-		t.used("cache", "the answer was kept %s ago and holds for %s more", now.Sub(e.stored).Round(time.Second), (e.ttl - now.Sub(e.stored)).Round(time.Second))
+		t.used("cache", "the answer was cached %s ago and is valid for %s more", now.Sub(e.stored).Round(time.Second), (e.ttl - now.Sub(e.stored)).Round(time.Second))
 		return e.message(now, state), nil
 	case stale:
 		m, err := f.askOrStale(ctx, key, q)
 		if err != nil || m.Rcode == dns.RcodeServerFailure {
 			f.stats.staleServed.Add(1)
-			t.used("cache", "no upstream has answered in time; the answer is %s beyond its end", (now.Sub(e.stored) - e.ttl).Round(time.Second))
+			t.used("cache", "no upstream has answered in time; the cached answer expired %s ago", (now.Sub(e.stored) - e.ttl).Round(time.Second))
 			return e.message(now, stale), nil
 		}
 		return m, nil
@@ -94,13 +95,13 @@ func (f *forwarder) exchange(ctx context.Context, req *dns.Msg, name string, t *
 	return f.ask(ctx, key, q, t)
 }
 
-// ask asks the upstreams and keeps the answer.
+// ask asks the upstreams and caches the answer. Equal questions share one flight.
 func (f *forwarder) ask(ctx context.Context, key string, q *dns.Msg, t *trace) (*dns.Msg, error) {
 	v, err, shared := f.flights.Do(key, func() (any, error) { return f.send(ctx, key, q, t) })
 	return own(v, err, shared)
 }
 
-// send is ask for one of several equal questions.
+// send is the one flight that equal questions share.
 func (f *forwarder) send(ctx context.Context, key string, q *dns.Msg, t *trace) (*dns.Msg, error) {
 	p := f.policy()
 	g, domain := p.group(q.Question[0].Name)
@@ -125,7 +126,7 @@ func (f *forwarder) send(ctx context.Context, key string, q *dns.Msg, t *trace) 
 	return m, err
 }
 
-// own gives each of several askers a message of its own.
+// own copies a message that several callers have been given.
 func own(v any, err error, shared bool) (*dns.Msg, error) {
 	if err != nil {
 		return nil, err
@@ -137,7 +138,8 @@ func own(v any, err error, shared bool) (*dns.Msg, error) {
 	return m, nil
 }
 
-// askOrStale asks, but not for long. The question goes on for those who come next.
+// askOrStale is ask, but returns errNoAnswer after staleAfter. The question goes on
+// nevertheless, so that its answer is cached for the clients that ask next.
 func (f *forwarder) askOrStale(ctx context.Context, key string, q *dns.Msg) (*dns.Msg, error) {
 	timer := time.NewTimer(staleAfter)
 	defer timer.Stop()
@@ -158,7 +160,7 @@ func (f *forwarder) askOrStale(ctx context.Context, key string, q *dns.Msg) (*dn
 	}
 }
 
-// renew asks for an answer that is about to end, while it is still given.
+// renew asks again for a cached answer that is about to expire. It does not wait for the new answer.
 func (f *forwarder) renew(ctx context.Context, key string, q *dns.Msg) {
 	f.stats.prefetched.Add(1)
 	f.running.Add(1)
@@ -191,9 +193,10 @@ type outcome struct {
 	took   time.Duration
 }
 
-// race asks the servers one after the other, not waiting long for each, or all
-// at once if the group says so, and takes the first answer that settles the
-// question. Without one, an upstream's own failure is better than none.
+// race asks the servers one after the other, each as soon as the one before has
+// failed or been waited for patiently (see patience), or all at once if the group
+// says so. It returns the first answer that settles the question; if there is none,
+// an answer such as SERVFAIL.
 func (f *forwarder) race(ctx context.Context, g *group, servers []netip.AddrPort, q *dns.Msg, t *trace) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
 	results := make(chan outcome, len(servers))
@@ -221,7 +224,7 @@ func (f *forwarder) race(ctx context.Context, g *group, servers []netip.AddrPort
 	for g.order == parallel && len(servers) > 0 {
 		next()
 	}
-	var second *dns.Msg
+	var second *dns.Msg // an answer that settles nothing
 	var errs []error
 	for len(waiting) > 0 {
 		select {
@@ -258,7 +261,8 @@ func (f *forwarder) race(ctx context.Context, g *group, servers []netip.AddrPort
 	return nil, errors.Join(errs...)
 }
 
-// settles reports whether an answer is one, rather than a server saying that it cannot.
+// settles reports whether a server has answered the question, if only to say that the name does not exist, rather than
+// said that it cannot answer.
 func settles(m *dns.Msg) bool {
 	switch m.Rcode {
 	case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeFormatError, dns.RcodeNotImplemented:
@@ -267,7 +271,7 @@ func settles(m *dns.Msg) bool {
 	return true
 }
 
-// askServer asks one server, over UDP first and over TCP when the answer was cut.
+// askServer asks one server, over UDP first and over TCP when the answer was truncated.
 func (f *forwarder) askServer(ctx context.Context, g *group, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
 	own := q.Copy() // packing a message writes to its OPT record
 	own.Id = dns.Id()
@@ -282,7 +286,7 @@ func (f *forwarder) askServer(ctx context.Context, g *group, server netip.AddrPo
 	if full, err := f.askTCP(ctx, server, own); err == nil {
 		return full, nil
 	}
-	return m, nil // cut, and marked as such
+	return m, nil // it is marked as truncated
 }
 
 func (f *forwarder) askUDP(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
@@ -317,8 +321,8 @@ func (f *forwarder) askUDP(ctx context.Context, server netip.AddrPort, q *dns.Ms
 	return nil, errNoAnswer
 }
 
-// readMatching reads until the answer to q comes. Anything else, however near,
-// is not ours: it is skipped, or a guess could take the answer's place.
+// readMatching reads until the answer to q comes. It skips every other message: one
+// with another id, type or name may be forged.
 func readMatching(conn net.Conn, buf []byte, q *dns.Msg) (*dns.Msg, error) {
 	for {
 		n, err := conn.Read(buf)

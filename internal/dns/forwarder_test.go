@@ -158,8 +158,8 @@ func TestEqualQuestionsAreSentOnce(t *testing.T) {
 	waitFor(t, func() bool { return len(up.questions()) > 0 })
 	close(release)
 	wg.Wait()
-	// Equal questions can only share a flight that is still in the air; one that
-	// came late was sent by itself.
+	// Equal questions are sent once only while the first one waits for its answer; a
+	// question that came later was sent by itself.
 	if n := len(up.questions()); n > 3 {
 		t.Errorf("%d questions were sent for 3", n)
 	}

@@ -14,24 +14,25 @@ import (
 	"github.com/miekg/dns"
 )
 
-// upstreamHealth is what is known of one upstream. It is guarded by the
-// forwarder's mu.
+// upstreamHealth says whether one upstream answers, and how fast. The forwarder's
+// mu guards it.
 type upstreamHealth struct {
-	failed  time.Time // when it was last silent; zero while it answers
+	failed  time.Time // when it last did not answer; zero while it answers
 	rtt     time.Duration
-	looped  bool // it asks this server what it is asked
-	checked time.Time
+	looped  bool      // it sends questions back to this server
+	checked time.Time // when it was last probed for a loop
 }
 
 const (
 	healthEvery   = time.Second
 	suspectAfter  = 200 * time.Millisecond
 	probeTimeout  = 2 * time.Second
-	loopCheckLate = 30 * time.Second // an upstream that looped is looked at again
+	loopCheckLate = 30 * time.Second // an upstream that looped is probed again after this time
 )
 
-// order lists the upstreams of a group to ask: never this server itself, nor
-// one that asks it in turn, and those that were silent lately after the others.
+// order lists the upstreams of a group in the order to ask them. Those that did not
+// answer lately come last; this server's own addresses and upstreams that send
+// questions back to it are left out.
 func (f *forwarder) order(g *group, now time.Time) []netip.AddrPort {
 	var good, bad []netip.AddrPort
 	servers := g.servers
@@ -56,7 +57,7 @@ func (f *forwarder) order(g *group, now time.Time) []netip.AddrPort {
 	return append(good, bad...)
 }
 
-// isSelf takes a loopback upstream for this server when it listens everywhere.
+// isSelf reports whether u is an address of this server. A server that listens on every address has all of loopback's.
 func (f *forwarder) isSelf(u netip.AddrPort) bool {
 	for _, s := range f.self {
 		if s.Port() == u.Port() && (s.Addr() == u.Addr() || s.Addr().IsUnspecified() && u.Addr().IsLoopback()) {
@@ -66,7 +67,7 @@ func (f *forwarder) isSelf(u netip.AddrPort) bool {
 	return false
 }
 
-// of returns the health of server; f.mu is held.
+// of returns the health of server; the caller holds f.mu.
 func (f *forwarder) of(server netip.AddrPort) *upstreamHealth {
 	h := f.health[server]
 	if h == nil {
@@ -76,6 +77,7 @@ func (f *forwarder) of(server netip.AddrPort) *upstreamHealth {
 	return h
 }
 
+// note records that server answered after took, or that it did not: err says why.
 func (f *forwarder) note(server netip.AddrPort, err error, took time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,8 +93,8 @@ func (f *forwarder) note(server netip.AddrPort, err error, took time.Duration) {
 	h.rtt += (took - h.rtt) / 8
 }
 
-// suspect marks the servers that were waited for when another had answered
-// already; they are asked last until they answer a probe.
+// suspect marks the servers that still have not answered, after suspectAfter or more,
+// when another one has: they are asked last until they answer a probe.
 func (f *forwarder) suspect(waiting map[netip.AddrPort]time.Time) {
 	for server, since := range waiting {
 		if took := time.Since(since); took >= suspectAfter {
@@ -101,7 +103,7 @@ func (f *forwarder) suspect(waiting map[netip.AddrPort]time.Time) {
 	}
 }
 
-// patience is how long a server is waited for before the next is asked as well.
+// patience is how long to wait for a server before the next one is asked as well.
 func (f *forwarder) patience(server netip.AddrPort) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,8 +114,8 @@ func (f *forwarder) patience(server netip.AddrPort) time.Duration {
 	return min(max(4*h.rtt, minHedge), maxHedge)
 }
 
-// run looks after the upstreams until ctx ends: those that failed are asked
-// until they answer again, and none may lead back here.
+// run probes the upstreams until ctx ends: those that did not answer until they do
+// again, and each new one for a forwarding loop.
 func (f *forwarder) run(ctx context.Context) {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
@@ -155,6 +157,7 @@ func (f *forwarder) all() []netip.AddrPort {
 	return slices.Compact(list)
 }
 
+// failing lists the upstreams that did not answer, and forgets those that are no longer configured.
 func (f *forwarder) failing() []netip.AddrPort {
 	all := f.all()
 	f.mu.Lock()
@@ -163,7 +166,7 @@ func (f *forwarder) failing() []netip.AddrPort {
 	for u, h := range f.health {
 		switch {
 		case !slices.Contains(all, u):
-			delete(f.health, u) // it is not in the configuration any more
+			delete(f.health, u)
 		case !h.failed.IsZero():
 			out = append(out, u)
 		}
@@ -171,7 +174,7 @@ func (f *forwarder) failing() []netip.AddrPort {
 	return out
 }
 
-// probe asks a failed upstream something that every resolver knows.
+// probe asks an upstream that did not answer for the root's name servers, which every resolver knows.
 func (f *forwarder) probe(ctx context.Context, server netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -184,8 +187,8 @@ func (f *forwarder) probe(ctx context.Context, server netip.AddrPort) {
 	f.note(server, err, time.Since(start))
 }
 
-// recheck reports whether it is time to look again at one that looped, and
-// gives it the benefit of the doubt if so.
+// recheck reports whether it is time to probe an upstream for a loop again that was
+// in one. If so, the upstream is not taken for looping until the probe comes back.
 func (f *forwarder) recheck(server netip.AddrPort, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -197,8 +200,8 @@ func (f *forwarder) recheck(server netip.AddrPort, now time.Time) bool {
 	return true
 }
 
-// probeLoop asks for a name that nobody else can know. If somebody asks this
-// server for it, the upstream has led the question back.
+// probeLoop asks an upstream for a random name. If this server is asked for that name
+// in turn, the upstream sends questions back to it.
 func (f *forwarder) probeLoop(ctx context.Context, server netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -212,7 +215,7 @@ func (f *forwarder) probeLoop(ctx context.Context, server netip.AddrPort) {
 		delete(f.probes, name)
 		f.mu.Unlock()
 	}()
-	_, _ = f.askUDP(ctx, server, new(dns.Msg).SetQuestion(name, dns.TypeHINFO)) // that it came is all there is to know
+	_, _ = f.askUDP(ctx, server, new(dns.Msg).SetQuestion(name, dns.TypeHINFO)) // the answer does not matter, only whether looped is called
 }
 
 // looped reports whether a question is a probe that came back, and marks the

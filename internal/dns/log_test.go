@@ -28,8 +28,8 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// The log can be turned on and off while questions come, also for those that have
-// a short way to their answer.
+// The log can be turned on and off while questions come, also for those that
+// packetLoop would answer at once.
 func TestQueryLogOnDemand(t *testing.T) {
 	out := &logBuffer{}
 	settings := fixedSettings(t, "")

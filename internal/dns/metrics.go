@@ -28,7 +28,8 @@ func NewMetrics(server *Server, store *Store) *Metrics {
 	return &Metrics{server: server, store: store, labels: []string{name, ".", ""}}
 }
 
-// Describe implements prometheus.Collector; the metrics are checked as they come.
+// Describe implements prometheus.Collector. It describes nothing, so that the registry checks the metrics when they are
+// collected.
 func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 
 func (m *Metrics) desc(name, help string, labels ...string) *prometheus.Desc {
@@ -135,26 +136,26 @@ func (m *Metrics) forwarding(ch chan<- prometheus.Metric) {
 	}
 	counter("coredns_cache_hits_total", "Questions answered from the cache.", f.stats.hits.Load())
 	counter("coredns_cache_misses_total", "Questions that the cache had no fresh answer for.", f.stats.misses.Load())
-	counter("coredns_cache_served_stale_total", "Answers beyond their end, given because no upstream had a better one.", f.stats.staleServed.Load())
-	counter("coredns_cache_prefetch_total", "Answers renewed before their end.", f.stats.prefetched.Load())
-	counter("coredns_cache_evictions_total", "Answers dropped for want of space.", f.cache.evicted.Load())
+	counter("coredns_cache_served_stale_total", "Expired answers that were given because no upstream answered in time.", f.stats.staleServed.Load())
+	counter("coredns_cache_prefetch_total", "Answers that were renewed before they expired.", f.stats.prefetched.Load())
+	counter("coredns_cache_evictions_total", "Answers that were removed because the cache was full.", f.cache.evicted.Load())
 	m.emit(ch, prometheus.GaugeValue, "coredns_cache_entries", "Answers in the cache.", float64(f.cache.entries.Load()))
 	m.emit(ch, prometheus.GaugeValue, "minato_dns_cache_bytes", "Size of the cache.", float64(f.cache.bytes.Load()))
 	counter("coredns_forward_max_concurrent_rejects_total", "Questions refused because too many were waiting for upstreams.", f.stats.rejected.Load())
-	counter("coredns_forward_healthcheck_broken_total", "Checks of failed upstreams that failed again.", f.stats.broken.Load())
+	counter("coredns_forward_healthcheck_broken_total", "Probes that an upstream did not answer.", f.stats.broken.Load())
 	counter("minato_dns_upstream_requests_total", "Questions sent to upstreams.", f.stats.asked.Load())
 	counter("minato_dns_upstream_failures_total", "Questions that an upstream did not answer.", f.stats.failed.Load())
 	m.emit(ch, prometheus.CounterValue, "minato_dns_upstream_seconds_total", "Time waited for upstreams.", time.Duration(f.stats.seconds.Load()).Seconds())
 	for server, up := range f.states() {
-		m.emit(ch, prometheus.GaugeValue, "minato_dns_upstream_up", "Whether an upstream is asked: 1, or 0 while it is silent or leads back here.", up, "to", server)
+		m.emit(ch, prometheus.GaugeValue, "minato_dns_upstream_up", "Whether an upstream is up: 1, or 0 while it does not answer or sends questions back to this server.", up, "to", server)
 	}
 }
 
 func (m *Metrics) state(ch chan<- prometheus.Metric) {
 	s := m.server.cfg.Settings
-	m.emit(ch, prometheus.CounterValue, "coredns_reload_failed_total", "Configurations that were not used.", float64(s.failed.Load()))
-	m.emit(ch, prometheus.CounterValue, "minato_dns_reloads_total", "Configurations put into force.", float64(s.reloads.Load()))
-	m.emit(ch, prometheus.GaugeValue, "minato_dns_questions_in_work", "Questions that have a goroutine of their own and are not answered yet.", float64(m.server.inFlight.Load()))
+	m.emit(ch, prometheus.CounterValue, "coredns_reload_failed_total", "Configurations that were invalid and not used.", float64(s.failed.Load()))
+	m.emit(ch, prometheus.CounterValue, "minato_dns_reloads_total", "Configurations that took effect.", float64(s.reloads.Load()))
+	m.emit(ch, prometheus.GaugeValue, "minato_dns_questions_in_work", "Questions that are being answered, without those that are answered at once from the zone or the cache.", float64(m.server.inFlight.Load()))
 	if m.store == nil {
 		return
 	}
@@ -162,7 +163,7 @@ func (m *Metrics) state(ch chan<- prometheus.Metric) {
 		m.emit(ch, prometheus.GaugeValue, "minato_dns_services", "Services in the zone.", float64(snap.Services()))
 		m.emit(ch, prometheus.CounterValue, "minato_dns_zone_changes_total", "Snapshots of the zone since the start.", float64(snap.Serial()))
 	}
-	m.emit(ch, prometheus.GaugeValue, "minato_dns_ready", "Whether every source has been read.", boolValue(m.server.Ready() == nil), "sockets", strconv.Itoa(len(m.server.packets)+len(m.server.streams)))
+	m.emit(ch, prometheus.GaugeValue, "minato_dns_ready", "Whether the server is ready: every source has been read and every socket is served.", boolValue(m.server.Ready() == nil), "sockets", strconv.Itoa(len(m.server.packets)+len(m.server.streams)))
 }
 
 func boolValue(b bool) float64 {
@@ -172,7 +173,7 @@ func boolValue(b bool) float64 {
 	return 0
 }
 
-// states tells for each upstream whether it is asked first.
+// states tells for each upstream whether it answers and is in no loop.
 func (f *forwarder) states() map[string]float64 {
 	out := map[string]float64{}
 	all := f.all()

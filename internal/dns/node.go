@@ -21,7 +21,7 @@ import (
 	"minato/internal/host/limit"
 )
 
-// NodeConfig says what one node's DNS answers with.
+// NodeConfig describes the DNS of one node.
 type NodeConfig struct {
 	// Name is the node's; it may be empty where nothing is registered.
 	Name   string
@@ -29,10 +29,10 @@ type NodeConfig struct {
 	Netns  host.Netns
 	// Listen are the addresses to answer on, over UDP and TCP; Endpoints those of /health, /ready and /metrics.
 	Listen, Endpoints []string
-	// Keeper, if not nil, has the sockets outlive this process: questions wait in them for the next one.
+	// Keeper, if not nil, keeps the sockets open when this process ends: questions wait in them for the next process.
 	Keeper *host.Keeper
 
-	// Store and Settings are what the cluster has; nodes of one process share them, and whoever made them runs them.
+	// Store has the cluster's names, Settings the configuration. Nodes of one process share them; the caller runs them.
 	Store    *Store
 	Settings *Settings
 	// ServiceIPs are the cluster DNS addresses.
@@ -49,7 +49,7 @@ type NodeConfig struct {
 	Limits *limit.Budget
 	// Registration, if not nil, is the node's place behind the cluster DNS addresses.
 	Registration *RegistrationConfig
-	// Collectors are further metrics to give out.
+	// Collectors are further metrics for /metrics.
 	Collectors []prometheus.Collector
 	Logger     *slog.Logger
 }
@@ -66,7 +66,7 @@ type Node struct {
 type serving struct {
 	server  *Server
 	handler http.Handler
-	unkept  []syscall.Conn // sockets that end with this process so far
+	unkept  []syscall.Conn // sockets that the Keeper does not have yet
 }
 
 // NewNode checks cfg. It opens nothing.
@@ -138,7 +138,7 @@ func (n *Node) Serve(ctx context.Context) error {
 	defer n.current.Store(nil) // the server closes its sockets
 	if n.cfg.Keeper != nil && len(s.unkept) > 0 {
 		if err := n.cfg.Keeper.Keep(s.unkept...); err != nil {
-			n.cfg.Logger.Warn("DNS sockets are not kept: if this process ends, names can't be looked up on the node until it is back", "error", err)
+			n.cfg.Logger.Warn("The DNS sockets are not kept: if this process ends, names cannot be looked up on the node until it is started again", "error", err)
 		}
 	}
 	if n.cfg.AwaitNames {
@@ -149,7 +149,7 @@ func (n *Node) Serve(ctx context.Context) error {
 	}
 	err := s.server.Run(ctx)
 	if err == nil && ctx.Err() == nil {
-		err = errors.New("DNS server: its sockets were closed")
+		err = errors.New("DNS server: its sockets were closed while it was to serve them")
 	}
 	return err
 }
@@ -182,10 +182,10 @@ func (n *Node) Register(ctx context.Context) error {
 	return n.registration.Run(ctx)
 }
 
-// ErrNotServing says that the node's DNS server does not run.
+// ErrNotServing is returned while the node's DNS server does not run.
 var ErrNotServing = errors.New("the node's DNS server does not run")
 
-// ExplainSearch is the server's, or ErrNotServing.
+// ExplainSearch is [Server.ExplainSearch]; it returns ErrNotServing while the server does not run.
 func (n *Node) ExplainSearch(ctx context.Context, name string, qtype uint16, client netip.Addr, path SearchPath) ([]Explanation, error) {
 	s := n.current.Load()
 	if s == nil {
@@ -194,7 +194,7 @@ func (n *Node) ExplainSearch(ctx context.Context, name string, qtype uint16, cli
 	return s.server.ExplainSearch(ctx, name, qtype, client, path), nil
 }
 
-// sockets takes over those of an earlier process, or opens them.
+// sockets takes over the sockets of an earlier process, or opens new ones.
 func (n *Node) sockets(ctx context.Context) (streams []net.Listener, packets []net.PacketConn, adopted bool, err error) {
 	if n.cfg.Keeper != nil {
 		var want []host.Socket
@@ -203,7 +203,7 @@ func (n *Node) sockets(ctx context.Context) (streams []net.Listener, packets []n
 		}
 		streams, packets, err = n.cfg.Keeper.Adopt(ctx, want...)
 		if err != nil {
-			n.cfg.Logger.Warn("DNS sockets of the process before cannot be taken over; new ones are opened", "error", err)
+			n.cfg.Logger.Warn("The DNS sockets of the previous process cannot be taken over; new ones are opened", "error", err)
 		}
 		if len(streams) > 0 {
 			return streams, packets, true, nil

@@ -28,8 +28,9 @@ func (r *Registration) ports() []endpointPort {
 	return ports
 }
 
-// service is the kube-dns Service. It has no selector, its endpoints are the
-// nodes; the local policy keeps every question on the node of the Pod that asks.
+// service is the kube-dns Service. It has no selector: its endpoints are the nodes'
+// DNS servers. The internal traffic policy Local has each Pod's questions answered on
+// its own node.
 func (r *Registration) service() *corev1.Service {
 	local := corev1.ServiceInternalTrafficPolicyLocal
 	svc := &corev1.Service{

@@ -13,22 +13,22 @@ import (
 	"minato/internal/dns/zone"
 )
 
-// settingsOfZone are what a configuration says of the zone.
+// settingsOfZone is the part of a configuration that concerns the zone.
 type settingsOfZone struct {
 	ttl       uint32
 	pods      zone.PodMode
 	watchPods bool
 }
 
-// Configure implements Configurable. Pods are watched only while somebody needs
-// them, and count from when all have been read.
+// Configure implements Configurable. Pods are watched only while the configuration
+// needs them; one that does takes effect once all Pods have been read.
 func (s *Store) Configure(ttl uint32, pods zone.PodMode, watchPods bool) {
 	s.mu.Lock()
 	s.wanted = settingsOfZone{ttl, pods, watchPods || pods == zone.PodsVerified}
 	s.mu.Unlock()
 	select {
 	case s.changed <- struct{}{}:
-	default: // it is about to be looked at
+	default: // Run is going to read wanted anyway
 	}
 }
 
@@ -82,14 +82,15 @@ func (w *podWatch) start(ctx context.Context) {
 	}
 	reg, err := informer.AddEventHandler(w.store.handler(set, del))
 	if err != nil {
-		w.store.log.Error("Pods cannot be watched", "error", err) // only of an informer that has stopped
+		// Only an informer that has stopped refuses a handler.
+		w.store.log.Error("DNS cannot watch Pods: verified names of Pods do not exist and autopath does nothing", "error", err)
 		return
 	}
 	w.factory.Start(ctx.Done())
 	cache.WaitForCacheSync(ctx.Done(), reg.HasSynced)
 }
 
-// stop forgets the Pods.
+// stop ends the watch and removes the Pods from the zone.
 func (w *podWatch) stop() {
 	if w.cancel == nil {
 		return
@@ -106,7 +107,7 @@ func (w *podWatch) stop() {
 	w.cancel, w.factory = nil, nil
 }
 
-// podAddresses keeps of a Pod what is needed here.
+// podAddresses removes everything from a Pod but its name and addresses, to save memory.
 func podAddresses(obj any) (any, error) {
 	p, ok := obj.(*corev1.Pod)
 	if !ok {

@@ -30,9 +30,9 @@ type policy struct {
 	waiting  int
 }
 
-// group is resolvers that are asked for the same names.
+// group is a list of resolvers that are asked for the same names.
 type group struct {
-	servers []netip.AddrPort // none: the node's own
+	servers []netip.AddrPort // empty for the node's own resolvers
 	order   orderPolicy
 	except  []string
 	tcp     bool
@@ -185,7 +185,7 @@ func (f *fieldErrors) cache(c Cache) cachePolicy {
 func (f *fieldErrors) rewrite(field string, r Rewrite) rewrite {
 	out := rewrite{match: r.Match, from: strings.ToLower(r.From), to: strings.ToLower(r.To)}
 	if r.From == "" {
-		f.add(field+".from", "it is empty")
+		f.add(field+".from", "it is empty; give the name, or the part of it, to replace")
 	}
 	switch r.Match {
 	case "exact":
@@ -233,7 +233,7 @@ func (r *rewrite) apply(name string) (string, bool) {
 	return to, true
 }
 
-// rewritten returns the name to look up instead of name.
+// rewritten returns the name to look up instead of name, and whether there is one.
 func (p *policy) rewritten(name string) (string, bool) {
 	if len(p.rewrites) == 0 {
 		return "", false
@@ -251,8 +251,8 @@ func (p *policy) rewritten(name string) (string, bool) {
 	return "", false
 }
 
-// plain reports whether nothing but the zone and upstreams has a say about name,
-// so that the short way to the answer is right.
+// plain reports whether answers come from the zone, the cache and upstreams only,
+// unchanged and unlogged: then packetLoop may answer at once.
 func (p *policy) plain() bool {
 	return len(p.rewrites) == 0 && len(p.hosts) == 0 && p.log == logNone && !p.autopath
 }
@@ -275,7 +275,7 @@ func (g *group) excludes(name string) bool {
 	return slices.ContainsFunc(g.except, func(d string) bool { return dns.IsSubDomain(d, name) })
 }
 
-// fixed answers from the hosts of the configuration.
+// fixed answers from the hosts of the configuration. known reports whether they have the name.
 func (p *policy) fixed(q dns.Question) (answer []dns.RR, known bool) {
 	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: p.hostsTTL}
 	if q.Qtype == dns.TypePTR {

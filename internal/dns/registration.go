@@ -27,7 +27,7 @@ const (
 	ManagedBy = "dns.minato"
 
 	servicePort       = 53
-	firstRetry        = 50 * time.Millisecond // at the cluster's start kube-system may be a moment away
+	firstRetry        = 50 * time.Millisecond // when the cluster starts, kube-system may not exist yet
 	lastRetry         = 2 * time.Second
 	unregisterTimeout = time.Second
 )
@@ -72,8 +72,8 @@ func NewRegistration(cfg RegistrationConfig) (*Registration, error) {
 	return &Registration{cfg: cfg}, nil
 }
 
-// Run keeps the objects as they should be, also when somebody edits or deletes
-// them, until ctx ends; then it takes this node's EndpointSlices away.
+// Run creates the objects, and corrects them when somebody edits or deletes them,
+// until ctx ends; then it deletes this node's EndpointSlices.
 func (r *Registration) Run(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	notify := func() {
@@ -108,26 +108,27 @@ func (r *Registration) Run(ctx context.Context) error {
 			continue
 		}
 		if delay >= lastRetry && ctx.Err() == nil {
-			r.cfg.Logger.Warn("cluster DNS not registered, will try again", "node", r.cfg.NodeName, "error", err)
+			r.cfg.Logger.Warn("The node's DNS server could not be registered with the kube-dns Service; this is tried again", "node", r.cfg.NodeName, "error", err)
 		}
 		retry = time.After(delay)
 		delay = min(2*delay, lastRetry)
 	}
 }
 
-// withdraw takes the node out, with a deadline of its own as Run's context has
-// ended. When the whole cluster stops the API may be gone already: what stays
-// behind is used by this node alone, and is put right when it comes back.
+// withdraw deletes the node's EndpointSlices, with a deadline of its own as Run's
+// context has ended. When the whole cluster stops, the API server may have ended
+// before: an EndpointSlice that is left is used by this node's Pods only, and is
+// corrected when the node starts again.
 func (r *Registration) withdraw() {
 	ctx, cancel := context.WithTimeout(context.Background(), unregisterTimeout)
 	defer cancel()
 	if err := Unregister(ctx, r.cfg.Client, r.cfg.NodeName); err != nil {
-		r.cfg.Logger.Info("cluster DNS is still registered for a node that has stopped", "node", r.cfg.NodeName, "error", err)
+		r.cfg.Logger.Info("EndpointSlices of the kube-dns Service could not be deleted for a node that has stopped", "node", r.cfg.NodeName, "error", err)
 	}
 }
 
 // Unregister removes a node's EndpointSlices, also those of a node that did not
-// stop by itself. Missing ones are fine.
+// stop by itself. It is no error if there are none.
 func Unregister(ctx context.Context, client kubernetes.Interface, nodeName string) error {
 	var errs []error
 	for _, v6 := range []bool{false, true} {
@@ -141,7 +142,7 @@ func Unregister(ctx context.Context, client kubernetes.Interface, nodeName strin
 }
 
 // watch calls notify when one of the objects changes. It watches them by name,
-// so that a node is not woken by the others.
+// so that changes of other nodes' objects do not reach this one.
 func (r *Registration) watch(ctx context.Context, notify func()) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var factories []informers.SharedInformerFactory
@@ -210,7 +211,7 @@ func (r *Registration) ensureService(ctx context.Context) error {
 		return fmt.Errorf("get Service %s/%s: %w", ServiceNamespace, ServiceName, err)
 	}
 	if have.Spec.ClusterIP != want.Spec.ClusterIP {
-		return fmt.Errorf("Service %s/%s has clusterIP %s, but Pods are told to ask %s; delete the Service and it is made anew, or set the cluster DNS address to %s",
+		return fmt.Errorf("Service %s/%s has clusterIP %s, but Pods are told to ask %s; delete the Service, which is then created again, or set the cluster DNS address to %s",
 			ServiceNamespace, ServiceName, have.Spec.ClusterIP, want.Spec.ClusterIP, have.Spec.ClusterIP)
 	}
 	updated := have.DeepCopy()

@@ -140,7 +140,7 @@ func TestRegistrationRepairs(t *testing.T) {
 	startRegistration(t, client, nil)
 	waitFor(t, func() bool { return watches.Load() == 2 && getSlice(client, "kube-dns-node-1") != nil })
 	ctx := context.Background()
-	// Touched, so that the watches have certainly seen them.
+	// Both objects are changed, so that the watches have seen them before they are deleted.
 	slice := getSlice(client, "kube-dns-node-1")
 	slice.Annotations = map[string]string{"touched": "yes"}
 	if _, err := client.DiscoveryV1().EndpointSlices(ServiceNamespace).Update(ctx, slice, metav1.UpdateOptions{}); err != nil {

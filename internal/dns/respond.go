@@ -12,18 +12,18 @@ import (
 	"minato/internal/dns/zone"
 )
 
-// maxUDPSize bounds answers over UDP whatever the client offers, so that no
-// answer is fragmented on the way.
+// maxUDPSize bounds answers over UDP even where the client accepts longer ones, so
+// that no answer is fragmented on the way.
 const maxUDPSize = 1232
 
-// request is one question on its way to an answer.
+// request says who asks a question, and how.
 type request struct {
 	client  netip.Addr
 	overTCP bool
-	trace   *trace // nil unless somebody wants to know why
+	trace   *trace // collects the reasons; nil if nobody asked for them
 }
 
-// respond makes the answer to one message, cut to what the client can take.
+// respond makes the answer to one message, truncated to the size that the client accepts.
 func (s *Server) respond(ctx context.Context, req *dns.Msg, from request) *dns.Msg {
 	resp := new(dns.Msg)
 	resp.SetReply(req)
@@ -39,7 +39,7 @@ func (s *Server) respond(ctx context.Context, req *dns.Msg, from request) *dns.M
 	return resp
 }
 
-// refusal is the code for a message that is not a question we take.
+// refusal is the code for a message that is not a question that this server answers.
 func refusal(req *dns.Msg, opt *dns.OPT) int {
 	switch {
 	case req.Opcode != dns.OpcodeQuery:
@@ -58,8 +58,8 @@ func refusal(req *dns.Msg, opt *dns.OPT) int {
 	return dns.RcodeSuccess
 }
 
-// rewrite answers another name where the configuration says so. The answer is
-// given the name that was asked for, or clients would not take it.
+// rewrite looks up another name where the configuration says so. The answer carries
+// the name that was asked for: clients ignore an answer to another question.
 func (s *Server) rewrite(ctx context.Context, req, resp *dns.Msg, from request) *dns.EDNS0_EDE {
 	p := s.cfg.Settings.policy()
 	asked := req.Question[0].Name
@@ -79,11 +79,11 @@ func (s *Server) rewrite(ctx context.Context, req, resp *dns.Msg, from request) 
 	return why
 }
 
-// answer fills in resp and, for a failure, says why it is one.
+// answer fills in resp. For a failure it returns the reason, as an extended error (RFC 8914).
 func (s *Server) answer(ctx context.Context, p *policy, req, resp *dns.Msg, from request) *dns.EDNS0_EDE {
 	q := req.Question[0]
 	if records, known := p.fixed(q); known {
-		from.trace.used("hosts", "the configuration has the name")
+		from.trace.used("hosts of the configuration", "the name is one of them")
 		resp.Authoritative, resp.Answer = true, records
 		return nil
 	}
@@ -112,16 +112,16 @@ func (s *Server) answer(ctx context.Context, p *policy, req, resp *dns.Msg, from
 	return nil
 }
 
-// couldBeOurs reports whether only a complete zone can tell who answers name.
+// couldBeOurs reports whether name may be the zone's, which is certain only once the zone is loaded.
 func (s *Server) couldBeOurs(name string) bool {
 	name = dns.CanonicalName(name)
 	return dns.IsSubDomain(s.domain, name) ||
 		dns.IsSubDomain("in-addr.arpa.", name) || dns.IsSubDomain("ip6.arpa.", name)
 }
 
-// autopath walks the rest of the search path for a Pod that asked for the first
-// of its names, as the Pod would do with a question each. It does nothing unless
-// the name has the Pod's own namespace, or if any step is not certain.
+// autopath looks up the rest of the search path for a Pod that asked for the first
+// name of it and would ask one question for each of the others. It does nothing unless
+// the first name ends in the Pod's own namespace, nor if a look-up on the way fails.
 func (s *Server) autopath(ctx context.Context, snap *zone.Snapshot, req, resp *dns.Msg, from request) {
 	q := req.Question[0]
 	first, ok := firstOfSearchPath(snap, q, from.client)
@@ -137,7 +137,7 @@ func (s *Server) autopath(ctx context.Context, snap *zone.Snapshot, req, resp *d
 		case ours && a.Target == "":
 			found.Rcode, found.Answer = a.Rcode, a.Answer
 		case ours:
-			return // the Pod comes back for it by itself
+			return // an alias that leads out of the zone: the Pod asks for it itself
 		case s.forward(ctx, inner, found, request{}) != nil:
 			return
 		}
@@ -154,25 +154,25 @@ func (s *Server) autopath(ctx context.Context, snap *zone.Snapshot, req, resp *d
 	}
 }
 
-// firstOfSearchPath returns what a Pod's program asked for, with a dot, if the
-// question is the first that the Pod's resolver made of it.
+// firstOfSearchPath returns the name that a Pod's program asked for, with a dot, if
+// q is the first question that the Pod's resolver makes of it.
 func firstOfSearchPath(snap *zone.Snapshot, q dns.Question, client netip.Addr) (string, bool) {
 	if q.Qtype != dns.TypeA && q.Qtype != dns.TypeAAAA {
 		return "", false
 	}
 	namespaces := snap.Namespaces(client)
-	if len(namespaces) != 1 { // nobody's, or Pods share their node's address
+	if len(namespaces) != 1 { // no Pod has the address, or Pods share their node's
 		return "", false
 	}
 	name := dns.CanonicalName(q.Name)
 	return strings.CutSuffix(name, namespaces[0]+".svc."+snap.Domain())
 }
 
-// forward passes on what an upstream says.
+// forward fills in resp with the answer of an upstream.
 func (s *Server) forward(ctx context.Context, req, resp *dns.Msg, from request) *dns.EDNS0_EDE {
 	if s.forwarder.looped(req.Question[0]) {
 		resp.Rcode = dns.RcodeRefused
-		return problem(dns.ExtendedErrorCodeOther, "this question came back from an upstream resolver")
+		return problem(dns.ExtendedErrorCodeOther, "an upstream resolver sent this question back to the server that asked it")
 	}
 	up, err := s.forwarder.exchange(ctx, req, req.Question[0].Name, from.trace)
 	if err != nil {
@@ -192,7 +192,7 @@ func wantsAuthentication(req *dns.Msg) bool {
 	return req.AuthenticatedData || opt != nil && opt.Do()
 }
 
-// chase resolves the name an alias left the zone with.
+// chase resolves target, the name outside the zone that an ExternalName Service stands for, and adds the answer.
 func (s *Server) chase(ctx context.Context, req, resp *dns.Msg, target string, from request) *dns.EDNS0_EDE {
 	up, err := s.forwarder.exchange(ctx, req, target, from.trace)
 	if err != nil {
@@ -206,7 +206,7 @@ func (s *Server) chase(ctx context.Context, req, resp *dns.Msg, target string, f
 }
 
 func (s *Server) forwardFailed(resp *dns.Msg, name string, err error, from request) *dns.EDNS0_EDE {
-	s.cfg.Logger.Debug("dns question not forwarded", "name", name, "error", err)
+	s.cfg.Logger.Debug("A DNS question was not answered by any upstream resolver", "name", name, "error", err)
 	from.trace.dropped("upstreams", "%v", err)
 	if errors.Is(err, errNoUpstream) {
 		resp.Rcode = dns.RcodeRefused
@@ -216,7 +216,7 @@ func (s *Server) forwardFailed(resp *dns.Msg, name string, err error, from reque
 	return problem(dns.ExtendedErrorCodeNoReachableAuthority, "no upstream resolver answered")
 }
 
-// problem is an extended error, for clients that asked with EDNS.
+// problem makes an extended error (RFC 8914), which clients that use EDNS are told.
 func problem(code uint16, text string) *dns.EDNS0_EDE {
 	return &dns.EDNS0_EDE{InfoCode: code, ExtraText: text}
 }
@@ -231,7 +231,7 @@ func withoutOPT(rrs []dns.RR) []dns.RR {
 	return out
 }
 
-// finish adds the OPT record and cuts the message to size.
+// finish adds the OPT record and truncates the message to the size that the client accepts.
 func finish(resp *dns.Msg, opt *dns.OPT, why *dns.EDNS0_EDE, overTCP bool) {
 	size := dns.MinMsgSize
 	if opt != nil {
@@ -254,8 +254,8 @@ func finish(resp *dns.Msg, opt *dns.OPT, why *dns.EDNS0_EDE, overTCP bool) {
 	fit(resp, size)
 }
 
-// fit drops additional records first, which nobody has to be told about, and
-// answers last, with the truncation bit set.
+// fit shortens a message to size. It removes additional records first, without which
+// the answer is still complete, and answers last, with the truncation bit set.
 func fit(resp *dns.Msg, size int) {
 	resp.Compress = false
 	fits := resp.Len() <= size // without compression: the cheap check, and mostly enough

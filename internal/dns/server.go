@@ -18,7 +18,7 @@ import (
 	"minato/internal/host/limit"
 )
 
-// Source holds the zone. Snapshot is nil while the zone is not complete yet.
+// Source has the zone. Snapshot returns nil until the zone is complete.
 type Source interface {
 	Snapshot() *zone.Snapshot
 }
@@ -49,8 +49,8 @@ type ServerConfig struct {
 	// Search gives the domains that the node's resolver adds to names, which Pods
 	// have at the end of their search path; nil gives none.
 	Search func() []string
-	// Lameduck is how long questions are still answered once Run is to end, while
-	// Ready says so: clients hear of it later than the server.
+	// Lameduck is how long Run goes on answering after its context has ended, while
+	// Ready returns an error: clients learn only after a while to ask another server.
 	Lameduck time.Duration
 	Logger   *slog.Logger
 }
@@ -62,11 +62,11 @@ type Server struct {
 	forwarder *forwarder
 	streams   []*dns.Server // TCP
 	packets   []*packetLoop // UDP
-	stats     *trafficStats // of questions that serve answers
+	stats     *trafficStats // of the questions that the method serve answers
 	inFlight  atomic.Int64
 	answering sync.WaitGroup
-	serving   atomic.Int64    // sockets that are being answered on
-	leaving   atomic.Bool     // Run is to end
+	serving   atomic.Int64    // number of sockets that are served
+	leaving   atomic.Bool     // Run has been told to end
 	handling  context.Context // ends when Run does; bounds every question in flight
 	stop      context.CancelFunc
 }
@@ -132,8 +132,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// self lists the addresses whose questions come to this server. They are no
-// upstreams: the server would ask itself.
+// self lists the addresses that lead to this server. They are not used as upstreams:
+// the server would ask itself.
 func (s *Server) self() []netip.AddrPort {
 	out := append([]netip.AddrPort(nil), s.cfg.Self...)
 	add := func(a net.Addr) {
@@ -237,11 +237,11 @@ func (s *Server) runStream(ctx context.Context, g *errgroup.Group, srv *dns.Serv
 	})
 }
 
-// maxLocal is how many questions may be in work besides those that wait for an
-// upstream.
+// maxLocal is how many questions may be answered at the same time besides those that
+// wait for an upstream.
 const maxLocal = 1000
 
-// enter counts a question in, unless there are too many already.
+// enter counts a question as being answered. It returns false if there are too many.
 func (s *Server) enter() bool {
 	if s.inFlight.Add(1) > int64(s.cfg.Settings.policy().waiting+maxLocal) {
 		s.inFlight.Add(-1)
@@ -263,12 +263,12 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		return err
 	}); err != nil {
 		// The client has closed the connection, or its question cannot be packed into an answer.
-		s.cfg.Logger.Debug("dns answer not sent", "client", w.RemoteAddr().String(), "error", err)
+		s.cfg.Logger.Debug("A DNS answer was not sent", "client", w.RemoteAddr().String(), "error", err)
 	}
 }
 
-// serve answers one message that packetLoop does not answer on the spot: one over
-// TCP, or one over UDP that needs an upstream or the whole of the policy.
+// serve answers one message that packetLoop does not answer at once: one over TCP,
+// or one over UDP that needs an upstream or a rarer part of the configuration.
 func (s *Server) serve(req *dns.Msg, from net.Addr, size int, write func([]byte) error) (*dns.Msg, error) {
 	start := time.Now()
 	client, overTCP := clientOf(from)

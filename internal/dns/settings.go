@@ -21,8 +21,8 @@ import (
 	"minato/internal/dns/zone"
 )
 
-// Where the configuration is. The Corefile counts only while there is no
-// configuration of our own.
+// Names of the ConfigMaps that hold the configuration. The Corefile is read only
+// while there is no ConfigMap minato-dns.
 const (
 	ConfigMapName     = "minato-dns"
 	ConfigMapKey      = "config.yaml"
@@ -33,17 +33,17 @@ const (
 	configMapResource = "ConfigMap"
 )
 
-// Configurable is the zone, as far as its configuration goes.
+// Configurable is what Settings configures: the Store.
 type Configurable interface {
-	// Configure sets the records' lifetime, which Pod names exist, and whether
-	// Pods are needed for anything else.
+	// Configure sets the records' TTL, which Pod names exist, and whether Pods have to
+	// be watched whatever their names.
 	Configure(ttl uint32, pods zone.PodMode, watchPods bool)
 }
 
 // SettingsConfig says where Settings come from.
 type SettingsConfig struct {
-	// Client reads the ConfigMaps and writes the warnings; with nil the defaults
-	// stay for good.
+	// Client reads the ConfigMaps and writes Warning events; if it is nil, the
+	// defaults stay in force.
 	Client kubernetes.Interface
 	// Domain is the cluster's domain.
 	Domain string
@@ -52,8 +52,8 @@ type SettingsConfig struct {
 	Logger *slog.Logger
 }
 
-// Settings is the configuration in force. It follows the ConfigMaps; one that is
-// wrong changes nothing and is told in an event.
+// Settings is the configuration in force. It follows the ConfigMaps; an invalid one
+// changes nothing and is reported in a Warning event.
 type Settings struct {
 	cfg     SettingsConfig
 	current atomic.Pointer[policy]
@@ -62,9 +62,9 @@ type Settings struct {
 	reloads atomic.Uint64
 
 	mu   sync.Mutex
-	maps map[string]*corev1.ConfigMap // what was seen last
+	maps map[string]*corev1.ConfigMap // as they were seen last
 
-	warning sync.WaitGroup // events on their way
+	warning sync.WaitGroup // events that are being written
 }
 
 // NewSettings returns the defaults.
@@ -138,13 +138,13 @@ func (s *Settings) changed(ctx context.Context, name string, obj any, deleted bo
 		delete(s.maps, name)
 	}
 	s.mu.Unlock()
-	if s.loaded.Load() { // until then, one may be taken for missing
+	if s.loaded.Load() { // before that, a ConfigMap may be missing only because it was not read yet
 		s.reload(ctx)
 	}
 }
 
-// reload puts the configuration into force that the ConfigMaps give now.
-// Questions that are being answered keep the one they began with.
+// reload puts the configuration of the ConfigMaps, as they are now, into force.
+// Questions that are being answered go on with the configuration they began with.
 func (s *Settings) reload(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,12 +155,12 @@ func (s *Settings) reload(ctx context.Context) {
 	}
 	if err != nil {
 		s.failed.Add(1)
-		s.cfg.Logger.Error("dns configuration not used, the one before stays", "configMap", source.Name, "error", err)
+		s.cfg.Logger.Error("The DNS configuration is invalid; the previous one stays in force", "configMap", source.Name, "error", err)
 		s.warn(ctx, source, "InvalidConfiguration", err.Error())
 		return
 	}
 	for _, n := range notes {
-		s.cfg.Logger.Warn("part of the Corefile is not understood", "problem", n)
+		s.cfg.Logger.Warn("A line of the Corefile is not understood and has no effect", "problem", n)
 		s.warn(ctx, source, "NotUnderstood", n)
 	}
 	s.current.Store(p)
@@ -169,16 +169,17 @@ func (s *Settings) reload(ctx context.Context) {
 		s.cfg.Zone.Configure(p.ttl, p.pods, p.autopath)
 	}
 	if source != nil {
-		s.cfg.Logger.Info("dns configuration loaded", "configMap", source.Name)
+		s.cfg.Logger.Info("The DNS configuration was loaded", "configMap", source.Name)
 	}
 }
 
-// read finds the configuration; source is nil for the defaults. s.mu is held.
+// read returns the configuration and the ConfigMap that has it; source is nil for
+// the defaults. The caller holds s.mu.
 func (s *Settings) read() (source *corev1.ConfigMap, c Config, notes []string, err error) {
 	if m := s.maps[ConfigMapName]; m != nil {
 		text, ok := m.Data[ConfigMapKey]
 		if !ok {
-			return m, c, nil, fmt.Errorf("the ConfigMap has no key %s", ConfigMapKey)
+			return m, c, nil, fmt.Errorf("ConfigMap %s/%s has no key %s; write the configuration under this key, or delete the ConfigMap", m.Namespace, m.Name, ConfigMapKey)
 		}
 		c, err = ParseConfig([]byte(text), s.cfg.Domain)
 		return m, c, nil, err
@@ -186,7 +187,7 @@ func (s *Settings) read() (source *corev1.ConfigMap, c Config, notes []string, e
 	if m := s.maps[CorefileMapName]; m != nil {
 		text, ok := m.Data[CorefileKey]
 		if !ok {
-			return m, c, nil, fmt.Errorf("the ConfigMap has no key %s", CorefileKey)
+			return m, c, nil, fmt.Errorf("ConfigMap %s/%s has no key %s; write the Corefile under this key, or delete the ConfigMap", m.Namespace, m.Name, CorefileKey)
 		}
 		c, notes, err = ParseCorefile(text, s.cfg.Domain)
 		return m, c, notes, err
@@ -194,8 +195,8 @@ func (s *Settings) read() (source *corev1.ConfigMap, c Config, notes []string, e
 	return nil, c, nil, nil
 }
 
-// Warn tells the cluster's operator of a problem, in the log and as an event of
-// the ConfigMap or, without one, of the kube-dns Service.
+// Warn reports a problem to the cluster's operator: in the log, and as a Warning event
+// of the ConfigMap or, if there is none, of the kube-dns Service.
 func (s *Settings) Warn(ctx context.Context, reason, message string) {
 	s.cfg.Logger.Warn(message, "reason", reason)
 	s.mu.Lock()
@@ -204,8 +205,8 @@ func (s *Settings) Warn(ctx context.Context, reason, message string) {
 	s.warn(ctx, source, reason, message)
 }
 
-// warn writes an event. Its name follows from what it says: the same problem is
-// told once, however many nodes and reloads find it.
+// warn writes an event. The event's name is made from its content, so that the same
+// problem makes one event, however many nodes and reloads find it.
 func (s *Settings) warn(ctx context.Context, about *corev1.ConfigMap, reason, message string) {
 	if s.cfg.Client == nil {
 		return
@@ -233,7 +234,7 @@ func (s *Settings) warn(ctx context.Context, about *corev1.ConfigMap, reason, me
 		defer cancel()
 		_, err := s.cfg.Client.CoreV1().Events(ServiceNamespace).Create(ctx, event, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			s.cfg.Logger.Debug("event not written", "reason", reason, "error", err)
+			s.cfg.Logger.Debug("A Warning event could not be written", "reason", reason, "error", err)
 		}
 	}()
 }

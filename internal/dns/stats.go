@@ -33,7 +33,7 @@ const rcodes = 24 // up to BADCOOKIE
 func protoNames() [2]string  { return [2]string{"udp", "tcp"} }
 func familyNames() [2]string { return [2]string{"1", "2"} } // as the IANA numbers them
 
-// countedTypes are told apart; all others count as "other".
+// countedTypes are the types that are counted separately; all others count as "other".
 var countedTypes = [...]uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX, dns.TypeSOA, dns.TypeNS, dns.TypeCNAME, dns.TypeHTTPS, dns.TypeANY}
 
 func typeIndex(t uint16) int {
@@ -93,14 +93,14 @@ func (t *trafficStats) count(proto, family int, qtype uint16, reply []byte, aske
 	t.answered[proto].add(float64(len(reply)), uint64(len(reply)), 1)
 }
 
-// took notes how long n questions were on their way; those of a batch leave together.
+// took records that n questions took d to answer; the answers of a batch leave together.
 func (t *trafficStats) took(d time.Duration, n int) {
 	if n > 0 {
 		t.durations.add(d.Seconds(), uint64(d.Nanoseconds())*uint64(n), n)
 	}
 }
 
-// forwardStats counts what happens to questions for upstreams.
+// forwardStats counts questions about names outside the cluster.
 type forwardStats struct {
 	hits, misses, staleServed, prefetched atomic.Uint64
 	rejected, broken                      atomic.Uint64

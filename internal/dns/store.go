@@ -18,8 +18,7 @@ import (
 	"minato/internal/dns/zone"
 )
 
-// StoreConfig says what a Store follows. The informers are started by whoever
-// made them.
+// StoreConfig says what a Store follows. The caller starts the informers.
 type StoreConfig struct {
 	Zone           zone.Config
 	Services       coreinformers.ServiceInformer
@@ -31,7 +30,7 @@ type StoreConfig struct {
 	Logger *slog.Logger
 }
 
-// Store keeps the zone as the API has it.
+// Store keeps the zone in step with the API objects.
 type Store struct {
 	log     *slog.Logger
 	sources []source
@@ -86,8 +85,8 @@ func NewStore(cfg StoreConfig) (*Store, error) {
 	return s, nil
 }
 
-// Snapshot returns the zone, or nil until everything has been read once: a
-// name must not be denied before it is known which names there are.
+// Snapshot returns the zone, or nil until every object has been read once: before
+// that, a name that exists would be answered with NXDOMAIN.
 func (s *Store) Snapshot() *zone.Snapshot {
 	if !s.synced.Load() {
 		return nil
@@ -135,7 +134,7 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // handler turns events into changes of the table. Changes that arrive while a
-// snapshot is being made go into the next one together.
+// snapshot is being made go into the next snapshot together.
 func (s *Store) handler(set, del func(any)) cache.ResourceEventHandler {
 	change := func(fn func(any), obj any) {
 		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
@@ -146,7 +145,7 @@ func (s *Store) handler(set, del func(any)) cache.ResourceEventHandler {
 		s.mu.Unlock()
 		select {
 		case s.dirty <- struct{}{}:
-		default: // a commit is due already
+		default: // Run is going to commit anyway
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{

@@ -19,13 +19,13 @@ import (
 const (
 	dnsHeaderSize = 12
 	udpBatch      = 32   // datagrams taken from and given to the kernel at once
-	udpReadSize   = 1500 // a question is never longer; one that is comes cut, and is refused
+	udpReadSize   = 1500 // no real question is longer; a longer datagram is cut, cannot be read and is refused
 )
 
-// packetLoop answers the questions that come to one UDP socket. Most of the
-// cluster's names, and names that the cache holds, are answered on the spot, in
-// the wire format and without allocations. Every other question gets a goroutine
-// of its own.
+// packetLoop answers the questions that come to one UDP socket. It answers most
+// questions about the cluster's names, and those that the cache has an answer for, at
+// once: in the wire format and without allocating. Every other question gets a
+// goroutine of its own.
 type packetLoop struct {
 	server *Server
 	conn   *net.UDPConn
@@ -49,7 +49,7 @@ func newPacketLoop(s *Server, conn *net.UDPConn, stats *trafficStats) *packetLoo
 	return l
 }
 
-// run answers until the socket is closed.
+// run answers until ctx ends or the socket is closed.
 func (l *packetLoop) run(ctx context.Context) error {
 	for {
 		n, err := l.batch.ReadBatch(l.in, 0)
@@ -83,8 +83,8 @@ func (l *packetLoop) run(ctx context.Context) error {
 	}
 }
 
-// send gives the replies to the kernel. One that it refuses, because the client
-// has gone, does not hold up the others.
+// send gives the replies to the kernel. A reply that the kernel refuses, because the
+// client has gone, is left out and the others are sent.
 func (l *packetLoop) send() {
 	for rest := l.out; len(rest) > 0; {
 		n, err := l.batch.WriteBatch(rest, 0)
@@ -95,10 +95,10 @@ func (l *packetLoop) send() {
 	}
 }
 
-// handle returns the reply to a message, or nil if it comes later or never.
+// handle returns the reply to a message, or nil if a goroutine sends it later or there is to be none.
 func (l *packetLoop) handle(msg []byte, from net.Addr, now time.Time) []byte {
 	if len(msg) < dnsHeaderSize || msg[2]&0x80 != 0 {
-		return nil // nobody's question: an answer to it could go round forever
+		return nil // not a question: two servers that answered answers would never stop
 	}
 	q, ok := l.parse(msg)
 	if ok {
@@ -118,14 +118,14 @@ func (l *packetLoop) family() int {
 	return family4
 }
 
-// parsedQuestion is a question that is like nearly all are.
+// parsedQuestion is a question of the form that nearly all questions have.
 type parsedQuestion struct {
 	name   string // presentation format, absolute; shares the loop's buffer
 	qtype  uint16
 	end    int // of the question section
 	edns   bool
 	dnssec bool
-	size   int // what the client can take
+	size   int // the longest reply that the client accepts
 }
 
 // parse reads a plain question: one name of ordinary characters, class IN, and
@@ -175,7 +175,7 @@ func (l *packetLoop) parse(msg []byte) (parsedQuestion, bool) {
 	return q, q.parseOPT(msg[q.end:])
 }
 
-// parseOPT reads an OPT record of version 0; its options are not for us.
+// parseOPT reads an OPT record of version 0 and ignores its options.
 func (q *parsedQuestion) parseOPT(rr []byte) bool {
 	if len(rr) < optSize || rr[0] != 0 || binary.BigEndian.Uint16(rr[1:]) != dns.TypeOPT || rr[5] != 0 || rr[6] != 0 {
 		return false
@@ -197,7 +197,7 @@ var plainCharacter = func() (t [256]bool) {
 	return t
 }()
 
-// short answers from the zone or the cache, or returns nil.
+// short returns an answer from the zone or the cache, or nil if a longer way leads to it (see long).
 func (l *packetLoop) short(msg []byte, q *parsedQuestion, now time.Time) []byte {
 	s := l.server
 	snap, p := s.cfg.Source.Snapshot(), s.cfg.Settings.policy()
@@ -209,8 +209,8 @@ func (l *packetLoop) short(msg []byte, q *parsedQuestion, now time.Time) []byte 
 		limit -= optSize
 	}
 	reply := append(l.buffers[len(l.out)][:0], msg[:q.end]...)
-	reply[2] = 0x80 | msg[2]&0x01 // a response; recursion as it was desired
-	reply[3] = 0x80 | msg[3]&0x10 // recursion available; checking as it was
+	reply[2] = 0x80 | msg[2]&0x01 // a response; recursion desired as it was asked for
+	reply[3] = 0x80 | msg[3]&0x10 // recursion available; checking disabled as it was asked for
 	clear(reply[6:dnsHeaderSize])
 	l.rotate++
 	reply, verdict := snap.AppendAnswer(reply, zone.Question{Name: q.name, Type: q.qtype}, limit, l.rotate)
@@ -228,7 +228,7 @@ func (l *packetLoop) short(msg []byte, q *parsedQuestion, now time.Time) []byte 
 	return reply
 }
 
-// cached answers from the cache what needs no renewal.
+// cached appends an answer from the cache. It returns nil if there is none or it is about to expire.
 func (l *packetLoop) cached(reply, msg []byte, q *parsedQuestion, p *policy, limit int, now time.Time) []byte {
 	key := cacheKey(l.key[:0], q.name, q.qtype, msg[2]&0x01 != 0, msg[3]&0x10 != 0, q.dnssec)
 	f := l.server.forwarder
@@ -239,7 +239,7 @@ func (l *packetLoop) cached(reply, msg []byte, q *parsedQuestion, p *policy, lim
 	f.stats.lookup(fresh)
 	reply[3] |= e.wire[3] & 0x0F
 	if e.wire[3]&0x20 != 0 && (msg[3]&0x20 != 0 || q.dnssec) {
-		reply[3] |= 0x20 // authenticated data, for those who know of it
+		reply[3] |= 0x20 // authenticated data, for clients that know this flag
 	}
 	copy(reply[6:dnsHeaderSize], e.wire[6:dnsHeaderSize])
 	return e.appendTo(reply, q.end-dnsHeaderSize, now, fresh)
@@ -254,7 +254,7 @@ func appendOPT(reply []byte, dnssec bool) []byte {
 	return append(reply, 0, 0, byte(dns.TypeOPT), maxUDPSize>>8, maxUDPSize&0xFF, 0, 0, do, 0, 0, 0)
 }
 
-// long answers in a goroutine of its own, if there are not too many.
+// long answers in a goroutine of its own, or with SERVFAIL if there are too many.
 func (l *packetLoop) long(msg []byte, from net.Addr) {
 	s := l.server
 	req := new(dns.Msg)
@@ -275,7 +275,7 @@ func (l *packetLoop) long(msg []byte, from net.Addr) {
 	}()
 }
 
-// refuse answers with the header alone.
+// refuse answers with a header that has the code, and nothing else.
 func (l *packetLoop) refuse(msg []byte, from net.Addr, rcode byte) {
 	var reply [dnsHeaderSize]byte
 	copy(reply[:], msg[:2])

@@ -10,16 +10,16 @@ import (
 	"github.com/miekg/dns"
 )
 
-// StaticUpstreams gives always the same resolvers.
+// StaticUpstreams always returns the same resolvers.
 func StaticUpstreams(addrs ...netip.AddrPort) func() []netip.AddrPort {
 	return func() []netip.AddrPort { return addrs }
 }
 
-// resolvConfEvery is how often a resolver file is looked at again.
+// resolvConfEvery is how often a resolv.conf file is checked for changes.
 const resolvConfEvery = 5 * time.Second
 
-// ResolvConf gives the name servers of a resolv.conf file and follows its
-// changes. A missing or unreadable file gives none.
+// ResolvConf returns the name servers of a resolv.conf file and follows its changes.
+// For a file that is missing or cannot be read it returns none.
 func ResolvConf(path string) func() []netip.AddrPort {
 	f := &resolvFile{path: path}
 	return f.servers
@@ -73,8 +73,8 @@ func readResolvConf(path string) []netip.AddrPort {
 	return out
 }
 
-// ResolvSearch gives the search domains of a resolv.conf file, read each time it
-// is asked for: few questions need them.
+// ResolvSearch returns the search domains of a resolv.conf file. It reads the file at
+// each call, because few questions need the domains.
 func ResolvSearch(path string) func() []string {
 	return func() []string {
 		conf, err := dns.ClientConfigFromFile(path)

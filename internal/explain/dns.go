@@ -15,7 +15,7 @@ import (
 	"minato/internal/node/spec"
 )
 
-// Question is a look-up as a Pod makes it.
+// Question is a name to be looked up as a Pod would do it.
 type Question struct {
 	Name string
 	Type string // "A", "SRV", …
@@ -23,7 +23,8 @@ type Question struct {
 	From string
 }
 
-// Story is what became of a Question.
+// Story says how a Question was answered: by which server, with which search
+// path, and the reasons of each answer.
 type Story struct {
 	From    string            `json:"from,omitempty"`
 	Node    string            `json:"node"`
@@ -32,15 +33,17 @@ type Story struct {
 	Queries []dns.Explanation `json:"queries"`
 }
 
-// Resolvers are what a look-up passes on its way.
+// Resolvers are the nodes' DNS servers, and what decides which of them a Pod
+// asks for which names.
 type Resolvers struct {
-	// Servers are the DNS of each node, by its name; FirstNode's is asked where
-	// the question comes from no Pod.
+	// Servers are the DNS servers of the nodes, by the node's name; that of
+	// FirstNode is asked if the question comes from no Pod.
 	Servers   map[string]*dns.Node
 	FirstNode string
 	// Pod reads a Pod.
 	Pod func(ctx context.Context, namespace, name string) (*corev1.Pod, error)
-	// Resolver is what the nodes' agents write resolv.conf files of Pods from.
+	// Resolver is the configuration that the nodes' agents make the resolv.conf
+	// files of Pods from.
 	Resolver spec.Resolver
 }
 
@@ -53,7 +56,7 @@ func ParseType(text string) (uint16, error) {
 }
 
 // DNS looks a name up at the DNS server of the Pod's node, as the Pod's resolver
-// would, and tells why it is answered so.
+// would, and tells the reasons of the answer.
 func DNS(ctx context.Context, r Resolvers, q Question) (Story, error) {
 	qtype, err := ParseType(q.Type)
 	if err != nil {
@@ -79,8 +82,8 @@ func DNS(ctx context.Context, r Resolvers, q Question) (Story, error) {
 	return Story{From: q.From, Node: from.node, Server: r.Resolver.Servers[0].String(), Search: from.path, Queries: queries}, nil
 }
 
-// origin is where a question comes from: the Pod's node, its address, and how it
-// makes names absolute.
+// origin is where a question comes from: the Pod's node, the Pod's address, and
+// the search path by which it makes names absolute.
 type origin struct {
 	node    string
 	address netip.Addr
@@ -94,10 +97,10 @@ func (r Resolvers) origin(ctx context.Context, from string) (origin, error) {
 	}
 	pod, err := r.Pod(ctx, namespace, name)
 	if err != nil {
-		return origin{}, fmt.Errorf("the Pod to ask from: %w", err)
+		return origin{}, fmt.Errorf("read the Pod that asks: %w", err)
 	}
 	if pod.Spec.NodeName == "" {
-		return origin{}, fmt.Errorf("the Pod %s/%s is on no node yet", namespace, name)
+		return origin{}, fmt.Errorf("the Pod %s/%s is not bound to a node yet", namespace, name)
 	}
 	conf, _ := r.Resolver.DNS(pod)
 	path := dns.SearchPath{Domains: conf.Searches, Ndots: 1}

@@ -1,7 +1,7 @@
-// Package explain tells why traffic goes where it goes: what a node makes of each
-// Service, and what becomes of a name that a Pod looks up. It asks the functions
-// and objects that steer the traffic, so what is said is what is done, and it
-// decides nothing itself.
+// Package explain tells why traffic goes where it goes: to which backends a
+// node sends the connections of a Service, and how a name that a Pod looks up
+// is answered. It asks the very functions and objects that steer the traffic,
+// so the explanation is what is done. It decides nothing itself.
 //
 // It may import features and the Kubernetes API types.
 package explain

@@ -5,8 +5,9 @@ import (
 	"minato/internal/service/show"
 )
 
-// Services tells what a node makes of every Service, in the order of their
-// names: who is sent where, why, and how much came so far.
+// Services describes every Service as the node serves it, in the order of the
+// names: its frontends and endpoints, the reason for each endpoint, and the
+// traffic so far.
 func Services(name string, n *service.Node) ([]show.Service, error) {
 	traffic, err := n.Data.Traffic()
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 const maxResolveAttempts = 128
 
 // OpenBeneath opens path below the directory dir for use as the source of a
-// bind mount, with O_PATH: nothing is read, no device is opened, no FIFO waits.
-// Symbolic links are followed only as long as they stay below dir; one that
-// leads out is an error that wraps EXDEV. What does not exist is an error that
-// wraps os.ErrNotExist.
+// bind mount, with O_PATH: nothing is read, no device is opened, and a FIFO
+// does not block. Symbolic links are followed only as long as they stay below
+// dir; one that leads out is an error that wraps EXDEV. What does not exist is
+// an error that wraps os.ErrNotExist.
 //
 // The result is the file as it was at one moment. Whoever can write below dir
 // can replace the name afterwards, but not what has been opened: mount

@@ -53,7 +53,8 @@ func readCgroups() (CgroupLayout, error) {
 		case m.FSType == "cgroup" && !slices.Contains(l.V1, m.Mountpoint):
 			l.V1 = append(l.V1, m.Mountpoint)
 			// The controllers stand among the options of the file system, such
-			// as "rw,cpu,cpuacct"; entries for options that are none do no harm.
+			// as "rw,cpu,cpuacct"; entries for options that are no controllers
+			// do no harm.
 			for option := range strings.SplitSeq(m.VFSOptions, ",") {
 				if l.Controllers[option] == "" {
 					l.Controllers[option] = m.Mountpoint
@@ -112,7 +113,7 @@ func (c Cgroup) Controller(name string) (dir string, v2 bool, err error) {
 		return filepath.Join(root, c.Path), false, nil
 	}
 	if !l.Unified && c.Root == "" {
-		return "", false, fmt.Errorf("%s: %w", name, ErrNoController) // Create hands none down
+		return "", false, fmt.Errorf("%s: %w", name, ErrNoController) // Create enables no controllers there
 	}
 	root := l.V2Root
 	if c.Root != "" {
@@ -126,7 +127,7 @@ func (c Cgroup) Controller(name string) (dir string, v2 bool, err error) {
 }
 
 // Create makes c in cgroup2 and, on a machine where cgroup2 carries the
-// controllers, hands those to c's children. Directories of version 1
+// controllers, enables them in c's children. Directories of version 1
 // hierarchies are left to the OCI runtime, which knows which ones it needs.
 func (c Cgroup) Create() error {
 	l, err := Cgroups()
@@ -226,7 +227,8 @@ func (c Cgroup) Kill(ctx context.Context) error {
 		if err != nil || len(pids) == 0 {
 			return err
 		}
-		// What is in a version 1 hierarchy only, or below a threaded cgroup.
+		// What is left are processes that are only in a version 1 hierarchy, or
+		// in a threaded cgroup.
 		if err := c.Signal(unix.SIGKILL, nil); err != nil {
 			return err
 		}
@@ -242,10 +244,10 @@ func (c Cgroup) Kill(ctx context.Context) error {
 const signalBatch = 128
 
 // Signal sends a signal to those processes in c and below it that match, or to
-// all where match is nil. A number is used again once its process has ended: so
-// each process is held by a pidfd first, then looked for in the cgroup and
-// matched again, and the signal goes to the pidfd. No process outside of c is
-// ever hit.
+// all where match is nil. The kernel reuses the number of a process that has
+// ended: so a pidfd is opened for each process first, then the process is
+// looked for in the cgroup and matched again, and the signal goes to the pidfd.
+// No process outside of c is ever hit.
 func (c Cgroup) Signal(sig syscall.Signal, match func(pid int) bool) error {
 	pids, err := c.Procs()
 	if err != nil {

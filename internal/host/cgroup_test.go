@@ -57,8 +57,7 @@ func testCgroup(t *testing.T, name string) Cgroup {
 	return c
 }
 
-// A signal reaches those that match and are in the cgroup, whatever their
-// numbers are.
+// A signal reaches exactly the processes that match and are in the cgroup.
 func TestCgroupSignal(t *testing.T) {
 	c := testCgroup(t, "mt-host-signal")
 	one, oneEnded := inCgroup(t, c.Child("pod"), "sleep", "60")
@@ -122,7 +121,7 @@ func TestCgroupKillsOutsideOfCgroup2(t *testing.T) {
 	awaitEnd(t, "the process", ended)
 }
 
-// What forks faster than it can be listed is ended at once.
+// Processes that fork faster than they can be listed are ended all the same.
 func TestCgroupKillsWhatForks(t *testing.T) {
 	c := testCgroup(t, "mt-host-fork")
 	_, ended := inCgroup(t, c.Child("pod"), "sh", "-c", "while :; do sleep 60 & sleep 0.001; done")

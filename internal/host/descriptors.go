@@ -15,10 +15,10 @@ import (
 // process this needs CAP_SYS_RESOURCE; the kernel's own bound is fs.nr_open. A
 // process that may have fewer than want afterwards is no error.
 //
-// Where the hard limit suffices, nothing is to be done: Go raises the soft limit
-// of its process at the start and gives children the original one. Processes that
-// are started after the hard limit was raised inherit the new limits; containers
-// have a limit of their own.
+// Where the hard limit suffices, nothing has to be done: Go raises the soft
+// limit of its process at the start and gives children the original one.
+// Processes that are started after the hard limit was raised inherit the new
+// limits; containers have a limit of their own.
 func RaiseDescriptors(want uint64) (uint64, error) {
 	var have unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &have); err != nil {

@@ -14,9 +14,10 @@ import (
 
 //go:generate idle/build.sh
 
-// The idle program does nothing for ever, in a few hundred bytes, for the sake
-// of what a process has: a process namespace, open sockets. With arguments it
-// also starts another program again whenever that ends. See idle/idle.c.
+// The idle program is a process of a few hundred bytes that waits for ever, so
+// that what a process holds stays: a process namespace, open sockets. With a
+// command as its arguments it also runs that command again whenever its process
+// ends. See idle/idle.c.
 
 //go:embed idle_amd64.o idle_arm64.o
 var idleObjects embed.FS

@@ -34,7 +34,7 @@ func TestIdleProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range f.Sections {
-			// Only the text is used, and nobody links it.
+			// Only the text section is used, and it is not linked.
 			if s.Type == elf.SHT_RELA || s.Type == elf.SHT_REL || s.Type == elf.SHT_NOBITS && s.Size > 0 || s.Flags&elf.SHF_ALLOC != 0 && s.Name != ".text" && s.Size > 0 {
 				t.Errorf("%s: the object has a section %s of %d bytes", arch, s.Name, s.Size)
 			}

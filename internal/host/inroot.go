@@ -71,8 +71,9 @@ func (r *InRoot) OpenFile(path string, flag int, mode fs.FileMode) (*os.File, er
 	return r.open(path, flag, mode)
 }
 
-// OpenPath opens path as a place in the tree only, as O_PATH of open(2) does: for
-// whatever names a place by an open file, such as a path below /proc/self/fd.
+// OpenPath opens path with O_PATH, which only marks a place in the tree: for
+// calls that name a file by a descriptor, such as by a path below
+// /proc/self/fd.
 func (r *InRoot) OpenPath(path string) (*os.File, error) {
 	if r == nil {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -134,7 +135,7 @@ func (r *InRoot) MkdirAll(path string, mode fs.FileMode) error {
 	defer at.Close()
 	err = unix.Mkdirat(int(at.Fd()), name, uint32(mode.Perm()))
 	if errors.Is(err, unix.EEXIST) {
-		// Somebody was faster, or it is a link that leads nowhere.
+		// Another process has made it meanwhile, or it is a dangling link.
 		if info, statErr := r.Stat(path); statErr == nil && info.IsDir() {
 			return nil
 		}

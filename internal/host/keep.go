@@ -18,14 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Keeper keeps sockets open beyond this process's death, by an idle process
-// that has them too. What arrives while nobody reads waits in the sockets, and a
-// successor that adopts them goes on where this process stopped.
+// Keeper keeps sockets open after this process has died, by means of an idle
+// process that holds them as well. Requests that arrive meanwhile wait in the
+// sockets, and a later process that adopts the sockets serves them.
 type Keeper struct {
 	// Netns is where the sockets are; the idle process works there too.
 	Netns Netns
-	// Cgroup is where the idle process is. Others may be there as well, but for
-	// programs of the same name.
+	// Cgroup holds the idle process. Other processes may be in it, but none
+	// whose program has the same name.
 	Cgroup Cgroup
 	// Program is the path that the idle program is written to, on a file system
 	// that programs may be executed from.
@@ -33,10 +33,10 @@ type Keeper struct {
 	// Restart is a command, with the path of its program first, that the idle
 	// process runs when this process has ended, and again whenever the one that
 	// it ran has; after a few milliseconds at first, and five seconds at most if
-	// it keeps ending. Empty has it run nothing. What has ended on purpose ends
-	// the keeping first.
+	// it keeps ending. Empty has it run nothing. A process that ends on purpose
+	// calls End first.
 	Restart []string
-	// Output is what the command writes to; nil is nowhere.
+	// Output is the command's standard output and error; nil discards them.
 	Output *os.File
 
 	watched int // the process whose end is awaited first, this one if 0
@@ -54,7 +54,7 @@ func (s Socket) String() string { return s.Network + " " + s.Address }
 // endTimeout bounds how long a killed process may take to close its sockets.
 const endTimeout = 5 * time.Second
 
-// Keep starts the idle process with the sockets. It must not keep any yet.
+// Keep starts the idle process with the sockets. There must not be one already.
 func (k Keeper) Keep(sockets ...syscall.Conn) error {
 	if err := k.keep(sockets); err != nil {
 		return fmt.Errorf("keep sockets: %w", err)
@@ -98,16 +98,17 @@ func (k Keeper) keep(sockets []syscall.Conn) error {
 		defer unix.Close(self)
 		streams = append(streams, uintptr(self))
 	}
-	// What this process inherited without knowing must not be kept as well.
+	// Descriptors that this process has inherited without knowing must not get
+	// into the idle process.
 	if err := unix.CloseRange(firstKept, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("close others in children: %w", err)
+		return fmt.Errorf("mark other descriptors to be closed in children: %w", err)
 	}
 	return withFDs(sockets, func(fds []uintptr) error { return k.start(int(cgroup.Fd()), append(streams, fds...)) })
 }
 
 // start runs the idle program with these descriptors.
 func (k Keeper) start(cgroup int, files []uintptr) error {
-	// Not by os/exec, which would make the sockets block, here as well as there.
+	// os/exec would set the sockets to blocking mode, in this process as well.
 	err := k.Netns.Do(func() error {
 		pid, err := syscall.ForkExec(k.Program, append([]string{k.Program}, k.Restart...), &syscall.ProcAttr{
 			Dir: "/", Files: files, Env: os.Environ(),
@@ -116,7 +117,7 @@ func (k Keeper) start(cgroup int, files []uintptr) error {
 		if err != nil {
 			return err
 		}
-		// It is our child for as long as we live, and wants to be reaped.
+		// The idle process is a child of this one, which has to reap it.
 		go func() {
 			if p, err := os.FindProcess(pid); err == nil {
 				_, _ = p.Wait()
@@ -150,10 +151,10 @@ func withFDs(sockets []syscall.Conn, fn func(fds []uintptr) error) error {
 	return next(0, nil)
 }
 
-// Adopt returns the sockets that are kept since an earlier process's time, if
-// they are those wanted and no others, however many there are of each. Otherwise
-// it ends the keeping, so that the addresses are free, and returns none. Those it
-// returns are kept on.
+// Adopt returns the sockets that the idle process of an earlier process holds,
+// if they are those wanted and no others, however many there are of each.
+// Otherwise it ends the idle process, so that the addresses are free, and
+// returns none. The idle process goes on holding the sockets that are returned.
 func (k Keeper) Adopt(ctx context.Context, want ...Socket) ([]net.Listener, []net.PacketConn, error) {
 	keepers, err := k.find()
 	defer closeFDs(keepers)
@@ -181,7 +182,7 @@ func (k Keeper) Running() (bool, error) {
 	return len(keepers) > 0, err
 }
 
-// End ends the keeping; that nothing is kept is fine.
+// End ends the idle process. It is no error if there is none.
 func (k Keeper) End() error {
 	keepers, err := k.find()
 	defer closeFDs(keepers)
@@ -207,7 +208,7 @@ func (k Keeper) Wait(ctx context.Context) error {
 	return nil
 }
 
-// keeper is an idle process, by a descriptor that stands for it alone.
+// keeper is an idle process: its number, and a pidfd of it.
 type keeper struct{ pid, fd int }
 
 // find lists the idle processes of the cgroup.
@@ -222,7 +223,8 @@ func (k Keeper) find() ([]keeper, error) {
 		if err != nil {
 			continue // it has just ended
 		}
-		// Looked at after the descriptor is open: the number can't move any more.
+		// The name is read after the pidfd is open, so both are of the same
+		// process.
 		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		if err != nil || strings.TrimSpace(string(comm)) != filepath.Base(k.Program) {
 			unix.Close(fd)
@@ -300,7 +302,7 @@ type adopted struct {
 func (s *adopted) takeFrom(k keeper) error {
 	files, err := openSockets(k)
 	if err != nil {
-		return fmt.Errorf("open those of process %d: %w", k.pid, err)
+		return fmt.Errorf("open the sockets of process %d: %w", k.pid, err)
 	}
 	for _, f := range files {
 		err = errors.Join(err, s.add(f), f.Close())
@@ -341,7 +343,7 @@ func (s *adopted) check(wanted []Socket) error {
 		want[w.String()] = true
 	}
 	if !maps.Equal(have, want) {
-		return fmt.Errorf("they are %v and should be %v", slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
+		return fmt.Errorf("the idle process holds %v and should hold %v", slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
 	}
 	return nil
 }
@@ -367,7 +369,7 @@ func openSockets(k keeper) (files []*os.File, err error) {
 		if err != nil || n < firstKept {
 			continue
 		}
-		// It may also watch a process, by another kind of descriptor.
+		// The idle process may also have a pidfd, which is no socket.
 		if kind, err := os.Readlink(filepath.Join(dir, e.Name())); err != nil || !strings.HasPrefix(kind, "socket:") {
 			continue
 		}

@@ -53,8 +53,8 @@ func listenBoth(t *testing.T, ns Netns, address string) (net.Listener, []net.Pac
 	return l, packets
 }
 
-// What is sent while nobody has the sockets but the keeper is there for who
-// adopts them, and a second keeping is not needed for a third process.
+// What is sent while only the keeper has the sockets waits for the process that
+// adopts them, and the same keeper serves a third process.
 func TestKeptSocketsLoseNothing(t *testing.T) {
 	const address = "127.0.0.1:5353"
 	k := testKeeper(t)
@@ -121,7 +121,8 @@ func TestKeptSocketsLoseNothing(t *testing.T) {
 	}
 }
 
-// Sockets of another address are in nobody's way.
+// A keeper of sockets with other addresses is ended, so that its addresses are
+// free.
 func TestKeptSocketsOfAnotherAddressAreLetGo(t *testing.T) {
 	k := testKeeper(t)
 	l, packets := listenBoth(t, k.Netns, "127.0.0.1:5353")
@@ -181,7 +182,7 @@ func TestKeeperRestartsACommand(t *testing.T) {
 	victim.Process.Kill()
 	victim.Wait()
 	poll(t, "the command runs", func() bool { return strings.HasPrefix(runs()[0], "run hello ") })
-	// Four are the streams, and the directory that ls reads.
+	// Four descriptors are the streams and the directory that ls reads.
 	if got := runs(); len(got) != 1 || got[0] != "run hello 4" {
 		t.Errorf("first run: %q", got)
 	}

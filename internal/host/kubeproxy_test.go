@@ -33,7 +33,7 @@ func TestKubeProxyRules(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// kubelet's own chains, and other tables, are nobody's concern.
+	// The kubelet's own chains, and other tables, are not kube-proxy's.
 	nft("add table ip mangle\nadd chain ip mangle KUBE-KUBELET-CANARY\nadd table ip minato\nadd chain ip minato KUBE-FIREWALL")
 	if rules := found(); len(rules) > 0 {
 		t.Errorf("on a node without kube-proxy: %v", rules)
@@ -71,7 +71,7 @@ func TestKubeProxyLegacyRules(t *testing.T) {
 	}
 }
 
-// What is found by its source is taken away, what others mounted is not.
+// Mounts with our source are removed, those of others are not.
 func TestUnmountOwn(t *testing.T) {
 	requireRoot(t)
 	for name, mount := range map[string]func(string) error{"bpf": MountBPF, "cgroup2": MountCgroup2} {

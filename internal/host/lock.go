@@ -13,8 +13,9 @@ import (
 var ErrLocked = errors.New("locked by another process")
 
 // LockFile locks a file for as long as what it returns is open, or returns
-// ErrLocked. Unlike with flock(2), LockHeld can ask for the lock without taking
-// it for a moment, in which a process that wants it would be refused.
+// ErrLocked. Unlike a lock of flock(2), it can be asked about (LockHeld)
+// without being taken for a moment, in which another process that wants it
+// would be refused.
 func LockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -33,7 +33,8 @@ func TestLockFile(t *testing.T) {
 	held(false)
 }
 
-// Whoever asks for the lock all the time keeps nobody from having it.
+// A process that asks about the lock all the time does not keep others from
+// taking it.
 func TestAskingForALockDoesNotTakeIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	f, err := os.Create(path)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What leaves has the machine's address, what stays inside its own, in both
-// families.
+// Packets that leave have the machine's address, those that stay inside keep
+// their own, in both families.
 func TestMasqueradeHidesSources(t *testing.T) {
 	requireRoot(t)
 	inside, machine, outside := testNetns(t, "mt-nat-in"), testNetns(t, "mt-nat-m"), testNetns(t, "mt-nat-out")

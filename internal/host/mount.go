@@ -12,7 +12,7 @@ import (
 )
 
 // MountBPF mounts a BPF file system of its own at path, so that pins go with
-// one unmount. A path that is on one already is kept as it is.
+// one unmount. Nothing is mounted if path is on a BPF file system already.
 func MountBPF(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("mount bpf at %s: %w", path, err)

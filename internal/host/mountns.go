@@ -46,9 +46,9 @@ type MountNS struct {
 }
 
 // CreateMountNS returns the namespace that is pinned at cfg.Path, from an
-// earlier process for example, or makes and pins one. What is pinned and
-// doesn't show what cfg says any more is replaced: containers that run in it
-// keep it.
+// earlier process for example, or makes and pins one. A pinned namespace that
+// does not show what cfg says any more is replaced; containers that run in it
+// keep the old one.
 func CreateMountNS(cfg MountNSConfig) (*MountNS, error) {
 	m, err := createMountNS(cfg)
 	if err != nil {

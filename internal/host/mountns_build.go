@@ -27,8 +27,8 @@ func (cfg *MountNSConfig) prepareMachine() error {
 		return err
 	}
 	for _, dir := range cfg.Keep {
-		// What all nodes keep is below one mount as a rule, so that each of
-		// them is rid of the others' by one unmount, however many there are.
+		// The directories of all nodes are usually below one mount, so that one
+		// unmount hides those of the other nodes, however many there are.
 		parent := filepath.Dir(dir)
 		below, err := MountsUnder(parent)
 		if err != nil {
@@ -63,9 +63,9 @@ func makePrivate(dir string) error {
 	return nil
 }
 
-// makePeerGroup makes dir a shared mount of its own, which nothing is the peer
-// of but the copy of it that a node gets: what is mounted below it appears there
-// and nowhere else.
+// makePeerGroup makes dir a shared mount of its own, whose only peer is the
+// copy that a node gets: what is mounted below it appears there and nowhere
+// else.
 func makePeerGroup(dir string) error {
 	p, err := PropagationOf(dir)
 	if err != nil || p.Point == dir && p.Shared && !p.Slave {
@@ -74,7 +74,8 @@ func makePeerGroup(dir string) error {
 	if err := BindMount(dir, dir, false); err != nil {
 		return err
 	}
-	// Private first, which leaves the groups of the machine's mounts.
+	// Private first, so that the mount leaves the peer groups of the machine's
+	// mounts.
 	for _, flag := range []uintptr{unix.MS_PRIVATE, unix.MS_SHARED} {
 		if err := unix.Mount("", dir, "", flag|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("share mounts below %s: %w", dir, err)
@@ -110,7 +111,7 @@ func arrange(cfg MountNSConfig) error {
 	if err != nil {
 		return err
 	}
-	// From here on the machine sees nothing of what is done.
+	// From here on, mounts that are made here do not propagate to the machine.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("separate its mounts from the machine's: %w", err)
 	}
@@ -137,7 +138,8 @@ func arrange(cfg MountNSConfig) error {
 			return err
 		}
 	}
-	// Containers of the node may mount for each other.
+	// What containers of the node mount propagates to other containers of the
+	// node.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share its mounts among containers: %w", err)
 	}

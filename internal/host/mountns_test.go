@@ -38,7 +38,7 @@ func newMountTest(t *testing.T) *mountTest {
 			t.Errorf("still mounted: %q, %v", left, err)
 		}
 	})
-	if err := unix.Mount("", base, "", unix.MS_PRIVATE, ""); err != nil { // whatever the machine's are
+	if err := unix.Mount("", base, "", unix.MS_PRIVATE, ""); err != nil { // the machine's mounts may be shared or not
 		t.Fatal(err)
 	}
 	m := &mountTest{t, base}
@@ -103,7 +103,7 @@ func (m *mountTest) create(cfg MountNSConfig) *MountNS {
 	return ns
 }
 
-// inside runs fn in the namespace and reports its complaints.
+// inside runs fn in the namespace and reports the errors that it returns.
 func (m *mountTest) inside(ns *MountNS, fn func() error) {
 	m.t.Helper()
 	if err := ns.Do(fn); err != nil {
@@ -221,7 +221,7 @@ func TestMountNSPropagates(t *testing.T) {
 	if p, err := one.PropagationOf(m.path("private")); err != nil || !p.Shared {
 		t.Errorf("private on the node: %+v, %v, want it shared among its containers", p, err)
 	}
-	// Whoever unmounts it, it goes for both.
+	// Whichever side unmounts it, it is gone on both.
 	if err := UnmountAllUnder(m.path("secret/nodes/one")); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,8 @@ func TestMountNSIsAdopted(t *testing.T) {
 		t.Errorf("the process does not see what the second server mounts: %v", err)
 	}
 
-	// One that lost its tie to the machine is replaced.
+	// A namespace whose mounts are no peers of the machine's any more is
+	// replaced.
 	second.Close()
 	if err := UnmountAllUnder(m.path("secret/nodes/one")); err != nil {
 		t.Fatal(err)
@@ -313,7 +314,8 @@ func TestMountNSIsAdopted(t *testing.T) {
 	}
 }
 
-// Nodes come at the same time, and each finds its namespace again.
+// Namespaces of several nodes are made at the same time, and each node finds
+// its own again.
 func TestMountNSOfManyNodes(t *testing.T) {
 	m := newMountTest(t)
 	if err := os.Rename(m.path("secret"), m.path("moved")); err != nil {
@@ -362,7 +364,7 @@ func TestMountNSOwnDirectories(t *testing.T) {
 	m.write("tmp/machine", "")
 	cfg := m.config("one")
 	cfg.Own, cfg.OwnDir = []string{m.path("tmp"), m.path("absent"), m.path("etc/hosts")}, m.path("secret/nodes/one/root")
-	// What a container put there earlier is not followed.
+	// A link that a container put there earlier is not followed.
 	m.mkdir("secret/nodes/one/root")
 	if err := os.Symlink(m.path("etc"), filepath.Join(cfg.OwnDir, strings.Split(m.base, "/")[1])); err != nil {
 		t.Fatal(err)

@@ -59,8 +59,8 @@ func (n *Net) Link(name string) (link Link, ok bool, err error) {
 	return Link{Index: a.Index, Name: a.Name, MAC: a.HardwareAddr, MTU: a.MTU}, true, nil
 }
 
-// interruptions is how often a list may be begun anew because links came or went
-// meanwhile.
+// interruptions bounds how often a list is begun anew because links came or
+// went meanwhile.
 const interruptions = 20
 
 // ListLinks lists all links of the handle's namespace.
@@ -302,8 +302,8 @@ func (n *Net) route(r Route) (*netlink.Route, error) {
 	return nr, nil
 }
 
-// ReplaceNeighbor says for good which hardware address has ip on the link, so
-// that no packet waits for ARP.
+// ReplaceNeighbor makes a permanent neighbour entry for ip on the link, so that
+// no packet waits for ARP.
 func (n *Net) ReplaceNeighbor(link string, ip netip.Addr, mac net.HardwareAddr) error {
 	l, err := n.h.LinkByName(link)
 	if err == nil {

@@ -103,7 +103,7 @@ func (n Netns) Exists() bool {
 }
 
 // Do runs fn on a thread inside the namespace. Goroutines that fn starts run
-// outside of it, but sockets that fn opens stay inside for good.
+// outside of it, but sockets that fn opens belong to the namespace ever after.
 func (n Netns) Do(fn func() error) error {
 	if n.Path == "" {
 		return fn()

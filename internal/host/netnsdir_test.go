@@ -9,7 +9,7 @@ import (
 )
 
 // netnsDirIn is a directory for namespaces on a private mount, as /run is on a
-// machine whose mounts nobody has shared.
+// machine without shared mounts.
 func netnsDirIn(t *testing.T) string {
 	t.Helper()
 	requireRoot(t)

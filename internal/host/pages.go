@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReleaseProgramPages lets go of the pages of this program's own file that
-// are mapped. A start touches nearly all of a large binary once; what is used
-// from then on comes back from the page cache by itself, and the rest stops
-// counting as this process's memory.
+// ReleaseProgramPages drops the mapped pages of this program's own file from
+// this process's memory. A start touches nearly all of a large binary once;
+// what is used from then on comes back from the page cache by itself, and the
+// rest stops counting as this process's memory.
 func ReleaseProgramPages() error {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {

@@ -35,7 +35,7 @@ func TestShareMounts(t *testing.T) {
 	if err := MountTmpfs(base, "size=64k"); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("", base, "", unix.MS_PRIVATE, ""); err != nil { // whatever the machine's are
+	if err := unix.Mount("", base, "", unix.MS_PRIVATE, ""); err != nil { // the machine's mounts may be shared or not
 		t.Fatal(err)
 	}
 	dir, before := filepath.Join(base, "dir"), filepath.Join(base, "dir", "before")
@@ -59,7 +59,7 @@ func TestShareMounts(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %+v", path, got, err, want)
 		}
 	}
-	if points, err := MountsUnder(dir); err != nil || len(points) != 3 { // the one from before is there twice, below the other
+	if points, err := MountsUnder(dir); err != nil || len(points) != 3 { // the earlier mount is listed twice: below the new one as well
 		t.Errorf("mounts %q, %v", points, err)
 	}
 	if err := UnmountAllUnder(dir); err != nil {

@@ -50,8 +50,8 @@ func removeTree(dir string) error {
 	if err != nil {
 		return err
 	}
-	// Whoever opened the directory by a path that led into a mount has to stop
-	// here as well.
+	// A mount may have come after the look above: the directory must be on the
+	// same mount as its parent.
 	parent, err := unix.Open(filepath.Dir(dir), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (t *tree) remove(dir *os.File, name string, depth int) error {
 	return pathError("rmdir", path, unix.Unlinkat(at, name, unix.AT_REMOVEDIR))
 }
 
-// lift moves a directory that lies too deep to the top, where it has its turn
+// lift moves a directory that lies too deep to the top, where it is emptied
 // later.
 func (t *tree) lift(at int, name string) error {
 	for {

@@ -98,7 +98,7 @@ func TestRemoveTreeStopsAtMounts(t *testing.T) {
 		if err := RemoveTree(d); !errors.Is(err, ErrMounted) || !strings.Contains(err.Error(), "umount "+point) {
 			t.Errorf("RemoveTree(%s) = %v, want an error that names the mount", d, err)
 		}
-		// Also one that came after the look at the list of mounts.
+		// Also a mount that came after the list of mounts was read.
 		if err := removeTree(d); !errors.Is(err, ErrMounted) {
 			t.Errorf("removeTree(%s) = %v, want ErrMounted", d, err)
 		}

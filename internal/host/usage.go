@@ -38,7 +38,7 @@ type Usage struct {
 // Somebody may change what is below dir at the same time, and not in good
 // faith. No link is followed, no file is opened but directories, and what is
 // mounted below dir is not entered. Directories may be nested more deeply than a
-// path can be long. What vanishes meanwhile does not count. If ctx ends, a
+// path can be long. Files that vanish meanwhile do not count. If ctx ends, a
 // directory is moved while its contents are measured, or there are more
 // directories than a measurement may keep in memory (E2BIG), the sum so far is
 // returned with an error.

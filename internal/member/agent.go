@@ -89,7 +89,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	})
 }
 
-// hostPorts are the node's own ports as the agent wants them.
+// hostPorts converts the node's own ports to the agent's type.
 func hostPorts(own []route.OwnPort) []agent.HostPort {
 	var out []agent.HostPort
 	for _, p := range own {
@@ -98,7 +98,8 @@ func hostPorts(own []route.OwnPort) []agent.HostPort {
 	return out
 }
 
-// trouble is what the states of the node's parts mean for its conditions.
+// trouble derives what the Node's conditions have to say from the states of the
+// node's parts.
 func (m *Member) trouble() agent.Trouble {
 	var t agent.Trouble
 	for _, s := range m.States() {
@@ -115,7 +116,8 @@ func (m *Member) trouble() agent.Trouble {
 	return t
 }
 
-// containerEvents says in the agent's words what the runtime tells, until ctx ends.
+// containerEvents converts the runtime's events to the agent's type, until ctx
+// ends.
 func containerEvents(ctx context.Context, in <-chan oci.Event) <-chan agent.Event {
 	out := make(chan agent.Event)
 	go func() {
@@ -130,8 +132,8 @@ func containerEvents(ctx context.Context, in <-chan oci.Event) <-chan agent.Even
 	return out
 }
 
-// machineCapacity is what every node says it has: the nodes of a machine
-// share it.
+// machineCapacity is the capacity that every node reports: all that the machine
+// has, though its nodes share it.
 func machineCapacity() (corev1.ResourceList, error) {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

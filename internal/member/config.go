@@ -23,7 +23,7 @@ type Connect func(user string, groups ...string) *rest.Config
 
 // Config is what a Member is made from.
 type Config struct {
-	// Name is the Node object's; ProviderID its spec.providerID.
+	// Name is the name of the Node object, ProviderID its spec.providerID.
 	Name, ProviderID string
 
 	// Netns is the node's network namespace, Link its interface on the network
@@ -42,8 +42,9 @@ type Config struct {
 	// ResolvConf is the file with the resolvers for names outside of the cluster.
 	ResolvConf string
 
-	// Files says what the node and its Pods see of the machine's files. It is made
-	// when the node is, after Netns; nil is all of them.
+	// Files says what the node and its Pods see of the machine's files. The
+	// mount namespace is made when the node is, after Netns; nil shows all of
+	// the machine's files.
 	Files *host.MountNSConfig
 	// Cgroup holds every process of the node.
 	Cgroup host.Cgroup
@@ -52,16 +53,18 @@ type Config struct {
 	// file system.
 	DataDir, RunDir, PinDir string
 
-	// Connect leads to the API server, which can be used once Connected is closed.
+	// Connect makes connections to the API server, which can be used once
+	// Connected is closed.
 	Connect   Connect
 	Connected <-chan struct{}
-	// Watch is what is known of the cluster; members of one process share it.
+	// Watch has the informers of the cluster's objects; the members of one
+	// process share it.
 	Watch *Watch
 	// Images is the machine's image store.
 	Images *image.Store
-	// Certificates are what the node's API shows to its clients, and whose
-	// certificates these have. They are asked for again now and then, since they
-	// are renewed.
+	// Certificates returns the serving certificate of the node's API, and the
+	// CAs that sign the certificates of its clients. It is called again now and
+	// then, because certificates are renewed.
 	Certificates func() (tls.Certificate, *x509.CertPool, error)
 	// Limits bounds the connections that the process accepts.
 	Limits *limit.Budget
@@ -69,12 +72,13 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
-	// RaiseLimit makes a limit of the machine, named by its path below /proc/sys,
-	// at least so high; whoever gives it puts the limit back in the end. Nil leaves
-	// the machine as it is.
+	// RaiseLimit raises a limit of the machine, named by its path below
+	// /proc/sys, to at least a value. It is up to the function's owner to put
+	// the limit back later. If it is nil, no limit is raised.
 	RaiseLimit func(path string, least int64) error
 
-	// Stage is told of a step of the start that began at a time and is done.
+	// Stage is called when a step of the start is done, with the time at which
+	// it began.
 	Stage  func(name string, began time.Time)
 	Logger *slog.Logger
 }

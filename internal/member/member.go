@@ -33,7 +33,7 @@ const (
 	dnsMetricsPort = 9153
 )
 
-// Names of the parts that have a condition of the Node.
+// Names of the parts whose failures show in a condition of the Node.
 const (
 	partRuntime  = "runtime"
 	partRoutes   = "routes"
@@ -88,7 +88,8 @@ func New(cfg Config) (*Member, error) {
 	return m, err
 }
 
-// ownPorts are those at which a node answers itself.
+// ownPorts are the ports on which a node itself listens, which no hostPort can
+// have.
 func ownPorts() []route.OwnPort {
 	out := []route.OwnPort{{Port: dnsPort, Protocol: corev1.ProtocolUDP}}
 	for _, port := range []uint16{dnsPort, dnsMetricsPort, agent.DefaultAPIPort, metrics.Port, metrics.HealthPort} {
@@ -124,19 +125,22 @@ func at(ip netip.Addr, port uint16) string { return netip.AddrPortFrom(ip, port)
 
 func (m *Member) logger(part string) *slog.Logger { return m.cfg.Logger.With("part", part) }
 
-// Name is the Node object's.
+// Name is the name of the Node object.
 func (m *Member) Name() string { return m.cfg.Name }
 
-// Services is what the node has of Services.
+// Services returns the node's Service data plane, with its controller, health
+// checks and metrics.
 func (m *Member) Services() *service.Node { return m.services }
 
-// DNS is what the node has of DNS.
+// DNS returns the node's DNS server, with its registration in kube-dns, health
+// and metrics.
 func (m *Member) DNS() *dns.Node { return m.dns }
 
 // Ready is closed when the Node has been Ready for the first time.
 func (m *Member) Ready() <-chan struct{} { return m.ready }
 
-// States are those of the node's parts, none before it is connected.
+// States are the states of the node's parts; there are none before the node is
+// connected.
 func (m *Member) States() []supervise.State { return m.parts.States() }
 
 // Run makes the node, joins it to the cluster and blocks until ctx ends. It
@@ -172,7 +176,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// close lets go of what open has opened. Programs, namespaces and Pods stay.
+// close closes what open has opened. eBPF programs, namespaces and Pods stay.
 func (m *Member) close(err *error) {
 	if m.pods != nil {
 		m.pods.Close()
@@ -185,7 +189,8 @@ func (m *Member) open(ctx context.Context) error {
 	cfg := m.cfg
 	var err error
 	if cfg.Files != nil {
-		// Before anything is made in the node's directories, which become mounts.
+		// The mount namespace comes before everything that is made in the
+		// node's directories, because it turns these into mounts.
 		if m.files, err = host.CreateMountNS(*cfg.Files); err != nil {
 			return err
 		}
@@ -220,8 +225,8 @@ func (m *Member) openRest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Questions wait in the sockets until the cluster's names are known. If they
-	// can't be opened now, the part that serves them tries again.
+	// Queries wait in the sockets until the cluster's names are known. If the
+	// sockets can't be opened now, the part that serves them tries again.
 	if err := m.dns.Open(ctx); err != nil {
 		m.logger("dns").Warn("the sockets of the node's DNS server can't be opened yet", "error", err)
 	}
@@ -233,8 +238,8 @@ func (m *Member) watchPods(ctx context.Context) error {
 	return nil
 }
 
-// attachOldPods puts the programs of this process on the links of Pods that
-// outlived the last one.
+// attachOldPods attaches this process's eBPF programs to the links of Pods that
+// an earlier process has started.
 func (m *Member) attachOldPods() error {
 	links, err := m.pods.Links()
 	for _, link := range links {
@@ -261,7 +266,7 @@ func (m *Member) Status() Status {
 	return st
 }
 
-// podNetwork is podnet as the runtime wants it.
+// podNetwork has podnet's methods in the form that the runtime calls.
 type podNetwork struct{ pods *podnet.Network }
 
 // Attach gives a sandbox its interface and addresses.

@@ -12,12 +12,12 @@ import (
 func (m *Member) EndPods(ctx context.Context, limit time.Duration) error {
 	a := m.agent.Load()
 	if a == nil {
-		return nil // none was started, so no Pod is known; what runs is killed with the node
+		return nil // no agent was started, so no Pod is known; their containers are killed with the node's cgroup
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit+endMargin)
 	defer cancel()
 	return a.EndPods(ctx, limit)
 }
 
-// endMargin is for what comes before and after the containers' own time.
+// endMargin is the time for the work before and after the Pods' grace periods.
 const endMargin = 5 * time.Second

@@ -23,13 +23,13 @@ type WatchConfig struct {
 	Connect       Connect
 	ClusterDomain string
 	ClusterDNS    []netip.Addr
-	// Owned are ranges whose reverse names nobody else knows.
+	// Owned are ranges whose reverse names are never asked of upstreams.
 	Owned  []netip.Prefix
 	Logger *slog.Logger
 }
 
-// Watch is what a process knows of the cluster: one watch of each kind of
-// object, however many members use it, each as the user whose part needs it.
+// Watch has the informers of a process: one watch of each kind of object,
+// however many members use it, each as the user of the part that needs it.
 type Watch struct {
 	services   informers.SharedInformerFactory // and EndpointSlices
 	nodes      informers.SharedInformerFactory

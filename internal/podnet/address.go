@@ -52,7 +52,8 @@ func openAddresses(dir string, prefix netip.Prefix) (*addresses, error) {
 	return a, nil
 }
 
-// gateway is the first address of the range: Pods send to it, nobody has it.
+// gateway is the first address of the range: Pods send to it, but no interface
+// has it.
 func (a *addresses) gateway() netip.Addr { return a.prefix.Addr().Next() }
 
 // allocate returns the address of id, the same one each time it is asked.
@@ -78,8 +79,8 @@ func (a *addresses) allocate(id string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("allocate an address in %s: %w", a.prefix, ErrExhausted)
 }
 
-// after is the next address Pods can have, around the end of the range: not
-// the network's, the gateway's or the broadcast address.
+// after returns the next address that a Pod can have, starting over at the end
+// of the range: not the network's, the gateway's or the broadcast address.
 func (a *addresses) after(ip netip.Addr) netip.Addr {
 	next := ip.Next()
 	if !a.prefix.Contains(next) || !a.prefix.Contains(next.Next()) {

@@ -74,7 +74,8 @@ func (n *Network) linkName(ip netip.Addr) string {
 }
 
 // Attach gives the Pod sandbox id, whose namespace is at netnsPath, its
-// interface, addresses and routes. Asked again for the same id it repairs.
+// interface, addresses and routes. Called again for the same id, it makes what
+// is missing.
 func (n *Network) Attach(ctx context.Context, id, netnsPath string) ([]netip.Addr, error) {
 	var ips []netip.Addr
 	for _, a := range n.addresses {
@@ -97,8 +98,8 @@ func (n *Network) connect(ips []netip.Addr, pod host.Netns) error {
 			return err
 		}
 	}
-	// Hardware addresses follow from the IP address, so both ends can know
-	// each other's for good without asking.
+	// Hardware addresses are derived from the IP address, so each end gets a
+	// permanent neighbour entry for the other one and never asks.
 	podMAC, nodeMAC := hardwareAddr(0x0a, ips[0]), hardwareAddr(0x0e, ips[0])
 	if err := n.net.AddVeth(link, "", nodeMAC, host.VethEnd{Netns: pod, Name: podLink, MAC: podMAC}, n.cfg.MTU); err != nil {
 		return err
@@ -122,8 +123,8 @@ func (n *Network) connect(ips []netip.Addr, pod host.Netns) error {
 	return n.configurePod(pod, ips, nodeMAC)
 }
 
-// configurePod sets up the inside: everything goes to the gateways, addresses
-// that only exist as neighbour entries.
+// configurePod sets up the Pod's end: its routes lead to the gateways,
+// addresses that exist only as permanent neighbour entries.
 func (n *Network) configurePod(pod host.Netns, ips []netip.Addr, gatewayMAC net.HardwareAddr) error {
 	inside, err := host.OpenNet(pod)
 	if err != nil {

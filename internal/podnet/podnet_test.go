@@ -68,7 +68,7 @@ func TestAddressesRestBeforeReuse(t *testing.T) {
 	}
 }
 
-// Addresses of a world of two families.
+// Addresses of a test network of two families.
 func nodeIPs(number byte) []netip.Addr {
 	six := netip.MustParseAddr("fd00:172:30::10").As16()
 	six[15] += number
@@ -243,7 +243,7 @@ func TestPodsOfTwoNodesTalk(t *testing.T) {
 	}
 }
 
-// answerWithClient tells each client its address.
+// answerWithClient answers each client with its address.
 func answerWithClient(t *testing.T, ns host.Netns, address string) {
 	t.Helper()
 	l, err := ns.Listen(t.Context(), "tcp", address)

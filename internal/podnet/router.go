@@ -49,7 +49,7 @@ func like(addresses []netip.Addr, ip netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// RouterConfig says for whom routes are kept.
+// RouterConfig says which routes are kept, and where.
 type RouterConfig struct {
 	Netns   host.Netns
 	Link    string       // the LAN
@@ -79,7 +79,8 @@ func (r *Router) notify() {
 	}
 }
 
-// notifyIfMoved spares a pass for the heartbeats, nearly all updates of Nodes.
+// notifyIfMoved starts no pass for updates that change neither addresses nor
+// Pod ranges, as heartbeats and so nearly all updates of Nodes do not.
 func (r *Router) notifyIfMoved(old, new any) {
 	a, aok := PeerOf(old.(*corev1.Node))
 	b, bok := PeerOf(new.(*corev1.Node))

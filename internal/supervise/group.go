@@ -15,8 +15,8 @@ type Part struct {
 	// Name is unique in its group, such as "dns" or "routes".
 	Name string
 	// Run blocks until ctx ends or the part has failed. It is called again after
-	// a failure, so it must not count on anything but what it makes itself. A Run
-	// that returns nil while ctx lives has done what it was to do.
+	// a failure, so it must make everything anew that it needs. A Run that
+	// returns nil while ctx lives has done what it was to do.
 	Run func(ctx context.Context) error
 }
 

@@ -21,7 +21,7 @@ var clusterRoots = []string{"/var/lib/minato", "/run/minato"}
 
 // audit TABLE: compares every file, directory and socket of the cluster with a
 // table of path patterns, kinds and the most that a mode may allow, and then
-// looks for something to read with the eyes of the user nobody.
+// looks as the user nobody for something to read.
 //
 // A line of the table is PATTERN KIND MODE. The first one that fits counts; a
 // path that none fits is an error. KIND is dir, file, socket or tree: a tree is

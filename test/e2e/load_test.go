@@ -65,7 +65,7 @@ func churnSeconds() (string, error) {
 // NETNS "-" is the machine's own namespace.
 //
 // load stop: ends all of them and writes how many requests there were to
-// standard output. It fails if a request failed, and tells of each that did.
+// standard output. It fails if a request failed, and names each that did.
 func loadCommand(ts *testscript.TestScript, neg bool, args []string) {
 	all := ts.Value(loadsKey).(*loads)
 	switch {

@@ -36,7 +36,7 @@ func machine(ts *testscript.TestScript, neg bool, args []string) {
 	section("links", output(ts, `^\d+: ([^:@]+)`, "ip", "-o", "link"))
 	section("addresses", output(ts, `inet6? (\S+)`, "ip", "-o", "addr"))
 	section("routes", output(ts, `(.+)`, "ip", "route", "show", "table", "all"))
-	// How much longer a router's advice holds is no difference.
+	// The remaining lifetime of what a router advertised is no difference.
 	section("IPv6 routes", output(ts, `^(.+?)(?: expires \d+sec.*)?$`, "ip", "-6", "route", "show", "table", "all"))
 	section("nftables", output(ts, `(.+)`, "nft", "list", "tables"))
 	section("mounts", mounts())
@@ -122,7 +122,7 @@ func processes(name string) []string {
 		args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 		cmdline := strings.ReplaceAll(string(args), "\x00", " ")
 		ours := strings.Contains(string(cgroup), "minato/"+name) || strings.Contains(cmdline, "minato/"+name+"/") || strings.Contains(cmdline, "server --name "+name)
-		// Without arguments it is dead and waits for init to take note.
+		// A process without arguments is a zombie that init has not reaped yet.
 		if err == nil && ours && cmdline != "" {
 			found = append(found, strings.TrimSpace(string(comm))+" "+cmdline)
 		}

@@ -36,8 +36,9 @@ func webhook(ts *testscript.TestScript, neg bool, args []string) {
 
 // aggregated NETNS ADDRESS DNSNAME: is an API server for the one resource boats
 // of sea.example.com/v1 there until the script ends, as DNSNAME. It has one
-// boat, named after the user for whom the asking API server speaks, and answers
-// 401 to who has no certificate that such a server could have. Sets CABUNDLE.
+// boat, named after the user on whose behalf the API server asks, and answers
+// 401 to clients without a certificate that an API server could have. Sets
+// CABUNDLE.
 func aggregated(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: aggregated NETNS ADDRESS DNSNAME")

@@ -504,7 +504,7 @@ func (w *world) testKill(t *testing.T) {
 	if len(p.failures) > 0 || p.asked < 1000 {
 		t.Errorf("%d of %d requests failed during the restarts; the first: %s", len(p.failures), p.asked, strings.Join(p.failures[:min(3, len(p.failures))], "\n"))
 	}
-	if code, out := w.one.once(w.one.args()...); code == 0 || !strings.Contains(out, "another proxy is at work") {
+	if code, out := w.one.once(w.one.args()...); code == 0 || !strings.Contains(out, "another proxy runs on this node already") {
 		t.Errorf("a second proxy on the node: status %d\n%s", code, out)
 	}
 }
@@ -566,7 +566,7 @@ func (w *world) testCleanup(t *testing.T) {
 		if with := n.picture(); with == w.before[n] {
 			t.Fatalf("%s: the picture does not show the proxy:\n%s", n.name, with)
 		}
-		if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code == 0 || !strings.Contains(out, "another proxy is at work") {
+		if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code == 0 || !strings.Contains(out, "another proxy runs on this node already") {
 			t.Errorf("%s: cleanup beside a running proxy: status %d\n%s", n.name, code, out)
 		}
 		n.running.end(syscall.SIGKILL)

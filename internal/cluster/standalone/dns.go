@@ -46,9 +46,10 @@ type DNSConfig struct {
 	ResolvConf string
 	// ServiceIPs are the cluster DNS addresses; never asked as upstreams.
 	ServiceIPs []netip.Addr
-	// Owned are ranges whose reverse names nobody else knows.
+	// Owned are ranges whose reverse names are never asked of upstreams.
 	Owned []netip.Prefix
-	// Lameduck is how long questions are answered beyond the order to stop.
+	// Lameduck is how long the server goes on answering after it was told to
+	// stop.
 	Lameduck time.Duration
 	Debug    bool
 }
@@ -117,11 +118,13 @@ func RunDNS(told context.Context, cfg DNSConfig) error {
 	if err != nil {
 		return err
 	}
-	// Ports first: one that is taken is told before anything is read.
+	// The ports are opened first, so that one in use is reported before
+	// anything is read.
 	if err := node.Open(told); err != nil {
 		return err
 	}
-	// What the server answers from, and what tells of it, lasts as long as it does.
+	// The store, the informers and the metrics run for as long as the server
+	// does.
 	ctx, end := context.WithCancel(context.WithoutCancel(told))
 	defer factory.Shutdown()
 	defer end()
@@ -147,7 +150,8 @@ func RunDNS(told context.Context, cfg DNSConfig) error {
 	return g.Wait()
 }
 
-// node is the configuration of the one node that this process is.
+// node is the configuration of the DNS of one node, which is all that this
+// process serves.
 func (cfg DNSConfig) node(store *dns.Store, settings *dns.Settings, log *slog.Logger) dns.NodeConfig {
 	c := dns.NodeConfig{
 		Domain: cfg.Domain, Listen: cfg.Listen,
@@ -172,7 +176,7 @@ func dnsClient(kubeconfig string, log *slog.Logger) (kubernetes.Interface, error
 	var err error
 	if kubeconfig == "" {
 		if c, err = rest.InClusterConfig(); err != nil {
-			return nil, fmt.Errorf("outside of a Pod, --kubeconfig says which cluster's names to answer: %w", err)
+			return nil, fmt.Errorf("outside of a Pod, --kubeconfig has to name the cluster whose names are answered: %w", err)
 		}
 	} else if c, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
@@ -184,8 +188,8 @@ func dnsClient(kubeconfig string, log *slog.Logger) (kubernetes.Interface, error
 	return kubernetes.NewForConfig(c)
 }
 
-// keepForDNS drops from an object what the zone is not made from: the zone has
-// its own copy of the rest, and the watch needs little more than names.
+// keepForDNS is a transform for informers: it drops the fields of an object
+// that the zone is not made from, so that the informers' stores stay small.
 func keepForDNS(obj any) (any, error) {
 	meta := func(m metav1.ObjectMeta) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// patientTransport asks an API server that cannot be reached again and again
-// until the request is given up. An informer that is told of the failure waits
-// longer after each, for half a minute in the end, and what changes meanwhile
-// would be known that much later.
+// patientTransport sends a GET request to an API server that cannot be reached
+// again and again until the caller gives it up. An informer that sees the error
+// backs off, up to half a minute, and learns of changes that much later.
 type patientTransport struct {
 	next http.RoundTripper
 	log  *slog.Logger
 
 	mu    sync.Mutex
-	since time.Time // the API server has been out of reach; zero while it is not
+	since time.Time // when the API server could not be reached any more; zero while it can
 }
 
 const (
-	// retryAfter keeps many that wait for the same API server from coming all at once.
+	// The spread keeps clients that wait for the same API server from coming
+	// all at once.
 	retryAfter  = 200 * time.Millisecond
 	retrySpread = 200 * time.Millisecond
 )

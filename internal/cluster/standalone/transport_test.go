@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// unreachable fails as often as it says, then answers.
+// unreachable fails a number of times, then answers.
 type unreachable struct {
 	failures, asked int
 	failed          func()
@@ -32,7 +32,7 @@ func TestPatientTransport(t *testing.T) {
 	var out bytes.Buffer
 	next := &unreachable{failures: 3}
 	p := &patientTransport{next: next, log: slog.New(slog.NewTextHandler(&out, nil))}
-	// An answer is an answer, whatever it says.
+	// An answer with an error status is not tried again.
 	resp, err := p.RoundTrip(httptest.NewRequest(http.MethodGet, "/api", nil))
 	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || next.asked != 4 {
 		t.Errorf("asked %d times: %v, %v", next.asked, resp, err)
@@ -49,7 +49,8 @@ func TestPatientTransportGivesUp(t *testing.T) {
 	if _, err := p.RoundTrip(httptest.NewRequest(http.MethodGet, "/api", nil).WithContext(ctx)); err == nil || next.asked != 1 {
 		t.Errorf("a request that was given up: asked %d times, %v", next.asked, err)
 	}
-	// What changes something may have been done although no answer came.
+	// A request that changes something is not tried again: it may have been
+	// done although no answer came.
 	next = &unreachable{failures: 1}
 	p.next = next
 	if _, err := p.RoundTrip(httptest.NewRequest(http.MethodPost, "/api", nil)); err == nil || next.asked != 1 {

@@ -26,8 +26,8 @@ const (
 	groupNetworking = "networking.k8s.io"
 )
 
-// read are the verbs of whoever follows objects, get those of whoever also
-// fetches single ones.
+// follow are the verbs of a part that watches objects, read those of a part
+// that gets single ones as well.
 var (
 	follow = []string{"list", "watch"}
 	read   = []string{"get", "list", "watch"}

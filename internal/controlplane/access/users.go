@@ -22,7 +22,8 @@ func Users() []string { return []string{UserProxy, UserDNS, UserPodNetwork, User
 
 // Names that upstream's tools know, too.
 const (
-	// UserKubeletClient is the API server towards the nodes' agents.
+	// UserKubeletClient is the user as which the API server calls the nodes'
+	// agents.
 	UserKubeletClient = pki.KubeletClientName
 	// GroupAdmins are the administrators. kubeadm's group of that name has the
 	// same rights; unlike those of system:masters they can be taken away.

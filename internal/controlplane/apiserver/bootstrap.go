@@ -40,8 +40,8 @@ type task struct {
 }
 
 // bootstrap writes what every cluster must contain. It runs before upstream's
-// hooks do: most of those look for these objects, poll for them at leisure, and
-// create them one after the other. Each leaves objects as upstream would.
+// hooks do: most of those poll for these objects, at long intervals, and create
+// them one after the other. Each leaves objects as upstream would.
 func (s *Server) bootstrap(ctx context.Context) {
 	for _, t := range s.tasks {
 		go func() {
@@ -209,10 +209,11 @@ func (s *Server) ensureFlowControl(ctx context.Context) error {
 	return g.Wait()
 }
 
-// partsFlowSchema puts the requests of Minato's own parts where those of
-// kube-proxy and CoreDNS are, which upstream tells by their namespace: no crowd
-// of other clients makes them wait. Unlike upstream's it has no annotation that
-// has it brought up to date, so upstream's hook does not take it for a leftover.
+// partsFlowSchema gives the requests of Minato's own parts the priority level
+// that those of kube-proxy and CoreDNS have, which upstream recognises by their
+// namespace, so that they do not wait behind those of other clients. Unlike
+// upstream's FlowSchemas it has no annotation for automatic updates, so
+// upstream's hook does not delete it as a leftover.
 func partsFlowSchema() *flowcontrolv1.FlowSchema {
 	subjects := make([]flowcontrolv1.Subject, 0, len(access.Users()))
 	for _, name := range access.Users() {

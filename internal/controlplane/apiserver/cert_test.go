@@ -16,8 +16,8 @@ import (
 	"minato/internal/host/limit"
 )
 
-// TestRenewedCertificatesAreServed renews certificates under upstream's serving
-// code, which is told nothing of it.
+// TestRenewedCertificatesAreServed renews certificates without a notification
+// to upstream's serving code.
 func TestRenewedCertificatesAreServed(t *testing.T) {
 	now := time.Now()
 	authority, err := pki.Open(pki.Config{Dir: t.TempDir(), DNSNames: []string{"kubernetes"}, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Now: func() time.Time { return now }})
@@ -88,7 +88,7 @@ func TestRenewedCertificatesAreServed(t *testing.T) {
 	}
 }
 
-// starved is a listener whose process has no descriptor left, once.
+// starved is a listener whose first Accept fails for lack of descriptors.
 type starved struct {
 	net.Listener
 	told bool

@@ -56,7 +56,7 @@ func (f *fan) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			// Errors that pass, such as want of descriptors, don't come as far as
+			// Temporary errors, such as a lack of descriptors, are not returned
 			// here: the listeners are bounded ones, which wait and try again.
 			f.failed <- err
 			return

@@ -76,7 +76,7 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 	o.Authorization.Modes = []string{"Node", "RBAC"}
 	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
 	addWarnings(o.Admission.GenericAdmission)
-	// First, so that they get the plugins themselves.
+	// Our decorators come first, so that they wrap the plugins themselves.
 	o.Admission.GenericAdmission.Decorators = append(s.decorators, o.Admission.GenericAdmission.Decorators...)
 
 	o.KubeletConfig.PreferredAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"}

@@ -20,7 +20,7 @@ func judgeWithoutUserNamespace(handler admission.Interface, name string) admissi
 	return handler
 }
 
-// strictPodSecurity shows the plugin behind it Pods without hostUsers.
+// strictPodSecurity hides the field hostUsers from the plugin that it wraps.
 type strictPodSecurity struct {
 	admission.ValidationInterface
 }

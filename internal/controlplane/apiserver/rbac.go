@@ -21,8 +21,9 @@ import (
 )
 
 // ensureRBAC creates upstream's default roles and bindings and those of
-// Minato's own parts, or adds what is missing from them. The rules for that are upstream's reconciliation; only the
-// look-ups come from four lists instead of one request per object.
+// Minato's own parts, or adds what is missing from them. Upstream's
+// reconciliation decides what is missing; only its look-ups are answered from
+// four lists instead of one request per object.
 //
 // Upstream also moves roles that Kubernetes before 1.9 and 1.14 wrote. No data
 // that old can be behind this version.
@@ -87,8 +88,8 @@ type policy struct {
 	bindings        []rbacv1.RoleBinding
 }
 
-// partsPolicy is what Minato's parts need. It comes first, because the requests
-// of these wait for it.
+// partsPolicy is what Minato's parts need. It comes first, because the parts'
+// requests wait for it.
 func (s *Server) partsPolicy() policy {
 	return policy{access.ClusterRoles(s.dnsAddresses()), access.ClusterRoleBindings(), access.Roles(), access.RoleBindings()}
 }
@@ -102,7 +103,7 @@ func upstreamPolicy() policy {
 	}
 }
 
-// flatten makes one list of those of all namespaces.
+// flatten joins the lists of all namespaces.
 func flatten[T any](byNamespace map[string][]T) []T {
 	return slices.Concat(slices.Collect(maps.Values(byNamespace))...)
 }

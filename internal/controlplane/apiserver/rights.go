@@ -19,15 +19,15 @@ const (
 	rightsPatience = 5 * time.Second
 )
 
-// rights tells whether the authorizer has heard of the roles and bindings that
-// the bootstrap wrote. A part that comes earlier is refused, and a watch that
-// was refused is tried again after a second only.
+// rights tells whether the authorizer's informers have the roles and bindings that the bootstrap wrote. An earlier
+// request of a part is refused, and a refused watch is not tried again before a second has passed.
 type rights struct {
 	authorizer authorizer.Authorizer
 	probes     []access.Probe
 }
 
-// wait returns true when Minato's parts have their rights, or have lacked them for too long, and false when ctx has ended.
+// wait returns true when Minato's parts have their rights, or still lack them after rightsPatience, and false when ctx
+// has ended.
 func (r *rights) wait(ctx context.Context, log *slog.Logger) bool {
 	tick, late := time.NewTicker(rightsPoll), time.NewTimer(rightsPatience)
 	defer tick.Stop()

@@ -124,7 +124,8 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// trim drops what no reader of an informer needs and what is often half of an object.
+// trim drops managedFields, which no reader of an informer needs and which are
+// often half of an object.
 func trim(obj any) (any, error) {
 	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
 		accessor.SetManagedFields(nil)
@@ -272,7 +273,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	return c, s.replaceHooks(c, generic)
 }
 
-// waitReady polls the server in memory, which costs it microseconds.
+// waitReady polls the server in memory, which takes microseconds each time.
 func (s *Server) waitReady(ctx context.Context) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

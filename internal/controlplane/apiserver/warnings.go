@@ -72,8 +72,8 @@ func addWarnings(o *genericoptions.AdmissionOptions) {
 	o.EnablePlugins = append(o.EnablePlugins, warningPlugin)
 }
 
-// unsupported warns whoever writes an object of which this cluster does not do
-// all that it says. It refuses nothing.
+// unsupported warns the client that writes an object with fields on which this
+// cluster does not act. It refuses nothing.
 type unsupported struct {
 	*admission.Handler
 }

@@ -129,7 +129,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	return nil
 }
 
-// errEnded is that a loop which should go on for ever does not.
+// errEnded is the error of a controller or scheduler that returned before it
+// was told to.
 var errEnded = errors.New("a controller ended by itself")
 
 // watch tells when a controller ends before it is told to.
@@ -185,7 +186,8 @@ func (m *Manager) controllerContext(ctx context.Context) (app.ControllerContext,
 	return cc, nil
 }
 
-// trim drops what no controller reads and what is often half of an object.
+// trim drops managedFields, which no controller reads and which are often half
+// of an object.
 func trim(obj any) (any, error) {
 	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
 		accessor.SetManagedFields(nil)

@@ -98,8 +98,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("etcd: start in %s: %w", s.cfg.Dir, err)
 	}
 	defer func() {
-		// Whoever still has a connection has forgotten it: etcd would wait for
-		// them for seconds.
+		// Connections that are still open are not used any more, but etcd would
+		// wait seconds for their end.
 		if g := clients.Load(); g != nil {
 			g.Stop()
 		}
@@ -108,7 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	for _, socket := range []string{s.cfg.Socket, s.cfg.Socket + httpSuffix} {
 		if err := os.Chmod(socket, 0o600); err != nil {
-			return fmt.Errorf("etcd: close the socket to other users: %w", err)
+			return fmt.Errorf("etcd: restrict the socket to root: %w", err)
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)

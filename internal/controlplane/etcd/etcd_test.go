@@ -87,7 +87,7 @@ func TestDataSurvivesRestart(t *testing.T) {
 }
 
 // TestRestartsWithLongLog makes the member replay logs of many lengths, some
-// long enough for etcd to shorten them meanwhile.
+// long enough for etcd to compact them meanwhile.
 func TestRestartsWithLongLog(t *testing.T) {
 	dir := shortDir(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -28,7 +28,7 @@ var (
 	install sync.Once
 )
 
-// ErrFatal is what a part of Kubernetes means when it wants to end the process.
+// ErrFatal says that a part of Kubernetes wanted to end the process.
 var ErrFatal = errors.New("a part of Kubernetes gave up; the log says why")
 
 // Redirect sends klog's output to l from now on. Where Kubernetes would end the

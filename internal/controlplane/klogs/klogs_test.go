@@ -31,7 +31,8 @@ func TestRedirect(t *testing.T) {
 		}
 	}
 
-	// Loggers made before follow to the new place, which is less curious.
+	// Loggers made before write to the new logger, too, which has a higher
+	// level.
 	Redirect(logger(&second, slog.LevelInfo), func(error) {})
 	contextual.Info("silent")
 	contextual.Error(errors.New("boom"), "later")

@@ -48,7 +48,7 @@ func (c *Connector) Serve(h http.Handler) error {
 // do no harm.
 func (c *Connector) Open() { c.openOnce.Do(func() { close(c.open) }) }
 
-// await returns the handler as soon as there is one and stage has come.
+// await returns the handler as soon as there is one and stage is closed.
 func (c *Connector) await(ctx context.Context, stage <-chan struct{}) (http.Handler, error) {
 	for _, stage := range []<-chan struct{}{c.ready, stage} {
 		select {

@@ -18,8 +18,8 @@ const (
 )
 
 // loadCA returns the named CA, making it on first use. Its key is never
-// replaced: a key that can't be read is an error, because a new one would make
-// strangers of every client and node.
+// replaced: a key that can't be read is an error, because with a new one the
+// certificates of all clients and nodes would be void.
 func (a *Authority) loadCA(file, name string) (*issuer, error) {
 	certPath := filepath.Join(a.cfg.Dir, file+extCert)
 	key, err := readKey(filepath.Join(a.cfg.Dir, file+extKey))

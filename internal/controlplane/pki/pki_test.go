@@ -179,7 +179,7 @@ func TestRenewal(t *testing.T) {
 	}
 	verify(t, ca, a.APIServer().Cert, x509.ExtKeyUsageServerAuth, c)
 
-	// The CA's successor vouches for what the CA signed.
+	// The renewed CA certificate verifies what the earlier one signed.
 	c.now = c.now.Add(caLifetime - leafLifetime*3/2)
 	if err := a.Renew(); err != nil {
 		t.Fatal(err)

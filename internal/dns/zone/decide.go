@@ -2,6 +2,7 @@ package zone
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -10,32 +11,33 @@ import (
 type outcome uint8
 
 const (
-	// noName: the name does not exist (NXDOMAIN).
-	noName outcome = iota
-	// noData: the name exists, and has nothing of the type.
-	noData
-	// addresses: the name stands for addresses, of which at least one is of the type.
+	// nxdomain: the name does not exist.
+	nxdomain outcome = iota
+	// nodata: the name exists and has no record of the type.
+	nodata
+	// addresses: A or AAAA records, or both; decision.at gives at least one address of the type.
 	addresses
-	// services: SRV records.
-	services
-	// alias: the name is another one's (CNAME).
-	alias
-	// authority, nameServer and version are records of the zone itself.
-	authority
-	nameServer
-	version
+	// srv: SRV records; decision.targets gives at least one.
+	srv
+	// cname: the name of an ExternalName Service.
+	cname
+	// soa, ns and txt are records of the zone itself.
+	soa
+	ns
+	txt
 )
 
-// decision is what a name of the zone answers, whatever form the answer takes. It is made without allocating; what it
-// does not need for its outcome is left as it was.
+// decision is what a name of the zone answers. Lookup, Explain and AppendAnswer all make this one decision and differ
+// only in the form that they give it. Making it allocates nothing: its fields point into the snapshot and into the
+// question. Only the fields of the outcome are set.
 type decision struct {
-	addrs []netip.Addr
-	addr  netip.Addr // the one address of a Pod's name, where addrs is nil
-	svc   *service   // of SRV records and of an alias
-	name  parsedName // which of its ports or hosts are asked for
+	addrs []netip.Addr // of addresses
+	addr  netip.Addr   // of addresses, where addrs is nil: the address in a Pod's name
+	svc   *service     // of srv and cname
+	name  parsedName   // of srv: which ports or hosts of svc are asked for
 }
 
-// len and at are the addresses.
+// len is the number of addresses.
 func (d *decision) len() int {
 	if d.addrs == nil && d.addr.IsValid() {
 		return 1
@@ -43,6 +45,7 @@ func (d *decision) len() int {
 	return len(d.addrs)
 }
 
+// at is the address number i.
 func (d *decision) at(i int) netip.Addr {
 	if d.addrs == nil {
 		return d.addr
@@ -50,54 +53,94 @@ func (d *decision) at(i int) netip.Addr {
 	return d.addrs[i]
 }
 
-// matches tells whether a port of the Service is asked for.
-func (d *decision) matches(p port) bool {
-	return d.name.kind != kindPort || p.matches(d.name.label, d.name.proto)
+// targets calls fn with the host and the port number of each SRV record until fn returns false. The host is empty where
+// the target is the Service's own name. A pair may come more than once: two endpoints can have one host name.
+func (d *decision) targets(fn func(host string, number uint16) bool) {
+	if d.name.kind != kindEndpoint && d.svc.kind == withClusterIP {
+		d.portsOf("", d.svc.ports, fn)
+		return
+	}
+	for _, e := range d.svc.ready {
+		if d.name.kind == kindEndpoint && !equalFold(e.host, d.name.label) {
+			continue
+		}
+		if !d.portsOf(e.host, e.ports, fn) {
+			return
+		}
+	}
 }
 
-// decide decides what a snapshot answers for a name, rel before the zone's domain, and a type. The reasons go to t,
-// unless it is nil.
+func (d *decision) portsOf(host string, ports []port, fn func(host string, number uint16) bool) bool {
+	for _, p := range ports {
+		if d.name.kind == kindPort && !p.matches(d.name.label, d.name.proto) {
+			continue
+		}
+		if !fn(host, p.number) {
+			return false
+		}
+	}
+	return true
+}
+
+// decide decides what the snapshot answers to a question about the name rel, which stands left of the zone's domain.
+// The reasons go to t, unless it is nil.
 func (d *decision) decide(s *Snapshot, qtype uint16, rel string, t *trace) outcome {
+	kind := d.ofName(s, qtype, rel, t)
+	if t != nil {
+		switch kind {
+		case nodata:
+			t.nodata(qtype)
+		case soa, ns, txt:
+			t.used("zone "+s.zone.domain, "the record is the zone's own")
+		}
+	}
+	return kind
+}
+
+func (d *decision) ofName(s *Snapshot, qtype uint16, rel string, t *trace) outcome {
 	p := parseName(rel)
 	switch p.kind {
 	case kindApex:
 		switch {
 		case matches(qtype, dns.TypeSOA):
-			return authority
+			return soa
 		case qtype == dns.TypeNS:
-			return nameServer
+			return ns
 		}
-		return noData
+		return nodata
 	case kindVersion:
 		if matches(qtype, dns.TypeTXT) {
-			return version
+			return txt
 		}
-		return noData
+		return nodata
 	case kindNS:
+		if t != nil {
+			t.used("name ns.dns."+s.zone.domain, "its addresses are those of the cluster DNS: %s", joinAddrs(s.zone.nameServers))
+		}
 		return d.ofAddresses(qtype, s.zone.nameServers)
 	case kindNSParent, kindBranch:
-		return noData
+		return nodata
 	case kindNamespace, kindPod:
 		if _, exists := s.namespaces.get(foldKey(p.namespace)); !exists {
 			if t != nil {
 				t.dropped("Namespace "+p.namespace, "it does not exist")
 			}
-			return noName
+			return nxdomain
 		}
 		if p.kind == kindNamespace {
-			return noData
+			return nodata
 		}
-		return d.decidePod(s, qtype, &p, t)
+		return d.ofPod(s, qtype, &p, t)
 	case kindService, kindEndpoint, kindProtocol, kindPort:
-		return d.decideService(s, qtype, &p, t)
+		return d.ofService(s, qtype, &p, t)
 	}
 	if t != nil {
-		t.dropped("name "+rel+s.zone.domain, "it has none of the forms <service>.<namespace>.svc, <host>.<service>.<namespace>.svc, _<port>._<protocol>.<service>.<namespace>.svc or <dashed-ip>.<namespace>.pod before %s", s.zone.domain)
+		t.dropped("name "+rel+"."+s.zone.domain, "it has none of the forms <service>.<namespace>.svc, <host>.<service>.<namespace>.svc, _<port>._<protocol>.<service>.<namespace>.svc or <dashed-ip>.<namespace>.pod before %s", s.zone.domain)
 	}
-	return noName
+	return nxdomain
 }
 
-// ofAddresses is an existing name that stands for addrs.
+// ofAddresses decides for a name that exists and has the addresses addrs.
 func (d *decision) ofAddresses(qtype uint16, addrs []netip.Addr) outcome {
 	for _, a := range addrs {
 		if fits(qtype, a) {
@@ -105,10 +148,21 @@ func (d *decision) ofAddresses(qtype uint16, addrs []netip.Addr) outcome {
 			return addresses
 		}
 	}
-	return noData
+	return nodata
 }
 
-// fits tells whether an address is asked for by a type.
+// ofPorts decides for a name that exists and has an SRV record for each of its ports, of which it may have none.
+func (d *decision) ofPorts(svc *service, p *parsedName) outcome {
+	d.svc, d.name = svc, *p
+	kind := nodata
+	d.targets(func(string, uint16) bool {
+		kind = srv
+		return false
+	})
+	return kind
+}
+
+// fits reports whether a question of a type asks for an address of this family.
 func fits(qtype uint16, a netip.Addr) bool {
 	switch qtype {
 	case dns.TypeA:
@@ -119,16 +173,16 @@ func fits(qtype uint16, a netip.Addr) bool {
 	return qtype == dns.TypeANY
 }
 
-// matches tells whether records of a type are asked for.
+// matches reports whether a question of type qtype asks for records of type rrtype.
 func matches(qtype, rrtype uint16) bool { return qtype == rrtype || qtype == dns.TypeANY }
 
-func (d *decision) decidePod(s *Snapshot, qtype uint16, p *parsedName, t *trace) outcome {
+func (d *decision) ofPod(s *Snapshot, qtype uint16, p *parsedName, t *trace) outcome {
 	addr, ok := podAddr(p.label)
 	if why := s.podDenied(*p, addr, ok); why != "" {
 		if t != nil {
 			t.dropped("Pod name "+p.label, "%s", why)
 		}
-		return noName
+		return nxdomain
 	}
 	if t != nil {
 		why := "the address is in the name itself; whether such a Pod exists is not checked"
@@ -138,25 +192,26 @@ func (d *decision) decidePod(s *Snapshot, qtype uint16, p *parsedName, t *trace)
 		t.used("Pod name "+p.label, "%s", why)
 	}
 	if !fits(qtype, addr) {
-		return noData
+		return nodata
 	}
 	d.addrs, d.addr = nil, addr
 	return addresses
 }
 
-func (d *decision) decideService(s *Snapshot, qtype uint16, p *parsedName, t *trace) outcome {
+// ofService decides for the names of a Service, of its ports and of its endpoints.
+func (d *decision) ofService(s *Snapshot, qtype uint16, p *parsedName, t *trace) outcome {
 	svc, known := s.services.get(foldKey(p.service))
 	switch {
 	case !known:
 		if t != nil {
 			t.missing(s, *p)
 		}
-		return noName
+		return nxdomain
 	case !svc.exists():
 		if t != nil {
 			t.empty(svc)
 		}
-		return noName
+		return nxdomain
 	}
 	switch p.kind {
 	case kindEndpoint:
@@ -166,29 +221,13 @@ func (d *decision) decideService(s *Snapshot, qtype uint16, p *parsedName, t *tr
 		}
 		switch {
 		case len(addrs) == 0:
-			return noName
+			return nxdomain
 		case qtype == dns.TypeSRV:
-			d.svc, d.name = svc, *p
-			return services
+			return d.ofPorts(svc, p)
 		}
 		return d.ofAddresses(qtype, addrs)
-	case kindProtocol:
-		if !svc.hasProto(p.proto) {
-			return noName
-		}
-		return noData
-	case kindPort:
-		switch {
-		case !svc.hasPort(p.label, p.proto):
-			if t != nil {
-				t.dropped(svc.String(), "it has no port named %q with protocol %q", p.label, p.proto)
-			}
-			return noName
-		case matches(qtype, dns.TypeSRV):
-			d.svc, d.name = svc, *p
-			return services
-		}
-		return noData
+	case kindProtocol, kindPort:
+		return d.ofPortName(svc, qtype, p, t)
 	}
 	if t != nil {
 		t.service(svc)
@@ -196,47 +235,77 @@ func (d *decision) decideService(s *Snapshot, qtype uint16, p *parsedName, t *tr
 	switch {
 	case svc.kind == external:
 		d.svc = svc
-		return alias
+		return cname
 	case qtype == dns.TypeSRV:
-		d.svc, d.name = svc, *p
-		return services
+		return d.ofPorts(svc, p)
 	}
 	return d.ofAddresses(qtype, svc.addrs())
 }
 
-// reverse is what a name outside the zone's domain answers.
-type reverse struct {
-	// foreign: the name is somebody else's to answer. The rest is for one that is not.
-	foreign bool
-	names   []string // that an address points back to; none is a negative answer
-	exists  bool     // of a negative answer: the name does exist
-	prefix  netip.Prefix
+// ofPortName decides for _<port>._<protocol> before a Service's name, and for _<protocol>, which has no record but
+// exists because the longer names do (RFC 8020).
+func (d *decision) ofPortName(svc *service, qtype uint16, p *parsedName, t *trace) outcome {
+	switch {
+	case p.kind == kindProtocol && !svc.hasProto(p.proto):
+		if t != nil {
+			t.dropped(svc.String(), "it has no named port with protocol %q", p.proto)
+		}
+		return nxdomain
+	case p.kind == kindPort && !svc.hasPort(p.label, p.proto):
+		if t != nil {
+			t.dropped(svc.String(), "it has no port named %q with protocol %q", p.label, p.proto)
+		}
+		return nxdomain
+	}
+	if t != nil {
+		t.service(svc)
+	}
+	if p.kind == kindPort && matches(qtype, dns.TypeSRV) {
+		return d.ofPorts(svc, p)
+	}
+	return nodata
 }
 
-func (s *Snapshot) decideReverse(q Question, t *trace) reverse {
+// reverse is what a name outside the zone's domain answers. Only the fields of the answer are set.
+type reverse struct {
+	// names are those of the PTR records, left of ".svc.<domain>"; without any, the answer is negative.
+	names []string
+	// Of a negative answer: whether the name exists, and the cluster's range that it lies in.
+	exists bool
+	prefix netip.Prefix
+}
+
+// decide returns false if another server answers the question. The reasons go to t, unless it is nil.
+func (d *reverse) decide(s *Snapshot, q Question, t *trace) (ours bool) {
 	addr, bits, in := reverseAddr(q.Name)
 	if !in {
-		return reverse{foreign: true}
+		return false
 	}
-	var names []string
-	full := bits == addr.BitLen()
+	full := bits > 0 && bits == addr.BitLen()
 	if full {
-		p, _ := s.pointers.get(addrKey(addr))
-		names = p.names()
-	}
-	if len(names) > 0 && matches(q.Type, dns.TypePTR) {
-		if t != nil {
-			t.used("address "+addr.String(), "%d names point back from it", len(names))
+		if p, known := s.pointers.get(addrKey(addr)); known {
+			d.exists = true
+			if matches(q.Type, dns.TypePTR) {
+				d.names = p.names()
+				if t != nil {
+					t.used("address "+addr.String(), "it belongs to %s", strings.Join(d.names, " and "))
+				}
+				return true
+			}
 		}
-		return reverse{names: names}
 	}
 	prefix, owned := s.zone.owner(addr, bits)
 	if !owned {
-		return reverse{foreign: true}
+		return false
 	}
-	exists := !full || len(names) > 0
-	if !exists && t != nil {
-		t.dropped("address "+addr.String(), "it lies in the cluster's range %s but no Service or ready endpoint has it", prefix)
+	d.prefix = prefix
+	d.exists = d.exists || !full
+	if t != nil {
+		if d.exists {
+			t.nodata(q.Type)
+		} else {
+			t.dropped("address "+addr.String(), "it lies in the cluster's range %s but no Service or ready endpoint has it", prefix)
+		}
 	}
-	return reverse{exists: exists, prefix: prefix}
+	return true
 }

@@ -212,7 +212,7 @@ func TestLookup(t *testing.T) {
 		{name: "256.1.96.10.in-addr.arpa.", typ: "PTR", foreign: true},
 		{name: "in-addr.arpa.", typ: "SOA", foreign: true},
 
-		// somebody else's
+		// names that other servers answer
 		{name: "example.com.", typ: "A", foreign: true},
 		{name: "local.", typ: "A", foreign: true},
 		{name: "xcluster.local.", typ: "A", foreign: true},

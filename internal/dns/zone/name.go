@@ -53,7 +53,7 @@ func equalFold(a, b string) bool {
 	return true
 }
 
-// cutZone returns what stands left of zone in name ("" for the zone itself) and
+// cutZone returns the part of name left of zone ("" for the zone itself) and
 // whether name lies in zone. Both are absolute; zone is not the root.
 func cutZone(name, zone string) (rel string, in bool) {
 	at := len(name) - len(zone)
@@ -79,8 +79,8 @@ func escaped(s string, i int) bool {
 	return n%2 == 1
 }
 
-// A nameKind says which form of the schema a name has. Whether such a name
-// exists is for the snapshot to say.
+// nameKind is the form of the schema that a name has. It does not say whether the
+// name exists.
 type nameKind uint8
 
 const (
@@ -98,8 +98,8 @@ const (
 	kindPort               // _<port>._<proto>.<svc>.<ns>.svc.<zone>
 )
 
-// parsedName is a name of the zone taken apart. Its strings are parts of the
-// name as asked, in the case as asked.
+// parsedName is a name of the zone, split into its parts. Its strings point into
+// the question's name and keep its upper and lower case.
 type parsedName struct {
 	kind      nameKind
 	namespace string
@@ -108,7 +108,7 @@ type parsedName struct {
 	proto     string // without "_"
 }
 
-// parseName takes apart what stands left of the zone.
+// parseName splits rel, the part of a name left of the zone's domain.
 func parseName(rel string) parsedName {
 	if rel == "" {
 		return parsedName{kind: kindApex}

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// pointer is what one address points back to. Only the first list that is not
-// empty is answered: a cluster IP belongs to its Service, a Pod's address to the
-// names its headless Services give it. The names a ClusterIP Service's endpoints
-// have are the last resort, so that they never compete with a StatefulSet's.
+// pointer holds the names that one address has. Only the first list that is not
+// empty is answered: for a cluster IP its Service, for a Pod's address the names that
+// its headless Services give it. Names as an endpoint of a ClusterIP Service come
+// last, so that they never stand beside the name that a StatefulSet gives a Pod.
 type pointer struct {
 	lists [pointerRanks][]string // names left of ".svc.<zone>", sorted
 }
@@ -39,7 +39,7 @@ type pointee struct {
 	name string
 }
 
-// pointees lists the reverse names a Service gives rise to.
+// pointees lists the entries of the reverse table that a Service makes.
 func (s *service) pointees() []pointee {
 	if s == nil || s.kind == external {
 		return nil

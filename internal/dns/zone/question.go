@@ -20,20 +20,20 @@ func (q Question) String() string {
 	return q.Name + " " + t
 }
 
-// Answer is what a Question answers. Its records are the reader's own.
+// Answer is the answer to a Question. Its records belong to the caller, who may change them.
 type Answer struct {
 	Rcode  int
 	Answer []dns.RR
 	Ns     []dns.RR // the SOA record of a negative answer
 	Extra  []dns.RR
-	// Target is the name an alias left the zone with: whoever asked for an
-	// address still has to resolve it elsewhere. Empty when nothing is left to do.
+	// Target, if not empty, is the name outside the zone that an ExternalName
+	// Service stands for: the caller resolves it and adds the answer to this one.
 	Target string
 	// Reasons is filled in by Explain only.
 	Reasons []Reason
 }
 
-// Reason says what one object had to do with an answer.
+// Reason says why an object was used for an answer, or why it was not.
 type Reason struct {
 	Subject string // e.g. "Service default/web"
 	Used    bool
@@ -47,7 +47,7 @@ func (r Reason) String() string {
 	return r.Subject + ": not used, " + r.Why
 }
 
-// trace collects reasons; a nil trace collects nothing, at no cost.
+// trace collects reasons. It is nil where none are wanted: callers check that before they spend time on a text.
 type trace struct{ reasons []Reason }
 
 func (t *trace) used(subject, format string, args ...any) {

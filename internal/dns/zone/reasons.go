@@ -1,14 +1,17 @@
 package zone
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/miekg/dns"
 )
 
-// maxTraced bounds how many endpoints a story names.
+// maxTraced bounds how many endpoints of a Service the reasons name.
 const maxTraced = 50
 
-// missing tells of a Service that is not there, and where its namesakes are.
+// missing tells that a Service does not exist, and which namespaces have one of that name.
 func (t *trace) missing(snap *Snapshot, p parsedName) {
 	name := p.service[:len(p.service)-len(p.namespace)-1]
 	if _, ok := snap.namespaces.get(foldKey(p.namespace)); !ok {
@@ -28,7 +31,7 @@ func (t *trace) missing(snap *Snapshot, p parsedName) {
 	}
 }
 
-// empty tells why a Service that is there has no name in the zone.
+// empty tells why a Service that exists has no name in the zone.
 func (t *trace) empty(svc *service) {
 	if svc.kind == external {
 		t.dropped(svc.String(), "its externalName %q is not a domain name; for an address use a Service without selector and an EndpointSlice", svc.externalName)
@@ -38,6 +41,7 @@ func (t *trace) empty(svc *service) {
 	t.dropped(svc.String(), "it is headless and has no ready endpoint")
 }
 
+// service tells what a Service's own name stands for.
 func (t *trace) service(svc *service) {
 	switch svc.kind {
 	case external:
@@ -46,14 +50,15 @@ func (t *trace) service(svc *service) {
 		t.endpoints(svc)
 		t.used(svc.String(), "it is headless: the answer is its %d ready endpoints", len(svc.ready))
 	default:
-		var ips []string
-		for _, a := range svc.clusterIPs {
-			ips = append(ips, a.String())
+		if len(svc.clusterIPs) == 0 {
+			t.dropped(svc.String(), "it has no cluster IP yet")
+			return
 		}
-		t.used(svc.String(), "it has the cluster IP %s", strings.Join(ips, " and "))
+		t.used(svc.String(), "it has the cluster IP %s", joinAddrs(svc.clusterIPs))
 	}
 }
 
+// endpoints tells which endpoints of a headless Service are ready.
 func (t *trace) endpoints(svc *service) {
 	for i, e := range svc.ready {
 		if i == maxTraced {
@@ -71,6 +76,7 @@ func (t *trace) endpoints(svc *service) {
 	}
 }
 
+// host tells which endpoints have a host name.
 func (t *trace) host(svc *service, host string) {
 	found := false
 	for _, e := range svc.ready {
@@ -88,4 +94,17 @@ func (t *trace) host(svc *service, host string) {
 	if !found {
 		t.dropped(svc.String(), "it has no endpoint with the host name %q; a Pod gets one from spec.hostname and spec.subdomain, or from a StatefulSet whose serviceName is %s", host, svc.name)
 	}
+}
+
+// nodata tells that a name exists and has no record of a type.
+func (t *trace) nodata(qtype uint16) {
+	t.dropped("record type "+dns.Type(qtype).String(), "the name exists but has no record of this type")
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, " and ")
 }

@@ -10,10 +10,10 @@ import (
 // schemaVersion is the version of the Kubernetes DNS schema implemented here.
 const schemaVersion = "1.1.0"
 
-// versionTTL is the lifetime of the schema's version: eight hours.
+// versionTTL is the TTL of the schema's version: eight hours.
 const versionTTL = 28800
 
-// The timers of the record of authority are for secondary servers; there are none.
+// The timers of the SOA record are for secondary servers, of which there are none.
 const (
 	soaRefresh = 7200
 	soaRetry   = 1800
@@ -28,8 +28,9 @@ func versionRecord(owner string) dns.RR {
 	return &dns.TXT{Hdr: header(owner, dns.TypeTXT, versionTTL), Txt: []string{schemaVersion}}
 }
 
-// soa is the record of authority; minttl equals the records' own lifetime, so
-// that a name that did not exist is asked for again as soon as one that did.
+// soa makes the SOA record. Its minimum TTL, for negative answers, is the records'
+// own TTL: a client asks again for a name that did not exist as soon as for one
+// that did.
 func (s *Snapshot) soa(owner string) dns.RR {
 	return &dns.SOA{
 		Hdr:     header(owner, dns.TypeSOA, s.zone.ttl),

@@ -2,18 +2,17 @@ package zone
 
 import (
 	"net/netip"
-	"strings"
 
 	"github.com/miekg/dns"
 )
 
-// resolution is an Answer in the making.
+// resolution is an Answer to which records are still added.
 type resolution struct {
 	Answer
 	snap *Snapshot
 }
 
-// resolve appends the records of what is decided for one name of the zone.
+// resolve decides for one name of the zone and adds the records.
 func (r *resolution) resolve(q Question, rel string, t *trace) {
 	z := r.snap.zone
 	var d decision
@@ -24,91 +23,72 @@ func (r *resolution) resolve(q Question, rel string, t *trace) {
 			addrs = []netip.Addr{d.addr}
 		}
 		r.Answer.Answer = appendAddrs(r.Answer.Answer, q.Name, z.ttl, q.Type, addrs)
-	case services:
+	case srv:
 		r.srv(q, &d)
-	case alias:
+	case cname:
 		r.add(&dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME, z.ttl), Target: d.svc.external})
 		if !matches(q.Type, dns.TypeCNAME) {
 			r.Target = d.svc.external
 		}
-	case authority:
+	case soa:
 		r.add(r.snap.soa(q.Name))
-	case nameServer:
+	case ns:
 		target := "ns.dns." + z.domain
 		r.add(&dns.NS{Hdr: header(q.Name, dns.TypeNS, z.ttl), Ns: target})
 		r.Extra = appendAddrs(r.Extra, target, z.ttl, dns.TypeANY, z.nameServers)
-	case version:
+	case txt:
 		r.add(versionRecord(q.Name))
-	case noData:
-		r.noData()
+	case nodata:
+		r.addSOA()
 	default:
 		r.Rcode = dns.RcodeNameError
-		r.noData()
+		r.addSOA()
 	}
 }
 
 func (r *resolution) add(rr dns.RR) { r.Answer.Answer = append(r.Answer.Answer, rr) }
 
-func (r *resolution) noData() {
+// addSOA makes the answer a negative one (RFC 2308).
+func (r *resolution) addSOA() {
 	r.Ns = append(r.Ns, r.snap.soa(r.snap.zone.domain))
 }
 
-// srv answers with a record for each port that is asked for: of the Service itself, or of each host behind a headless
-// one, or of one host where the name names one. The targets' addresses go along.
+// srv answers with a record for each target, and with the targets' addresses in the additional section.
 func (r *resolution) srv(q Question, d *decision) {
-	z, svc := r.snap.zone, d.svc
-	only := ""
-	if d.name.kind == kindEndpoint {
-		only = strings.ToLower(d.name.label)
-	}
-	type pair struct {
+	type target struct {
 		host   string
 		number uint16
 	}
-	var pairs []pair
-	seen := map[pair]bool{}
-	collect := func(host string, ports []port) {
-		for _, p := range ports {
-			if k := (pair{host, p.number}); d.matches(p) && !seen[k] {
-				seen[k] = true
-				pairs = append(pairs, k)
-			}
+	var all []target
+	seen := map[target]bool{}
+	d.targets(func(host string, number uint16) bool {
+		if k := (target{host, number}); !seen[k] {
+			seen[k] = true
+			all = append(all, k)
 		}
-	}
-	target := svc.rel() + z.suffix
-	if svc.kind == headless || only != "" {
-		for _, e := range svc.ready {
-			if only == "" || e.host == only {
-				collect(e.host, e.ports)
-			}
-		}
-	} else {
-		collect("", svc.ports)
-	}
-	if len(pairs) == 0 {
-		r.noData()
-		return
-	}
-	weight := uint16(max(1, 100/len(pairs)))
+		return true
+	})
+	z, svc := r.snap.zone, d.svc
+	weight := uint16(max(1, 100/len(all)))
 	done := map[string]bool{}
-	for _, p := range pairs {
-		name, addrs := target, svc.clusterIPs
-		if p.host != "" {
-			name, addrs = p.host+"."+target, svc.host(p.host)
+	for _, t := range all {
+		name, addrs := svc.rel()+z.suffix, svc.clusterIPs
+		if t.host != "" {
+			name, addrs = t.host+"."+name, svc.host(t.host)
 		}
-		r.add(&dns.SRV{Hdr: header(q.Name, dns.TypeSRV, z.ttl), Weight: weight, Port: p.number, Target: name})
-		if !done[p.host] {
-			done[p.host] = true
+		r.add(&dns.SRV{Hdr: header(q.Name, dns.TypeSRV, z.ttl), Weight: weight, Port: t.number, Target: name})
+		if !done[t.host] {
+			done[t.host] = true
 			r.Extra = appendAddrs(r.Extra, name, z.ttl, dns.TypeANY, addrs)
 		}
 	}
 }
 
-// lookupReverse answers a question outside the domain.
+// lookupReverse answers a question about a name outside the zone's domain.
 func (s *Snapshot) lookupReverse(q Question, t *trace) (Answer, bool) {
-	d := s.decideReverse(q, t)
+	var d reverse
 	switch {
-	case d.foreign:
+	case !d.decide(s, q, t):
 		return Answer{}, false
 	case len(d.names) > 0:
 		return Answer{Answer: s.ptr(q.Name, d.names)}, true

@@ -24,13 +24,13 @@ type service struct {
 	namespace, name string
 	kind            serviceKind
 	clusterIPs      []netip.Addr
-	external        string // absolute name; empty when externalName is no name
+	external        string // absolute; empty when externalName is not a domain name
 	externalName    string // as in the spec
 	ports           []port // the Service's own; a headless Service's are its endpoints'
 	ready           []endpoint
 	notReady        []endpoint
-	readyAddrs      []netip.Addr // of ready endpoints, each once; a headless Service's only
-	hostAddrs       []netip.Addr // of each ready endpoint, in their order
+	readyAddrs      []netip.Addr // addresses of the ready endpoints, each once; for a headless Service only
+	hostAddrs       []netip.Addr // hostAddrs[i] is the address of ready[i]
 }
 
 // endpoint is one address behind a Service.
@@ -53,8 +53,9 @@ func (s *service) String() string { return "Service " + s.namespace + "/" + s.na
 // rel is the Service's name left of ".svc.<zone>".
 func (s *service) rel() string { return s.name + "." + s.namespace }
 
-// exists reports whether the Service's name is in the zone: a headless Service
-// without ready endpoints is not, nor is an alias to something that is no name.
+// exists reports whether the Service's name is in the zone. The name of a headless
+// Service without ready endpoints is not, nor is that of an ExternalName Service
+// whose externalName is not a domain name.
 func (s *service) exists() bool {
 	switch s.kind {
 	case headless:
@@ -65,7 +66,7 @@ func (s *service) exists() bool {
 	return true
 }
 
-// addrs yields the addresses the Service's own name stands for.
+// addrs returns the addresses of the Service's own name.
 func (s *service) addrs() []netip.Addr {
 	if s.kind == withClusterIP {
 		return s.clusterIPs
@@ -73,8 +74,8 @@ func (s *service) addrs() []netip.Addr {
 	return s.readyAddrs
 }
 
-// host yields the addresses of the ready endpoints that have a host name, in any
-// case. The endpoints are sorted by it.
+// host returns the addresses of the ready endpoints whose host name is label, in
+// any mixture of upper and lower case. The endpoints are sorted by host name.
 func (s *service) host(label string) []netip.Addr {
 	var buf [64]byte
 	host := appendLower(buf[:0], label)
@@ -147,8 +148,8 @@ func newService(in *corev1.Service) *service {
 	return s
 }
 
-// aliasTarget makes an externalName absolute. An address is not a name and
-// cannot be the target of a CNAME record; it gives "".
+// aliasTarget makes an externalName absolute. It returns "" for what cannot be the
+// target of a CNAME record, such as an address.
 func aliasTarget(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > 253 {

@@ -6,10 +6,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxAliases bounds a chain of aliases inside the zone.
+// maxAliases bounds a chain of ExternalName Services that lead to each other inside the zone.
 const maxAliases = 8
 
-// settings are what never changes about a zone.
+// settings are what all answers of a snapshot have in common.
 type settings struct {
 	domain      string // absolute, lower case
 	suffix      string // ".svc.<domain>"
@@ -17,7 +17,7 @@ type settings struct {
 	nameServers []netip.Addr
 	owned       []netip.Prefix
 	pods        PodMode
-	nsData      []byte // the start of a SOA record's data, names in full
+	nsData      []byte // ns.dns.<domain> in the wire format: the first name in a SOA record's data
 }
 
 // Snapshot is the zone at one moment. It never changes and needs no lock.
@@ -39,8 +39,8 @@ func (s *Snapshot) Services() int { return s.services.size }
 // Domain is the zone's absolute name.
 func (s *Snapshot) Domain() string { return s.zone.domain }
 
-// Owns reports whether name is for this zone alone to answer: it lies in the
-// domain, or it is the reverse name of an address in an owned range.
+// Owns reports whether only this zone may answer name: name lies in the domain, or
+// it is the reverse name of an address in an owned range.
 func (s *Snapshot) Owns(name string) bool {
 	if _, in := cutZone(name, s.zone.domain); in {
 		return true
@@ -53,7 +53,8 @@ func (s *Snapshot) Owns(name string) bool {
 	return owned
 }
 
-// Lookup answers q. It returns false when q is somebody else's to answer.
+// Lookup answers q. It returns false when another server answers q: the name is
+// neither in the domain nor a reverse name that the zone has or owns.
 func (s *Snapshot) Lookup(q Question) (Answer, bool) {
 	return s.lookup(q, nil)
 }
@@ -94,7 +95,7 @@ func (s *Snapshot) lookup(q Question, t *trace) (Answer, bool) {
 	return r.Answer, true
 }
 
-// podDenied says why a Pod's name does not exist, or "".
+// podDenied returns why a Pod's name does not exist, or "" if it exists.
 func (s *Snapshot) podDenied(p parsedName, addr netip.Addr, ok bool) string {
 	switch {
 	case !ok:
@@ -123,7 +124,7 @@ func (s *Snapshot) Namespaces(addr netip.Addr) []string {
 	return namespaces
 }
 
-// owner finds the owned range a reverse name lies in.
+// owner finds the owned range that a reverse name lies in; bits is how much of addr the name spells out.
 func (z *settings) owner(addr netip.Addr, bits int) (netip.Prefix, bool) {
 	for _, p := range z.owned {
 		if bits >= p.Bits() && bits > 0 && p.Contains(addr) {

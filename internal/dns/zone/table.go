@@ -11,19 +11,20 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// DefaultTTL is the lifetime of the records, in seconds.
+// DefaultTTL is the TTL of the records, in seconds.
 const DefaultTTL = 30
 
 // Config describes a zone.
 type Config struct {
 	// Domain is the cluster's domain, e.g. "cluster.local".
 	Domain string
-	// TTL is the lifetime of the records and of negative answers; 0 means DefaultTTL.
+	// TTL is that of the records and of negative answers, in seconds; 0 means DefaultTTL.
 	TTL uint32
 	// NameServers are the addresses of ns.dns.<domain>: the cluster DNS Service's.
 	NameServers []netip.Addr
-	// Owned are the cluster's own address ranges. A reverse name inside them that
-	// has no record does not exist; outside them it is somebody else's to answer.
+	// Owned are the cluster's own address ranges. The zone answers NXDOMAIN for a
+	// reverse name of an address in them that has no record; other reverse names
+	// without a record are left to other servers.
 	Owned []netip.Prefix
 	// Pods says which names <dashed-ip>.<namespace>.pod.<domain> exist.
 	Pods PodMode
@@ -40,7 +41,7 @@ const (
 )
 
 // Table is the one writer of a zone. Its methods, except Snapshot, must not be
-// called at the same time; Snapshot may be called at any time by anybody.
+// called at the same time; Snapshot may be called at any time by any goroutine.
 type Table struct {
 	current    atomic.Pointer[Snapshot]
 	next       Snapshot
@@ -104,7 +105,7 @@ func (t *Table) SetService(in *corev1.Service) {
 	t.dirty[k] = struct{}{}
 }
 
-// DeleteService removes a Service; a missing one is fine.
+// DeleteService removes a Service, if it is there.
 func (t *Table) DeleteService(namespace, name string) {
 	k := name + "." + namespace
 	if _, known := t.services[k]; !known {
@@ -131,7 +132,7 @@ func (t *Table) SetEndpointSlice(in *discoveryv1.EndpointSlice) {
 	t.dirty[s.service] = struct{}{}
 }
 
-// DeleteEndpointSlice removes an EndpointSlice; a missing one is fine.
+// DeleteEndpointSlice removes an EndpointSlice, if it is there.
 func (t *Table) DeleteEndpointSlice(namespace, name string) {
 	t.dropSlice(namespace + "/" + name)
 }
@@ -149,12 +150,12 @@ func (t *Table) dropSlice(id string) {
 	t.dirty[old.service] = struct{}{}
 }
 
-// SetNamespace makes a namespace's names exist even while it has no Service.
+// SetNamespace makes the names of a namespace exist even while it has no Service.
 func (t *Table) SetNamespace(name string) {
 	t.namespace(name, func(u *namespaceUse) { u.declared = true })
 }
 
-// DeleteNamespace undoes SetNamespace; a missing one is fine.
+// DeleteNamespace undoes SetNamespace, if that was called.
 func (t *Table) DeleteNamespace(name string) {
 	t.namespace(name, func(u *namespaceUse) { u.declared = false })
 }
@@ -174,8 +175,8 @@ func (t *Table) namespace(name string, change func(*namespaceUse)) {
 	t.next.namespaces = t.next.namespaces.remove(foldKey(name))
 }
 
-// Configure changes the records' lifetime (0 means DefaultTTL) and the Pod
-// names; the next Commit shows it.
+// Configure changes the records' TTL (0 means DefaultTTL) and which Pod names
+// exist; the next Commit publishes it.
 func (t *Table) Configure(ttl uint32, pods PodMode) {
 	if ttl == 0 {
 		ttl = DefaultTTL
@@ -185,7 +186,7 @@ func (t *Table) Configure(ttl uint32, pods PodMode) {
 	t.next.zone = &z
 }
 
-// SetPod tells the addresses of a Pod, for PodsVerified and Snapshot.Namespaces.
+// SetPod sets the addresses of a Pod, which PodsVerified and Snapshot.Namespaces need.
 func (t *Table) SetPod(namespace, name string, addrs []netip.Addr) {
 	id := namespace + "/" + name
 	old := t.pods[id]
@@ -202,13 +203,13 @@ func (t *Table) SetPod(namespace, name string, addrs []netip.Addr) {
 	}
 }
 
-// DeletePod removes a Pod; a missing one is fine.
+// DeletePod removes a Pod, if it is there.
 func (t *Table) DeletePod(namespace, name string) {
 	id := namespace + "/" + name
 	for _, a := range t.pods[id] {
 		list, _ := t.next.pods.get(addrKey(a))
 		at := slices.Index(list, namespace)
-		rest := append(slices.Clone(list[:at]), list[at+1:]...) // a Pod counts once for its namespace
+		rest := append(slices.Clone(list[:at]), list[at+1:]...) // the list has the namespace once for each Pod
 		if len(rest) == 0 {
 			t.next.pods = t.next.pods.remove(addrKey(a))
 			continue

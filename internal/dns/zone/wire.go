@@ -11,9 +11,9 @@ import (
 type Verdict uint8
 
 const (
-	// Foreign: the question is somebody else's to answer.
+	// Foreign: another server answers the question.
 	Foreign Verdict = iota
-	// Unpacked: the question is the zone's, but only Lookup answers it.
+	// Unpacked: the zone answers the question, but only Lookup gives the answer.
 	Unpacked
 	// Packed: the message is complete.
 	Packed
@@ -28,13 +28,14 @@ const (
 	pointerFlags = 0xC000
 )
 
-// AppendAnswer is Lookup for the questions that are asked most, in the wire
-// format and without allocations: addresses, reverse names and names that do
-// not exist. msg holds a reply's header, its counts but for the question's
-// zero, and the question, whose name in presentation format is q.Name, free of
-// escapes; the answer is appended and the header completed. An answer that
-// would make msg longer than limit is left to Lookup. Of several addresses,
-// rotate says which comes first.
+// AppendAnswer is Lookup for the most frequent questions: it packs addresses,
+// reverse names and negative answers in the wire format, without allocating.
+//
+// msg is a reply with a header, in which every count but the question's is zero,
+// and the question. q.Name is the question's name in presentation format and has
+// no escapes. AppendAnswer appends the answer and completes the header. With a
+// verdict other than Packed, msg is as it was; so it is for an answer that would
+// make msg longer than limit. rotate says which of several addresses comes first.
 func (s *Snapshot) AppendAnswer(msg []byte, q Question, limit int, rotate uint32) ([]byte, Verdict) {
 	rel, in := cutZone(q.Name, s.zone.domain)
 	w := packing{snap: s, q: q, msg: msg, limit: limit, rotate: rotate}
@@ -54,7 +55,7 @@ func (s *Snapshot) AppendAnswer(msg []byte, q Question, limit int, rotate uint32
 	return w.finish(), Packed
 }
 
-// packing is a message in the making.
+// packing is a reply to which records are still appended.
 type packing struct {
 	snap       *Snapshot
 	q          Question
@@ -72,22 +73,22 @@ func (w *packing) finish() []byte {
 	return w.msg
 }
 
-// pack puts what is decided in the wire format. It returns false for an answer that is too large, or of a kind that is
-// asked for rarely.
+// pack decides, and appends the records. It returns false for an answer that is too long or that has SRV, CNAME, SOA, NS
+// or TXT records, which are rarely asked for.
 func (w *packing) pack(rel string) bool {
 	var d decision
 	switch d.decide(w.snap, w.q.Type, rel, nil) {
 	case addresses:
 		return w.addresses(&d)
-	case noData:
+	case nodata:
 		return w.negative(dns.RcodeSuccess)
-	case noName:
+	case nxdomain:
 		return w.negative(dns.RcodeNameError)
 	}
 	return false
 }
 
-// addresses answers with those of the type that is asked for.
+// addresses appends a record for each address of the type that is asked for.
 func (w *packing) addresses(d *decision) bool {
 	v4, count := w.q.Type == dns.TypeA, d.len()
 	size := recordSize + 16
@@ -120,7 +121,7 @@ func (w *packing) addresses(d *decision) bool {
 	return true
 }
 
-// record appends all of a record but its data; its name is at offset already.
+// record appends a record up to its data. The record's name is a pointer to offset.
 func (w *packing) record(offset int, rrtype, dataLen uint16) {
 	w.msg = binary.BigEndian.AppendUint16(w.msg, pointerFlags|uint16(offset))
 	w.msg = binary.BigEndian.AppendUint16(w.msg, rrtype)
@@ -129,15 +130,16 @@ func (w *packing) record(offset int, rrtype, dataLen uint16) {
 	w.msg = binary.BigEndian.AppendUint16(w.msg, dataLen)
 }
 
-// negative says that there is no such name, or nothing of the type, with the
-// zone's SOA record. Labels keep their length in the wire format, so a suffix
-// is at the same offset there as in the text.
+// negative sets the code and appends the zone's SOA record (RFC 2308). A label
+// with its length byte is as long as its text with the dot, so the zone's name has
+// the same offset in the wire format as in the text.
 func (w *packing) negative(rcode byte) bool {
 	return w.soa(rcode, headerSize+w.zoneOffset, headerSize+w.zoneOffset)
 }
 
-// soa appends the record of authority for the name at owner. The zone's own
-// name is at domain, or, where domain is 0, has to be written out.
+// soa sets the code and appends the SOA record of the name at the offset owner.
+// domain is the offset of the zone's domain, to which the record's data points; 0
+// says that the message does not hold it, so that it is written out.
 func (w *packing) soa(rcode byte, owner, domain int) bool {
 	z := w.snap.zone
 	names := len(nsLabels) + 2 + len(mailLabel) + 2
@@ -170,14 +172,14 @@ const (
 	mailLabel = "\x0ahostmaster"
 )
 
-// prepare packs what every answer of the zone has in common.
+// prepare packs the name ns.dns.<domain> for SOA records.
 func (z *settings) prepare() {
 	z.nsData = append([]byte(nil), nsLabels...)
 	z.nsData = appendLabels(z.nsData, z.domain)
 	z.nsData = append(z.nsData, 0)
 }
 
-// appendLabels packs a name without escapes, but for the root's empty label.
+// appendLabels packs a name that has no escapes, without the root's empty label at its end.
 func appendLabels(msg []byte, name string) []byte {
 	name = strings.TrimSuffix(name, ".")
 	for name != "" {
@@ -188,12 +190,12 @@ func appendLabels(msg []byte, name string) []byte {
 	return msg
 }
 
-// reverse answers a question outside the domain.
+// reverse packs the answer to a question about a name outside the zone's domain.
 func (w *packing) reverse() ([]byte, Verdict) {
 	msg := w.msg
-	d := w.snap.decideReverse(w.q, nil)
+	var d reverse
 	switch {
-	case d.foreign:
+	case !d.decide(w.snap, w.q, nil):
 		return msg, Foreign
 	case w.q.Type == dns.TypeANY:
 		return msg, Unpacked
@@ -215,11 +217,11 @@ func (w *packing) reverse() ([]byte, Verdict) {
 	return w.finish(), Packed
 }
 
-// pointers appends the names an address points back to.
+// pointers appends a PTR record for each name.
 func (w *packing) pointers(names []string) bool {
 	z := w.snap.zone
 	for _, name := range names {
-		// "name" + suffix, each with one dot or length byte more than it shows.
+		// Each label has a length byte in place of the dot before it; the first label's is the 1.
 		size := 1 + len(name) + len(z.suffix)
 		if len(w.msg)+recordSize+size > w.limit {
 			return false

@@ -54,7 +54,7 @@ func appendAnswer(t testing.TB, s *Snapshot, q Question, limit int, rotate uint3
 	return in, verdict
 }
 
-// sameAnswer holds the packed answer against Lookup's.
+// sameAnswer compares the packed answer with Lookup's.
 func sameAnswer(t testing.TB, s *Snapshot, q Question, rotate uint32) Verdict {
 	t.Helper()
 	in, verdict := appendAnswer(t, s, q, dns.MaxMsgSize, rotate)

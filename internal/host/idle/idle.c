@@ -1,9 +1,10 @@
-// The idle program, in a few hundred bytes. Without arguments it does nothing for
-// ever, for the sake of what a process has: a process namespace, open sockets.
+// The idle program, in a few hundred bytes. Without arguments it waits for
+// ever, so that what a process holds stays: a process namespace, open sockets.
 //
-// With arguments it also starts the program that they name whenever the process
-// ends that descriptor 3, a pidfd, stands for: at first the one that started the
-// idle program, then each that it started itself.
+// With a command as its arguments it also watches a process, by the pidfd that
+// is descriptor 3, and runs the command when that process ends: at first the
+// process is the one that started the idle program, then each one that the idle
+// program started itself.
 //
 // It runs without a C library, at whatever address it is loaded at, and has no
 // data of its own: only its text section is used.
@@ -43,7 +44,8 @@ struct action { word handler, flags, restorer, mask; };
 struct timespec { long sec, nsec; };
 struct pollfd { int fd; short events, revents; };
 
-// handle sets what happens on SIGCHLD: 0 is the default, 1 has the kernel reap.
+// handle sets the action for SIGCHLD: 0 is SIG_DFL; 1 is SIG_IGN, with which
+// the kernel reaps children.
 static inline void handle(word handler) {
 	struct action a;
 	a.handler = handler;
@@ -69,10 +71,11 @@ __attribute__((used, noreturn)) static void run(word *stack) {
 	if (argc < 2)
 		for (;;)
 			await(0, 0);
-	// What the program that is started should have are the streams alone.
+	// The command inherits standard input, output and error, and no other
+	// descriptor.
 	call(CLOSE_RANGE, STREAMS, ~0u, CLOSE_RANGE_CLOEXEC, 0, 0);
-	// A first start follows at once, and the ones after that at growing distances
-	// until one has lasted for a while.
+	// The first start follows at once. The pauses before the next ones grow
+	// until a process has lasted for a while.
 	enum { FIRST = 20, LONGEST = 5000, STEADY = 20 }; // ms, ms, s
 	long pause = FIRST, began = now() - STEADY;
 	struct pollfd watched;
@@ -96,7 +99,7 @@ __attribute__((used, noreturn)) static void run(word *stack) {
 			call(EXIT, 127, 0, 0, 0, 0);
 		}
 		if (pid < 0)
-			continue; // the one that ended is still watched, so this is tried again
+			continue; // the pidfd of the ended process is still watched, so this is tried again
 		call(DUP3, pidfd, WATCHED, O_CLOEXEC, 0, 0);
 		call(CLOSE, pidfd, 0, 0, 0, 0);
 	}

@@ -55,7 +55,7 @@ func dialFrom(source, address string) (net.Conn, error) {
 	return d.Dial("tcp", address)
 }
 
-// echoes tells whether the server serves a connection.
+// echoes tells whether the server answers on a connection.
 func echoes(c net.Conn) bool {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Write([]byte("x")); err != nil {

@@ -7,7 +7,7 @@ import (
 
 // appArmor takes the container's profile before the Pod's; nil is none. A
 // sandbox gets none: it has no process. (The API server turns the annotations
-// of old into fields.)
+// of earlier versions into fields.)
 func appArmor(pod *v1.Pod, c *v1.Container) *runtimeapi.SecurityProfile {
 	var p *v1.AppArmorProfile
 	if sc := pod.Spec.SecurityContext; sc != nil {

@@ -7,7 +7,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// What the runtime can't give it can only refuse if it is told.
+// The runtime gets the fields that it can't serve, so that it can refuse the
+// Pod.
 func TestConfinementIsHandedOn(t *testing.T) {
 	profile := func(kind v1.AppArmorProfileType, name *string) *v1.AppArmorProfile {
 		return &v1.AppArmorProfile{Type: kind, LocalhostProfile: name}

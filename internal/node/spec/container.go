@@ -10,19 +10,21 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// ContainerInput is what a container depends on beside its Pod.
+// ContainerInput is what a container's configuration depends on beside its Pod.
 type ContainerInput struct {
 	Pod       *v1.Pod
 	Container *v1.Container
 	Restarts  uint32
-	// ImageRef is how the runtime names the image, User whom it runs as.
+	// ImageRef is the runtime's name of the image, User the user that the image
+	// names.
 	ImageRef string
 	User     ImageUser
 	Env      []*runtimeapi.KeyValue
 	Mounts   []*runtimeapi.Mount
 	// Target is the container whose processes an ephemeral one wants to see.
 	Target string
-	// Memory is the node's, against which the score for the OOM killer is taken.
+	// Memory is the node's capacity, from which the score for the OOM killer is
+	// computed.
 	Memory resource.Quantity
 }
 
@@ -59,7 +61,8 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 	return config, nil
 }
 
-// LogPath is where a container's output goes, relative to its Pod's directory.
+// LogPath is the log file of a container, relative to its Pod's directory of
+// logs.
 func LogPath(container string, restarts uint32) string {
 	return filepath.Join(container, fmt.Sprintf("%d.log", restarts))
 }

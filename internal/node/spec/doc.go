@@ -1,5 +1,5 @@
 // Package spec translates a Pod of the API into what the container runtime is
-// told: sandbox and container configurations, environment, command line,
+// given: sandbox and container configurations, environment, command line,
 // security context, resources, resolv.conf and /etc/hosts.
 //
 // It is pure: it reads its arguments only (the referenced ConfigMaps and

@@ -27,7 +27,8 @@ type Objects interface {
 type EnvInput struct {
 	Pod       *v1.Pod
 	Container *v1.Container
-	// PodIPs and HostIPs answer the downward API.
+	// PodIPs and HostIPs are the values of status.podIPs and status.hostIPs in
+	// the downward API.
 	PodIPs, HostIPs []string
 	// Allocatable stands in for limits that the container does not set.
 	Allocatable v1.ResourceList
@@ -113,7 +114,7 @@ func (e *environment) addFrom(ctx context.Context, from *v1.EnvFromSource) error
 	return nil
 }
 
-// value resolves one variable; skip says that an optional source is absent.
+// value computes one variable; skip says that an optional source is absent.
 func (e *environment) value(ctx context.Context, v *v1.EnvVar, lookup func(string) string) (value string, skip bool, err error) {
 	if v.Value != "" || v.ValueFrom == nil {
 		return expansion.Expand(v.Value, lookup), false, nil
@@ -163,7 +164,7 @@ func (e *environment) secretKey(ctx context.Context, ref *v1.SecretKeySelector) 
 	return string(value), !ok, nil
 }
 
-// field answers the downward API for one field of the Pod.
+// field returns the value of one field of the Pod, for the downward API.
 func (e *environment) field(ref *v1.ObjectFieldSelector) (string, error) {
 	first := func(ips []string) string {
 		if len(ips) == 0 {
@@ -192,8 +193,9 @@ func (e *environment) resource(ref *v1.ResourceFieldSelector) (string, error) {
 	return ResourceField(e.Pod, e.Container.Name, ref, e.Allocatable)
 }
 
-// ResourceField answers the downward API for a resource of a container; the
-// reference may name another container of the Pod than current.
+// ResourceField returns the value of a resource of a container, for the
+// downward API; the reference may name another container of the Pod than
+// current.
 func ResourceField(pod *v1.Pod, current string, ref *v1.ResourceFieldSelector, allocatable v1.ResourceList) (string, error) {
 	name := ref.ContainerName
 	if name == "" {

@@ -26,7 +26,8 @@ const (
 func resources(pod *v1.Pod, c *v1.Container, memory resource.Quantity) *runtimeapi.LinuxContainerResources {
 	r := &runtimeapi.LinuxContainerResources{
 		OomScoreAdj: oomScore(pod, c, memory.Value()),
-		// The kernel ends a container as a whole instead of leaving half of it.
+		// The OOM killer ends all processes of a container instead of leaving
+		// half of it.
 		Unified: map[string]string{"memory.oom.group": "1"},
 	}
 	request, limit := c.Resources.Requests, c.Resources.Limits
@@ -105,8 +106,9 @@ func oomScore(pod *v1.Pod, c *v1.Container, capacity int64) int64 {
 	if capacity <= 0 {
 		return oomBestEffort - 1
 	}
-	// The more memory a container has asked for, the later its turn comes; but
-	// never before a guaranteed one nor after a best-effort one.
+	// The more memory a container has requested, the later the OOM killer picks
+	// it; but never before a guaranteed container, and never after a
+	// best-effort one.
 	score := 1000 - 1000*c.Resources.Requests.Memory().Value()/capacity
 	return min(max(score, 1000+oomCritical), oomBestEffort-1)
 }

@@ -25,8 +25,8 @@ func requirements(requests, limits v1.ResourceList) v1.ResourceRequirements {
 	return v1.ResourceRequirements{Requests: requests, Limits: limits}
 }
 
-// What all containers of a Pod need together, as the kubelet's
-// ResourceConfigForPod says.
+// The resources of all containers of a Pod together are those of the kubelet's
+// ResourceConfigForPod.
 func TestPodResources(t *testing.T) {
 	always := v1.ContainerRestartPolicyAlways
 	for name, tc := range map[string]struct {

@@ -8,7 +8,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// SandboxInput is what a sandbox depends on beside its Pod.
+// SandboxInput is what a sandbox's configuration depends on beside its Pod.
 type SandboxInput struct {
 	Pod           *v1.Pod
 	Attempt       uint32
@@ -132,7 +132,8 @@ func namespaces(pod *v1.Pod, target string) *runtimeapi.NamespaceOption {
 		o.Ipc = runtimeapi.NamespaceMode_NODE
 	}
 	if users := pod.Spec.HostUsers; users != nil && !*users {
-		// The runtime refuses it, which it can only do if it is told.
+		// The runtime has no user namespaces, and refuses the Pod when it sees
+		// this.
 		o.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}
 	}
 	return o

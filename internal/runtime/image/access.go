@@ -48,7 +48,7 @@ type Access struct {
 // forgotten has to be shown to the registry again.
 const maxPullSecrets = 100
 
-// with adds what a later pull has shown.
+// with adds those who may use the image after a later pull.
 func (a Access) with(b Access) Access {
 	if a.Anyone || b.Anyone {
 		return Access{Anyone: true}
@@ -63,7 +63,7 @@ func (a Access) with(b Access) Access {
 	return Access{Secrets: all[max(0, len(all)-maxPullSecrets):]}
 }
 
-// pulledWith is what a pull with these credentials shows.
+// pulledWith says who may use an image that was pulled with these credentials.
 func pulledWith(spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig) (Access, error) {
 	if auth == nil {
 		return Access{Anyone: true}, nil
@@ -98,8 +98,8 @@ func (img *Image) status(asked string) (*runtimeapi.Image, error) {
 	return out, nil
 }
 
-// loadedAs tells whether a person has put the image under this normalised name.
-// A digest names the same content whatever tag it was loaded with.
+// loadedAs tells whether the image was loaded from a file under this normalised
+// name. A digest names the same content whatever tag it was loaded with.
 func (img *Image) loadedAs(name string) bool {
 	repo := repository(name)
 	isDigest := len(name) > len(repo) && name[len(repo)] == '@'

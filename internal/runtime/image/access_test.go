@@ -15,8 +15,9 @@ import (
 	crierrors "k8s.io/cri-api/pkg/errors"
 )
 
-// An image that is here says nothing about who may run it: what the registry
-// refuses is refused, and only a registry out of reach is told apart.
+// That an image is in the store does not say who may run it: what the registry
+// refuses is refused, and only a registry that can't be reached is another
+// error.
 func TestPullRefusedThoughTheImageIsHere(t *testing.T) {
 	s := openStore(t)
 	img := makeImage(t, "x", makeTar(t, file("f", "private")))
@@ -117,7 +118,7 @@ func TestAccessIsRemembered(t *testing.T) {
 		}
 	}
 	pull(spec(tag), login)
-	expect(tag, &Access{}) // nobody is known
+	expect(tag, &Access{}) // no Secret is known
 	pull(secretSpec(tag, first), login)
 	expect(tag, &Access{Secrets: []PullSecret{first}})
 	pull(secretSpec(other, second), login)
@@ -134,9 +135,9 @@ func TestAccessIsRemembered(t *testing.T) {
 	reg.password = ""
 	pull(spec(public), nil)
 	expect(public, &Access{Anyone: true})
-	expect(tag, &Access{Secrets: []PullSecret{second, renewed}}) // another repository's business
+	expect(tag, &Access{Secrets: []PullSecret{second, renewed}}) // does not concern another repository
 
-	// By hand, it is everybody's under that name.
+	// Loaded from a file, everybody may use it under that name.
 	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{tag: img}), nil); err != nil {
 		t.Fatal(err)
 	}

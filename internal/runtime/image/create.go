@@ -13,8 +13,8 @@ import (
 )
 
 // makeRoom removes what an earlier entry has put at this name, but keeps a
-// directory for a directory. It tells whether there was something, and whether
-// that was a whiteout.
+// directory if the new entry is one, too. It tells whether something was
+// removed, and whether that was a whiteout.
 func makeRoom(parent int, base string, forDir bool) (replaced, whiteout bool, err error) {
 	var st unix.Stat_t
 	err = unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -76,7 +76,7 @@ func checkHeader(hdr *tar.Header) error {
 	}
 	isDevice := hdr.Typeflag == tar.TypeChar || hdr.Typeflag == tar.TypeBlock
 	if isDevice && (hdr.Devmajor < 0 || hdr.Devmajor >= 1<<12 || hdr.Devminor < 0 || hdr.Devminor >= 1<<20) {
-		return fmt.Errorf("its device number %d:%d is none", hdr.Devmajor, hdr.Devminor)
+		return fmt.Errorf("its device number %d:%d is not valid", hdr.Devmajor, hdr.Devminor)
 	}
 	return nil
 }

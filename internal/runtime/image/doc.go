@@ -10,9 +10,9 @@
 // One directory may be used by several processes and by any number of
 // goroutines at a time: writers take a file lock, and readers notice that the
 // index was replaced. The package knows nothing of Pods and containers: a user of
-// an image pins it ([Store.Pin]), and whose credentials an image was pulled with
-// is kept for the node agent to judge ([Access]). It must not import other Minato
-// packages.
+// an image pins it ([Store.Pin]), and the store remembers by whose credentials
+// an image was pulled, for the node agent to decide who may use it ([Access]).
+// It must not import other Minato packages.
 //
 // What comes from registries and files is hostile until shown otherwise: sizes,
 // counts and numbers have limits whose errors name the image and the limit,

@@ -58,8 +58,8 @@ func (c *candidate) turn() string {
 	return c.id + " " + from
 }
 
-// add unpacks what is missing and makes the image known. No layer is swept
-// away meanwhile.
+// add unpacks the layers that are missing and puts the image into the index.
+// No layer is swept until it is done.
 func (s *Store) add(ctx context.Context, c *candidate, progress func(Progress)) error {
 	release, err := s.adding.take(ctx, c.turn())
 	if err != nil {
@@ -145,8 +145,8 @@ func (s *Store) stage(ctx context.Context, c *candidate, progress func(Progress)
 	return out, g.Wait()
 }
 
-// findLayer returns the name of a layer that is there already, or "". The
-// bottom layer of an image is a chain of its own.
+// findLayer returns the name of a layer that is in the store already, or "".
+// The chain ID of an image's bottom layer is its diff ID.
 func (s *Store) findLayer(diffID, chain string) (string, error) {
 	name, err := layerName(diffID)
 	if err != nil {
@@ -164,8 +164,8 @@ func (s *Store) findLayer(diffID, chain string) (string, error) {
 	return "", nil
 }
 
-// publish moves unpacked layers to where they stay, from the bottom up, and
-// returns the names of all the image's layers.
+// publish moves unpacked layers to their final directories, from the bottom up,
+// and returns the names of all the image's layers.
 func (s *Store) publish(ctx context.Context, c *candidate, layers []staged) ([]string, error) {
 	var names []string
 	chain, fresh := "", false
@@ -223,7 +223,8 @@ func (s *Store) publishLayer(ctx context.Context, st *staged, b blob, chain stri
 	})
 }
 
-// maxMoved bounds how often a layer is unpacked for one more link below it.
+// maxMoved bounds how often a layer is unpacked anew because of a symbolic link
+// in the layers below it.
 const maxMoved = 32
 
 // fitLayer fits directories that the layer leaves out to the layers below. If
@@ -237,7 +238,7 @@ func (s *Store) fitLayer(ctx context.Context, st *staged, b blob, lower []string
 			return err
 		}
 		if _, again := m[link.dir]; again {
-			return err // it leads back to itself
+			return err // the link leads to itself
 		}
 		m[link.dir] = link.target
 		if err := os.RemoveAll(st.dir); err != nil {

@@ -102,8 +102,8 @@ func (l *liar) image(t *testing.T, layer []byte, change func(m *v1.Manifest)) {
 	l.manifests["v1"] = serveManifest(types.DockerManifestSchema2, data)
 }
 
-// Whatever a registry sends, a pull reads no more of it than it can use, and
-// says what was too much.
+// A pull reads no more from a registry than it can use, and its error names the
+// limit that was exceeded.
 func TestRegistryThatLies(t *testing.T) {
 	layer := makeTar(t, file("f", "content"))
 	var sent atomic.Int64
@@ -195,7 +195,7 @@ func TestRegistryThatLies(t *testing.T) {
 	}
 }
 
-// A registry that stops sending ends the pull, and so does a pod that goes.
+// A pull ends when the registry stops sending, and when its Pod ends.
 func TestRegistryThatStalls(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -38,7 +38,7 @@ func (s *Store) MountRootfs(img *Image, target, upper, work string) error {
 }
 
 // lowerDirs orders layers for overlayfs, which wants the top one first, each
-// only once, and two of them for a mount that can't be written to.
+// only once, and at least two for a read-only mount.
 func lowerDirs(bottomFirst []string, readOnly bool) []string {
 	var lower []string
 	for _, name := range slices.Backward(bottomFirst) {

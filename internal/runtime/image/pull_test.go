@@ -21,7 +21,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// testRegistry serves images, to whoever knows the password if there is one.
+// testRegistry serves images, only to clients with the password if there is
+// one.
 type testRegistry struct {
 	host     string
 	password string
@@ -111,8 +112,8 @@ func TestPull(t *testing.T) {
 	if got := readFile(t, filepath.Join(mounted(t, s, ref), "f")); got != "pulled" {
 		t.Errorf("content = %q", got)
 	}
-	// The registry is asked again, also for a digest: who may have the image is
-	// for it to say. Layers that are here are not fetched again.
+	// The registry is asked again, also for a digest, because it decides who
+	// may have the image. Layers in the store are not fetched again.
 	reg.forget()
 	for _, again := range []string{ref, reg.host + "/team/app@" + digest.String()} {
 		if got, err := svc.PullImage(t.Context(), spec(again), nil, nil); err != nil || got != id {
@@ -189,7 +190,8 @@ func TestPullErrors(t *testing.T) {
 	}
 }
 
-// What was loaded by hand is what its name means, until it is removed.
+// A name under which an image was loaded from a file means that image until it
+// is removed.
 func TestPullKeepsWhatWasLoaded(t *testing.T) {
 	s := openStore(t)
 	theirs := makeImage(t, "x", makeTar(t, file("f", "theirs")))

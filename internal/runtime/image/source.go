@@ -84,7 +84,7 @@ func gunzipped(ctx context.Context, f *os.File, scratch string, limit int64, roo
 	return plain, nil
 }
 
-// roomyWriter writes what there is room for.
+// roomyWriter writes as long as there is room on the disk.
 type roomyWriter struct {
 	w    io.Writer
 	room *space

@@ -14,8 +14,8 @@ const (
 	spareMost  = 2 << 30 // ... and of bytes no more than this
 )
 
-// How much is taken from the file system's account at a time. In between
-// others may take as much.
+// How much is reserved at a time before the file system is asked again. Other
+// writers may take as much meanwhile.
 const (
 	bytesAtOnce = 256 << 20
 	filesAtOnce = 10_000
@@ -28,7 +28,7 @@ type space struct {
 	free func() (bytes, files int64, err error)
 
 	mu           sync.Mutex
-	bytes, files int64 // taken from the account, not used yet
+	bytes, files int64 // reserved, not used yet
 }
 
 // newSpace is the room that the file system of dir has.

@@ -91,8 +91,8 @@ type indexStamp struct {
 	mtime time.Time
 }
 
-// Open opens the store in dir, making it where there is none, and removes what
-// an interrupted load has left.
+// Open opens the store in dir, makes it if there is none, and removes what an
+// interrupted load has left.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir}
 	for _, sub := range []string{"layers", "pins", "tmp"} {
@@ -101,7 +101,8 @@ func Open(dir string) (*Store, error) {
 		}
 	}
 	for _, name := range emptyLayers {
-		// Becomes the root directory of images without layers: open to all.
+		// These become the root directory of images without layers, so
+		// everybody may read them.
 		if err := os.MkdirAll(s.layerDir(name), 0o755); err != nil {
 			return nil, fmt.Errorf("open image store: %w", err)
 		}
@@ -303,7 +304,7 @@ func (s *Store) moveStale(idx *index, trash string) error {
 	}
 	for _, path := range stale {
 		err := os.Rename(path, filepath.Join(trash, filepath.Base(path)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another's trash goes by itself
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process removes its own trash
 			return err
 		}
 	}

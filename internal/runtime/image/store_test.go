@@ -61,7 +61,7 @@ func TestLoadDockerArchive(t *testing.T) {
 	if got := readFile(t, filepath.Join(root, "etc/motd")) + readFile(t, filepath.Join(root, "two")); got != "base2" {
 		t.Errorf("content = %q", got)
 	}
-	// What one image leaves, the other still has.
+	// A layer of a removed image stays as long as another image has it.
 	if err := s.Remove("one"); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestLoadGzippedArchive(t *testing.T) {
 	}
 }
 
-// Labels and history may be large, and do not make the index so.
+// Large labels and a long history do not get into the index.
 func TestLargeLabels(t *testing.T) {
 	large := strings.Repeat("x", maxKept)
 	c, err := newCandidate([]byte(`{"history":[{"comment":"`+large+`"}],"config":{"Labels":{"l":"`+large+`"},"User":"u"}}`), 0)

@@ -88,7 +88,8 @@ func first(req *http.Request) *http.Request {
 	return req
 }
 
-// boundedBody is an answer that ends, one way or the other.
+// boundedBody is the body of an answer, bounded in size and in the time without
+// any data.
 type boundedBody struct {
 	io.ReadCloser
 	ctx    context.Context
@@ -97,7 +98,7 @@ type boundedBody struct {
 	stall  time.Duration
 
 	unlimited bool
-	cut       bool // what is more than left is no error
+	cut       bool // data beyond left is dropped without an error
 	left      int64
 	objects   int
 }

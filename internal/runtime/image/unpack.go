@@ -37,8 +37,8 @@ const (
 // unpacked says what unpackTar has made.
 type unpacked struct {
 	size, inodes int64
-	// implicit are directories that the archive puts files in without saying
-	// what they are like.
+	// implicit are directories in which the archive has files, but no entry of
+	// their own.
 	implicit []string
 }
 
@@ -283,8 +283,8 @@ func checkDepth(dir int) error {
 	return err
 }
 
-// makeParents makes dir and what is missing above it. They are implicit: what
-// they are like is for the layers below to say.
+// makeParents makes dir and what is missing above it. They are implicit: their
+// owner and mode come from the layers below.
 func (u *unpacker) makeParents(dir string) (int, error) {
 	fd, err := u.openIn(".")
 	if err != nil {

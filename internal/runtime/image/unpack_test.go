@@ -160,7 +160,8 @@ func checkUntouched(t testing.TB, base string) {
 	}
 }
 
-// Directories that a layer does not list keep what the layers below say.
+// Directories that a layer does not list keep the attributes that they have in
+// the layers below.
 func TestImplicitDirectories(t *testing.T) {
 	s := openStore(t)
 	base := makeTar(t, dir("tmp", 0o1777), dir("srv", 0o750))
@@ -184,8 +185,8 @@ func TestImplicitDirectories(t *testing.T) {
 	}
 }
 
-// Where the layers below have a link, a layer that does not list the directory
-// means what the link leads to.
+// Where the layers below have a link, the files of a layer that does not list
+// the directory go to where the link leads.
 func TestImplicitDirectoryIsLink(t *testing.T) {
 	s := openStore(t)
 	base := makeTar(t, dir("usr", 0o755), dir("usr/lib", 0o751), file("usr/lib/a", "1"), symlink("lib", "usr/lib"),
@@ -307,7 +308,7 @@ func TestInheritedAttributesStayInside(t *testing.T) {
 	}
 }
 
-// A layer that goes on after its end is read to its end, not without end.
+// Data after the end of a layer's archive is read only up to a limit.
 func TestPaddingIsBounded(t *testing.T) {
 	s := openStore(t)
 	layer := makeTar(t, file("f", "x"))

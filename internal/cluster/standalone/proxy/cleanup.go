@@ -9,12 +9,11 @@ import (
 )
 
 // cleanup removes everything of a proxy from this node: programs, tables, interfaces, routes, settings and mounts. It
-// is fine when there is nothing.
+// is no error if there is nothing to remove.
 func cleanup(cfg Config) error {
 	dirs := []string{cfg.BPFDir}
 	if cfg.BPFDir == "" {
-		// The process before took one of the two, whether or not a BPF file system
-		// was mounted at that time.
+		// The earlier process used one of the two, depending on whether a BPF file system was mounted at that time.
 		dirs = []string{filepath.Join(systemBPF, "minato"), filepath.Join(runDir, "bpf")}
 	}
 	for _, dir := range dirs {
@@ -22,7 +21,7 @@ func cleanup(cfg Config) error {
 		lock, err := p.lock()
 		switch {
 		case errors.Is(err, errRunning):
-			return errors.Join(err, errors.New("end it first: it would put back what is taken away"))
+			return errors.Join(err, errors.New("end that process first: it would make again what is removed"))
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
 		}

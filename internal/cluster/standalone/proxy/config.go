@@ -29,7 +29,8 @@ type Config struct {
 	Uplinks []string
 	// Cgroup is the cgroup2 directory whose processes are served at their sockets, empty for the machine's root.
 	Cgroup string
-	// BPFDir is where what outlives the process is pinned, empty for the machine's BPF file system.
+	// BPFDir is the directory in which eBPF programs and maps are pinned, so that they outlive the process; empty for
+	// the machine's BPF file system.
 	BPFDir string
 	// Cleanup removes everything of an earlier process and does nothing else.
 	Cleanup bool
@@ -52,7 +53,7 @@ func (cfg *Config) AddFlags(f *pflag.FlagSet) {
 	})
 	f.StringSliceVar(&cfg.Uplinks, "uplink", nil, "interface towards the outside, repeatable (default: those that have the node's addresses)")
 	f.StringVar(&cfg.Cgroup, "cgroup", "", "cgroup2 directory whose processes are served at their sockets; one with a subdirectory unified will do (default: the root)")
-	f.StringVar(&cfg.BPFDir, "bpf-dir", "", "directory for what outlives the process, on a BPF file system or to mount one at (default: "+systemBPF+"/minato, or "+runDir+"/bpf where that is none)")
+	f.StringVar(&cfg.BPFDir, "bpf-dir", "", "directory to pin eBPF programs and maps in, on a BPF file system or to mount one at (default: "+systemBPF+"/minato, or "+runDir+"/bpf where that is none)")
 	f.BoolVar(&cfg.Cleanup, "cleanup", false, "remove everything that a proxy left on this node, and end")
 	f.IntVarP(&cfg.Verbosity, "v", "v", 0, "log verbosity; 4 shows what is of interest only when something is wrong")
 }
@@ -79,7 +80,7 @@ func (cfg *Config) complete() error {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("eBPF programs, interfaces and routes are root's to make: run it as root, or in a privileged container")
+		return errors.New("only root can load eBPF programs and make interfaces and routes: run it as root, or in a privileged container")
 	}
 	return nil
 }
@@ -90,7 +91,7 @@ func (cfg *Config) nodePortRanges() ([]netip.Prefix, error) {
 	for _, text := range cfg.NodePortAddresses {
 		if text == primary {
 			if len(cfg.NodePortAddresses) > 1 {
-				return nil, fmt.Errorf("--nodeport-addresses %s: %s stands for itself; leave the ranges out", strings.Join(cfg.NodePortAddresses, ","), primary)
+				return nil, fmt.Errorf("--nodeport-addresses %s: %s can't be combined with ranges; leave the ranges out", strings.Join(cfg.NodePortAddresses, ","), primary)
 			}
 			return nil, nil
 		}

@@ -54,7 +54,7 @@ func learnFacts(ctx context.Context, client kubernetes.Interface, cfg *Config, l
 	return gatherFacts(node, cfg.Uplinks, ranges)
 }
 
-// nodeRetry is the pause between two looks for an object that kubelet may be about to make.
+// nodeRetry is the pause between two tries to read the Node object, which the kubelet may not have made yet.
 const nodeRetry = 2 * time.Second
 
 func waitNode(ctx context.Context, client kubernetes.Interface, name string, log *slog.Logger) (*corev1.Node, error) {
@@ -126,7 +126,7 @@ func decideFacts(node *corev1.Node, have []host.LinkAddress, uplinks []string, r
 		}
 	}
 	if len(f.ips) == 0 {
-		return f, fmt.Errorf("no interface has an address of Node %s, which are %v; name the interface towards the outside with --uplink", node.Name, f.object)
+		return f, fmt.Errorf("no interface has one of the addresses of Node %s, %v; name the interface towards the outside with --uplink", node.Name, f.object)
 	}
 	for _, p := range ranges {
 		if slices.ContainsFunc(f.ips, func(ip netip.Addr) bool { return ip.Is6() == p.Addr().Is6() }) && !slices.Contains(f.services, p) {
@@ -135,7 +135,7 @@ func decideFacts(node *corev1.Node, have []host.LinkAddress, uplinks []string, r
 	}
 	slices.SortFunc(f.services, func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
 	if len(f.services) == 0 {
-		return f, fmt.Errorf("of the ranges of cluster IPs %v none is of the family of the node's addresses %v; give them with --service-cidr", ranges, f.ips)
+		return f, fmt.Errorf("none of the ranges of cluster IPs %v is of the IP family of the node's addresses %v; give the ranges with --service-cidr", ranges, f.ips)
 	}
 	return f, nil
 }

@@ -36,7 +36,7 @@ func TestDecideFacts(t *testing.T) {
 		{"no address of the node here", []string{"InternalIP=100.64.0.1"}, nil, services, "", "--uplink"},
 		{"no range", []string{"InternalIP=10.0.0.5"}, nil, nil, "", "--service-cidr"},
 		{"no range of the node's family", []string{"InternalIP=10.0.0.5"}, nil, services[1:], "", "--service-cidr"},
-		{"no addresses at all", nil, nil, services, "", "no interface has an address of Node n"},
+		{"no addresses at all", nil, nil, services, "", "no interface has one of the addresses of Node n"},
 	} {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
 		for _, a := range c.node {

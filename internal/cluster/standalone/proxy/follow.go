@@ -12,11 +12,12 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// errChanged ends the process, and whoever runs it starts it again. What is pinned forwards in the meantime.
-var errChanged = errors.New("what the data plane was made with has changed; it has to be started again")
+// errChanged ends the process, so that the kubelet or the service manager starts it again. The pinned programs forward
+// in the meantime.
+var errChanged = errors.New("what the data plane was made from has changed; the proxy has to be started again")
 
-// followFacts compares what the node, the machine and the cluster say with what the data plane was made with, whenever
-// one of the objects changes.
+// followFacts compares the node's addresses, the machine's interfaces and the ranges of cluster IPs with those that the
+// data plane was made from, whenever one of the objects changes.
 func (p *proxy) followFacts(factory informers.SharedInformerFactory) func(context.Context) error {
 	nodes := factory.Core().V1().Nodes().Informer()
 	informed := []cache.SharedIndexInformer{nodes}
@@ -76,8 +77,8 @@ func (p *proxy) compareFacts(ranges cache.SharedIndexInformer) error {
 	}
 	now, err := gatherFacts(node, p.cfg.Uplinks, services)
 	if err != nil {
-		// An interface that lost its address for a moment is no reason to stop serving by what was known.
-		p.log.Warn("The node does not fit its object; Services are served as before", "error", err)
+		// An interface may have lost its address for a moment, so Services are served as before.
+		p.log.Warn("The node's interfaces do not match its Node object; Services are served as before", "error", err)
 		return nil
 	}
 	if now.equal(p.facts) {

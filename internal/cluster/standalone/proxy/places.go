@@ -73,7 +73,7 @@ func (p places) prepare() (*os.File, error) {
 	return p.lock()
 }
 
-var errRunning = errors.New("another proxy is at work on this node")
+var errRunning = errors.New("another proxy runs on this node already")
 
 func (p places) lock() (*os.File, error) {
 	f, err := os.Open(p.pins)

@@ -34,7 +34,8 @@ func TestFindPlaces(t *testing.T) {
 	}
 }
 
-// What prepare makes is one proxy's, and remove leaves nothing of it.
+// Only one proxy gets the places, and remove leaves nothing of what prepare
+// made.
 func TestPlacesComeAndGo(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")

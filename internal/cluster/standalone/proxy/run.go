@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if rules := host.KubeProxyRules(); len(rules) > 0 {
-		log.Warn("kube-proxy's own rules are on this node and translate packets a second time; once it runs no more, remove them with `kube-proxy --cleanup`", "found", rules)
+		log.Warn("kube-proxy has rules on this node, which translate packets a second time; when kube-proxy no longer runs, remove them with `kube-proxy --cleanup`", "found", rules)
 	}
 	p := &proxy{cfg: cfg, log: log, client: client, places: where, objects: packed.New(client)}
 	if p.facts, err = learnFacts(ctx, client, &cfg, log); err != nil {
@@ -67,7 +67,7 @@ func connect(kubeconfig, master string) (kubernetes.Interface, error) {
 	var err error
 	if kubeconfig == "" {
 		if c, err = rest.InClusterConfig(); err != nil {
-			return nil, fmt.Errorf("outside of a Pod, --kubeconfig says which cluster's Services to serve: %w", err)
+			return nil, fmt.Errorf("outside of a Pod, --kubeconfig has to name the cluster whose Services are served: %w", err)
 		}
 		if master != "" {
 			c.Host = master
@@ -81,7 +81,7 @@ func connect(kubeconfig, master string) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(c)
 }
 
-// proxy is one node's.
+// proxy serves the Services of one node.
 type proxy struct {
 	cfg    Config
 	log    *slog.Logger
@@ -116,7 +116,7 @@ func (p *proxy) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// Nothing was changed so far.
+	// Up to here, nothing on the machine has been changed.
 	lock, err := p.places.prepare()
 	if err != nil {
 		return err
@@ -138,7 +138,8 @@ func (p *proxy) keepRunning(ctx context.Context, factory informers.SharedInforme
 	g.Go(func() error { return p.objects.Run(ctx) })
 	g.Go(func() error { return p.slimDown(ctx) })
 	g.Go(func() error {
-		// A port that another process has, such as a kube-proxy that is about to end, is tried again.
+		// A server whose port another process has, such as a kube-proxy that is about to end, is started again until it
+		// gets the port.
 		supervise.New(supervise.Config{Logger: p.log}).Run(ctx,
 			supervise.Part{Name: "services", Run: p.node.Forward},
 			supervise.Part{Name: "health-checks", Run: p.node.ServeChecks},
