@@ -18,7 +18,7 @@ import (
 // Where the hard limit suffices, nothing has to be done: Go raises the soft
 // limit of its process at the start and gives children the original one.
 // Processes that are started after the hard limit was raised inherit the new
-// limits, so want should be a number that is fit for containers too.
+// limits; containers have a limit of their own.
 func RaiseDescriptors(want uint64) (uint64, error) {
 	var have unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &have); err != nil {

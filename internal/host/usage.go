@@ -4,19 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxLinkedFiles bounds how many files of more than one name are remembered in
-// order to count each once.
-const maxLinkedFiles = 1 << 20
-
-// maxWaiting bounds the length of the paths, in bytes, of directories that have
-// been found and not read yet.
-const maxWaiting = 64 << 20
+// Bounds of what one measurement keeps.
+const (
+	// heldLevels is how many directories are open at a time. Below that, a
+	// directory's parent is opened again by its name "..".
+	heldLevels = 64
+	// maxLinkedFiles is how many files of more than one name are remembered in
+	// order to count each once.
+	maxLinkedFiles = 1 << 20
+	// maxWaiting is the memory, in bytes, for directories that have been found
+	// and not read yet, and for those on the way to the one that is read.
+	maxWaiting = 64 << 20
+	// perName and perLevel are what such a directory takes beside its name.
+	perName, perLevel = 16, 64
+)
 
 // Usage is what files take of a file system.
 type Usage struct {
@@ -30,10 +37,11 @@ type Usage struct {
 //
 // Somebody may change what is below dir at the same time, and not in good
 // faith. No link is followed, no file is opened but directories, and what is
-// mounted below dir is not entered. Files that vanish meanwhile do not count.
-// If ctx ends, a directory is nested so deeply that the kernel has no path for
-// it (ENAMETOOLONG), or there are more directories than a measurement may keep
-// in memory (E2BIG), the sum so far is returned with an error.
+// mounted below dir is not entered. Directories may be nested more deeply than a
+// path can be long. Files that vanish meanwhile do not count. If ctx ends, a
+// directory is moved while its contents are measured, or there are more
+// directories than a measurement may keep in memory (E2BIG), the sum so far is
+// returned with an error.
 func DiskUsage(ctx context.Context, dir string) (Usage, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -43,100 +51,206 @@ func DiskUsage(ctx context.Context, dir string) (Usage, error) {
 		return Usage{}, fmt.Errorf("measure %s: %w", dir, err)
 	}
 	defer unix.Close(root)
-	u := walk{root: root, linked: map[uint64]bool{}}
 	var st unix.Stat_t
 	if err := unix.Fstat(root, &st); err != nil {
 		return Usage{}, fmt.Errorf("measure %s: %w", dir, err)
 	}
-	u.device = st.Dev
-	u.add(&st)
+	w := &walk{device: st.Dev, linked: map[uint64]bool{}}
+	w.add(&st)
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
 	case unix.S_IFREG:
-		return u.sum, nil
+		return w.sum, nil
+	case unix.S_IFDIR:
+		w.descend(ctx, root, ".")
+		w.run(ctx)
 	default:
 		return Usage{}, fmt.Errorf("measure %s: it is neither a directory nor a regular file", dir)
 	}
-	var errs []error
-	u.wait(".")
-	for len(u.todo) > 0 {
-		if err := ctx.Err(); err != nil {
-			return u.sum, fmt.Errorf("measure %s: %w", dir, err)
-		}
-		next := u.todo[len(u.todo)-1]
-		u.todo = u.todo[:len(u.todo)-1]
-		u.waiting -= len(next)
-		if err := u.directory(ctx, next); err != nil && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("measure %s: %.100s: %w", dir, next, err))
-		}
+	if err := errors.Join(append(w.errs, ctx.Err())...); err != nil {
+		return w.sum, fmt.Errorf("measure %s: %w", dir, err)
 	}
-	return u.sum, errors.Join(errs...)
+	return w.sum, nil
 }
 
 // walk is a measurement under way.
 type walk struct {
-	root   int
 	device uint64
-	todo   []string // directories that have not been read, from the root
-	// waiting is the length of all their paths.
+	linked map[uint64]bool
+	sum    Usage
+	// levels lead from the root to the directory that is being read, and
+	// waiting is what they take in memory.
+	levels  []level
 	waiting int
-	linked  map[uint64]bool
-	sum     Usage
+	errs    []error
 }
 
-// directory counts the entries of one directory.
-func (u *walk) directory(ctx context.Context, name string) error {
-	fd, err := unix.Openat2(u.root, name, &unix.OpenHow{
+// level is a directory whose entries have been counted.
+type level struct {
+	fd      int // -1 where it is not held
+	ino     uint64
+	subdirs []string // that have not been read yet
+}
+
+// run reads the directories that wait until there is none, or ctx ends.
+func (w *walk) run(ctx context.Context) {
+	for len(w.levels) > 0 {
+		top := &w.levels[len(w.levels)-1]
+		if len(top.subdirs) == 0 || ctx.Err() != nil {
+			w.leave(ctx)
+			continue
+		}
+		name := top.subdirs[len(top.subdirs)-1]
+		top.subdirs = top.subdirs[:len(top.subdirs)-1]
+		w.waiting -= len(name) + perName
+		w.descend(ctx, top.fd, name)
+	}
+}
+
+// descend opens a directory by its name in its parent, and counts its entries.
+func (w *walk) descend(ctx context.Context, parent int, name string) {
+	fd, err := unix.Openat2(parent, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	})
-	switch {
-	case errors.Is(err, unix.ENAMETOOLONG):
-		return err
-	case err != nil: // gone, something else by now, or a mount
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || !w.keep(perLevel) {
+		w.fail(err)
+		unix.Close(fd)
+		return
+	}
+	subdirs := w.scan(ctx, fd)
+	if n := len(w.levels); n > heldLevels {
+		unix.Close(w.levels[n-1].fd)
+		w.levels[n-1].fd = -1
+	}
+	w.levels = append(w.levels, level{fd: fd, ino: st.Ino, subdirs: subdirs})
+}
+
+// scan counts the entries of a directory, and returns the directories among
+// them that are on the tree's file system.
+func (w *walk) scan(ctx context.Context, fd int) (subdirs []string) {
+	again, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		w.fail(err)
 		return nil
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	var full error
+	dir := os.NewFile(uintptr(again), "directory")
+	defer dir.Close()
 	for ctx.Err() == nil {
-		names, err := f.Readdirnames(1024)
-		for _, n := range names {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
 			var st unix.Stat_t
-			if unix.Fstatat(fd, n, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Dev != u.device {
+			if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Dev != w.device {
+				w.fail(err)
 				continue
 			}
-			u.add(&st)
-			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				if !u.wait(path.Join(name, n)) {
-					full = unix.E2BIG
-				}
+			w.add(&st)
+			if st.Mode&unix.S_IFMT == unix.S_IFDIR && w.keep(len(name)+perName) {
+				subdirs = append(subdirs, name)
 			}
 		}
-		if err != nil { // io.EOF, or the directory was removed
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				w.fail(err)
+			}
 			break
 		}
 	}
-	return full
+	return subdirs
 }
 
-// wait puts a directory on the list of those to read, if there is room.
-func (u *walk) wait(dir string) bool {
-	if u.waiting+len(dir) > maxWaiting {
+// leave goes back to the parent. If that is not held and the directory has been
+// moved elsewhere meanwhile, the walk goes on at the lowest level that is held.
+func (w *walk) leave(ctx context.Context) {
+	fd := w.drop()
+	if fd < 0 {
+		return
+	}
+	defer unix.Close(fd)
+	n := len(w.levels)
+	if n == 0 || w.levels[n-1].fd >= 0 {
+		return
+	}
+	err := ctx.Err()
+	if err == nil {
+		if err = w.reopen(fd, &w.levels[n-1]); err == nil {
+			return
+		}
+		w.fail(fmt.Errorf("a directory was moved while it was measured: %w", err))
+	}
+	for len(w.levels) > 0 && w.levels[len(w.levels)-1].fd < 0 {
+		w.drop()
+	}
+}
+
+// reopen opens the parent of a directory, if that is still the same as before.
+func (w *walk) reopen(fd int, parent *level) error {
+	up, err := unix.Openat(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(up, &st); err == nil && (st.Dev != w.device || st.Ino != parent.ino) {
+		err = unix.ESTALE
+	}
+	if err != nil {
+		unix.Close(up)
+		return err
+	}
+	parent.fd = up
+	return nil
+}
+
+// drop takes the last level away and returns its descriptor.
+func (w *walk) drop() int {
+	n := len(w.levels) - 1
+	last := w.levels[n]
+	for _, name := range last.subdirs {
+		w.waiting -= len(name) + perName
+	}
+	w.waiting -= perLevel
+	w.levels[n] = level{}
+	w.levels = w.levels[:n]
+	return last.fd
+}
+
+// keep tells whether there is room for so many bytes more, and takes them.
+func (w *walk) keep(bytes int) bool {
+	if w.waiting+bytes > maxWaiting {
+		w.fail(unix.E2BIG)
 		return false
 	}
-	u.waiting += len(dir)
-	u.todo = append(u.todo, dir)
+	w.waiting += bytes
 	return true
 }
 
-func (u *walk) add(st *unix.Stat_t) {
-	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR && len(u.linked) < maxLinkedFiles {
-		if u.linked[st.Ino] {
+// maxErrors bounds how many errors of one measurement are told.
+const maxErrors = 8
+
+// fail notes an error, unless something has just gone, was replaced or is a
+// mount.
+func (w *walk) fail(err error) {
+	for _, expected := range []error{nil, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EXDEV} {
+		if errors.Is(err, expected) {
 			return
 		}
-		u.linked[st.Ino] = true
 	}
-	u.sum.Bytes += st.Blocks * 512
-	u.sum.Inodes++
+	if len(w.errs) < maxErrors {
+		w.errs = append(w.errs, err)
+	}
+}
+
+func (w *walk) add(st *unix.Stat_t) {
+	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR && len(w.linked) < maxLinkedFiles {
+		if w.linked[st.Ino] {
+			return
+		}
+		w.linked[st.Ino] = true
+	}
+	w.sum.Bytes += st.Blocks * 512 // whatever the file system's blocks are, see stat(2)
+	w.sum.Inodes++
 }

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestDiskUsage(t *testing.T) {
@@ -82,29 +83,113 @@ func TestDiskUsage(t *testing.T) {
 	}
 }
 
-// Files in directories nested more deeply than a path can name are an error,
-// not missed silently.
-func TestDiskUsageOfWhatIsTooDeep(t *testing.T) {
+// Whoever hides files more deeply than a path can be long, or than there are
+// descriptors, does not hide them.
+func TestDiskUsageOfADeepTree(t *testing.T) {
+	const depth = 1500 // a path has 4096 bytes at most
 	dir := t.TempDir()
-	root, err := os.OpenRoot(dir)
+	t.Cleanup(func() {
+		if err := RemoveTree(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := strings.Repeat("d", 200)
-	for range 30 {
-		if err := root.Mkdir(name, 0o755); err != nil {
+	for range depth {
+		err := errors.Join(unix.Mkdirat(fd, "dd", 0o700), unix.Mkdirat(fd, "other", 0o700))
+		next, oerr := unix.Openat(fd, "dd", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		unix.Close(fd)
+		if err := errors.Join(err, oerr); err != nil {
 			t.Fatal(err)
 		}
-		next, err := root.OpenRoot(name)
-		root.Close()
-		if err != nil {
+		fd = next
+	}
+	file, err := unix.Openat(fd, "hidden", unix.O_CREAT|unix.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(file, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(file)
+	unix.Close(fd)
+	open := openDescriptors(t)
+	got, err := DiskUsage(t.Context(), dir)
+	if err != nil || got.Inodes != 2*depth+2 || got.Bytes < 1<<20 {
+		t.Errorf("usage = %+v, %v, want %d inodes and 1 MiB", got, err, 2*depth+2)
+	}
+	if now := openDescriptors(t); now > open+2 {
+		t.Errorf("%d descriptors are open, %d before", now, open)
+	}
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// A measurement of more directories than fit into its memory says so.
+func TestDiskUsageOfTooMany(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		root = next
 	}
-	root.Close()
-	n, err := DiskUsage(t.Context(), dir)
-	if !errors.Is(err, syscall.ENAMETOOLONG) || n.Bytes == 0 {
-		t.Errorf("%+v, %v", n, err)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	w := &walk{device: st.Dev, linked: map[uint64]bool{}, waiting: maxWaiting - perLevel - perName - 1}
+	w.descend(t.Context(), fd, ".")
+	w.run(t.Context())
+	if !errors.Is(errors.Join(w.errs...), unix.E2BIG) || w.sum.Inodes != 2 {
+		t.Errorf("%+v, errors %v", w.sum, w.errs)
+	}
+	if w.waiting != maxWaiting-perLevel-perName-1 {
+		t.Errorf("%d bytes are still taken", w.waiting)
+	}
+}
+
+// What is counted while directories move about stays inside the tree.
+func TestDiskUsageWhileItChanges(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{"a/x/y/z", "b"} {
+		if err := os.MkdirAll(filepath.Join(dir, path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			os.Rename(filepath.Join(dir, "a/x"), filepath.Join(dir, "b/x"))
+			os.Symlink("/usr", filepath.Join(dir, "a/x"))
+			os.Remove(filepath.Join(dir, "a/x"))
+			os.Rename(filepath.Join(dir, "b/x"), filepath.Join(dir, "a/x"))
+		}
+	}()
+	for range 2000 {
+		if got, _ := DiskUsage(t.Context(), dir); got.Inodes > 20 { // /usr has many more
+			t.Fatalf("usage = %+v", got)
+		}
+	}
+	close(stop)
+	<-stopped
 }

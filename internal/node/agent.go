@@ -167,7 +167,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
 		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
-		Admission: admit.Options{Sysctls: sysctls, NoAppArmor: noAppArmor, OwnPorts: a.cfg.OwnPorts},
+		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
 		HostsFile: func() string {
 			text, err := os.ReadFile(a.cfg.HostsFile)
@@ -191,10 +191,6 @@ func (a *Agent) assemble(ctx context.Context) error {
 	close(a.assembled)
 	return nil
 }
-
-// noAppArmor is why no AppArmor profile is enforced, in kubelet's words: nodes
-// are not set up for it, whatever the machine has.
-const noAppArmor = "AppArmor is not enabled on the host"
 
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{

@@ -10,15 +10,16 @@ import (
 	corev1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
+
+	"minato/internal/node/spec"
 )
 
 // Options are what a node is set to.
 type Options struct {
 	// Sysctls tells which sysctls a Pod may set; nil forbids them all.
 	Sysctls *Sysctls
-	// NoAppArmor says why the node cannot enforce AppArmor profiles.
-	NoAppArmor string
 	// OwnPorts are ports at which the node itself answers; their IP is ignored.
 	OwnPorts []HostPort
 }
@@ -37,7 +38,7 @@ type Input struct {
 // and of an event.
 type Refusal struct{ Reason, Message string }
 
-// Reasons that are kubelet's, and one that is ours.
+// Reasons that are kubelet's, and those of what it would grant.
 const (
 	reasonEvicted        = "Evicted"
 	reasonSysctl         = "SysctlForbidden"
@@ -46,15 +47,14 @@ const (
 	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
 	reasonAppArmor       = "AppArmor"
 	reasonPodResources   = "PodLevelResourcesNotSupported"
+	reasonFeature        = "PodFeatureUnsupported"
+	reasonResourceClaims = "ResourceClaimsNotSupported"
 	reasonUserNamespaces = "UserNamespacesNotSupported"
 )
 
-// criticalPriority is where the priority of system-cluster-critical begins.
-const criticalPriority = 2_000_000_000
-
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
-	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, userNamespaces} {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, declaredFeatures, resourceClaims, userNamespaces} {
 		if r := check(in); r != nil {
 			return r
 		}
@@ -77,7 +77,7 @@ func pressure(in Input) *Refusal {
 			}
 		}
 	}
-	if len(under) == 0 || critical(in.Pod) {
+	if len(under) == 0 || spec.Critical(in.Pod) {
 		return nil
 	}
 	if slices.Equal(under, []string{string(v1.NodeMemoryPressure)}) {
@@ -87,10 +87,6 @@ func pressure(in Input) *Refusal {
 		}
 	}
 	return refuse(reasonEvicted, "The node had condition: %v. ", under)
-}
-
-func critical(pod *v1.Pod) bool {
-	return pod.Spec.Priority != nil && *pod.Spec.Priority >= criticalPriority
 }
 
 func sysctls(in Input) *Refusal {
@@ -162,17 +158,14 @@ func taints(in Input) *Refusal {
 	return nil
 }
 
-// appArmor refuses every profile that would have to be enforced, as kubelet
-// does on a machine without AppArmor.
+// appArmor refuses every profile that would have to be enforced: nodes load and
+// set none, whatever the machine has. The reason and the first words are what
+// kubelet has on a machine without AppArmor.
 func appArmor(in Input) *Refusal {
 	if !wantsAppArmor(in.Pod) {
 		return nil
 	}
-	why := in.NoAppArmor
-	if why == "" {
-		why = "AppArmor is not enabled on the host"
-	}
-	return refuse(reasonAppArmor, "Cannot enforce AppArmor: %s", why)
+	return refuse(reasonAppArmor, "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined")
 }
 
 func wantsAppArmor(pod *v1.Pod) bool {
@@ -214,6 +207,24 @@ func podResources(in Input) *Refusal {
 		return nil
 	}
 	return refuse(reasonPodResources, "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead")
+}
+
+// declaredFeatures refuses what kubelet has as a feature that nodes declare. The
+// scheduler keeps such a Pod away from this node, which declares none; one that
+// names the node itself comes here.
+func declaredFeatures(in Input) *Refusal {
+	if !podutil.AllContainersCouldRestart(&in.Pod.Spec) {
+		return nil
+	}
+	return refuse(reasonFeature, "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart")
+}
+
+// resourceClaims refuses devices that a driver would have to prepare.
+func resourceClaims(in Input) *Refusal {
+	if len(in.Pod.Spec.ResourceClaims) == 0 {
+		return nil
+	}
+	return refuse(reasonResourceClaims, "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field")
 }
 
 // userNamespaces refuses what Pod Security relies upon: it lets a Pod with user

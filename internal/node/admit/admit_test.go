@@ -66,8 +66,9 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	no, yes, strict := false, true, v1.SupplementalGroupsPolicyStrict
-	critical, always := int32(criticalPriority), v1.ContainerRestartPolicyAlways
+	critical, always := int32(2_000_000_000), v1.ContainerRestartPolicyAlways
 	windows := &v1.PodOS{Name: v1.Windows}
+	const noAppArmor = "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined"
 	const ports = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 	for _, c := range []struct {
 		name            string
@@ -132,18 +133,24 @@ func TestCheck(t *testing.T) {
 			node: testNode(func(n *v1.Node) { n.Status.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &yes} })},
 
 		{name: "AppArmor", pod: testPod(func(p *v1.Pod) { p.Spec.Containers[0].SecurityContext = profile(v1.AppArmorProfileTypeRuntimeDefault) }),
-			reason: "AppArmor", message: "Cannot enforce AppArmor: AppArmor is not enabled on the host"},
+			reason: "AppArmor", message: noAppArmor},
 		{name: "AppArmor of the pod", pod: testPod(func(p *v1.Pod) {
 			p.Spec.SecurityContext = &v1.PodSecurityContext{AppArmorProfile: &v1.AppArmorProfile{Type: v1.AppArmorProfileTypeLocalhost}}
-		}), reason: "AppArmor", message: "Cannot enforce AppArmor: AppArmor is not enabled on the host"},
+		}), reason: "AppArmor", message: noAppArmor},
 		{name: "AppArmor by annotation", pod: testPod(func(p *v1.Pod) {
 			p.Annotations = map[string]string{v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + "main": "runtime/default"}
-		}), reason: "AppArmor", message: "Cannot enforce AppArmor: AppArmor is not enabled on the host"},
+		}), reason: "AppArmor", message: noAppArmor},
 		{name: "AppArmor unconfined", pod: testPod(func(p *v1.Pod) { p.Spec.Containers[0].SecurityContext = profile(v1.AppArmorProfileTypeUnconfined) })},
 
 		{name: "pod resources", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Resources = &v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}}
 		}), reason: "PodLevelResourcesNotSupported", message: "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead"},
+		{name: "restart of all containers", pod: testPod(func(p *v1.Pod) {
+			p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{Action: v1.ContainerRestartRuleActionRestartAllContainers}}
+		}), reason: "PodFeatureUnsupported",
+			message: "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart"},
+		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
+			message: "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",
 			message: "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true"},
 		{name: "the node's users", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &yes })},

@@ -23,12 +23,12 @@
 //	                           preempts for those that it places
 //	AppArmor                   appArmor: AppArmor
 //	Pod features               podResources: PodLevelResourcesNotSupported, which no Pod passes here
-//	declared features          none: they guard against nodes of other versions
+//	declared features          declaredFeatures: PodFeatureUnsupported
 //	node shutdown              none: a node that is shut down starts no worker for a new Pod
 //
-// Of no handler, because a kubelet would grant it: hostUsers
-// (UserNamespacesNotSupported).
+// Of no handler, because a kubelet would grant them: hostUsers
+// (UserNamespacesNotSupported) and resource claims (ResourceClaimsNotSupported).
 //
-// It may import the API's types, upstream's helpers for requests, affinity,
-// taints and QoS classes, and kubelet's sysctl allowlist.
+// It may import the API's types, upstream's helpers for Pods, requests, affinity,
+// taints and QoS classes, kubelet's sysctl allowlist, and node/spec.
 package admit

@@ -18,12 +18,10 @@ import (
 // pullImages is an image store whose pulls a test holds up, and which remembers
 // who has pulled as Minato's does.
 type pullImages struct {
-	mu      sync.Mutex
-	local   map[string]map[string]string // annotations by image
-	pulls   []*runtimeapi.ImageSpec
-	running int
-	most    int // pulls that ran side by side
-	ended   int // pulls whose context ended
+	mu    sync.Mutex
+	local map[string]map[string]string // annotations by image
+	pulls []*runtimeapi.ImageSpec
+	ended int // pulls whose context ended
 
 	answer func(ctx context.Context, image *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig) error
 }
@@ -43,8 +41,6 @@ func (p *pullImages) ImageStatus(_ context.Context, image *runtimeapi.ImageSpec,
 func (p *pullImages) PullImage(ctx context.Context, image *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, _ *runtimeapi.PodSandboxConfig) (string, error) {
 	p.mu.Lock()
 	p.pulls = append(p.pulls, image)
-	p.running++
-	p.most = max(p.most, p.running)
 	answer := p.answer
 	p.mu.Unlock()
 	var err error
@@ -53,7 +49,6 @@ func (p *pullImages) PullImage(ctx context.Context, image *runtimeapi.ImageSpec,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.running--
 	if ctx.Err() != nil {
 		p.ended++
 		return "", ctx.Err()
@@ -296,16 +291,18 @@ func TestDeletionDoesNotWaitForPulls(t *testing.T) {
 		}
 	}
 	b.eventually("all wait", waiting(1, 2))
+	b.eventually("two pulls are under way", func() bool { return images.count() == 2 })
 	b.manager.Update(deleted(other, 0))
-	b.eventually("one that waits for its turn ends", b.reporter.done("other"))
+	b.eventually("one that pulls alone ends", b.reporter.done("other"))
+	b.eventually("so does its pull", images.is(func() bool { return images.ended == 1 }))
 	b.manager.Update(deleted(first, 0))
-	b.eventually("one that has started the pull ends", b.reporter.done("first"))
-	if !waiting(1)() || images.count() != 1 || images.ended != 0 {
-		t.Errorf("%d pulls, %d ended", images.count(), images.ended)
+	b.eventually("one that has started the shared pull ends", b.reporter.done("first"))
+	if !waiting(1)() || !images.is(func() bool { return images.ended == 1 })() {
+		t.Error("the shared pull ended with the Pod that had started it")
 	}
 	close(release)
 	b.eventually("the second runs", b.phase("second", v1.PodRunning))
-	if images.count() != 1 {
+	if images.count() != 2 {
 		t.Errorf("%d pulls, want the first Pod's to serve the second", images.count())
 	}
 
@@ -314,32 +311,35 @@ func TestDeletionDoesNotWaitForPulls(t *testing.T) {
 	images.mu.Unlock()
 	third := newPod("third", wants(privateImage, v1.PullAlways))
 	b.manager.Update(third)
-	b.eventually("the third pulls", func() bool { return images.count() == 2 })
+	b.eventually("the third pulls", func() bool { return images.count() == 3 })
 	b.manager.Update(deleted(third, 0))
 	b.eventually("the third ends", b.reporter.done("third"))
-	b.eventually("its pull is cancelled", images.is(func() bool { return images.ended == 1 }))
+	b.eventually("its pull is cancelled", images.is(func() bool { return images.ended == 2 }))
 	b.eventually("nothing is left of it", func() bool {
 		pulls.mu.Lock()
 		defer pulls.mu.Unlock()
-		return len(pulls.byKey) == 0 && len(pulls.turns) == 0
+		return len(pulls.byKey) == 0
 	})
 }
 
-// Pulls of one image with different credentials follow each other, and every one
-// of them asks.
-func TestPullsOfOneImageTakeTurns(t *testing.T) {
-	b, images := newPullBench(t, nil)
-	for i := range 5 {
-		name := fmt.Sprint("login-", i)
-		b.addLogin(name, name)
-		b.manager.Update(newPod(name, wants(privateImage, v1.PullAlways, name)))
-	}
-	for i := range 5 {
-		b.eventually("it runs", b.phase(fmt.Sprint("login-", i), v1.PodRunning))
-	}
-	if images.most != 1 || images.count() != 5 {
-		t.Errorf("%d pulls, %d side by side", images.count(), images.most)
-	}
+// A pull that hangs keeps no Pod waiting that has other credentials for the image.
+func TestPullsWithOtherCredentialsDoNotWait(t *testing.T) {
+	b, images := newPullBench(t, func(ctx context.Context, _ *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig) error {
+		if auth.GetPassword() == "sesame" {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	b.addLogin("wrong", "x")
+	b.addLogin("right", "sesame")
+	slow := newPod("slow", wants(privateImage, v1.PullAlways, "wrong"))
+	b.manager.Update(slow)
+	b.eventually("one pull hangs", func() bool { return images.count() == 1 })
+	b.manager.Update(newPod("fast", wants(privateImage, v1.PullAlways, "right")))
+	b.eventually("the other runs", b.phase("fast", v1.PodRunning))
+	b.manager.Update(deleted(slow, 0))
+	b.eventually("the one that hangs ends", b.reporter.done("slow"))
 }
 
 // Nothing is kept of the pulls of a Pod that is gone.
@@ -372,7 +372,7 @@ func TestPullPanics(t *testing.T) {
 	})
 	b.manager.Update(newPod("bad", wants("registry.test/bad:1", v1.PullAlways)))
 	b.eventually("the pull fails", b.waitingFor("bad", "ErrImagePull"))
-	if !b.events.has(`Failed Failed to pull image "registry.test/bad:1": pull image "registry.test/bad:1": internal error: panic: made to fail`)() {
+	if !b.events.has(`Failed Failed to pull image "registry.test/bad:1": the node agent has a fault and panicked in "pull image registry.test/bad:1": made to fail`)() {
 		t.Errorf("events = %q", b.events.all())
 	}
 	b.manager.Update(newPod("good", wants("registry.test/good:1", v1.PullAlways)))

@@ -144,7 +144,7 @@ type Manager struct {
 	ctx      context.Context
 	workers  map[types.UID]*worker
 	arrivals uint64 // Pods that have arrived so far
-	closed   bool   // the node is shut down: no Pod is served any more
+	closed   bool   // the node is shut down, or Run ends: no worker is started any more
 	wg       sync.WaitGroup
 }
 
@@ -187,6 +187,9 @@ func (m *Manager) Run(ctx context.Context, ready func()) {
 			m.relist(ctx)
 		}
 	}
+	m.mu.Lock()
+	m.closed = true // no worker is started while they are waited for
+	m.mu.Unlock()
 	m.wg.Wait()
 	m.pulls.wait()
 }

@@ -20,13 +20,12 @@ import (
 )
 
 // Bounds of what a container may leave as its last words, kubelet's
-// MaxContainerTerminationMessageLength, MaxContainerTerminationMessageLogLength,
-// MaxContainerTerminationMessageLogLines and MaxPodTerminationMessageLogLength.
+// MaxContainerTerminationMessageLength, MaxContainerTerminationMessageLogLength
+// and MaxContainerTerminationMessageLogLines.
 const (
 	maxMessage         = 4096
 	maxMessageFromLogs = 2048
 	maxLinesFromLogs   = 80
-	maxPodMessages     = 12288
 )
 
 // reasonCannotRun is a container's that never ran and so has no logs.
@@ -38,10 +37,9 @@ func (w *worker) messageFile(container string, attempt uint32) string {
 }
 
 // readMessages adds the termination messages to the containers that have ended:
-// of each the last 4096 bytes, and of those the first that fit if all
-// containers of the Pod are to have the same part of 12 KiB. So does kubelet.
+// of each the last 4096 bytes. What all containers of the Pod may have together
+// is the status' matter.
 func (w *worker) readMessages(pod *v1.Pod, view *observe.Pod) {
-	share := maxPodMessages / max(1, len(pod.Spec.Containers)+len(pod.Spec.InitContainers)+len(pod.Spec.EphemeralContainers))
 	for i := range view.Containers {
 		run := &view.Containers[i]
 		c := spec.FindContainer(pod, run.Name)
@@ -53,9 +51,6 @@ func (w *worker) readMessages(pod *v1.Pod, view *observe.Pod) {
 			text = ": " + text
 		}
 		run.Message += text
-		if len(run.Message) > share {
-			run.Message = run.Message[:share]
-		}
 		// A window may begin or end within a character, and a container may
 		// write what is no text. The API server would replace such bytes, and
 		// then the status that it has would never be the one that was sent.

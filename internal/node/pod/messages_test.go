@@ -71,6 +71,7 @@ func TestTerminationMessageWindows(t *testing.T) {
 		{name: "2048 bytes of the log", containers: 1, log: []string{long}, fallback: true, want: long[5003-2047:] + "\n"},
 		{name: "one that never ran has no log", containers: 1, log: lines(2), fallback: true, reason: "ContainerCannotRun"},
 		{name: "no text", containers: 1, message: "a\xff\xfeb", want: "a\ufffd\ufffdb"},
+		{name: "a limit within a character", containers: 3, message: strings.Repeat("\xff", 4096), want: strings.Repeat("\ufffd", 1365)},
 		{name: "a window within a character", containers: 1, message: "é" + strings.Repeat("x", 4095), want: "\ufffd" + strings.Repeat("x", 4095)},
 	} {
 		w, pod, view := ended(t, c.containers, c.message, c.log)
@@ -79,7 +80,11 @@ func TestTerminationMessageWindows(t *testing.T) {
 		}
 		view.Containers[0].Message, view.Containers[0].Reason = c.runtime, c.reason
 		w.readMessages(pod, view)
-		if got := view.Containers[0].Message; got != c.want {
+		ended := w.compute(pod, view, false).ContainerStatuses[0].State.Terminated
+		if ended == nil {
+			t.Fatalf("%s: the container has not ended", c.name)
+		}
+		if got := ended.Message; got != c.want {
 			t.Errorf("%s: %d bytes %.60q, want %d bytes %.60q", c.name, len(got), got, len(c.want), c.want)
 		}
 	}

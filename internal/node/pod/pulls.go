@@ -4,22 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/node/guard"
 )
 
 // pulls are the pulls under way. Containers that want the same image with the
-// same credentials share one, which goes on while one of them waits for it.
+// same credentials share one, which goes on while one of them waits for it. Those
+// with other credentials do not wait: their registry has to be asked anyway, and
+// the image store fetches what they have in common once.
 type pulls struct {
 	cfg Config
 
 	mu    sync.Mutex
 	byKey map[string]*pull // by image and credentials
-	turns map[string]*turn // by image
 	wg    sync.WaitGroup
 }
 
@@ -38,15 +40,8 @@ type pull struct {
 	took   time.Duration
 }
 
-// turn lets one pull of an image through at a time: what the first has fetched
-// serves those with other credentials. It is forgotten with its last user.
-type turn struct {
-	free  chan struct{} // holds a token while nobody has the turn
-	users int           // guarded by pulls.mu
-}
-
 func newPulls(cfg Config) *pulls {
-	return &pulls{cfg: cfg, byKey: map[string]*pull{}, turns: map[string]*turn{}}
+	return &pulls{cfg: cfg, byKey: map[string]*pull{}}
 }
 
 // get pulls an image, or waits for a pull that is under way. It returns at once
@@ -112,23 +107,17 @@ func (p *pulls) forget(key string, f *pull) {
 	}
 }
 
-// run pulls when it is its turn. A panic is an error of this pull.
+// run pulls. A panic is an error of this pull.
 func (p *pulls) run(ctx context.Context, f *pull) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.cfg.Logger.Error("the pull of an image panicked", "image", f.image.Image, "panic", v, "stack", string(debug.Stack()))
-			f.result, f.err = nil, fmt.Errorf("pull image %q: internal error: panic: %v", f.image.Image, v)
-		}
-	}()
-	release, err := p.turn(ctx, f.image.Image)
-	if err != nil {
-		f.err = err
-		return
-	}
-	defer release()
 	begin := p.cfg.Clock.Now()
-	f.result, f.err = p.fetch(ctx, f)
+	f.err = guard.Do("pull image "+f.image.Image, func() (err error) {
+		f.result, err = p.fetch(ctx, f)
+		return err
+	})
 	f.took = p.cfg.Clock.Since(begin)
+	if stack := guard.Stack(f.err); stack != nil {
+		p.cfg.Logger.Error("the pull of an image panicked", "image", f.image.Image, "error", f.err, "stack", string(stack))
+	}
 }
 
 // fetch tries one login after the other, as kubelet does.
@@ -162,33 +151,6 @@ func (p *pulls) fetchWith(ctx context.Context, image *runtimeapi.ImageSpec, auth
 		err = fmt.Errorf("image %s is not there after it was pulled", image.Image)
 	}
 	return have, err
-}
-
-// turn waits until nobody else pulls the image.
-func (p *pulls) turn(ctx context.Context, image string) (release func(), err error) {
-	p.mu.Lock()
-	t := p.turns[image]
-	if t == nil {
-		t = &turn{free: make(chan struct{}, 1)}
-		t.free <- struct{}{}
-		p.turns[image] = t
-	}
-	t.users++
-	p.mu.Unlock()
-	drop := func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(p.turns, image)
-		}
-	}
-	select {
-	case <-t.free:
-		return func() { t.free <- struct{}{}; drop() }, nil
-	case <-ctx.Done():
-		drop()
-		return nil, ctx.Err()
-	}
 }
 
 func inspect(ctx context.Context, images Images, image *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {

@@ -28,6 +28,7 @@ type Writer struct {
 
 	mu      sync.Mutex
 	ctx     context.Context
+	closed  bool // Run ends
 	entries map[types.UID]*entry
 	wg      sync.WaitGroup
 }
@@ -60,6 +61,9 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 	w.mu.Unlock()
 	<-ctx.Done()
+	w.mu.Lock()
+	w.closed = true // nothing is begun while what runs is waited for
+	w.mu.Unlock()
 	w.wg.Wait()
 }
 
@@ -97,7 +101,7 @@ func (w *Writer) put(pod *v1.Pod, status v1.PodStatus, finish bool) {
 
 // start has the entry served; w.mu is held.
 func (w *Writer) start(uid types.UID, e *entry) {
-	if e.busy || e.done || w.ctx == nil || w.ctx.Err() != nil {
+	if e.busy || e.done || w.ctx == nil || w.closed {
 		return
 	}
 	e.busy = true

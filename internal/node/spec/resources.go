@@ -22,9 +22,6 @@ const (
 	oomBestEffort = 1000
 )
 
-// criticalPriority is where the priority of system-cluster-critical begins.
-const criticalPriority = 2_000_000_000
-
 // resources are the limits of one container.
 func resources(pod *v1.Pod, c *v1.Container, memory resource.Quantity) *runtimeapi.LinuxContainerResources {
 	r := &runtimeapi.LinuxContainerResources{
@@ -97,7 +94,7 @@ func shares(milli int64) int64 { return max(minShares, milli*sharesPerCPU/1000) 
 func quota(milli int64) int64 { return max(minQuota, milli*quotaPeriod/1000) }
 
 func oomScore(pod *v1.Pod, c *v1.Container, capacity int64) int64 {
-	if pod.Spec.Priority != nil && *pod.Spec.Priority >= criticalPriority {
+	if Critical(pod) {
 		return oomCritical
 	}
 	switch qos.GetPodQOS(pod) {

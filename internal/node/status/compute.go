@@ -2,6 +2,7 @@ package status
 
 import (
 	"time"
+	"unicode/utf8"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,7 +136,9 @@ func setAddresses(s *v1.PodStatus, in Input) {
 	}
 }
 
-// maxMessages is how long the termination messages of a Pod may be together.
+// maxMessages is how long the termination messages of a Pod may be together, in
+// bytes: kubelet's MaxPodTerminationMessageLogLength. All containers have the
+// same part of it.
 const maxMessages = 12 * 1024
 
 func limitMessages(s *v1.PodStatus) {
@@ -148,8 +151,8 @@ func limitMessages(s *v1.PodStatus) {
 		return
 	}
 	cut := func(t *v1.ContainerStateTerminated) {
-		if t != nil && len(t.Message) > maxMessages/n {
-			t.Message = t.Message[:maxMessages/n]
+		if t != nil {
+			t.Message = cutText(t.Message, maxMessages/n)
 		}
 	}
 	for _, l := range lists {
@@ -158,4 +161,17 @@ func limitMessages(s *v1.PodStatus) {
 			cut(l[i].LastTerminationState.Terminated)
 		}
 	}
+}
+
+// cutText is the beginning of a text, at most so many bytes. No character is cut
+// in two: the API server would replace what is left of it, and then the status
+// that it has would never be the one that was sent.
+func cutText(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
 }

@@ -160,6 +160,27 @@ func TestContainerStatuses(t *testing.T) {
 			t.Errorf("status = %+v", s)
 		}
 	})
+	t.Run("how volumes are mounted", func(t *testing.T) {
+		p := pod(v1.RestartPolicyAlways, "a")
+		mode := func(m v1.RecursiveReadOnlyMode) *v1.RecursiveReadOnlyMode { return &m }
+		p.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{
+			{Name: "rw", MountPath: "/rw"},
+			{Name: "ro", MountPath: "/ro", ReadOnly: true},
+			{Name: "off", MountPath: "/off", ReadOnly: true, RecursiveReadOnly: mode(v1.RecursiveReadOnlyDisabled)},
+			{Name: "on", MountPath: "/on", ReadOnly: true, RecursiveReadOnly: mode(v1.RecursiveReadOnlyEnabled)},
+			{Name: "may", MountPath: "/may", ReadOnly: true, RecursiveReadOnly: mode(v1.RecursiveReadOnlyIfPossible)},
+		}
+		want := map[string]string{"rw": "", "ro": "Disabled", "off": "Disabled", "on": "Enabled", "may": "Enabled"}
+		for _, m := range compute(Input{Pod: p}).ContainerStatuses[0].VolumeMounts {
+			got := ""
+			if m.RecursiveReadOnly != nil {
+				got = string(*m.RecursiveReadOnly)
+			}
+			if got != want[m.Name] {
+				t.Errorf("volume %s: recursiveReadOnly = %q, want %q", m.Name, got, want[m.Name])
+			}
+		}
+	})
 	t.Run("messages are cut", func(t *testing.T) {
 		c := run("a", exited, 1, 0)
 		c.Message = strings.Repeat("x", 20_000)

@@ -205,10 +205,14 @@ func (c containers) applyWaiting(ctr *v1.Container, s *v1.ContainerStatus, lates
 
 func volumeMounts(ctr *v1.Container) []v1.VolumeMountStatus {
 	var out []v1.VolumeMountStatus
-	for _, m := range ctr.VolumeMounts {
+	for i := range ctr.VolumeMounts {
+		m := &ctr.VolumeMounts[i]
 		s := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := v1.RecursiveReadOnlyDisabled
+			if spec.RecursiveReadOnly(m) {
+				mode = v1.RecursiveReadOnlyEnabled
+			}
 			s.RecursiveReadOnly = &mode
 		}
 		out = append(out, s)

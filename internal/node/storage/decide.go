@@ -6,13 +6,12 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"minato/internal/node/spec"
 )
 
 // Reason is what the status of an evicted Pod and the event about it say.
 const Reason = "Evicted"
-
-// criticalPriority is where the priority of system-cluster-critical begins.
-const criticalPriority = 2_000_000_000
 
 // Usage is what a Pod takes of the node's disk, in bytes.
 type Usage struct {
@@ -41,7 +40,7 @@ func Limited(pod *v1.Pod) bool {
 // first, then for all of the Pod, then for one container. It is kubelet's
 // localStorageEviction.
 func Exceeded(pod *v1.Pod, u Usage) (message string, exceeded bool) {
-	if pod.Spec.Priority != nil && *pod.Spec.Priority >= criticalPriority {
+	if spec.Critical(pod) {
 		return "", false
 	}
 	for i := range pod.Spec.Volumes {

@@ -4,5 +4,5 @@
 //
 // What a Pod takes is measured, then a pure function decides. The package must
 // not end a Pod itself: it tells an Evictor. It may import client-go's types,
-// the CRI messages, node/spec and host.
+// the CRI messages, node/guard, node/spec and host.
 package storage

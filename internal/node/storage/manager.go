@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/host"
+	"minato/internal/node/guard"
 	"minato/internal/node/spec"
 )
 
@@ -100,12 +101,9 @@ func (m *Manager) check(ctx context.Context) {
 		if over || m.evicted[pod.UID] || !Limited(pod) {
 			continue
 		}
-		usage, err := m.measure(ctx, pod)
+		err := guard.Do("measure what the pod takes of the disk", func() error { return m.checkPod(ctx, pod) })
 		if err != nil && ctx.Err() == nil {
-			m.cfg.Logger.Warn("what a pod takes of the node's disk cannot be measured in full", "pod", pod.Name, "namespace", pod.Namespace, "error", err)
-		}
-		if message, exceeded := Exceeded(pod, usage); exceeded {
-			m.evicted[pod.UID] = m.cfg.Evictor.Evict(pod.UID, Reason, message)
+			m.complain(pod, err)
 		}
 	}
 	for uid := range m.evicted {
@@ -113,6 +111,24 @@ func (m *Manager) check(ctx context.Context) {
 			delete(m.evicted, uid)
 		}
 	}
+}
+
+// checkPod has the Pod evicted if what could be measured is too much.
+func (m *Manager) checkPod(ctx context.Context, pod *v1.Pod) error {
+	usage, err := m.measure(ctx, pod)
+	if message, exceeded := Exceeded(pod, usage); exceeded {
+		m.evicted[pod.UID] = m.cfg.Evictor.Evict(pod.UID, Reason, message)
+	}
+	return err
+}
+
+func (m *Manager) complain(pod *v1.Pod, err error) {
+	attrs := []any{"pod", pod.Name, "namespace", pod.Namespace, "error", err}
+	if stack := guard.Stack(err); stack != nil {
+		m.cfg.Logger.Error("the node agent panicked while it measured what a pod takes of the node's disk; will try again", append(attrs, "stack", string(stack))...)
+		return
+	}
+	m.cfg.Logger.Warn("what a pod takes of the node's disk cannot be measured in full", attrs...)
 }
 
 // measure adds up what it can; the error says what is missing.
@@ -139,12 +155,24 @@ func (m *Manager) measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
 	for _, s := range stats {
 		u.Containers[s.GetAttributes().GetLabels()[spec.LabelContainerName]] += int64(s.GetWritableLayer().GetUsedBytes().GetValue())
 	}
-	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			n, err := host.DiskUsage(ctx, filepath.Join(m.cfg.LogDir, spec.LogDir(pod), list[i].Name))
-			u.Containers[list[i].Name] += n.Bytes
-			errs = append(errs, err)
-		}
+	for _, name := range containers(pod) {
+		n, err := host.DiskUsage(ctx, filepath.Join(m.cfg.LogDir, spec.LogDir(pod), name))
+		u.Containers[name] += n.Bytes
+		errs = append(errs, err)
 	}
 	return u, errors.Join(errs...)
+}
+
+// containers are the names of all containers of a Pod, of whatever kind.
+func containers(pod *v1.Pod) (names []string) {
+	for i := range pod.Spec.InitContainers {
+		names = append(names, pod.Spec.InitContainers[i].Name)
+	}
+	for i := range pod.Spec.Containers {
+		names = append(names, pod.Spec.Containers[i].Name)
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		names = append(names, pod.Spec.EphemeralContainers[i].Name)
+	}
+	return names
 }

@@ -1,11 +1,13 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func emptyDir(name, limit string, medium v1.StorageMedium) v1.Volume {
 // The messages are kubelet's, letter by letter.
 func TestExceeded(t *testing.T) {
 	const mi = 1 << 20
-	critical := int32(criticalPriority)
+	critical := int32(2_000_000_000)
 	for _, c := range []struct {
 		name    string
 		spec    v1.PodSpec
@@ -109,12 +111,13 @@ func (b *bench) ListContainerStats(_ context.Context, f *runtimeapi.ContainerSta
 func TestMeasureAddsUp(t *testing.T) {
 	dir := t.TempDir()
 	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u"}, Spec: v1.PodSpec{Containers: []v1.Container{container("c", "1Mi")}}}
-	logs := filepath.Join(dir, spec.LogDir(pod), "c")
+	pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "debug"}}}
+	logs, debug := filepath.Join(dir, spec.LogDir(pod), "c"), filepath.Join(dir, spec.LogDir(pod), "debug")
 	file := filepath.Join(dir, "etc-hosts")
-	if err := os.MkdirAll(logs, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(logs, 0o755), os.MkdirAll(debug, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{filepath.Join(logs, "0.log"), file} {
+	for _, path := range []string{filepath.Join(logs, "0.log"), filepath.Join(debug, "0.log"), file} {
 		if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -127,6 +130,9 @@ func TestMeasureAddsUp(t *testing.T) {
 	}
 	if n := u.Containers["c"]; n < 1<<30+1<<20 || n > 1<<30+2<<20 {
 		t.Errorf("the container takes %d bytes, want its layer of 1 GiB and its log of 1 MiB", n)
+	}
+	if n := u.Containers["debug"]; n < 1<<20 || n > 2<<20 {
+		t.Errorf("the ephemeral container takes %d bytes, want its log of 1 MiB", n)
 	}
 	if u.Files < 1<<20 || u.Files > 2<<20 {
 		t.Errorf("the files take %d bytes, want 1 MiB", u.Files)
@@ -179,4 +185,37 @@ func TestPodsAreEvictedOnce(t *testing.T) {
 	if len(m.evicted) != 0 {
 		t.Errorf("kept: %v", m.evicted)
 	}
+}
+
+// A panic in the measurement of one Pod is no other Pod's affair.
+func TestPanicOfOnePod(t *testing.T) {
+	pod := func(name string) *v1.Pod {
+		return &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Spec: v1.PodSpec{Volumes: []v1.Volume{emptyDir("x", "1Mi", "")}}}
+	}
+	b := &bench{volumes: map[string]int64{"x": 2 << 20}, evicted: make(chan string, 10), pods: []*v1.Pod{pod("broken"), pod("large")}}
+	var log bytes.Buffer
+	m := New(Config{
+		Pods: func() []*v1.Pod { return b.pods }, Evictor: b, Runtime: b, Volumes: panicky{b, "broken"},
+		LogDir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	m.check(t.Context())
+	if len(b.evicted) != 1 || !m.evicted["large"] {
+		t.Errorf("%d Pods were evicted: %v", len(b.evicted), m.evicted)
+	}
+	if !strings.Contains(log.String(), "pod=broken") || !strings.Contains(log.String(), "panicky.Usage") {
+		t.Errorf("the log has neither the Pod nor the stack: %s", &log)
+	}
+}
+
+// panicky panics over one Pod's volumes.
+type panicky struct {
+	*bench
+	uid types.UID
+}
+
+func (p panicky) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, error) {
+	if pod.UID == p.uid {
+		panic("broken")
+	}
+	return p.bench.Usage(ctx, pod)
 }

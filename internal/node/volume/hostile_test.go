@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -267,5 +269,50 @@ func TestUsageOfVolumes(t *testing.T) {
 	}
 	if got, want := b.Files("u"), []string{filepath.Join(b.PodDir("u"), "etc-hosts"), filepath.Join(b.PodDir("u"), "containers")}; !slices.Equal(got, want) {
 		t.Errorf("files = %v, want %v", got, want)
+	}
+}
+
+// However deeply a container nests directories in its volume, the node removes
+// them with few descriptors.
+func TestDeepVolumeIsRemoved(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := b.Path(pod, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1500 {
+		err := unix.Mkdirat(fd, "d", 0o777)
+		next, oerr := unix.Openat(fd, "d", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		unix.Close(fd)
+		if err := errors.Join(err, oerr); err != nil {
+			t.Fatal(err)
+		}
+		fd = next
+	}
+	unix.Close(fd)
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 512, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err = b.TearDown("u")
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatalf("%.300s", err)
+	}
+	if _, err := os.Stat(b.PodDir("u")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory of the Pod: %v", err)
 	}
 }

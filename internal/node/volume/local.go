@@ -111,11 +111,9 @@ func checkHostPath(root Root, h *v1.HostPathVolumeSource) error {
 			return err
 		}
 	case v1.HostPathFileOrCreate:
-		f, err := root.OpenFile(h.Path, os.O_CREATE|os.O_RDONLY, 0o644)
-		if err != nil && !errors.Is(err, os.ErrPermission) {
+		if err := makeFile(root, h.Path); err != nil {
 			return err
 		}
-		f.Close()
 	}
 	info, err := root.Stat(h.Path)
 	if err != nil {
@@ -125,6 +123,19 @@ func checkHostPath(root Root, h *v1.HostPathVolumeSource) error {
 		return fmt.Errorf("hostPath type check failed: %s is not a %s", h.Path, kindName(kind))
 	}
 	return nil
+}
+
+// makeFile makes an empty file unless there is something. What is there is not
+// opened: a device may do something when it is, such as start a watchdog.
+func makeFile(root Root, path string) error {
+	if _, err := root.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := root.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644) // also where a link leads
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func isKind(mode fs.FileMode, kind v1.HostPathType) bool {

@@ -205,7 +205,9 @@ func (m *Manager) TearDown(uid types.UID) error {
 		if err != nil || len(left) > 0 {
 			return fmt.Errorf("tear down volumes of pod %s: still mounted: %v: %w", uid, left, err)
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		// Not os.RemoveAll, which holds as many descriptors as directories are
+		// nested: a container may have nested any number.
+		if err := host.RemoveTree(dir); err != nil {
 			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
+
+	"minato/internal/node/spec"
 )
 
 // Mounts lists what a container mounts of its Pod's volumes. Volumes have to be
@@ -42,7 +44,7 @@ func (m *Manager) Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValu
 			Readonly:      vm.ReadOnly || readOnly(find(pod, vm.Name)),
 			Propagation:   propagation(vm.MountPropagation),
 
-			RecursiveReadOnly: vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == v1.RecursiveReadOnlyEnabled,
+			RecursiveReadOnly: spec.RecursiveReadOnly(vm),
 		})
 	}
 	return out, nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -418,11 +419,17 @@ func TestHostPath(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		kind v1.HostPathType
 		path string
 		ok   bool
 	}{
+		{v1.HostPathFileOrCreate, file, true},
+		{v1.HostPathFileOrCreate, fifo, false}, // to open it would be to wait for a writer
 		{v1.HostPathUnset, filepath.Join(dir, "whatever"), true},
 		{v1.HostPathDirectory, dir, true},
 		{v1.HostPathDirectory, file, false},

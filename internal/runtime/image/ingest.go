@@ -44,10 +44,24 @@ func (c *candidate) label() string {
 	return c.id
 }
 
+// turn is the key of the turn that adding the image takes. Another repository
+// may say that it has the same image and send it as slowly as it likes, so it has
+// a turn of its own.
+func (c *candidate) turn() string {
+	from := ""
+	switch {
+	case len(c.names) > 0:
+		from = repository(c.names[0])
+	case len(c.digests) > 0:
+		from = repository(c.digests[0])
+	}
+	return c.id + " " + from
+}
+
 // add unpacks the layers that are missing and puts the image into the index.
 // No layer is swept until it is done.
 func (s *Store) add(ctx context.Context, c *candidate, progress func(Progress)) error {
-	release, err := s.adding.take(ctx, c.id)
+	release, err := s.adding.take(ctx, c.turn())
 	if err != nil {
 		return fmt.Errorf("image %s: %w", c.label(), err)
 	}

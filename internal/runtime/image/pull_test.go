@@ -306,6 +306,46 @@ func TestNodesPullOnce(t *testing.T) {
 	}
 }
 
+// A registry that has the same image and does not send it keeps nobody waiting
+// who takes it from elsewhere.
+func TestStallingRepositoryIsNobodyElsesAffair(t *testing.T) {
+	s := openStore(t)
+	img := makeImage(t, "x", makeTar(t, file("f", "content")))
+	reg := startRegistry(t, map[string]v1.Image{"app:v1": img, "copy:v1": img})
+	stalled := make(chan struct{}, 1)
+	stall := transportFunc(func(req *http.Request) (*http.Response, error) {
+		if strings.Contains(req.URL.Path, "/copy/blobs/") {
+			layers, _ := img.Layers()
+			if layer, _ := layers[0].Digest(); strings.HasSuffix(req.URL.Path, layer.String()) {
+				stalled <- struct{}{}
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			}
+		}
+		return http.DefaultTransport.RoundTrip(req)
+	})
+	svc, err := NewService(ServiceConfig{Store: s, Transport: stall})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := svc.PullImage(slow, spec(reg.host+"/copy:v1"), nil, nil)
+		ended <- err
+	}()
+	<-stalled
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := svc.PullImage(ctx, spec(reg.host+"/app:v1"), nil, nil); err != nil {
+		t.Error(err)
+	}
+	leave()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the pull that stalls = %v", err)
+	}
+}
+
 type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

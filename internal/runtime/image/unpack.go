@@ -259,11 +259,28 @@ func (u *unpacker) openParent(dir string) (int, error) {
 	if errors.Is(err, unix.ENOENT) {
 		fd, err = u.makeParents(dir)
 	}
+	if err == nil {
+		if err = checkDepth(fd); err != nil {
+			unix.Close(fd)
+		}
+	}
 	if err != nil {
 		return -1, fmt.Errorf("open its directory: %w", err)
 	}
 	u.parent, u.parentPath = fd, dir
 	return fd, nil
+}
+
+// checkDepth refuses a directory whose path is longer than a path may be. By way
+// of symbolic links an archive could nest directories without end, and whoever
+// removes them holds a descriptor for each.
+func checkDepth(dir int) error {
+	var path [unix.PathMax]byte
+	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir), path[:])
+	if errors.Is(err, unix.ENAMETOOLONG) || err == nil && n == len(path) {
+		return fmt.Errorf("its directories are nested more deeply than a path of %d bytes can be", unix.PathMax-1)
+	}
+	return err
 }
 
 // makeParents makes dir and what is missing above it. They are implicit: their
@@ -278,7 +295,10 @@ func (u *unpacker) makeParents(dir string) (int, error) {
 		upTo := strings.Join(parts[:i+1], "/")
 		next, err := u.openIn(upTo)
 		if errors.Is(err, unix.ENOENT) {
-			if err = u.makeImplicit(fd, part, upTo); err == nil {
+			if err = checkDepth(fd); err == nil {
+				err = u.makeImplicit(fd, part, upTo)
+			}
+			if err == nil {
 				next, err = u.openIn(upTo)
 			}
 		}

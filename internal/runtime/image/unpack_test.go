@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -260,6 +261,29 @@ func TestAbsurdHeaders(t *testing.T) {
 
 // The owner and the mode of a directory that an archive leaves out are not set
 // through a link that the archive has put in its place afterwards.
+// An archive whose links lead to ever deeper directories is refused while they
+// can still be removed with few descriptors.
+func TestDirectoriesByWayOfLinksAreBounded(t *testing.T) {
+	const levels = 500
+	deep := strings.Repeat("d/", levels)
+	for _, explicit := range []bool{false, true} {
+		entries := []entry{file(deep+"f", ""), symlink("l0", strings.TrimSuffix(deep, "/"))}
+		for i := range 20 {
+			at := fmt.Sprintf("l%d/", i)
+			if explicit {
+				for n := range levels {
+					entries = append(entries, dir(at+strings.Repeat("d/", n)+"d", 0o755))
+				}
+			}
+			entries = append(entries, file(at+deep+"f", ""), symlink(fmt.Sprintf("l%d", i+1), at+strings.TrimSuffix(deep, "/")))
+		}
+		_, err := unpackTar(t.Context(), bytes.NewReader(makeTar(t, entries...)), t.TempDir(), nil, roomFor(1<<30, 100_000))
+		if err == nil || !strings.Contains(err.Error(), "nested more deeply") {
+			t.Errorf("explicit = %v: %.300v", explicit, err)
+		}
+	}
+}
+
 func TestInheritedAttributesStayInside(t *testing.T) {
 	s := openStore(t)
 	outside := t.TempDir()

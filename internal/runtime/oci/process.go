@@ -31,6 +31,10 @@ func (b *specBuilder) process() (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	rlimits, err := b.caps.rlimits()
+	if err != nil {
+		return nil, err
+	}
 	p := &specs.Process{
 		Terminal:        b.config().GetTty(),
 		User:            user,
@@ -38,6 +42,7 @@ func (b *specBuilder) process() (*specs.Process, error) {
 		Env:             b.env(home),
 		Cwd:             cwd,
 		Capabilities:    caps,
+		Rlimits:         rlimits,
 		NoNewPrivileges: b.security().GetNoNewPrivs(),
 	}
 	if res := b.config().GetLinux().GetResources(); res != nil {

@@ -1,6 +1,8 @@
 package oci
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -202,5 +204,27 @@ func TestContainersStayInTheirPod(t *testing.T) {
 	cfg.LogPath = "../theirs/0.log"
 	if _, err := n.CreateContainer(t.Context(), mine, cfg, nil); err == nil || !strings.Contains(err.Error(), "log_path") {
 		t.Errorf("a log outside of the Pod's directory: %v", err)
+	}
+}
+
+// A working directory that a volume's link leads to is made in the container,
+// not where the link leads on the machine.
+func TestWorkingDirectoryStaysInTheContainer(t *testing.T) {
+	n := newNode(t)
+	sb := n.pod(sandboxConfig("cwd"))
+	outside, volume := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(volume, "out")); err != nil {
+		t.Fatal(err)
+	}
+	cfg := containerConfig("sleep", "1h")
+	cfg.Mounts = []*runtimeapi.Mount{{ContainerPath: "/v", HostPath: volume}}
+	cfg.WorkingDir = "/v/out/made"
+	id, err := n.CreateContainer(t.Context(), sb, cfg, nil)
+	if err == nil {
+		err = n.StartContainer(t.Context(), id)
+	}
+	t.Log(err) // whether it starts is the OCI runtime's matter
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("made on the machine: %v, %v", entries, err)
 	}
 }

@@ -110,22 +110,22 @@ func (r *Runtime) memoryUsage(cg host.Cgroup, now int64) *runtimeapi.MemoryUsage
 func value(n uint64) *runtimeapi.UInt64Value { return &runtimeapi.UInt64Value{Value: n} }
 
 // ContainerStats implements CRI.
-func (r *Runtime) ContainerStats(_ context.Context, id string) (*runtimeapi.ContainerStats, error) {
+func (r *Runtime) ContainerStats(ctx context.Context, id string) (*runtimeapi.ContainerStats, error) {
 	c, err := r.container(id)
 	if err != nil {
 		return nil, err
 	}
-	return r.stats(c), nil
+	return r.stats(ctx, c), nil
 }
 
-func (r *Runtime) stats(c *container) *runtimeapi.ContainerStats {
+func (r *Runtime) stats(ctx context.Context, c *container) *runtimeapi.ContainerStats {
 	now := time.Now().UnixNano()
 	cfg := c.state.Config
 	out := &runtimeapi.ContainerStats{
 		Attributes: &runtimeapi.ContainerAttributes{
 			Id: c.state.ID, Metadata: cfg.GetMetadata(), Labels: cfg.GetLabels(), Annotations: cfg.GetAnnotations(),
 		},
-		WritableLayer: c.writableLayer(),
+		WritableLayer: c.writableLayer(ctx),
 	}
 	if c.snapshot().Phase == phaseRunning {
 		out.Cpu, out.Memory = r.cpuUsage(r.cgroupOf(c), now), r.memoryUsage(r.cgroupOf(c), now)
@@ -134,7 +134,7 @@ func (r *Runtime) stats(c *container) *runtimeapi.ContainerStats {
 }
 
 // ListContainerStats implements CRI.
-func (r *Runtime) ListContainerStats(_ context.Context, filter *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
+func (r *Runtime) ListContainerStats(ctx context.Context, filter *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
 	var out []*runtimeapi.ContainerStats
 	for _, c := range r.allContainers() {
 		s := c.snapshot()
@@ -143,21 +143,21 @@ func (r *Runtime) ListContainerStats(_ context.Context, filter *runtimeapi.Conta
 			!matches(filter.GetLabelSelector(), s.Config.GetLabels()) {
 			continue
 		}
-		out = append(out, r.stats(c))
+		out = append(out, r.stats(ctx, c))
 	}
 	return out, nil
 }
 
 // PodSandboxStats implements CRI.
-func (r *Runtime) PodSandboxStats(_ context.Context, id string) (*runtimeapi.PodSandboxStats, error) {
+func (r *Runtime) PodSandboxStats(ctx context.Context, id string) (*runtimeapi.PodSandboxStats, error) {
 	sb, err := r.sandbox(id)
 	if err != nil {
 		return nil, err
 	}
-	return r.sandboxStats(sb), nil
+	return r.sandboxStats(ctx, sb), nil
 }
 
-func (r *Runtime) sandboxStats(sb *sandbox) *runtimeapi.PodSandboxStats {
+func (r *Runtime) sandboxStats(ctx context.Context, sb *sandbox) *runtimeapi.PodSandboxStats {
 	now := time.Now().UnixNano()
 	cg := r.podCgroup(sb.info().UID)
 	linux := &runtimeapi.LinuxPodSandboxStats{
@@ -169,7 +169,7 @@ func (r *Runtime) sandboxStats(sb *sandbox) *runtimeapi.PodSandboxStats {
 	}
 	for _, c := range r.containersOf(sb.state.ID) {
 		if c.snapshot().Phase == phaseRunning {
-			linux.Containers = append(linux.Containers, r.stats(c))
+			linux.Containers = append(linux.Containers, r.stats(ctx, c))
 		}
 	}
 	cfg := sb.state.Config
@@ -216,7 +216,7 @@ func (sb *sandbox) networkUsage(now int64) *runtimeapi.NetworkUsage {
 }
 
 // ListPodSandboxStats implements CRI.
-func (r *Runtime) ListPodSandboxStats(_ context.Context, filter *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
+func (r *Runtime) ListPodSandboxStats(ctx context.Context, filter *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
 	r.mu.Lock()
 	all := make([]*sandbox, 0, len(r.sandboxes))
 	for _, sb := range r.sandboxes {
@@ -226,7 +226,7 @@ func (r *Runtime) ListPodSandboxStats(_ context.Context, filter *runtimeapi.PodS
 	var out []*runtimeapi.PodSandboxStats
 	for _, sb := range all {
 		if s := sb.snapshot(); s.Ready && (filter.GetId() == "" || filter.GetId() == s.ID) && matches(filter.GetLabelSelector(), s.Config.GetLabels()) {
-			out = append(out, r.sandboxStats(sb))
+			out = append(out, r.sandboxStats(ctx, sb))
 		}
 	}
 	return out, nil

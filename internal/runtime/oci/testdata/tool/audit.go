@@ -15,6 +15,7 @@ import (
 // machine's kernel and not on the container's confinement is left out.
 func audit() {
 	auditStatus()
+	auditLimits()
 	auditDevices()
 	auditPaths()
 	auditCalls()
@@ -28,6 +29,17 @@ func auditStatus() {
 		switch key {
 		case "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp":
 			fmt.Println("status", key, strings.TrimSpace(value))
+		}
+	}
+}
+
+func auditLimits() {
+	// Not by getrlimit(2): Go changes the soft limit of its own process.
+	data, err := os.ReadFile("/proc/self/limits")
+	check(err)
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			fmt.Println("limit of open files", strings.Join(strings.Fields(rest), " "))
 		}
 	}
 }
