@@ -82,6 +82,9 @@ func Compute(in Input) v1.PodStatus {
 	s.InitContainerStatuses = c.init()
 	s.ContainerStatuses = c.regular()
 	s.EphemeralContainerStatuses = c.ephemeral()
+	if in.Over {
+		c.settle(&s)
+	}
 	limitMessages(&s)
 	setAddresses(&s, in)
 	setPhase(&s, in)

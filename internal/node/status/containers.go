@@ -96,14 +96,6 @@ func (c containers) one(ctr *v1.Container, old *v1.ContainerStatus) v1.Container
 		*started, s.Ready = p.Started, p.Ready
 	}
 	c.applyWaiting(ctr, &s, latest)
-	if c.Over && s.State.Terminated == nil {
-		s.State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{
-			Reason:   statusUnknown,
-			Message:  "The container could not be located when the pod was terminated",
-			ExitCode: 137,
-		}}
-		s.Ready, *started = false, false
-	}
 	if latest != nil {
 		// What the container was created with is what its cgroup has.
 		r := spec.Resources(ctr, latest.Annotations)
