@@ -230,8 +230,7 @@ func (s *Server) partChanged(state supervise.State) {
 }
 
 // descriptors is how many files the server should have open at most. Containers
-// inherit it where the machine's own limit is lower, so it is not larger than
-// programs of today expect.
+// have a limit of their own.
 const descriptors = 65536
 
 // newLimits bounds the connections of all listeners of the process.

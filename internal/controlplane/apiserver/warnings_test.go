@@ -23,7 +23,10 @@ func TestWarnings(t *testing.T) {
 		users     = "nodes of this cluster make no user namespaces and refuse the Pod; leave the field out"
 		appArmor  = "nodes of this cluster load no AppArmor profiles and refuse the Pod; leave the field out or use the type Unconfined"
 		resources = "nodes of this cluster do not apply resources of a whole Pod and refuse the Pod; set the resources of its containers"
+		claims    = "nodes of this cluster have no drivers for dynamic resources and refuse the Pod; leave the field out"
+		restarts  = "nodes of this cluster restart no other containers and refuse the Pod; use the action Restart"
 	)
+	restartAll := core.Container{RestartPolicyRules: []core.ContainerRestartRule{{Action: core.ContainerRestartRuleActionRestart}, {Action: core.ContainerRestartRuleActionRestartAllContainers}}}
 	cronJob := &batch.CronJob{}
 	cronJob.Spec.JobTemplate.Spec.Template.Spec = userNamespace
 	for name, test := range map[string]struct {
@@ -41,6 +44,8 @@ func TestWarnings(t *testing.T) {
 		"Unconfined":    {&core.Pod{Spec: core.PodSpec{SecurityContext: &core.PodSecurityContext{AppArmorProfile: &core.AppArmorProfile{Type: core.AppArmorProfileTypeUnconfined}}}}, admission.Create, nil},
 		"no resources":  {&core.Pod{Spec: core.PodSpec{Resources: &core.ResourceRequirements{}}}, admission.Create, nil},
 		"Pod resources": {&core.Pod{Spec: core.PodSpec{Resources: &core.ResourceRequirements{Limits: core.ResourceList{core.ResourceCPU: resource.MustParse("1")}}}}, admission.Create, []string{"spec.resources: " + resources}},
+		"devices":       {&core.Pod{Spec: core.PodSpec{ResourceClaims: []core.PodResourceClaim{{Name: "gpu"}}}}, admission.Create, []string{"spec.resourceClaims: " + claims}},
+		"restart all":   {&core.Pod{Spec: core.PodSpec{Containers: []core.Container{{}, restartAll}}}, admission.Create, []string{"spec.containers[1].restartPolicyRules[1].action: " + restarts}},
 		"NetworkPolicy": {&networking.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "deny"}}, admission.Update, []string{`NetworkPolicy "deny" has no effect: this cluster does not enforce NetworkPolicies`}},
 		"gVisor":        {&node.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "safe"}, Handler: "runsc"}, admission.Create, []string{`RuntimeClass "safe": nodes of this cluster have no handler "runsc" and refuse its Pods`}},
 		"runc":          {&node.RuntimeClass{Handler: "runc"}, admission.Create, nil},
