@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/host/limit"
+	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 )
 
@@ -118,7 +119,25 @@ func (s *Server) Handler() http.Handler {
 	for _, r := range s.routes() {
 		mux.HandleFunc(r.pattern, s.guard(r.verb, r.subresources, r.handler))
 	}
-	return http.MaxBytesHandler(mux, maxBody)
+	return http.MaxBytesHandler(s.survive(mux), maxBody)
+}
+
+// survive logs a panic of a handler with its stack. The connection is closed: what
+// the client has of the answer may look whole.
+func (s *Server) survive(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := guard.Do("answer a request", func() error {
+			h.ServeHTTP(w, r)
+			return nil
+		})
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, http.ErrAbortHandler) {
+			s.log.Error("the node API panicked while it answered a request", "method", r.Method, "path", r.URL.Path, "error", err, "stack", string(guard.Stack(err)))
+		}
+		panic(http.ErrAbortHandler)
+	})
 }
 
 // shutdownTime is how long requests may take to end when the server stops.
