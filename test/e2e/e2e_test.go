@@ -184,7 +184,8 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 
 // curl COUNT URL: sends bounded requests from this machine, outside of the
 // cluster, and writes the names of the Pods that answered to standard output,
-// sorted. With ! every one of them must be refused at once.
+// sorted. With ! every one of them must be refused at once; since each Service
+// reaches each node in its own time, the first refusal is waited for.
 func curl(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: curl COUNT URL")
@@ -193,21 +194,41 @@ func curl(ts *testscript.TestScript, neg bool, args []string) {
 	if _, err := fmt.Sscan(args[0], &count); err != nil || count < 1 || count > 200 {
 		ts.Fatalf("curl: COUNT is a number from 1 to 200")
 	}
+	if neg {
+		refused := func() error {
+			began := time.Now()
+			out, err := command(ts, "/usr/bin/curl", "-sS", "-m", "5", args[1]).CombinedOutput()
+			switch {
+			case err == nil:
+				return fmt.Errorf("answered %s; want it refused", out)
+			case !strings.Contains(string(out), "Connection refused") && !strings.Contains(string(out), "Failed to connect"):
+				return fmt.Errorf("%s; want it refused", out)
+			case time.Since(began) > time.Second:
+				return fmt.Errorf("refused only after %s", time.Since(began))
+			}
+			return nil
+		}
+		deadline := time.Now().Add(eventuallyFor)
+		for err := refused(); err != nil; err = refused() {
+			if time.Now().After(deadline) {
+				ts.Fatalf("curl %s: after %s still %v", args[1], eventuallyFor, err)
+			}
+			pause(50 * time.Millisecond)
+		}
+		for range count - 1 {
+			if err := refused(); err != nil {
+				ts.Fatalf("curl %s: refused once, and then %v", args[1], err)
+			}
+		}
+		return
+	}
 	pods := map[string]bool{}
 	for range count {
-		began := time.Now()
 		out, err := command(ts, "/usr/bin/curl", "-sS", "-m", "5", args[1]).CombinedOutput()
-		switch {
-		case neg && err == nil:
-			ts.Fatalf("curl %s: answered %s; want it refused", args[1], out)
-		case neg && !strings.Contains(string(out), "Connection refused") && !strings.Contains(string(out), "Failed to connect"):
-			ts.Fatalf("curl %s: %s; want it refused", args[1], out)
-		case neg && time.Since(began) > time.Second:
-			ts.Fatalf("curl %s: refused only after %s", args[1], time.Since(began))
-		case !neg && err != nil:
+		if err != nil {
 			ts.Fatalf("curl %s: %v: %s", args[1], err, out)
 		}
-		if fields := strings.Fields(string(out)); !neg && len(fields) > 1 {
+		if fields := strings.Fields(string(out)); len(fields) > 1 {
 			pods[fields[1]] = true // "pod NAME on node NODE ..."
 		}
 	}
