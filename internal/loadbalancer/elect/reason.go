@@ -9,7 +9,12 @@ const (
 	// Announced: the peer is told of the prefix.
 	Announced Reason = "announced"
 	// Spread: flows go to the nodes that are listed.
+	// ToEndpoints: flows go to the nodes with endpoints.
 	ToEndpoints Reason = "toEndpoints"
+	// ToTerminating: flows go to the nodes with endpoints that terminate, since there are no others.
+	ToTerminating Reason = "toTerminating"
+	// ToEveryNode: flows go to every node, since none that may be used has endpoints.
+	ToEveryNode Reason = "toEveryNode"
 
 	// NotOwner: no advertisement of the pool selects the node.
 	NotOwner Reason = "notOwner"

@@ -3,7 +3,6 @@ package elect
 import (
 	"maps"
 	"net/netip"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -74,36 +73,29 @@ func FromService(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, poo
 	return out
 }
 
-// Together is the Service that stands for all that share an address, for Announce: they must be announced by one node
-// although their endpoints may differ. The order of the Services doesn't matter. Labels are left out, because an
-// address that is shared isn't announced by advertisements that select Services.
-func Together(all []Service) Service {
-	if len(all) == 1 {
-		return all[0]
+// WithSharers is the Service as Announce must see it if others have its address too: one node must announce the
+// address for all of them, although their endpoints may differ. Each of the Services with the others gives that node.
+func (s Service) WithSharers(others ...Service) Service {
+	if len(others) == 0 {
+		return s
 	}
-	out := Service{Shared: true, Serving: map[string]bool{}, Draining: map[string]bool{}}
-	for i := range all {
-		s := &all[i]
-		if i == 0 || before(s.Key, out.Key) {
-			out.Key, out.Pool = s.Key, s.Pool
-		}
-		out.Local = out.Local || s.Local
-		out.Affinity = out.Affinity || s.Affinity
-		out.Addresses = append(out.Addresses, s.Addresses...)
-		maps.Copy(out.Serving, s.Serving)
-		maps.Copy(out.Draining, s.Draining)
+	s.Shared = true
+	s.Serving, s.Draining = maps.Clone(s.Serving), maps.Clone(s.Draining)
+	for i := range others {
+		s.Local = s.Local || others[i].Local
+		s.Serving = union(s.Serving, others[i].Serving)
+		s.Draining = union(s.Draining, others[i].Draining)
 	}
-	slices.SortFunc(out.Addresses, netip.Addr.Compare)
-	out.Addresses = slices.Compact(out.Addresses)
-	maps.DeleteFunc(out.Draining, func(node string, _ bool) bool { return out.Serving[node] })
-	return out
+	maps.DeleteFunc(s.Draining, func(node string, _ bool) bool { return s.Serving[node] })
+	return s
 }
 
-func before(a, b types.NamespacedName) bool {
-	if a.Namespace != b.Namespace {
-		return a.Namespace < b.Namespace
+func union(into, from map[string]bool) map[string]bool {
+	if into == nil {
+		return maps.Clone(from)
 	}
-	return a.Name < b.Name
+	maps.Copy(into, from)
+	return into
 }
 
 // seat is the address whose hash places the whole Service. A shared address stands for itself: another Service that

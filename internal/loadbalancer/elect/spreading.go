@@ -13,7 +13,7 @@ type Spreading struct {
 	Nodes []string
 	// Buckets has one entry for each bucket, and none at all if no node can take flows.
 	Buckets []Bucket
-	// Reason is ToEndpoints, or what speaks against that.
+	// Reason is ToEndpoints, ToTerminating or ToEveryNode, or what speaks against those.
 	Reason Reason
 	// Message says the same in a sentence.
 	Message string
