@@ -1,0 +1,176 @@
+package elect
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Spread divides the flows of a Service among nodes. A bucket belongs to the node with the highest hash for it, among
+// those that take new flows; so a node that leaves gives away its own buckets and nothing else moves, and one that
+// comes takes only what becomes its own. A node that gets a packet of a flow that it doesn't know hands it to the
+// second, which is the next in the order, nodes included that only finish what they have.
+//
+// A node with the label node.kubernetes.io/exclude-from-external-load-balancers gets no new flows, as if its endpoints
+// were terminating. With policy Cluster any node can serve any flow: those with endpoints save a hop, and if there are
+// none every node is used, also to refuse what nobody can serve.
+func Spread(svc Service, nodes []Node) Spreading {
+	s := spreader{svc: &svc, everyLabelled: allLabelled(nodes)}
+	for _, n := range byName(nodes) {
+		s.add(&n)
+	}
+	owner, out := s.choose()
+	if owner == unusable {
+		return out
+	}
+	var hashes []uint64
+	var owns []bool
+	for i, name := range s.names {
+		if p := s.roles[i]; p == owner || p == drains || p == retires {
+			out.Nodes = append(out.Nodes, name)
+			hashes, owns = append(hashes, pairHash(svc.Key, name)), append(owns, p == owner)
+		}
+	}
+	out.Buckets = fill(hashes, owns)
+	return out
+}
+
+// role is what a node can be for a Service.
+type role uint8
+
+const (
+	unusable role = iota
+	// serves: it has endpoints that take new connections.
+	serves
+	// drains: it has endpoints that are terminating, which take new connections only if nobody else can.
+	drains
+	// retires: it has endpoints, and is to get no new connections from load balancers.
+	retires
+	// forwards: it has no endpoints.
+	forwards
+	roles
+)
+
+type spreader struct {
+	svc           *Service
+	everyLabelled bool
+	names         []string
+	roles         []role
+	count         [roles]int
+	// left says why nodes with endpoints get no new flows.
+	left []string
+}
+
+func (s *spreader) add(n *Node) {
+	r, why := s.role(n)
+	s.names, s.roles = append(s.names, n.Name), append(s.roles, r)
+	s.count[r]++
+	if why != "" && s.svc.on(n.Name) {
+		s.left = append(s.left, n.Name+" "+why)
+	}
+}
+
+func (s *spreader) role(n *Node) (role, string) {
+	labelled := n.labelled() && !s.everyLabelled
+	switch {
+	case n.NetworkUnavailable:
+		return unusable, "has the condition NetworkUnavailable"
+	case !n.Alive:
+		return unusable, "isn't heard"
+	case labelled && s.svc.on(n.Name):
+		return retires, "has the label " + corev1.LabelNodeExcludeBalancers
+	case labelled:
+		return unusable, ""
+	case s.svc.Serving[n.Name]:
+		return serves, ""
+	case s.svc.Draining[n.Name]:
+		return drains, ""
+	}
+	return forwards, ""
+}
+
+// choose tells which role owns the buckets, unusable if none does.
+func (s *spreader) choose() (role, Spreading) {
+	left := ""
+	if len(s.left) > 0 {
+		left = " Left out: " + strings.Join(s.left, "; ") + "."
+	}
+	with := func(r Reason, text string) Spreading { return Spreading{Reason: r, Message: text + left} }
+	switch {
+	case s.count[serves] > 0:
+		return serves, with(ToEndpoints, fmt.Sprintf("Flows go to the %s with endpoints that are ready.", plural(s.count[serves], "node")))
+	case s.count[drains] > 0:
+		return drains, with(ToTerminating, fmt.Sprintf("Flows go to the %s whose endpoints are terminating and still serve, because no other node has endpoints.", plural(s.count[drains], "node")))
+	case s.svc.Local && s.svc.anywhere():
+		return unusable, with(NoLocalEndpoints, "No node gets flows: the external traffic policy is Local, and no node that may be used has an endpoint that serves.")
+	case s.svc.Local:
+		return unusable, with(NoEndpoints, "No node gets flows, because the Service has no endpoint that is ready or serving.")
+	case s.count[forwards] == 0:
+		return unusable, with(NoEligibleNode, "No node gets flows, because none may be used.")
+	case s.svc.anywhere():
+		return forwards, with(ToEveryNode, "Flows go to every node, because no node that may be used has an endpoint; each forwards them.")
+	}
+	return forwards, with(NoEndpoints, "Flows go to every node and are refused there, because the Service has no endpoint that is ready or serving.")
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "one " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// pairHash is hashed once for each pair, and mixed with the number of each bucket.
+func pairHash(key types.NamespacedName, node string) uint64 {
+	// None of the names has a #, so no two pairs make the same text.
+	return xxhash.Sum64String(key.Namespace + "#" + key.Name + "#" + node)
+}
+
+// fill gives each bucket its two nodes. The nodes are in the order of their names, and the first of equal hashes wins.
+func fill(hashes []uint64, owns []bool) []Bucket {
+	out := make([]Bucket, Buckets)
+	for b := range out {
+		salt := uint64(b+1) * 0x9e3779b97f4a7c15
+		// owner is the first of those that may own, top and runner are the first two of all.
+		owner, top, runner := -1, -1, -1
+		var ownerHash, topHash, runnerHash uint64
+		for i, h := range hashes {
+			w := mix(h ^ salt)
+			if owns[i] && (owner < 0 || w > ownerHash) {
+				owner, ownerHash = i, w
+			}
+			switch {
+			case top < 0 || w > topHash:
+				runner, runnerHash = top, topHash
+				top, topHash = i, w
+			case runner < 0 || w > runnerHash:
+				runner, runnerHash = i, w
+			}
+		}
+		second := top
+		if top == owner {
+			second = runner
+		}
+		out[b] = Bucket{Owner: index(owner), Second: index(second)}
+	}
+	return out
+}
+
+func index(i int) uint16 {
+	if i < 0 || i >= None {
+		return None
+	}
+	return uint16(i)
+}
+
+// mix is the finalizer of MurmurHash3: each bit of the input changes about half of the output's.
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
