@@ -60,6 +60,7 @@ that the cluster has, with a comma between.`,
 	rangesVar(&c.LAN, "lan-cidr", "ranges of the nodes' addresses", func(c cluster.Config) cluster.Ranges { return c.LAN })
 	rangesVar(&c.PodCIDR, "pod-cidr", "ranges of the Pods' addresses; each node has a /24 or /64 of them", func(c cluster.Config) cluster.Ranges { return c.PodCIDR })
 	rangesVar(&c.ServiceCIDR, "service-cidr", "ranges of the Services' addresses", func(c cluster.Config) cluster.Ranges { return c.ServiceCIDR })
+	f.Var(&c.LoadBalancerRange, "load-balancer-range", "addresses for Services of type LoadBalancer: ranges such as 172.30.200.1-172.30.200.250 with commas between, or \"none\" (default a part of the LAN)")
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls, or prefixes that end in *, that Pods may set beside the safe ones; namespaced ones only")
 	f.StringSliceVar(&c.EtcdServers, "etcd-servers", nil, "use this etcd (URLs) in place of the built-in one")
@@ -87,7 +88,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		return c, err
 	}
 	if cmd.Flags().Changed("ip-family") && flags.IPFamily != c.IPFamily {
-		c.IPFamily, c.LAN, c.PodCIDR, c.ServiceCIDR = flags.IPFamily, nil, nil, nil
+		c.IPFamily, c.LAN, c.PodCIDR, c.ServiceCIDR, c.LoadBalancerRange = flags.IPFamily, nil, nil, nil, ""
 	}
 	for flag, set := range map[string]func(){
 		"nodes":                  func() { c.Nodes = flags.Nodes },
@@ -97,6 +98,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		"lan-cidr":               func() { c.LAN = flags.LAN },
 		"pod-cidr":               func() { c.PodCIDR = flags.PodCIDR },
 		"service-cidr":           func() { c.ServiceCIDR = flags.ServiceCIDR },
+		"load-balancer-range":    func() { c.LoadBalancerRange = flags.LoadBalancerRange },
 		"cluster-domain":         func() { c.ClusterDomain = flags.ClusterDomain },
 		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
 		"etcd-servers":           func() { c.EtcdServers = flags.EtcdServers },

@@ -37,6 +37,8 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
+	// LoadBalancerRange are the addresses of the cluster's own pool.
+	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }
@@ -81,6 +83,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--api-port %d: give a port from 1 to 65535", c.APIPort)
 	}
 	if err := c.validateRanges(); err != nil {
+		return err
+	}
+	if err := c.validatePool(); err != nil {
 		return err
 	}
 	if c.Ephemeral && len(c.EtcdServers) > 0 {

@@ -353,6 +353,27 @@ func (n *Net) UsedRanges() ([]Used, error) {
 	return used, nil
 }
 
+// NextHops lists the gateways of the namespace's routes.
+func (n *Net) NextHops() ([]netip.Addr, error) {
+	routes, err := n.h.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	var out []netip.Addr
+	add := func(ip net.IP) {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			out = append(out, a.Unmap())
+		}
+	}
+	for _, r := range routes {
+		add(r.Gw)
+		for _, hop := range r.MultiPath {
+			add(hop.Gw)
+		}
+	}
+	return out, nil
+}
+
 // DefaultLink returns the interface of the default route of one family; ok is
 // false where the machine has none.
 func (n *Net) DefaultLink(ipv6 bool) (link Link, ok bool, err error) {
