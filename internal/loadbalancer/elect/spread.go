@@ -2,6 +2,7 @@ package elect
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -131,24 +132,23 @@ func pairHash(key types.NamespacedName, node string) uint64 {
 
 // fill gives each bucket its two nodes. The nodes are in the order of their names, and the first of equal hashes wins.
 func fill(hashes []uint64, owns []bool) []Bucket {
+	may := make([]uint64, len(hashes))
+	for i := range may {
+		if owns[i] {
+			may[i] = math.MaxUint64
+		}
+	}
 	out := make([]Bucket, Buckets)
 	for b := range out {
 		salt := uint64(b+1) * 0x9e3779b97f4a7c15
-		// owner is the first of those that may own, top and runner are the first two of all.
-		owner, top, runner := -1, -1, -1
-		var ownerHash, topHash, runnerHash uint64
+		// The best of those that may own, and the two best of all. Branches here could not be predicted, and would take
+		// most of the time: so a candidate is one number, of the hash and the index, and the best is the greatest.
+		var owner, top, runner uint64
 		for i, h := range hashes {
-			w := mix(h ^ salt)
-			if owns[i] && (owner < 0 || w > ownerHash) {
-				owner, ownerHash = i, w
-			}
-			switch {
-			case top < 0 || w > topHash:
-				runner, runnerHash = top, topHash
-				top, topHash = i, w
-			case runner < 0 || w > runnerHash:
-				runner, runnerHash = i, w
-			}
+			v := mix(h^salt)&^None | uint64(None-i)
+			owner = max(owner, v&may[i])
+			runner = max(runner, min(top, v))
+			top = max(top, v)
 		}
 		second := top
 		if top == owner {
@@ -159,12 +159,8 @@ func fill(hashes []uint64, owns []bool) []Bucket {
 	return out
 }
 
-func index(i int) uint16 {
-	if i < 0 || i >= None {
-		return None
-	}
-	return uint16(i)
-}
+// index takes the node out of fill's number, None for 0.
+func index(v uint64) uint16 { return None - uint16(v&None) }
 
 // mix is the finalizer of MurmurHash3: each bit of the input changes about half of the output's.
 func mix(x uint64) uint64 {
