@@ -68,6 +68,12 @@ func TestFromService(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	overruled := object(func(s *corev1.Service) {
+		s.Annotations = map[string]string{AnnotationSharedOld: "key", AnnotationShared: ""}
+	})
+	if FromService(overruled, nil, "").Shared {
+		t.Error("the old annotation counts although the new one is there")
+	}
 	if got := FromService(object(), nil, ""); got.Local || got.Affinity || got.Shared {
 		t.Errorf("got %+v", got)
 	}
