@@ -138,6 +138,7 @@ func TestMessages(t *testing.T) {
 	}{
 		{Announce(service("n1"), address, cluster("n1 labelled"), lan(), false), "Every node has the label node.kubernetes.io/exclude-from-external-load-balancers, so it is ignored"},
 		{Announce(service("n1"), address, cluster("n1 labelled", "n2 dead"), lan(), false), "n1: it has the label node.kubernetes.io/exclude-from-external-load-balancers; n2: it isn't heard"},
+		{Announce(service("n1"), address, cluster("n1 dead", "n2 dead", "n3 dead", "n4 dead", "n5 dead", "n6 dead", "n7 dead"), lan(), false), "n5: it isn't heard; and 2 more."},
 		{Announce(service("n1"), address, cluster("n1"), nil, false), "create one in namespace metallb-system"},
 		{Announce(service("n1"), address, cluster("n1", "n2"), lan(preferring(7, "name=n2")), false), "n2 announces the address: it has the highest preference, 7"},
 		{Announce(service("n1"), netip.Addr{}, cluster("n1"), lan(), false), "no address yet"},

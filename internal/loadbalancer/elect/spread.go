@@ -3,7 +3,6 @@ package elect
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -97,7 +96,7 @@ func (s *spreader) role(n *Node) (role, string) {
 func (s *spreader) choose() (role, Spreading) {
 	left := ""
 	if len(s.left) > 0 {
-		left = " Left out: " + strings.Join(s.left, "; ") + "."
+		left = " Left out: " + few(s.left) + "."
 	}
 	with := func(r Reason, text string) Spreading { return Spreading{Reason: r, Message: text + left} }
 	switch {
@@ -114,7 +113,7 @@ func (s *spreader) choose() (role, Spreading) {
 	case s.svc.anywhere():
 		return forwards, with(ToEveryNode, "Flows go to every node, because no node that may be used has an endpoint; each forwards them.")
 	}
-	return forwards, with(NoEndpoints, "Flows go to every node and are refused there, because the Service has no endpoint that is ready or serving.")
+	return forwards, with(NoEndpoints, "Flows that come all the same go to every node and are refused there, because the Service has no endpoint that is ready or serving.")
 }
 
 func plural(n int, noun string) string {
