@@ -241,7 +241,10 @@ var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",
+	module + "/internal/loadbalancer/config",
+	module + "/internal/loadbalancer/elect",
 	module + "/internal/loadbalancer/pool",
+	module + "/internal/loadbalancer/show",
 	module + "/internal/ingress/table",
 }
 

@@ -222,7 +222,7 @@ func (e *election) nobody() (Reason, string) {
 		}
 		each = append(each, c.Node+": "+c.Why)
 	}
-	return reason, "Nobody announces the address, because no node may: " + strings.Join(each, "; ") + "."
+	return reason, "Nobody announces the address, because no node may: " + few(each) + "."
 }
 
 // withdraw takes the ranks of those who would have been candidates if there were something to announce.

@@ -1,5 +1,10 @@
 package elect
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Reason is why something is as it is, in one word. Those that MetalLB has too are spelled as there.
 type Reason string
 
@@ -45,3 +50,12 @@ const (
 	// OtherIPFamily: the session carries the other IP family only.
 	OtherIPFamily Reason = "otherIPFamily"
 )
+
+// few joins what is said of nodes, of which there may be many.
+func few(each []string) string {
+	const most = 5
+	if more := len(each) - most; more > 0 {
+		return fmt.Sprintf("%s; and %d more", strings.Join(each[:most], "; "), more)
+	}
+	return strings.Join(each, "; ")
+}

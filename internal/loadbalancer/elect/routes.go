@@ -76,7 +76,7 @@ func (r *router) advertisements(ads []config.BGPAdvertisement) (Reason, string) 
 	case !named:
 		return NoMatchingAdvertisement, "no BGPAdvertisement is for pool " + r.svc.Pool
 	case !here:
-		return NotOwner, fmt.Sprintf("no BGPAdvertisement for pool %s selects node %s", r.svc.Pool, r.node.Name)
+		return NotOwner, fmt.Sprintf("no BGPAdvertisement for pool %s selects %s", r.svc.Pool, r.node.Name)
 	case len(r.ads) == 0:
 		return NoMatchingAdvertisement, "the serviceSelectors of the BGPAdvertisements for pool " + r.svc.Pool + " don't match the Service's labels"
 	}
@@ -104,11 +104,11 @@ func sharePeer(a, b *config.BGPAdvertisement) bool {
 func (r *router) eligible() (Reason, string) {
 	switch {
 	case r.node.NetworkUnavailable:
-		return NodeNetworkUnavailable, "node " + r.node.Name + " has the condition NetworkUnavailable"
+		return NodeNetworkUnavailable, r.node.Name + " has the condition NetworkUnavailable"
 	case r.node.labelled() && !r.everyLabelled:
-		return NodeLabeledExcludeBalancers, "node " + r.node.Name + " has the label " + corev1.LabelNodeExcludeBalancers
+		return NodeLabeledExcludeBalancers, r.node.Name + " has the label " + corev1.LabelNodeExcludeBalancers
 	case r.svc.Local && !r.svc.on(r.node.Name):
-		return NoLocalEndpoints, "node " + r.node.Name + " has no endpoint that is ready or serving, and the external traffic policy is Local"
+		return NoLocalEndpoints, r.node.Name + " has no endpoint that is ready or serving, and the external traffic policy is Local"
 	case !r.svc.anywhere():
 		return NoEndpoints, "the Service has no endpoint that is ready or serving"
 	}
@@ -119,7 +119,7 @@ func (r *router) eligible() (Reason, string) {
 func (r *router) tell(p *config.Peer) ([]Route, Withheld) {
 	switch {
 	case !selects(p.NodeSelectors, r.node.Labels):
-		return nil, Withheld{p.Name, PeerNotOnNode, "the peer's nodeSelectors leave out node " + r.node.Name}
+		return nil, Withheld{p.Name, PeerNotOnNode, "the peer's nodeSelectors leave out " + r.node.Name}
 	case !carries(p, r.addr):
 		return nil, Withheld{p.Name, OtherIPFamily, fmt.Sprintf("the session with %s carries the addresses of its own IP family; set dualStackAddressFamily on the BGPPeer for both", p.Address)}
 	}

@@ -49,7 +49,7 @@ func FromService(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, poo
 		Pool:     pool,
 		Local:    svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		Affinity: svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
-		Shared:   svc.Annotations[AnnotationShared] != "" || svc.Annotations[AnnotationSharedOld] != "",
+		Shared:   sharable(svc),
 		Serving:  map[string]bool{},
 		Draining: map[string]bool{},
 	}
@@ -71,6 +71,14 @@ func FromService(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, poo
 	}
 	maps.DeleteFunc(out.Draining, func(node string, _ bool) bool { return out.Serving[node] })
 	return out
+}
+
+// sharable tells whether there is a sharing key. An empty one under the new name overrules the old name.
+func sharable(svc *corev1.Service) bool {
+	if key, ok := svc.Annotations[AnnotationShared]; ok {
+		return key != ""
+	}
+	return svc.Annotations[AnnotationSharedOld] != ""
 }
 
 // WithSharers is the Service as Announce must see it if others have its address too: one node must announce the

@@ -2,7 +2,7 @@ package elect
 
 import (
 	"fmt"
-	"strings"
+	"math"
 
 	"github.com/cespare/xxhash/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -96,7 +96,7 @@ func (s *spreader) role(n *Node) (role, string) {
 func (s *spreader) choose() (role, Spreading) {
 	left := ""
 	if len(s.left) > 0 {
-		left = " Left out: " + strings.Join(s.left, "; ") + "."
+		left = " Left out: " + few(s.left) + "."
 	}
 	with := func(r Reason, text string) Spreading { return Spreading{Reason: r, Message: text + left} }
 	switch {
@@ -113,7 +113,7 @@ func (s *spreader) choose() (role, Spreading) {
 	case s.svc.anywhere():
 		return forwards, with(ToEveryNode, "Flows go to every node, because no node that may be used has an endpoint; each forwards them.")
 	}
-	return forwards, with(NoEndpoints, "Flows go to every node and are refused there, because the Service has no endpoint that is ready or serving.")
+	return forwards, with(NoEndpoints, "Flows that come all the same go to every node and are refused there, because the Service has no endpoint that is ready or serving.")
 }
 
 func plural(n int, noun string) string {
@@ -131,24 +131,23 @@ func pairHash(key types.NamespacedName, node string) uint64 {
 
 // fill gives each bucket its two nodes. The nodes are in the order of their names, and the first of equal hashes wins.
 func fill(hashes []uint64, owns []bool) []Bucket {
+	may := make([]uint64, len(hashes))
+	for i := range may {
+		if owns[i] {
+			may[i] = math.MaxUint64
+		}
+	}
 	out := make([]Bucket, Buckets)
 	for b := range out {
 		salt := uint64(b+1) * 0x9e3779b97f4a7c15
-		// owner is the first of those that may own, top and runner are the first two of all.
-		owner, top, runner := -1, -1, -1
-		var ownerHash, topHash, runnerHash uint64
+		// The best of those that may own, and the two best of all. Branches here could not be predicted, and would take
+		// most of the time: so a candidate is one number, of the hash and the index, and the best is the greatest.
+		var owner, top, runner uint64
 		for i, h := range hashes {
-			w := mix(h ^ salt)
-			if owns[i] && (owner < 0 || w > ownerHash) {
-				owner, ownerHash = i, w
-			}
-			switch {
-			case top < 0 || w > topHash:
-				runner, runnerHash = top, topHash
-				top, topHash = i, w
-			case runner < 0 || w > runnerHash:
-				runner, runnerHash = i, w
-			}
+			v := mix(h^salt)&^None | uint64(None-i)
+			owner = max(owner, v&may[i])
+			runner = max(runner, min(top, v))
+			top = max(top, v)
 		}
 		second := top
 		if top == owner {
@@ -159,12 +158,8 @@ func fill(hashes []uint64, owns []bool) []Bucket {
 	return out
 }
 
-func index(i int) uint16 {
-	if i < 0 || i >= None {
-		return None
-	}
-	return uint16(i)
-}
+// index takes the node out of fill's number, None for 0.
+func index(v uint64) uint16 { return None - uint16(v&None) }
 
 // mix is the finalizer of MurmurHash3: each bit of the input changes about half of the output's.
 func mix(x uint64) uint64 {
