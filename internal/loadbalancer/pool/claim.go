@@ -83,7 +83,7 @@ func (c *claim) decision() Decision {
 		d.Why = append(d.Why, "What it asks for can't be understood: "+c.Invalid+". It keeps what it has.")
 	case len(added) == 0:
 		d.Reason = Kept
-	case len(added) < len(c.held):
+	case len(added) < len(c.held) && d.Cleared == "":
 		d.Reason, d.Message = Allocated, fmt.Sprintf("Assigned additional IP %q", added[0])
 	default:
 		d.Reason, d.Message = Allocated, assigned(c.held)

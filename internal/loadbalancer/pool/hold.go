@@ -24,10 +24,10 @@ func (b *book) hold(c *claim) {
 		c.because("It has " + a.String() + " already, and pool " + quote(c.space) + " still admits it.")
 	}
 	if missing := c.missing(); missing != "" {
-		// The primary family is the one that clients use: if it is lost, another pool that has both is better. A
-		// Service that never had it stays where it is.
+		// The primary family is the one that clients use: if it is lost, another pool that has it is better. A Service
+		// that never had it, or that asks for what it has, stays where it is.
 		primary := missing == c.wanted()[0] && of(c.current, missing).IsValid()
-		c.move = c.requiresDual() || primary
+		c.move = c.requiresDual() || primary && len(c.Requested) == 0 && c.RequestedPool == ""
 	}
 }
 
@@ -106,7 +106,7 @@ func (b *book) completeOrRelease(c *claim) {
 		return
 	}
 	c.lose(nothingOf(c.space, c.missing()))
-	c.because("So it gives up what it has, and looks for a pool that has both families.")
+	c.because("So it gives up what it has, and looks for a pool that has what it needs.")
 	b.release(c)
 }
 

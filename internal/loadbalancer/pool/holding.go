@@ -109,8 +109,13 @@ func (b *book) release(c *claim) {
 }
 
 // find is the first address of a family in a space that the Service can have: a free one, or one to share, whichever
-// comes first.
+// comes first. What the Service gave up in the hope of something better comes before all others.
 func (b *book) find(c *claim, s *space, f corev1.IPFamily) (netip.Addr, bool) {
+	if a := of(c.current, f); a.IsValid() {
+		if owner, _ := b.owner(a); owner == s && b.conflict(c, a) == nil {
+			return a, true
+		}
+	}
 	shelf := s.shelf(f)
 	p, ok := shelf.free(b.used)
 	if c.SharingKey != "" {

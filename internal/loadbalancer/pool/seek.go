@@ -3,6 +3,7 @@ package pool
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -93,7 +94,6 @@ func (b *book) giveRequested(c *claim, in *space) *refusal {
 	}
 	for _, a := range c.Requested {
 		b.give(c, a)
-		c.because(a.String() + " is asked for.")
 	}
 	if other.IsValid() {
 		b.give(c, other)
@@ -203,10 +203,15 @@ func (b *book) accept(c *claim, o offer) {
 func (b *book) give(c *claim, a netip.Addr) {
 	h := b.used[a]
 	b.take(c, a)
+	switch {
+	case slices.Contains(c.Requested, a):
+		c.because(a.String() + " of pool " + quote(c.space) + " is asked for.")
+	case slices.Contains(c.current, a):
+		c.because(a.String() + " of pool " + quote(c.space) + " is what it had before.")
+	case h == nil:
+		c.because(a.String() + " is the first free address of pool " + quote(c.space) + ".")
+	}
 	if h == nil {
-		if len(c.Requested) == 0 || of(c.Requested, familyOf(a)) != a {
-			c.because(a.String() + " is the first free address of pool " + quote(c.space) + ".")
-		}
 		return
 	}
 	c.because(a.String() + " of pool " + quote(c.space) + " is shared with " + h.names(c) + ": the same sharing key " +

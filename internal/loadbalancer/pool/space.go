@@ -62,40 +62,46 @@ func newSpaces(pools []config.Pool) *spaces {
 	slices.SortStableFunc(all, func(a, b *space) int {
 		return cmp.Or(order(a.pool.Default, b.pool.Default), cmp.Compare(a.pool.Name, b.pool.Name))
 	})
-	overlap := overlapping(pools)
+	cut := overlapping(pools)
 	var taken []config.Range
 	for _, s := range all {
-		t.only = t.only && s.pool.Default
-		t.byName[s.pool.Name] = s
-		if s.pool.Allocation != nil {
-			t.pinned = append(t.pinned, s)
-		} else {
-			t.general = append(t.general, s)
-		}
-		for _, r := range s.pool.Ranges {
-			if !wellFormed(r) {
-				continue
-			}
-			parts := []config.Range{r}
-			if overlap {
-				parts = subtract(parts, taken)
-				taken = append(taken, r)
-			}
-			for _, p := range parts {
-				shelf := s.shelf(familyOf(p.First))
-				t.segments = append(t.segments, segment{Range: p, space: s, at: len(shelf.ranges)})
-				shelf.ranges = append(shelf.ranges, p)
-			}
-		}
-		s.v4.open(s.pool.AvoidBuggyIPs)
-		s.v6.open(false)
-		s.notes = newNotes(s.pool)
+		taken = t.add(s, taken, cut)
 	}
 	slices.SortFunc(t.segments, func(a, b segment) int { return a.First.Compare(b.First) })
 	slices.SortStableFunc(t.pinned, func(a, b *space) int {
 		return cmp.Compare(uint(a.pool.Allocation.Priority-1), uint(b.pool.Allocation.Priority-1)) // 0 comes last
 	})
 	return t
+}
+
+// add gives a space what of its pool's ranges isn't taken, and returns what is taken then. Unless something has to be
+// cut, there is no need to look.
+func (t *spaces) add(s *space, taken []config.Range, cut bool) []config.Range {
+	t.only = t.only && s.pool.Default
+	t.byName[s.pool.Name] = s
+	if s.pool.Allocation != nil {
+		t.pinned = append(t.pinned, s)
+	} else {
+		t.general = append(t.general, s)
+	}
+	for _, r := range s.pool.Ranges {
+		if !wellFormed(r) {
+			continue
+		}
+		parts := []config.Range{r}
+		if cut {
+			parts, taken = subtract(parts, taken), append(taken, r)
+		}
+		for _, p := range parts {
+			shelf := s.shelf(familyOf(p.First))
+			t.segments = append(t.segments, segment{Range: p, space: s, at: len(shelf.ranges)})
+			shelf.ranges = append(shelf.ranges, p)
+		}
+	}
+	s.v4.open(s.pool.AvoidBuggyIPs)
+	s.v6.open(false)
+	s.notes = newNotes(s.pool)
+	return taken
 }
 
 // order puts false before true.
