@@ -53,7 +53,10 @@ func (r Range) Overlaps(o Range) bool {
 
 // Pool is a set of addresses for Services.
 type Pool struct {
-	Name   string
+	Name string
+	// Alias is the name that the ConfigMap has for the pool, if that is one that an object can't have; it is empty
+	// otherwise. Services may use either. Where one pool's Name is another's Alias, the Name counts.
+	Alias  string
 	Labels labels.Set
 	// Object is what the pool was read from; the zero Object for the cluster's own default pool.
 	Object Object
