@@ -47,7 +47,7 @@ func (d *DataPlane) attach(in injection) error {
 		}
 	}
 	for _, index := range indices {
-		if err := d.attachPackets(index, inbound); err != nil {
+		if err := d.attachAnew(index, inbound); err != nil {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (d *DataPlane) attach(in injection) error {
 		return err
 	}
 	for _, l := range uplinks {
-		if err := errors.Join(d.attachPackets(l.Attrs().Index, outbound), d.addExit(l)); err != nil {
+		if err := errors.Join(d.attachAnew(l.Attrs().Index, outbound), d.addExit(l)); err != nil {
 			return err
 		}
 	}
@@ -70,13 +70,24 @@ func (d *DataPlane) attach(in injection) error {
 
 func (d *DataPlane) attachPackets(index int, dir direction) error {
 	for _, ipv6 := range []bool{false, true} {
-		p := d.collection.Programs[dir.program(ipv6)]
+		p := d.collection.Programs[programFor(dir, ipv6)]
 		if p == nil {
 			continue // the cluster does not have the family
 		}
 		if err := setFilter(d.links, index, dir, ipv6, p.FD()); err != nil {
 			return fmt.Errorf("attach to interface %d of node %s: %w", index, d.cfg.NodeName, err)
 		}
+	}
+	return nil
+}
+
+// attachAnew is attachPackets for an interface that may have programs of an earlier process.
+func (d *DataPlane) attachAnew(index int, dir direction) error {
+	if err := d.attachPackets(index, dir); err != nil {
+		return err
+	}
+	if err := removeEarlierFilters(d.links, index, dir); err != nil {
+		return fmt.Errorf("interface %d of node %s: %w", index, d.cfg.NodeName, err)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func BenchmarkPackets(b *testing.B) {
 			"translated": {from: f.q1 + ":40000", to: f.vip(1) + ":80", udp: true},
 		} {
 			b.Run(f.name+" "+name, func(b *testing.B) {
-				p := r.collection.Programs[inbound.program(f.ipv6)]
+				p := r.collection.Programs[programFor(inbound, f.ipv6)]
 				opts := &ebpf.RunOptions{Data: s.packet(), Repeat: uint32(b.N), Context: skb{Ifindex: r.pod}}
 				err := r.ns.Do(func() error {
 					_, err := p.Run(opts)

@@ -34,7 +34,7 @@ func FuzzPacket(f *testing.F) {
 		if place%4 == 3 {
 			dir = outbound
 		}
-		v, out, err := r.try(dir.program(isIPv6(in)), ifindex, in)
+		v, out, err := r.try(programFor(dir, isIPv6(in)), ifindex, in)
 		if errors.Is(err, unix.EINVAL) {
 			return // no packet at all
 		}

@@ -89,7 +89,7 @@ func (d *DataPlane) attachLinks() error {
 // attachLink attaches to an interface of a CNI plugin, which may delete it at any time.
 func (d *DataPlane) attachLink(l netlink.Link) error {
 	for _, dir := range []direction{inbound, outbound} {
-		if err := d.attachPackets(l.Attrs().Index, dir); err != nil {
+		if err := d.attachAnew(l.Attrs().Index, dir); err != nil {
 			if _, gone := d.links.LinkByIndex(l.Attrs().Index); errors.As(gone, new(netlink.LinkNotFoundError)) {
 				return nil
 			}

@@ -37,7 +37,7 @@ func specFor(ipv6 bool) (*ebpf.CollectionSpec, error) {
 	spec := shared.Copy()
 	if !ipv6 {
 		for _, dir := range []direction{inbound, outbound} {
-			delete(spec.Programs, dir.program(true))
+			delete(spec.Programs, programFor(dir, true))
 		}
 	}
 	return spec, nil

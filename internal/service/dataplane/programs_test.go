@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -15,11 +14,14 @@ import (
 // TestObjectIsCurrent fails if the sources changed and the object was not compiled again.
 func TestObjectIsCurrent(t *testing.T) {
 	files := []string{"bpf/build.sh", "bpf/dataplane.c"}
-	headers, err := filepath.Glob("bpf/*.h")
-	if err != nil {
-		t.Fatal(err)
+	var headers []string
+	for _, dir := range []string{"bpf", "../../host/bpf"} {
+		found, err := filepath.Glob(dir + "/*.h") // sorted
+		if err != nil {
+			t.Fatal(err)
+		}
+		headers = append(headers, found...)
 	}
-	slices.Sort(headers)
 	h := sha256.New()
 	for _, f := range append(files, headers...) {
 		data, err := os.ReadFile(f)

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+
+	"minato/internal/host/bpf"
 )
 
 // Remove takes the data plane of a node out of the kernel: programs, tables and links. It works after a crash and is
@@ -40,7 +42,7 @@ func removeLinks(cfg Config) error {
 			return err
 		}
 		for _, l := range links {
-			err := errors.Join(removeFilters(h, l.Attrs().Index, dir), removePlace(h, l))
+			err := errors.Join(removeFilters(h, l.Attrs().Index, dir), bpf.RemovePlace(h, l))
 			if err != nil {
 				return fmt.Errorf("interface %s of node %s: %w", l.Attrs().Name, cfg.NodeName, err)
 			}

@@ -122,7 +122,7 @@ type skb struct {
 // run sends a packet through the program of its family at an interface.
 func (r *rig) run(dir direction, ifindex uint32, in []byte) (uint32, []byte) {
 	r.t.Helper()
-	verdict, out, err := r.try(dir.program(isIPv6(in)), ifindex, in)
+	verdict, out, err := r.try(programFor(dir, isIPv6(in)), ifindex, in)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -3,14 +3,7 @@
 #ifndef MINATO_MAPS_H
 #define MINATO_MAPS_H
 
-#include "base.h"
-
-// An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d, in network order.
-union addr {
-	__u8 b[16];
-	__be32 w[4];
-	__u64 d[2];
-};
+#include "addr.h"
 
 // Where traffic comes from: INSIDE is a Pod of the node or the node itself, OUTSIDE an uplink.
 enum scope { INSIDE = 0, OUTSIDE = 1 };
@@ -90,15 +83,6 @@ struct node {
 	__u32 flags;
 };
 
-struct tuple {
-	union addr saddr;
-	union addr daddr;
-	__be16 sport;
-	__be16 dport;
-	__u8 proto;
-	__u8 pad[3];
-};
-
 enum flow_flag {
 	FLOW_REPLY = 1, // from the backend to the client
 	FLOW_FIN = 2, // a FIN was seen in this direction
@@ -129,23 +113,6 @@ struct flow {
 	__u32 seen; // seconds since boot
 	struct hop hop;
 	__u32 pad;
-};
-
-// The first fragment of a packet has the ports; the others are found by this key. The protocol is part of it in IPv4 alone;
-// in IPv6 it is 0.
-struct fragment_key {
-	union addr saddr;
-	union addr daddr;
-	__be32 id; // 16 bits of it in IPv4
-	__u8 proto;
-	__u8 pad[3];
-};
-
-struct fragment {
-	__be16 sport;
-	__be16 dport;
-	__u8 proto;
-	__u8 pad[3];
 };
 
 // The frontend that a socket's owner asked for, and the backend that the socket talks to instead.
@@ -345,13 +312,6 @@ struct {
 } source_ranges SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct fragment_key);
-	__type(value, struct fragment);
-} fragments SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
@@ -410,30 +370,6 @@ INLINE struct config *settings(void)
 INLINE __u32 now(void)
 {
 	return clock_coarse() / 1000000000ull;
-}
-
-INLINE int same_addr(const union addr *a, const union addr *b)
-{
-	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
-}
-
-INLINE void set_addr4(union addr *a, __be32 v4)
-{
-	a->d[0] = 0;
-	a->w[2] = htonl(0xffff);
-	a->w[3] = v4;
-}
-
-INLINE int is_addr4(const union addr *a)
-{
-	return a->d[0] == 0 && a->w[2] == htonl(0xffff);
-}
-
-INLINE int is_loopback(const union addr *a)
-{
-	if (is_addr4(a))
-		return a->b[12] == 127;
-	return a->d[0] == 0 && a->w[2] == 0 && a->w[3] == htonl(1);
 }
 
 #endif

@@ -2,34 +2,8 @@
 #ifndef MINATO_REJECT_H
 #define MINATO_REJECT_H
 
+#include "pseudo.h"
 #include "rewrite.h"
-
-// The pseudo header that the transport's checksum covers.
-struct pseudo4 {
-	__be32 saddr;
-	__be32 daddr;
-	__u8 zero;
-	__u8 proto;
-	__be16 len;
-};
-
-struct pseudo6 {
-	struct addrs addrs;
-	__be32 len;
-	__be32 proto;
-};
-
-INLINE __u32 pseudo4_sum(const struct ipv4 *ip, __u8 proto, __u16 len)
-{
-	struct pseudo4 ps = { .saddr = ip->saddr, .daddr = ip->daddr, .proto = proto, .len = htons(len) };
-	return csum_diff(0, 0, &ps, sizeof(ps), 0);
-}
-
-INLINE __u32 pseudo6_sum(const struct ipv6 *ip, __u8 proto, __u16 len)
-{
-	struct pseudo6 ps = { .addrs = { ip->saddr, ip->daddr }, .len = htonl(len), .proto = htonl(proto) };
-	return csum_diff(0, 0, &ps, sizeof(ps), 0);
-}
 
 // csum_is_partial finds out whether the sending device is to complete the checksum (CHECKSUM_PARTIAL). No field of the
 // context tells that, but the helper that corrects a checksum for a change of the payload leaves such a one as it is.

@@ -11,12 +11,6 @@ enum { IP_CSUM_AT = ETH_HLEN_ + 10, IP_SADDR_AT = ETH_HLEN_ + 12, IP6_SADDR_AT =
 #define SEEN_MAC_1 htons(0x6e73)
 #define SEEN_MAC_2 htons(0x6565)
 
-// A source and a destination address: the first two fields of struct tuple and struct flow.
-struct addrs {
-	union addr saddr;
-	union addr daddr;
-};
-
 // rewrite_l3 replaces both addresses of the outer header and returns the difference for the transport's checksum.
 INLINE __s64 rewrite_l3(struct __sk_buff *skb, const struct addrs *from, const struct addrs *to, int ipv6)
 {

@@ -26,6 +26,7 @@
 enum {
 	ETH_HLEN_ = 14,
 	ETH_IPV4 = 0x0800,
+	ETH_ARP_ = 0x0806,
 	ETH_IPV6 = 0x86dd,
 	PROTO_HOP_BY_HOP = 0,
 	PROTO_ICMP = 1,
@@ -63,6 +64,7 @@ static long (*map_update)(void *map, const void *key, const void *value, __u64 f
 static long (*map_delete)(void *map, const void *key) = (void *)BPF_FUNC_map_delete_elem;
 static long (*queue_push)(void *map, const void *value, __u64 flags) = (void *)BPF_FUNC_map_push_elem;
 static long (*queue_pop)(void *map, void *value) = (void *)BPF_FUNC_map_pop_elem;
+static long (*ring_output)(void *ring, const void *data, __u64 size, __u64 flags) = (void *)BPF_FUNC_ringbuf_output;
 static __u32 (*random32)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static __u64 (*netns_cookie)(void *ctx) = (void *)BPF_FUNC_get_netns_cookie;

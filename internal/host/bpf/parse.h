@@ -3,7 +3,31 @@
 #ifndef MINATO_PARSE_H
 #define MINATO_PARSE_H
 
-#include "maps.h"
+#include "addr.h"
+
+// The first fragment of a packet has the ports; the others are found by this key. The protocol is part of it in IPv4 alone;
+// in IPv6 it is 0.
+struct fragment_key {
+	union addr saddr;
+	union addr daddr;
+	__be32 id; // 16 bits of it in IPv4
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
 
 struct ipv4 {
 	__u8 ver_ihl;
