@@ -64,7 +64,7 @@ func (n *node) config(ns host.Netns) member.Config {
 		Name: n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
-		ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
+		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
 		Files: &host.MountNSConfig{
 			Name: n.name, Path: s.paths.MountNS(n.name),
 			Cover: []string{dataRoot, runRoot}, Keep: []string{s.paths.NodeData(n.name), s.paths.NodeRun(n.name)},

@@ -22,6 +22,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/host"
 	"minato/internal/host/limit"
+	"minato/internal/loadbalancer"
 	"minato/internal/member"
 	"minato/internal/podnet"
 	"minato/internal/runtime/image"
@@ -43,6 +44,10 @@ type Server struct {
 	control *controlplane.ControlPlane
 	client  kubernetes.Interface // for requests over the control socket
 	watch   *member.Watch
+	// balancer gives Services of type LoadBalancer their addresses; balancerEvents
+	// tells of it.
+	balancer       *loadbalancer.Controller
+	balancerEvents *loadbalancer.Recorder
 	images  *image.Store
 	nodes   []*node
 	parts   *supervise.Group
@@ -178,6 +183,9 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 			Nodes:  s.watch.Nodes().Informer(),
 			Logger: s.log.With("part", "podnet"),
 		}).Run},
+		{Name: "load-balancer", Run: s.balancer.Run},
+		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
+		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
@@ -205,9 +213,12 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	}
 	s.watch, err = member.NewWatch(member.WatchConfig{
 		Connect: s.control.RESTConfig, ClusterDomain: s.cfg.ClusterDomain, ClusterDNS: s.cfg.DNSIPs(),
-		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Logger: s.log,
+		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Pool: s.cfg.Pool(), Logger: s.log,
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.assembleBalancer(); err != nil {
 		return err
 	}
 	if s.images, err = image.Open(s.paths.Store()); err != nil {

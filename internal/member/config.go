@@ -36,6 +36,8 @@ type Config struct {
 	Addresses    []netip.Addr
 	PodCIDRs     []netip.Prefix
 	ServiceCIDRs []netip.Prefix
+	// Gateways are the routers of the network of the nodes, one of each IP family.
+	Gateways []netip.Addr
 	// ClusterDNS are the cluster DNS addresses, one of each IP family.
 	ClusterDNS    []netip.Addr
 	ClusterDomain string

@@ -18,6 +18,7 @@ import (
 
 	"minato/internal/dns"
 	"minato/internal/host"
+	"minato/internal/loadbalancer"
 	agent "minato/internal/node"
 	"minato/internal/podnet"
 	"minato/internal/runtime/oci"
@@ -38,6 +39,7 @@ const (
 	partRuntime  = "runtime"
 	partRoutes   = "routes"
 	partServices = "services"
+	partAnnounce = "load-balancer"
 )
 
 // Member is one node.
@@ -49,6 +51,7 @@ type Member struct {
 	podInformer cache.SharedIndexInformer
 
 	services *service.Node
+	announce *loadbalancer.Node
 	pods     *podnet.Network
 	runtime  *oci.Runtime
 	files    *host.MountNS // nil is the machine's
@@ -84,6 +87,15 @@ func New(cfg Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.announce, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
+		Name: cfg.Name, Netns: cfg.Netns, Uplinks: []string{cfg.Link}, PinDir: filepath.Join(cfg.PinDir, "announce"),
+		Addresses: cfg.Addresses, Gateways: cfg.Gateways, Flows: m.services.Data.Flows,
+		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), Settings: cfg.Watch.balancing,
+		Events: cfg.Watch.announced, Logger: m.logger("loadbalancer"),
+	})
+	if err != nil {
+		return nil, err
+	}
 	m.dns, err = dns.NewNode(m.dnsConfig())
 	return m, err
 }
@@ -91,7 +103,7 @@ func New(cfg Config) (*Member, error) {
 // ownPorts are the ports on which a node itself listens, which no hostPort can
 // have.
 func ownPorts() []route.OwnPort {
-	out := []route.OwnPort{{Port: dnsPort, Protocol: corev1.ProtocolUDP}}
+	out := []route.OwnPort{{Port: dnsPort, Protocol: corev1.ProtocolUDP}, {Port: loadbalancer.ProbePort, Protocol: corev1.ProtocolUDP}}
 	for _, port := range []uint16{dnsPort, dnsMetricsPort, agent.DefaultAPIPort, metrics.Port, metrics.HealthPort} {
 		out = append(out, route.OwnPort{Port: port, Protocol: corev1.ProtocolTCP})
 	}
@@ -132,6 +144,9 @@ func (m *Member) Name() string { return m.cfg.Name }
 // checks and metrics.
 func (m *Member) Services() *service.Node { return m.services }
 
+// Announcements returns what the node does for Services of type LoadBalancer.
+func (m *Member) Announcements() *loadbalancer.Node { return m.announce }
+
 // DNS returns the node's DNS server, with its registration in kube-dns, health
 // and metrics.
 func (m *Member) DNS() *dns.Node { return m.dns }
@@ -166,6 +181,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 		supervise.Part{Name: "agent", Run: m.runAgent},
 		supervise.Part{Name: partRoutes, Run: routes.Run},
 		supervise.Part{Name: partServices, Run: m.services.Forward},
+		supervise.Part{Name: partAnnounce, Run: m.announce.Run},
 		supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
 		supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
 		supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -14,6 +15,8 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
+	"minato/internal/loadbalancer"
+	"minato/internal/loadbalancer/config"
 	"minato/internal/service"
 	"minato/internal/supervise"
 )
@@ -24,7 +27,10 @@ type WatchConfig struct {
 	ClusterDomain string
 	ClusterDNS    []netip.Addr
 	// Owned are ranges whose reverse names are never asked of upstreams.
-	Owned  []netip.Prefix
+	Owned []netip.Prefix
+	// Pool are the addresses of the cluster's own pool for Services of type
+	// LoadBalancer.
+	Pool   []config.Range
 	Logger *slog.Logger
 }
 
@@ -40,12 +46,14 @@ type Watch struct {
 	indexed   *service.Informed
 	zone      *dns.Store
 	settings  *dns.Settings
+	balancing *loadbalancer.Settings
+	announced *loadbalancer.Recorder
 }
 
 // NewWatch makes the watches; Parts runs them.
 func NewWatch(cfg WatchConfig) (*Watch, error) {
 	clients := map[string]kubernetes.Interface{}
-	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS} {
+	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode} {
 		client, err := kubernetes.NewForConfig(cfg.Connect(user))
 		if err != nil {
 			return nil, fmt.Errorf("connect %s: %w", user, err)
@@ -79,7 +87,26 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 		return nil, err
 	}
 	w.settings, err = dns.NewSettings(dns.SettingsConfig{Client: w.dnsClient, Domain: cfg.ClusterDomain, Zone: w.zone, Logger: log})
-	return w, err
+	if err != nil {
+		return nil, err
+	}
+	return w, w.watchBalancing(cfg, clients[access.UserLoadBalancerNode])
+}
+
+// watchBalancing makes what all members need of the configuration of load
+// balancing.
+func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) error {
+	log := cfg.Logger.With("part", "loadbalancer")
+	objects, err := dynamic.NewForConfig(cfg.Connect(access.UserLoadBalancerNode))
+	if err != nil {
+		return fmt.Errorf("connect %s: %w", access.UserLoadBalancerNode, err)
+	}
+	w.balancing, err = loadbalancer.NewSettings(loadbalancer.SettingsConfig{Client: client, Dynamic: objects, Default: cfg.Pool, Logger: log})
+	if err != nil {
+		return err
+	}
+	w.announced, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Logger: log})
+	return err
 }
 
 // Parts are what has to run for the watches to follow the cluster.
@@ -89,11 +116,21 @@ func (w *Watch) Parts() []supervise.Part {
 		{Name: "events", Run: w.recordEvents},
 		{Name: "dns-zone", Run: w.zone.Run},
 		{Name: "dns-settings", Run: w.settings.Run},
+		{Name: "load-balancer-settings", Run: w.balancing.Run},
+		{Name: "load-balancer-events", Run: w.announced.Run},
 	}
 }
 
 // Services are the cluster's.
 func (w *Watch) Services() coreinformers.ServiceInformer { return w.services.Core().V1().Services() }
+
+// Namespaces are the cluster's.
+func (w *Watch) Namespaces() coreinformers.NamespaceInformer {
+	return w.namespaces.Core().V1().Namespaces()
+}
+
+// Balancing is the configuration of load balancing.
+func (w *Watch) Balancing() *loadbalancer.Settings { return w.balancing }
 
 // Nodes are the cluster's.
 func (w *Watch) Nodes() coreinformers.NodeInformer { return w.nodes.Core().V1().Nodes() }

@@ -335,3 +335,14 @@ func (d *DataPlane) close() {
 	}
 	d.reconciler, d.routes = nil, nil
 }
+
+// Flows is the table of the connections that the node translates, by the tuple of struct tuple in bpf/maps.h, for others
+// that have to know whether a packet belongs to one; nil while the data plane is closed. It is not to be written or closed.
+func (d *DataPlane) Flows() *ebpf.Map {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.collection == nil {
+		return nil
+	}
+	return d.collection.Maps["flows"]
+}

@@ -1,0 +1,161 @@
+package loadbalancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"minato/internal/host"
+	"minato/internal/loadbalancer/announce"
+)
+
+// Objects are the cluster's Services and EndpointSlices, as this process knows them.
+type Objects interface {
+	// Follow calls changed for every Service that exists, and then for each one that changes, by itself or by a slice that
+	// names it. It was called for all that existed once everything of synced is done.
+	Follow(changed func(service types.NamespacedName, triggered time.Time)) (synced []cache.DoneChecker, stop func(), err error)
+	// Service returns a Service, nil if there is none, and the slices that name it.
+	Service(key types.NamespacedName) (*corev1.Service, []*discoveryv1.EndpointSlice)
+}
+
+// NodeConfig says what one node announces addresses with.
+type NodeConfig struct {
+	Name string
+	// Netns is the node's network namespace, Uplinks its interfaces towards the outside.
+	Netns   host.Netns
+	Uplinks []string
+	// PinDir is a directory of a bpf file system, for this node's announcements alone.
+	PinDir string
+	// Addresses are the node's own and Gateways those of its routers, one of each IP family.
+	Addresses, Gateways []netip.Addr
+	// Flows are the flows that the node's Service data plane knows; nil if something else serves Services. It is called
+	// when the programs are loaded.
+	Flows func() *ebpf.Map
+
+	// Objects and Nodes are what the cluster has, Settings the configuration; whoever owns them runs them.
+	Objects  Objects
+	Nodes    coreinformers.NodeInformer
+	Settings *Settings
+	// Serves tells whether a load balancer class is ours; nil for Class and for Services without a class.
+	Serves func(class *string) bool
+	// Events may be nil.
+	Events Events
+	Logger *slog.Logger
+}
+
+// Node is all that one node needs to announce addresses: programs at its uplinks, and the loop that decides what they do.
+type Node struct {
+	cfg     NodeConfig
+	log     *slog.Logger
+	uplinks uplinks
+	close   func() error
+	changes *nodeChanges
+	decider *decider
+}
+
+// uplinks are the node's programs and their tables.
+type uplinks interface {
+	// SetService brings what a Service needs into the kernel, and takes away what it needed before; the zero Service
+	// needs nothing.
+	SetService(key string, s announce.Service) error
+	SetPeers(peers []announce.Peer) error
+	// View is who is alive, as the node hears it.
+	View() announce.View
+	// Repeat sends the gratuitous packets for an address again.
+	Repeat(addr netip.Addr)
+}
+
+// NewNode puts the parts together. It changes nothing on the machine.
+func NewNode(cfg NodeConfig) (*Node, error) {
+	switch {
+	case cfg.Name == "":
+		return nil, errors.New("announcements of load balancing: Name is required")
+	case cfg.Objects == nil || cfg.Nodes == nil || cfg.Settings == nil:
+		return nil, fmt.Errorf("announcements of node %s: Objects, Nodes and Settings are required", cfg.Name)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Events == nil {
+		cfg.Events = noEvents{}
+	}
+	if cfg.Serves == nil {
+		cfg.Serves = Serves
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, changes: newNodeChanges()}
+	return n, nil
+}
+
+// Serves tells whether a load balancer class is ours: Class, or none.
+func Serves(class *string) bool { return class == nil || *class == Class }
+
+// Forward keeps the node's programs in step with the cluster until ctx ends. Open comes first.
+func (n *Node) Forward(ctx context.Context) error {
+	stop, synced, err := n.follow()
+	if err != nil {
+		return fmt.Errorf("announcements of node %s: %w", n.cfg.Name, err)
+	}
+	defer stop()
+	// An address that is announced before everything is known might be another node's.
+	if !cache.WaitFor(ctx, "", synced...) {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.cfg.Settings.Synced():
+	}
+	n.changes.everything()
+	for {
+		var retry <-chan time.Time
+		if err := n.decider.step(n.changes.take()); err != nil {
+			n.log.Error("What the uplinks do is not up to date, which is tried again", "node", n.cfg.Name, "error", err)
+			retry = time.After(nodeRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.changes.wake:
+		case <-retry:
+			n.changes.everything()
+		}
+	}
+}
+
+// nodeRetry is how long a failed write of a table waits for the next try.
+const nodeRetry = time.Second
+
+// follow has every change noted.
+func (n *Node) follow() (stop func(), synced []cache.DoneChecker, err error) {
+	synced, stopObjects, err := n.cfg.Objects.Follow(func(key types.NamespacedName, _ time.Time) { n.changes.service(key) })
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes := n.cfg.Nodes.Informer()
+	ofNodes, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { n.changes.everything() },
+		UpdateFunc: func(was, is any) { n.nodeChanged(was, is) },
+		DeleteFunc: func(any) { n.changes.everything() },
+	})
+	if err != nil {
+		stopObjects()
+		return nil, nil, fmt.Errorf("follow Nodes: %w", err)
+	}
+	stopSettings := n.cfg.Settings.Follow(n.changes.everything)
+	stop = func() {
+		stopObjects()
+		stopSettings()
+		_ = nodes.RemoveEventHandler(ofNodes) // it fails only if the informer has stopped
+	}
+	return stop, append(synced, ofNodes.HasSyncedChecker()), nil
+}
