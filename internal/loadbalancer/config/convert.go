@@ -31,7 +31,7 @@ func (c configMap) convert(s *sources) {
 
 // part is the origin of a part of the ConfigMap.
 func part(path, format string, args ...any) origin {
-	return origin{configMapObject, path, fmt.Sprintf(format, args...)}
+	return origin{object: configMapObject, part: path, what: fmt.Sprintf(format, args...)}
 }
 
 func meta(name string) metav1.ObjectMeta {
@@ -45,6 +45,7 @@ func (v converter) communities() {
 		}}
 		// One object for each, so that a bad one costs itself only.
 		o := part("bgp-communities."+name, "community %q", name)
+		o.scalar = true
 		v.sources.communities = append(v.sources.communities, entry[metallb.Community]{community, o})
 	}
 }
