@@ -3,7 +3,6 @@ package config
 import (
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"minato/internal/loadbalancer/config/metallb"
@@ -32,41 +31,33 @@ func Admit(existing Objects, content map[string]any) (field.ErrorList, []string)
 
 // admit checks the one object beside the others, and then puts it among them.
 func admit(all *Objects, one Objects) (Object, field.ErrorList) {
-	for _, p := range one.Pools {
-		errs := CheckPool(p, all.Pools)
-		all.Pools = put(all.Pools, p, func(p *metallb.IPAddressPool) *metav1.ObjectMeta { return &p.ObjectMeta })
-		return objectOf(metallb.KindIPAddressPool, &p.ObjectMeta), errs
-	}
-	for _, p := range one.L2Advertisements {
-		all.L2Advertisements = put(all.L2Advertisements, p, func(p *metallb.L2Advertisement) *metav1.ObjectMeta { return &p.ObjectMeta })
-		return objectOf(metallb.KindL2Advertisement, &p.ObjectMeta), CheckL2Advertisement(p)
-	}
-	for _, p := range one.BGPAdvertisements {
-		all.BGPAdvertisements = put(all.BGPAdvertisements, p, func(p *metallb.BGPAdvertisement) *metav1.ObjectMeta { return &p.ObjectMeta })
-		return objectOf(metallb.KindBGPAdvertisement, &p.ObjectMeta), CheckBGPAdvertisement(p, all.Communities)
-	}
-	for _, p := range one.Peers {
-		errs := CheckPeer(p, all.Peers)
-		all.Peers = put(all.Peers, p, func(p *metallb.BGPPeer) *metav1.ObjectMeta { return &p.ObjectMeta })
-		return objectOf(metallb.KindBGPPeer, &p.ObjectMeta), errs
-	}
-	for _, p := range one.BFDProfiles {
-		all.BFDProfiles = put(all.BFDProfiles, p, func(p *metallb.BFDProfile) *metav1.ObjectMeta { return &p.ObjectMeta })
-		return objectOf(metallb.KindBFDProfile, &p.ObjectMeta), CheckBFDProfile(p)
-	}
-	for _, p := range one.Communities {
-		errs := CheckCommunity(p, all.Communities)
-		all.Communities = put(all.Communities, p, func(p *metallb.Community) *metav1.ObjectMeta { return &p.ObjectMeta })
-		return objectOf(metallb.KindCommunity, &p.ObjectMeta), errs
+	switch {
+	case len(one.Pools) > 0:
+		return admitOne(metallb.KindIPAddressPool, &all.Pools, one.Pools[0], CheckPool)
+	case len(one.L2Advertisements) > 0:
+		return admitOne(metallb.KindL2Advertisement, &all.L2Advertisements, one.L2Advertisements[0], alone(CheckL2Advertisement))
+	case len(one.BGPAdvertisements) > 0:
+		check := func(a metallb.BGPAdvertisement) field.ErrorList { return CheckBGPAdvertisement(a, all.Communities) }
+		return admitOne(metallb.KindBGPAdvertisement, &all.BGPAdvertisements, one.BGPAdvertisements[0], alone(check))
+	case len(one.Peers) > 0:
+		return admitOne(metallb.KindBGPPeer, &all.Peers, one.Peers[0], CheckPeer)
+	case len(one.BFDProfiles) > 0:
+		return admitOne(metallb.KindBFDProfile, &all.BFDProfiles, one.BFDProfiles[0], alone(CheckBFDProfile))
+	case len(one.Communities) > 0:
+		return admitOne(metallb.KindCommunity, &all.Communities, one.Communities[0], CheckCommunity)
 	}
 	return Object{}, nil
 }
 
-// put returns a copy of a list with an object in place of the one of its name, or at the end.
-func put[T any](list []T, object T, meta func(*T) *metav1.ObjectMeta) []T {
-	m := meta(&object)
-	list = slices.DeleteFunc(slices.Clone(list), func(o T) bool {
-		return meta(&o).Name == m.Name && meta(&o).Namespace == m.Namespace
-	})
-	return append(list, object)
+// alone makes a check of one that has no use for the other objects.
+func alone[T any](check func(T) field.ErrorList) func(T, []T) field.ErrorList {
+	return func(object T, _ []T) field.ErrorList { return check(object) }
+}
+
+func admitOne[T any, P object[T]](kind string, list *[]T, one T, check func(T, []T) field.ErrorList) (Object, field.ErrorList) {
+	errs := check(one, *list)
+	o := objectOf(kind, P(&one))
+	others := slices.DeleteFunc(slices.Clone(*list), func(other T) bool { return objectOf(kind, P(&other)) == o })
+	*list = append(others, one)
+	return o, errs
 }

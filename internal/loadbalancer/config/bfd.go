@@ -23,7 +23,7 @@ func CheckBFDProfile(object metallb.BFDProfile) field.ErrorList {
 
 func readBFD(object metallb.BFDProfile) (BFDProfile, field.ErrorList) {
 	path := field.NewPath("spec")
-	errs := checkMeta(&object.ObjectMeta)
+	errs := checkMeta(&object)
 	number := func(name string, value *int64, unset, low, high int64) int64 {
 		if value == nil {
 			return unset
@@ -41,7 +41,7 @@ func readBFD(object metallb.BFDProfile) (BFDProfile, field.ErrorList) {
 	number("minimumTtl", spec.MinimumTTL, 0, 1, 254)
 	return BFDProfile{
 		Name:             object.Name,
-		Object:           objectOf(metallb.KindBFDProfile, &object.ObjectMeta),
+		Object:           objectOf(metallb.KindBFDProfile, &object),
 		ReceiveInterval:  time.Duration(receive) * time.Millisecond,
 		TransmitInterval: time.Duration(transmit) * time.Millisecond,
 		DetectMultiplier: uint8(multiplier),

@@ -25,7 +25,7 @@ func CheckBGPAdvertisement(object metallb.BGPAdvertisement, communities []metall
 // readBGP converts a BGPAdvertisement but for its pools, which it returns as they were selected.
 func readBGP(object metallb.BGPAdvertisement, known aliases) (BGPAdvertisement, poolChoice, field.ErrorList) {
 	spec := field.NewPath("spec")
-	errs := checkMeta(&object.ObjectMeta)
+	errs := checkMeta(&object)
 	pools, more := readPoolChoice(object.Spec.IPAddressPools, object.Spec.IPAddressPoolSelectors)
 	errs = append(errs, more...)
 	nodes, more := selectors(spec.Child("nodeSelectors"), object.Spec.NodeSelectors)
@@ -41,7 +41,7 @@ func readBGP(object metallb.BGPAdvertisement, known aliases) (BGPAdvertisement, 
 	errs = append(errs, more...)
 	return BGPAdvertisement{
 		Name:                object.Name,
-		Object:              objectOf(metallb.KindBGPAdvertisement, &object.ObjectMeta),
+		Object:              objectOf(metallb.KindBGPAdvertisement, &object),
 		AggregationLength:   v4,
 		AggregationLengthV6: v6,
 		LocalPref:           uint32(object.Spec.LocalPref),

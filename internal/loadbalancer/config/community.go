@@ -57,7 +57,7 @@ type aliases map[string]Community
 // add takes the aliases of an object, if it has no error.
 func (a aliases) add(object metallb.Community) field.ErrorList {
 	path := field.NewPath("spec", "communities")
-	errs := checkMeta(&object.ObjectMeta)
+	errs := checkMeta(&object)
 	own := aliases{}
 	for i, alias := range object.Spec.Communities {
 		c, err := ParseCommunity(alias.Value)

@@ -3,7 +3,7 @@ package config
 import (
 	"reflect"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v2" // as MetalLB did: other decoders turn the text yes of a label into the text true
 )
 
 // configMapObject is the ConfigMap that MetalLB read until version 0.12.
@@ -11,63 +11,63 @@ var configMapObject = Object{Kind: "ConfigMap", Namespace: Namespace, Name: "con
 
 // configMap is the text of its key config.
 type configMap struct {
-	Peers       []oldPeer         `json:"peers"`
-	Communities map[string]string `json:"bgp-communities"`
-	Pools       []oldPool         `json:"address-pools"`
-	BFDProfiles []oldBFDProfile   `json:"bfd-profiles"`
+	Peers       []oldPeer         `yaml:"peers"`
+	Communities map[string]string `yaml:"bgp-communities"`
+	Pools       []oldPool         `yaml:"address-pools"`
+	BFDProfiles []oldBFDProfile   `yaml:"bfd-profiles"`
 }
 
 type oldPeer struct {
-	MyASN         int64         `json:"my-asn"`
-	PeerASN       int64         `json:"peer-asn"`
-	PeerAddress   string        `json:"peer-address"`
-	SourceAddress string        `json:"source-address"`
-	PeerPort      int64         `json:"peer-port"`
-	HoldTime      string        `json:"hold-time"`
-	KeepaliveTime string        `json:"keepalive-time"`
-	RouterID      string        `json:"router-id"`
-	NodeSelectors []oldSelector `json:"node-selectors"`
-	Password      string        `json:"password"`
-	BFDProfile    string        `json:"bfd-profile"`
-	EBGPMultiHop  bool          `json:"ebgp-multihop"`
+	MyASN         int64         `yaml:"my-asn"`
+	PeerASN       int64         `yaml:"peer-asn"`
+	PeerAddress   string        `yaml:"peer-address"`
+	SourceAddress string        `yaml:"source-address"`
+	PeerPort      int64         `yaml:"peer-port"`
+	HoldTime      string        `yaml:"hold-time"`
+	KeepaliveTime string        `yaml:"keepalive-time"`
+	RouterID      string        `yaml:"router-id"`
+	NodeSelectors []oldSelector `yaml:"node-selectors"`
+	Password      string        `yaml:"password"`
+	BFDProfile    string        `yaml:"bfd-profile"`
+	EBGPMultiHop  bool          `yaml:"ebgp-multihop"`
 }
 
 type oldSelector struct {
-	MatchLabels      map[string]string `json:"match-labels"`
-	MatchExpressions []oldRequirement  `json:"match-expressions"`
+	MatchLabels      map[string]string `yaml:"match-labels"`
+	MatchExpressions []oldRequirement  `yaml:"match-expressions"`
 }
 
 type oldRequirement struct {
-	Key      string   `json:"key"`
-	Operator string   `json:"operator"`
-	Values   []string `json:"values"`
+	Key      string   `yaml:"key"`
+	Operator string   `yaml:"operator"`
+	Values   []string `yaml:"values"`
 }
 
 type oldPool struct {
-	Name              string                `json:"name"`
-	Protocol          string                `json:"protocol"`
-	Addresses         []string              `json:"addresses"`
-	AvoidBuggyIPs     bool                  `json:"avoid-buggy-ips"`
-	AutoAssign        *bool                 `json:"auto-assign"`
-	BGPAdvertisements []oldBGPAdvertisement `json:"bgp-advertisements"`
+	Name              string                `yaml:"name"`
+	Protocol          string                `yaml:"protocol"`
+	Addresses         []string              `yaml:"addresses"`
+	AvoidBuggyIPs     bool                  `yaml:"avoid-buggy-ips"`
+	AutoAssign        *bool                 `yaml:"auto-assign"`
+	BGPAdvertisements []oldBGPAdvertisement `yaml:"bgp-advertisements"`
 }
 
 type oldBGPAdvertisement struct {
-	AggregationLength   *int64   `json:"aggregation-length"`
-	AggregationLengthV6 *int64   `json:"aggregation-length-v6"`
-	LocalPref           int64    `json:"localpref"`
-	Communities         []string `json:"communities"`
+	AggregationLength   *int64   `yaml:"aggregation-length"`
+	AggregationLengthV6 *int64   `yaml:"aggregation-length-v6"`
+	LocalPref           int64    `yaml:"localpref"`
+	Communities         []string `yaml:"communities"`
 }
 
 type oldBFDProfile struct {
-	Name             string `json:"name"`
-	ReceiveInterval  *int64 `json:"receive-interval"`
-	TransmitInterval *int64 `json:"transmit-interval"`
-	DetectMultiplier *int64 `json:"detect-multiplier"`
-	EchoInterval     *int64 `json:"echo-interval"`
-	EchoMode         bool   `json:"echo-mode"`
-	PassiveMode      bool   `json:"passive-mode"`
-	MinimumTTL       *int64 `json:"minimum-ttl"`
+	Name             string `yaml:"name"`
+	ReceiveInterval  *int64 `yaml:"receive-interval"`
+	TransmitInterval *int64 `yaml:"transmit-interval"`
+	DetectMultiplier *int64 `yaml:"detect-multiplier"`
+	EchoInterval     *int64 `yaml:"echo-interval"`
+	EchoMode         bool   `yaml:"echo-mode"`
+	PassiveMode      bool   `yaml:"passive-mode"`
+	MinimumTTL       *int64 `yaml:"minimum-ttl"`
 }
 
 // parseConfigMap reads the text. Like MetalLB it takes the whole text or nothing: a key that isn't known, or that is
@@ -82,7 +82,7 @@ func parseConfigMap(text string) (configMap, []Problem) {
 	}
 	var problems []Problem
 	for _, m := range mismatches("", value, reflect.TypeFor[configMap]()) {
-		problems = append(problems, refuse(m.path, m.message))
+		problems = append(problems, refuse(orDefault(m.path, "config"), m.message))
 	}
 	if len(problems) > 0 {
 		return configMap{}, problems

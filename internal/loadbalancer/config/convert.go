@@ -31,7 +31,7 @@ func (c configMap) convert(s *sources) {
 
 // part is the origin of a part of the ConfigMap.
 func part(path, format string, args ...any) origin {
-	return origin{configMapObject, path, fmt.Sprintf(format, args...)}
+	return origin{object: configMapObject, part: path, what: fmt.Sprintf(format, args...)}
 }
 
 func meta(name string) metav1.ObjectMeta {
@@ -45,12 +45,13 @@ func (v converter) communities() {
 		}}
 		// One object for each, so that a bad one costs itself only.
 		o := part("bgp-communities."+name, "community %q", name)
+		o.scalar = true
 		v.sources.communities = append(v.sources.communities, entry[metallb.Community]{community, o})
 	}
 }
 
 func (v converter) bfdProfiles() {
-	taken := namesIn(v.sources.bfdProfiles, func(p *metallb.BFDProfile) string { return p.Name })
+	taken := namesIn(v.sources.bfdProfiles)
 	for i, old := range v.config.BFDProfiles {
 		o := part(fmt.Sprintf("bfd-profiles[%d]", i), "profile %q", old.Name)
 		name := objectName(old.Name)
@@ -73,7 +74,7 @@ func (v converter) bfdProfiles() {
 }
 
 func (v converter) peers() {
-	taken := namesIn(v.sources.peers, func(p *metallb.BGPPeer) string { return p.Name })
+	taken := namesIn(v.sources.peers)
 	for i, old := range v.config.Peers {
 		o := part(fmt.Sprintf("peers[%d]", i), "peer %d (%s)", i+1, old.PeerAddress)
 		v.sources.peers = append(v.sources.peers, entry[metallb.BGPPeer]{metallb.BGPPeer{
@@ -97,9 +98,9 @@ func (v converter) peers() {
 }
 
 func (v converter) pools() {
-	taken := namesIn(v.sources.pools, func(p *metallb.IPAddressPool) string { return p.Name })
-	l2 := namesIn(v.sources.l2, func(p *metallb.L2Advertisement) string { return p.Name })
-	bgp := namesIn(v.sources.bgp, func(p *metallb.BGPAdvertisement) string { return p.Name })
+	taken := namesIn(v.sources.pools)
+	l2 := namesIn(v.sources.l2)
+	bgp := namesIn(v.sources.bgp)
 	for i, old := range v.config.Pools {
 		path := fmt.Sprintf("address-pools[%d]", i)
 		o := part(path, "pool %q", old.Name)
@@ -186,10 +187,12 @@ func free(taken map[string]bool, prefix string, n int) string {
 	return fmt.Sprint(prefix, n)
 }
 
-func namesIn[T any](entries []entry[T], name func(*T) string) map[string]bool {
+func namesIn[T any, P object[T]](entries []entry[T]) map[string]bool {
 	all := map[string]bool{}
 	for i := range entries {
-		all[name(&entries[i].object)] = true
+		if o := P(&entries[i].object); o.GetNamespace() == Namespace {
+			all[o.GetName()] = true
+		}
 	}
 	return all
 }

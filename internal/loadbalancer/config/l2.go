@@ -18,7 +18,7 @@ func CheckL2Advertisement(object metallb.L2Advertisement) field.ErrorList {
 // readL2 converts an L2Advertisement but for its pools, which it returns as they were selected.
 func readL2(object metallb.L2Advertisement) (L2Advertisement, poolChoice, field.ErrorList) {
 	spec := field.NewPath("spec")
-	errs := checkMeta(&object.ObjectMeta)
+	errs := checkMeta(&object)
 	pools, more := readPoolChoice(object.Spec.IPAddressPools, object.Spec.IPAddressPoolSelectors)
 	errs = append(errs, more...)
 	nodes, more := selectors(spec.Child("nodeSelectors"), object.Spec.NodeSelectors)
@@ -34,7 +34,7 @@ func readL2(object metallb.L2Advertisement) (L2Advertisement, poolChoice, field.
 	}
 	return L2Advertisement{
 		Name:             object.Name,
-		Object:           objectOf(metallb.KindL2Advertisement, &object.ObjectMeta),
+		Object:           objectOf(metallb.KindL2Advertisement, &object),
 		NodeSelectors:    nodes,
 		Interfaces:       sortedSet(object.Spec.Interfaces),
 		ServiceSelectors: services,

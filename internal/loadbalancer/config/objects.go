@@ -63,22 +63,29 @@ func add[T any](list *[]T, content map[string]any) error {
 	return err
 }
 
-func objectOf(kind string, m *metav1.ObjectMeta) Object {
-	return Object{Kind: kind, Namespace: m.Namespace, Name: m.Name}
+// object is a pointer to an object of a kind.
+type object[T any] interface {
+	*T
+	metav1.Object
+}
+
+func objectOf(kind string, o metav1.Object) Object {
+	return Object{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
 // byAge sorts a copy of a list so that an object that was there first comes first, one that isn't stored yet last.
-func byAge[T any](list []T, meta func(*T) *metav1.ObjectMeta) []T {
+func byAge[T any, P object[T]](list []T) []T {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b T) int {
-		x, y := meta(&a), meta(&b)
-		if x.CreationTimestamp.IsZero() != y.CreationTimestamp.IsZero() {
-			if x.CreationTimestamp.IsZero() {
+		x, y := P(&a), P(&b)
+		s, t := x.GetCreationTimestamp(), y.GetCreationTimestamp()
+		if s.IsZero() != t.IsZero() {
+			if s.IsZero() {
 				return 1
 			}
 			return -1
 		}
-		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.Name, y.Name), cmp.Compare(x.Namespace, y.Namespace))
+		return cmp.Or(s.Compare(t.Time), cmp.Compare(x.GetName(), y.GetName()), cmp.Compare(x.GetNamespace(), y.GetNamespace()))
 	})
 	return list
 }

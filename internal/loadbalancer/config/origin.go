@@ -13,6 +13,8 @@ type origin struct {
 	object Object
 	// part is the path within the ConfigMap, as in address-pools[0]; empty for an object of the API.
 	part string
+	// scalar says that the part has no keys below it.
+	scalar bool
 	// what names the part for people, as in pool "default".
 	what string
 }
@@ -30,7 +32,10 @@ func (o origin) problem(err *field.Error, left bool) Problem {
 		p.Message = err.ErrorBody()
 	}
 	if o.part != "" {
-		p.Field = o.part + keysOf(err.Field)
+		p.Field = o.part
+		if !o.scalar {
+			p.Field += keysOf(err.Field)
+		}
 		p.Unused = false // the rest of the ConfigMap is used
 		if left {
 			p.Message += fmt.Sprintf("; %s of the ConfigMap is left out", o.what)

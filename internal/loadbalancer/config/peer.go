@@ -73,12 +73,12 @@ func (r *peerReader) invalid(name string, value any, format string, args ...any)
 }
 
 func readPeer(object metallb.BGPPeer) (Peer, field.ErrorList) {
-	r := peerReader{spec: object.Spec, path: field.NewPath("spec"), errs: checkMeta(&object.ObjectMeta)}
+	r := peerReader{spec: object.Spec, path: field.NewPath("spec"), errs: checkMeta(&object)}
 	nodes, errs := selectors(r.path.Child("nodeSelectors"), r.spec.NodeSelectors)
 	r.errs = append(r.errs, errs...)
 	peer := Peer{
 		Name:            object.Name,
-		Object:          objectOf(metallb.KindBGPPeer, &object.ObjectMeta),
+		Object:          objectOf(metallb.KindBGPPeer, &object),
 		DynamicASN:      r.spec.DynamicASN,
 		Interface:       r.spec.Interface,
 		NodeSelectors:   nodes,

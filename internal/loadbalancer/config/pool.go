@@ -32,11 +32,11 @@ func checkPool(object metallb.IPAddressPool, others []Pool) (Pool, field.ErrorLi
 // readPool converts a pool. Its ranges are those of the addresses at the same place, the zero Range for a bad one.
 func readPool(object metallb.IPAddressPool) (Pool, field.ErrorList) {
 	spec := field.NewPath("spec")
-	errs := checkMeta(&object.ObjectMeta)
+	errs := checkMeta(&object)
 	pool := Pool{
 		Name:          object.Name,
 		Labels:        labels.Set(object.Labels),
-		Object:        objectOf(metallb.KindIPAddressPool, &object.ObjectMeta),
+		Object:        objectOf(metallb.KindIPAddressPool, &object),
 		AutoAssign:    object.Spec.AutoAssign == nil || *object.Spec.AutoAssign,
 		AvoidBuggyIPs: object.Spec.AvoidBuggyIPs,
 	}

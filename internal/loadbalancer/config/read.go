@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"minato/internal/loadbalancer/config/metallb"
@@ -32,12 +31,12 @@ func (o Objects) sources() *sources {
 	s := &sources{
 		problems:    slices.Clone(o.Problems),
 		aliases:     map[string]string{},
-		pools:       entries(metallb.KindIPAddressPool, o.Pools, func(p *metallb.IPAddressPool) *metav1.ObjectMeta { return &p.ObjectMeta }),
-		l2:          entries(metallb.KindL2Advertisement, o.L2Advertisements, func(p *metallb.L2Advertisement) *metav1.ObjectMeta { return &p.ObjectMeta }),
-		bgp:         entries(metallb.KindBGPAdvertisement, o.BGPAdvertisements, func(p *metallb.BGPAdvertisement) *metav1.ObjectMeta { return &p.ObjectMeta }),
-		peers:       entries(metallb.KindBGPPeer, o.Peers, func(p *metallb.BGPPeer) *metav1.ObjectMeta { return &p.ObjectMeta }),
-		bfdProfiles: entries(metallb.KindBFDProfile, o.BFDProfiles, func(p *metallb.BFDProfile) *metav1.ObjectMeta { return &p.ObjectMeta }),
-		communities: entries(metallb.KindCommunity, o.Communities, func(p *metallb.Community) *metav1.ObjectMeta { return &p.ObjectMeta }),
+		pools:       entries(metallb.KindIPAddressPool, o.Pools),
+		l2:          entries(metallb.KindL2Advertisement, o.L2Advertisements),
+		bgp:         entries(metallb.KindBGPAdvertisement, o.BGPAdvertisements),
+		peers:       entries(metallb.KindBGPPeer, o.Peers),
+		bfdProfiles: entries(metallb.KindBFDProfile, o.BFDProfiles),
+		communities: entries(metallb.KindCommunity, o.Communities),
 	}
 	if o.ConfigMap != nil {
 		c, problems := parseConfigMap(*o.ConfigMap)
@@ -47,10 +46,10 @@ func (o Objects) sources() *sources {
 	return s
 }
 
-func entries[T any](kind string, list []T, meta func(*T) *metav1.ObjectMeta) []entry[T] {
+func entries[T any, P object[T]](kind string, list []T) []entry[T] {
 	var all []entry[T]
-	for _, object := range byAge(list, meta) {
-		all = append(all, entry[T]{object, origin{object: objectOf(kind, meta(&object))}})
+	for _, o := range byAge[T, P](list) {
+		all = append(all, entry[T]{o, origin{object: objectOf(kind, P(&o))}})
 	}
 	return all
 }

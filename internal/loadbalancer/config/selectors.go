@@ -33,14 +33,14 @@ func matchesAny(selectors []labels.Selector, set labels.Set) bool {
 }
 
 // checkMeta finds what is wrong with an object whatever its kind is.
-func checkMeta(m *metav1.ObjectMeta) field.ErrorList {
+func checkMeta(o metav1.Object) field.ErrorList {
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
-	if m.Name == "" {
+	if o.GetName() == "" {
 		errs = append(errs, field.Required(path.Child("name"), "has no name; give it one"))
 	}
-	if m.Namespace != Namespace {
-		errs = append(errs, field.Invalid(path.Child("namespace"), m.Namespace,
+	if o.GetNamespace() != Namespace {
+		errs = append(errs, field.Invalid(path.Child("namespace"), o.GetNamespace(),
 			"the object is not in the namespace "+Namespace+", where alone it counts; create it there"))
 	}
 	return errs

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,19 +25,19 @@ func mismatches(path string, value any, t reflect.Type) []mismatch {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		m, ok := value.(map[string]any)
+		m, ok := value.(map[any]any)
 		if !ok {
 			return wrong("a map with the keys " + strings.Join(slices.Sorted(maps.Keys(keys(t))), ", "))
 		}
 		return mismatchesOfKeys(path, m, keys(t))
 	case reflect.Map:
-		m, ok := value.(map[string]any)
+		m, ok := value.(map[any]any)
 		if !ok {
 			return wrong("a map")
 		}
 		var all []mismatch
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			all = append(all, mismatches(join(path, key), m[key], t.Elem())...)
+		for _, key := range sortedKeys(m) {
+			all = append(all, mismatches(join(path, fmt.Sprint(key)), m[key], t.Elem())...)
 		}
 		return all
 	case reflect.Slice:
@@ -62,12 +61,14 @@ func mismatchOfScalar(value any, t reflect.Type, wrong func(string) []mismatch) 
 			return wrong("true or false")
 		}
 	case reflect.Int64:
-		if n, ok := value.(float64); !ok || n != math.Trunc(n) || math.Abs(n) > 1<<53 {
+		switch value.(type) {
+		case int, int64: // uint64 is what doesn't fit in these
+		default:
 			return wrong("a whole number")
 		}
 	case reflect.String:
 		switch value.(type) {
-		case map[string]any, []any:
+		case map[any]any, []any:
 			return wrong("text")
 		}
 	default:
@@ -76,11 +77,12 @@ func mismatchOfScalar(value any, t reflect.Type, wrong func(string) []mismatch) 
 	return nil
 }
 
-func mismatchesOfKeys(path string, m map[string]any, known map[string]reflect.Type) []mismatch {
+func mismatchesOfKeys(path string, m map[any]any, known map[string]reflect.Type) []mismatch {
 	var all []mismatch
-	for _, key := range slices.Sorted(maps.Keys(m)) {
+	for _, k := range sortedKeys(m) {
+		key := fmt.Sprint(k)
 		if t, ok := known[key]; ok {
-			all = append(all, mismatches(join(path, key), m[key], t)...)
+			all = append(all, mismatches(join(path, key), m[k], t)...)
 		} else {
 			all = append(all, mismatch{join(path, key), fmt.Sprintf("key %q is not known here; known keys are %s",
 				key, strings.Join(slices.Sorted(maps.Keys(known)), ", "))})
@@ -89,11 +91,16 @@ func mismatchesOfKeys(path string, m map[string]any, known map[string]reflect.Ty
 	return all
 }
 
-// keys returns the fields of a struct by their JSON names.
+// sortedKeys returns the keys in the order of their texts.
+func sortedKeys(m map[any]any) []any {
+	return slices.SortedFunc(maps.Keys(m), func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+}
+
+// keys returns the fields of a struct by their keys.
 func keys(t reflect.Type) map[string]reflect.Type {
 	all := map[string]reflect.Type{}
 	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
 		all[name] = t.Field(i).Type
 	}
 	return all

@@ -4,6 +4,7 @@
 package metallb
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,9 +30,21 @@ const (
 func Decode[T any](content map[string]any) (T, error) {
 	var object T
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &object); err != nil {
-		return object, fmt.Errorf("decode an object of %s: %w", Group, err)
+		return object, fmt.Errorf("decode an object of %s: %w", Group, explain[T](content, err))
 	}
 	return object, nil
+}
+
+// explain returns an error that names the field, which the converter's doesn't.
+func explain[T any](content map[string]any, err error) error {
+	text, bad := json.Marshal(content)
+	if bad != nil {
+		return err
+	}
+	if better := json.Unmarshal(text, new(T)); better != nil {
+		return better
+	}
+	return err
 }
 
 // Encode makes the content of an unstructured object from a typed one.
