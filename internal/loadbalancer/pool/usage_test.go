@@ -12,7 +12,7 @@ import (
 func TestUsage(t *testing.T) {
 	pools := []config.Pool{
 		pool("a", "10.0.0.0-10.0.1.255 fd00::-fd00::ffff:ffff:ffff:ffff", avoiding),
-		pool("huge", "::1:0:0:0:0-::2:ffff:ffff:ffff:ffff 10.1.0.0-10.1.0.3"),
+		pool("huge", "::1:0:0:0:0-::2:ffff:ffff:ffff:ffff ::3:0:0:0:0-::3:0:0:0:9 10.1.0.0-10.1.0.3"),
 		pool("default", "10.0.0.250-10.0.2.9", own),
 		pool("empty", ""),
 	}
