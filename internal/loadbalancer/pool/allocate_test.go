@@ -274,6 +274,19 @@ func TestFamilies(t *testing.T) {
 			},
 		},
 		{
+			"who needs two and asks for one doesn't take what another asks for", []config.Pool{pool("a", "10.0.0.1-10.0.0.9 fd00::1-fd00::9")},
+			[]Service{svc("a", dual(require), asks("10.0.0.5")), svc("b", ofFamilies(v6Only), asks("fd00::1"))},
+			map[string]want{"a": allocated("a", "10.0.0.5 fd00::2"), "b": allocated("a", "fd00::1")},
+		},
+		{
+			"prefer: the first of several pools with the primary family", []config.Pool{six, four, pool("four2", "10.0.8.1")},
+			[]Service{svc("a", dual(prefer)), svc("b", dual(prefer), ofFamilies(v6First))},
+			map[string]want{
+				"a": allocated("four", "10.0.4.1").lacking("no available IPs in pool four for ipv6 IPFamily"),
+				"b": allocated("six", "fd00:6::1").lacking("no available IPs in pool six for ipv4 IPFamily"),
+			},
+		},
+		{
 			"SingleStack with two families uses the primary one", []config.Pool{both},
 			[]Service{svc("a", ofFamilies(v6First), policy(corev1.IPFamilyPolicySingleStack)), svc("b", ofFamilies(v4First), policy(""))},
 			map[string]want{"a": allocated("both", "fd00::1"), "b": allocated("both", "10.0.0.1")},
@@ -477,6 +490,53 @@ func TestChanges(t *testing.T) {
 			map[string]want{"a": kept("six", "fd00:6::5").clearing("a", `["10.9.9.9"] is not allowed in config`).lacking("no available IPs in pool six for ipv4 IPFamily")},
 		},
 		{
+			"what is left is not lost to whoever asks for it", []config.Pool{six},
+			[]Service{
+				svc("a", ofFamilies(v6Only), asks("fd00:6::5")), svc("b", dual(prefer), has("10.9.9.9 fd00:6::5")),
+				svc("c", ofFamilies(v6Only), asks("fd00:6::6")), svc("d", dual(prefer), asks("fd00:6::6"), has("10.9.9.9 fd00:6::6")),
+			},
+			map[string]want{
+				"a": failed("a", InUse, `can't change sharing key for "ns/a", address also in use by ns/b`),
+				"b": kept("six", "fd00:6::5").clearing("b", `["10.9.9.9"] is not allowed in config`).lacking("no available IPs in pool six for ipv4 IPFamily"),
+				"c": failed("c", InUse, `can't change sharing key for "ns/c", address also in use by ns/d`),
+				"d": kept("six", "fd00:6::6").clearing("d", `["10.9.9.9"] is not allowed in config`).lacking("no available IPs in pool six for ipv4 IPFamily"),
+			},
+		},
+		{
+			"who asks for a pool, or for what it has, doesn't look elsewhere", []config.Pool{three, six},
+			[]Service{
+				svc("a", ofFamilies(v6Only), asks("fd00:6::5")), svc("b", dual(prefer), asksPool("six"), has("10.9.9.9 fd00:6::5")),
+				svc("c", ofFamilies(v6Only), asks("fd00:6::6")), svc("d", dual(prefer), asks("fd00:6::6"), has("10.9.9.9 fd00:6::6")),
+			},
+			map[string]want{
+				"a": failed("a", InUse, `can't change sharing key for "ns/a", address also in use by ns/b`),
+				"b": kept("six", "fd00:6::5").clearing("b", `["10.9.9.9"] is not allowed in config`).lacking("no available IPs in pool six for ipv4 IPFamily"),
+				"c": failed("c", InUse, `can't change sharing key for "ns/c", address also in use by ns/d`),
+				"d": kept("six", "fd00:6::6").clearing("d", `["10.9.9.9"] is not allowed in config`).lacking("no available IPs in pool six for ipv4 IPFamily"),
+			},
+		},
+		{
+			"what is given up is there for others", []config.Pool{pool("a", "10.0.0.1-10.0.0.2 fd00::1")},
+			[]Service{svc("a", dual(require), has("fd00::1")), svc("b", dual(require), has("10.0.0.1")), svc("c")},
+			map[string]want{
+				"a": {addrs: "10.0.0.2 fd00::1", pool: "a", reason: Allocated, message: `Assigned additional IP "10.0.0.2"`},
+				"b": failed("b", NoAvailableIPs, "no available IPs").clearing("b", "no available IPs in pool a for ipv6 IPFamily"),
+				"c": allocated("a", "10.0.0.1"),
+			},
+		},
+		{
+			"a port that is given up is there for others", []config.Pool{pool("a", "10.0.0.1-10.0.0.2 fd00::1")},
+			[]Service{
+				svc("a", dual(require), share("k"), has("fd00::1")), svc("b", dual(require), share("k"), has("10.0.0.1")),
+				svc("c", share("k"), port(81), has("10.0.0.1")), svc("d", share("k")),
+			},
+			map[string]want{
+				"a": {addrs: "10.0.0.2 fd00::1", pool: "a", reason: Allocated, message: `Assigned additional IP "10.0.0.2"`},
+				"b": failed("b", NoAvailableIPs, "no available IPs").clearing("b", "no available IPs in pool a for ipv6 IPFamily"),
+				"c": kept("a", "10.0.0.1"), "d": allocated("a", "10.0.0.1"),
+			},
+		},
+		{
 			"dual-stack is required from now on: the same pool", []config.Pool{two}, []Service{svc("a", dual(require), has("10.0.2.3"))},
 			map[string]want{"a": {addrs: "10.0.2.3 fd00:2::1", pool: "two", reason: Allocated, message: `Assigned additional IP "fd00:2::1"`}},
 		},
@@ -504,4 +564,19 @@ func TestChanges(t *testing.T) {
 			map[string]want{"a": kept("a", "10.0.0.2"), "b": allocated("a", "10.0.0.1")},
 		},
 	})
+}
+
+// Very many may share an address; a message that names them all would be too long for an event.
+func TestManyWhoShareAreNotAllNamed(t *testing.T) {
+	var services []Service
+	for i := range 20 {
+		services = append(services, svc("s"+string(rune('a'+i)), share("k"), port(uint16(100+i)), has("10.0.0.1")))
+	}
+	services = append(services, svc("t", asks("10.0.0.1")))
+	d := Allocate([]config.Pool{pool("a", "10.0.0.1")}, services)[services[20].Key]
+	want := failed("t", InUse, `can't change sharing key for "ns/t", address also in use by `+
+		"ns/sa,ns/sb,ns/sc,ns/sd,ns/se,ns/sf,ns/sg,ns/sh and 12 others")
+	if g := got(d); g != want {
+		t.Errorf("got %+v\nwant %+v", g, want)
+	}
 }

@@ -99,15 +99,31 @@ func (b *book) complete(c *claim) bool {
 	return true
 }
 
-// completeOrRelease is for a Service for which a part is not enough: it gives up what it holds if its pool can't
-// complete it, and looks for another pool like everyone who has nothing.
+// completeOrRelease is for a Service that lacks the family that matters. If its pool can't complete what it holds, it
+// gives that up and looks for another pool, like everyone who has nothing; but what will do is only given up for better.
 func (b *book) completeOrRelease(c *claim) {
-	if b.complete(c) {
+	if b.complete(c) || !c.requiresDual() && !b.better(c) {
 		return
 	}
 	c.lose(nothingOf(c.space, c.missing()))
 	c.because("So it gives up what it has, and looks for a pool that has what it needs.")
 	b.release(c)
+}
+
+// better tells whether some pool would give the Service an address of the family that it lacks.
+func (b *book) better(c *claim) bool {
+	f := c.missing()
+	for _, pools := range [][]*space{b.pinned, b.general} {
+		for _, s := range pools {
+			if _, ok := b.automatic(s, c.Service); !ok {
+				continue
+			}
+			if _, ok := b.find(c, s, f); ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func notAllowed(addrs []netip.Addr) string { return fmt.Sprintf("%q is not allowed in config", addrs) }

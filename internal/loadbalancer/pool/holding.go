@@ -53,16 +53,28 @@ func (b *book) conflict(c *claim, a netip.Addr) *refusal {
 	return nil
 }
 
-// names lists who has an address besides one, in order.
+// namesAtMost keeps messages readable, and events below their largest size, when very many share an address.
+const namesAtMost = 8
+
+// names lists who has an address besides one Service, in order.
 func (h *holding) names(without *claim) string {
-	names := make([]string, 0, len(h.users))
+	names := make([]string, 0, namesAtMost)
+	others := 0
 	for _, u := range h.users {
-		if u != without {
+		switch {
+		case u == without:
+		case len(names) < namesAtMost:
 			names = append(names, u.name())
+		default:
+			others++
 		}
 	}
 	slices.Sort(names)
-	return strings.Join(names, ",")
+	list := strings.Join(names, ",")
+	if others > 0 {
+		list += fmt.Sprintf(" and %d others", others)
+	}
+	return list
 }
 
 // take gives an address to a Service. The caller has looked for conflicts.

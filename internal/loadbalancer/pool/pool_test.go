@@ -154,23 +154,20 @@ func check(t *testing.T, pools []config.Pool, services []Service, wants map[stri
 func explained(t *testing.T, s Service, d Decision) {
 	t.Helper()
 	why := strings.Join(d.Why, "\n")
-	last := func(a netip.Addr) string { // the last sentence about an address
-		found := ""
+	for _, a := range d.Addresses {
+		var about []string
 		for _, line := range d.Why {
 			if strings.Contains(line, a.String()+" ") {
-				found = line
+				about = append(about, line)
 			}
 		}
-		return found
-	}
-	for _, a := range d.Addresses {
-		line := last(a)
-		if !strings.Contains(line, `pool "`+d.Pool+`"`) {
-			t.Errorf("%s has %s of pool %q, but the explanation says %q of it:\n%s", s.name(), a, d.Pool, line, why)
+		text := strings.Join(about, "\n")
+		if !strings.Contains(text, `pool "`+d.Pool+`"`) {
+			t.Errorf("%s has %s of pool %q, but the explanation says %q of it:\n%s", s.name(), a, d.Pool, text, why)
 		}
 		isKept := slices.Contains(s.Current, a)
-		if saysKept := strings.HasPrefix(line, "It has ") || strings.Contains(line, "had before"); isKept != saysKept && !slices.Contains(s.Requested, a) {
-			t.Errorf("%s: %s kept %t, but the explanation says %q", s.name(), a, isKept, line)
+		if saysKept := strings.Contains(text, "It has ") || strings.Contains(text, "had before"); isKept != saysKept && !slices.Contains(s.Requested, a) {
+			t.Errorf("%s: %s kept %t, but the explanation says %q", s.name(), a, isKept, text)
 		}
 	}
 	switch {

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -69,9 +70,17 @@ func newSpaces(pools []config.Pool) *spaces {
 	}
 	slices.SortFunc(t.segments, func(a, b segment) int { return a.First.Compare(b.First) })
 	slices.SortStableFunc(t.pinned, func(a, b *space) int {
-		return cmp.Compare(uint(a.pool.Allocation.Priority-1), uint(b.pool.Allocation.Priority-1)) // 0 comes last
+		return cmp.Compare(priority(a.pool), priority(b.pool))
 	})
 	return t
+}
+
+// priority is a number that is low for a pool that comes first.
+func priority(p *config.Pool) int {
+	if p.Allocation.Priority == 0 {
+		return math.MaxInt
+	}
+	return p.Allocation.Priority
 }
 
 // add gives a space what of its pool's ranges isn't taken, and returns what is taken then. Unless something has to be
