@@ -33,13 +33,10 @@ const (
 )
 
 // follow are the verbs of a part that watches objects, read those of a part
-// that gets single ones as well, write those of one that changes them, and keep
-// those of one to which they belong.
+// that gets single ones as well.
 var (
 	follow = []string{"list", "watch"}
 	read   = []string{"get", "list", "watch"}
-	write  = []string{"update", "patch"}
-	keep   = []string{"get", "list", "watch", "create", "update", "patch", "delete"}
 )
 
 // Resources of MetalLB's group: what people write, and what tells them what was
@@ -94,14 +91,16 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 		role(RoleLoadBalancer,
 			rule([]string{"get", "list", "watch", "patch"}, groupCore, "services"),
 			rule([]string{"patch"}, groupCore, "services/status"),
-			rule(read, groupCore, "namespaces", "nodes"),
-			rule(read, groupDiscovery, "endpointslices"),
+			rule(read, groupCore, "namespaces"),
 			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+			rule(read, groupMetalLB, configurations...),
+			rule([]string{"patch"}, groupMetalLB, statusOf(configurations)...),
 		),
 		role(RoleLoadBalancerNode,
 			rule(read, groupCore, "services", "nodes"),
 			rule(read, groupDiscovery, "endpointslices"),
 			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+			rule(read, groupMetalLB, configurations...),
 		),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
@@ -125,21 +124,20 @@ func Roles() []rbacv1.Role {
 			named(rule([]string{"get", "update"}, groupCore, "services"), "kube-dns"),
 			rule([]string{"get", "create", "update", "delete"}, groupDiscovery, "endpointslices"),
 		),
-		role(config.Namespace, RoleLoadBalancer,
-			rule(read, groupMetalLB, configurations...),
-			rule(write, groupMetalLB, statusOf(configurations)...),
-			rule(keep, groupMetalLB, reports...),
-			rule(write, groupMetalLB, statusOf(reports)...),
-			named(rule(read, groupCore, "configmaps"), "config"),
-		),
+		role(config.Namespace, RoleLoadBalancer, append(reporting(), named(rule(read, groupCore, "configmaps"), "config"))...),
 		// People choose the names of the Secrets with BGP passwords.
-		role(config.Namespace, RoleLoadBalancerNode,
-			rule(read, groupMetalLB, configurations...),
-			rule(keep, groupMetalLB, reports...),
-			rule(write, groupMetalLB, statusOf(reports)...),
+		role(config.Namespace, RoleLoadBalancerNode, append(reporting(),
 			named(rule(read, groupCore, "configmaps"), "config"),
 			rule([]string{"get"}, groupCore, "secrets"),
-		),
+		)...),
+	}
+}
+
+// reporting are the rights to tell what was made of the configuration.
+func reporting() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule([]string{"get", "list", "watch", "create", "update", "patch", "delete"}, groupMetalLB, reports...),
+		rule([]string{"update", "patch"}, groupMetalLB, statusOf(reports)...),
 	}
 }
 
