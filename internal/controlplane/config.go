@@ -11,6 +11,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"minato/internal/controlplane/etcd"
+	"minato/internal/loadbalancer/config/metallb"
 )
 
 // withDefaults checks cfg and fills in what has a default.
@@ -49,6 +50,9 @@ func withDefaults(cfg Config) (Config, error) {
 	}
 	if cfg.newStore == nil {
 		cfg.newStore = func(c etcd.Config) (store, error) { return etcd.New(c) }
+	}
+	if cfg.definitions == nil {
+		cfg.definitions = metallb.CustomResourceDefinitions
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

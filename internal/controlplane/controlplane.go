@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 
@@ -72,7 +73,8 @@ type Config struct {
 	PartFailed func(part string, err error)
 	Logger     *slog.Logger
 
-	newStore func(etcd.Config) (store, error) // etcd.New, but for tests
+	newStore    func(etcd.Config) (store, error)                            // etcd.New, but for tests
+	definitions func() ([]*apiextensionsv1.CustomResourceDefinition, error) // MetalLB's kinds, but for tests
 }
 
 // store is an embedded etcd. It can be run once.
@@ -96,6 +98,7 @@ type ControlPlane struct {
 	authority *pki.Authority
 	connector *memory.Connector
 	ready     chan struct{}
+	defined   chan struct{}
 }
 
 // New checks the configuration and loads or makes the certificates.
@@ -119,6 +122,7 @@ func New(cfg Config) (*ControlPlane, error) {
 		authority: authority,
 		connector: memory.NewConnector(),
 		ready:     make(chan struct{}),
+		defined:   make(chan struct{}),
 	}, nil
 }
 
@@ -128,6 +132,10 @@ func (c *ControlPlane) PKI() *pki.Authority { return c.authority }
 // Ready is closed when the API can be used: it reads and writes, upstream's
 // roles and the kubernetes Service exist.
 func (c *ControlPlane) Ready() <-chan struct{} { return c.ready }
+
+// Defined is closed when the kinds of MetalLB are served. They are written after
+// Ready, so that nobody waits for them who does not use them.
+func (c *ControlPlane) Defined() <-chan struct{} { return c.defined }
 
 // RESTConfig connects to the API server in memory as user, of which package
 // access has the names. It can be used at any time; requests wait until the
@@ -181,6 +189,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		ServiceCIDRs:     c.cfg.ServiceCIDRs,
 		NodePorts:        c.cfg.NodePortRange,
 		ClusterDomain:    c.cfg.ClusterDomain,
+		Definitions:      c.cfg.definitions,
 		Stage:            c.cfg.Stage,
 		Logger:           c.cfg.Logger.With("component", "apiserver"),
 	})
@@ -228,6 +237,14 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	case <-server.Ready():
 		c.cfg.Stage("apiserver", time.Since(begin))
 		close(c.ready)
+		g.Go(func() error {
+			select {
+			case <-server.Defined():
+				close(c.defined)
+			case <-serverCtx.Done():
+			}
+			return nil
+		})
 		// By then the controllers have made their first lists.
 		settled := time.AfterFunc(settleTime, restoreGC)
 		defer settled.Stop()

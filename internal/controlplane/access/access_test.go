@@ -1,11 +1,14 @@
 package access
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	"minato/internal/loadbalancer/config"
 )
 
 var dnsAddresses = []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00:10:96::a")}
@@ -19,7 +22,7 @@ func TestRulesAreLists(t *testing.T) {
 					t.Errorf("%s allows everything of a kind: %v", role, r)
 				}
 			}
-			if slices.Contains(r.Resources, "secrets") {
+			if slices.Contains(r.Resources, "secrets") && (role != config.Namespace+"/"+RoleLoadBalancerNode || !slices.Equal(r.Verbs, []string{"get"})) {
 				t.Errorf("%s has to do with Secrets: %v", role, r)
 			}
 		}
@@ -31,7 +34,37 @@ func TestRulesAreLists(t *testing.T) {
 		}
 	}
 	for _, r := range Roles() {
-		check(r.Name, r.Rules)
+		check(r.Namespace+"/"+r.Name, r.Rules)
+	}
+}
+
+// TestNodesWriteNoService checks that what runs on a node, besides events, writes only reports.
+func TestNodesWriteNoService(t *testing.T) {
+	var rules []rbacv1.PolicyRule
+	for _, r := range ClusterRoles(nil) {
+		if r.Name == RoleLoadBalancerNode {
+			rules = append(rules, r.Rules...)
+		}
+	}
+	for _, r := range Roles() {
+		if r.Name == RoleLoadBalancerNode {
+			rules = append(rules, r.Rules...)
+		}
+	}
+	written := map[string]bool{}
+	for _, r := range rules {
+		for _, v := range r.Verbs {
+			if !slices.Contains(read, v) {
+				for _, resource := range r.Resources {
+					written[resource] = true
+				}
+			}
+		}
+	}
+	want := append(slices.Concat(reports, statusOf(reports)), "events")
+	slices.Sort(want)
+	if have := slices.Sorted(maps.Keys(written)); !slices.Equal(have, want) {
+		t.Errorf("the nodes' part of load balancing writes %v, want %v", have, want)
 	}
 }
 
@@ -72,7 +105,7 @@ func TestProbes(t *testing.T) {
 			t.Errorf("%+v asks for nothing", p)
 		}
 	}
-	for user, n := range map[string]int{UserProxy: 4, UserDNS: 2 + 1 + 2 + 3, UserPodNetwork: 1, UserStatus: 1} {
+	for user, n := range map[string]int{UserProxy: 4, UserDNS: 2 + 1 + 2 + 3, UserPodNetwork: 1, UserLoadBalancer: 6 + 3, UserLoadBalancerNode: 4 + 4, UserStatus: 1} {
 		if asked[user] != n {
 			t.Errorf("%d rights of %s are asked about, want %d", asked[user], user, n)
 		}

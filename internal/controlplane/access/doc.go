@@ -3,6 +3,6 @@
 // roles and bindings that give each of them what it reads and writes and
 // nothing else. No part is in the group system:masters.
 //
-// The package only holds data. It may import API types and the names of
-// identities in package pki.
+// The package only holds data. It may import API types, the names of identities
+// in package pki and that of the namespace of MetalLB's objects.
 package access

@@ -6,16 +6,21 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"minato/internal/loadbalancer/config"
 )
 
-// Names of the roles. deploy/proxy.yaml and deploy/dns.yaml define RoleProxy
-// and RoleDNS with the same rules, for clusters that something else runs.
+// Names of the roles. The manifests in deploy/ define RoleProxy, RoleDNS,
+// RoleLoadBalancer and RoleLoadBalancerNode with the same rules, for clusters
+// that something else runs.
 const (
-	RoleProxy           = "system:minato:proxy"
-	RoleDNS             = "system:minato:dns"
-	RoleDNSRegistration = "system:minato:dns-registration"
-	RolePodNetwork      = "system:minato:podnet"
-	RoleStatus          = "system:minato:status"
+	RoleProxy            = "system:minato:proxy"
+	RoleDNS              = "system:minato:dns"
+	RoleDNSRegistration  = "system:minato:dns-registration"
+	RolePodNetwork       = "system:minato:podnet"
+	RoleLoadBalancer     = "system:minato:loadbalancer"
+	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
+	RoleStatus           = "system:minato:status"
 )
 
 // API groups of the rules.
@@ -23,6 +28,7 @@ const (
 	groupCore       = ""
 	groupDiscovery  = "discovery.k8s.io"
 	groupEvents     = "events.k8s.io"
+	groupMetalLB    = "metallb.io"
 	groupNetworking = "networking.k8s.io"
 )
 
@@ -32,6 +38,22 @@ var (
 	follow = []string{"list", "watch"}
 	read   = []string{"get", "list", "watch"}
 )
+
+// Resources of MetalLB's group: what people write, and what tells them what was
+// made of it.
+var (
+	configurations = []string{"bfdprofiles", "bgpadvertisements", "bgppeers", "communities", "ipaddresspools", "l2advertisements"}
+	reports        = []string{"configurationstates", "servicebgpstatuses", "servicel2statuses"}
+)
+
+// statusOf are the status subresources of resources.
+func statusOf(resources []string) []string {
+	out := make([]string, 0, len(resources))
+	for _, r := range resources {
+		out = append(out, r+"/status")
+	}
+	return out
+}
 
 func rule(verbs []string, group string, resources ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{Verbs: verbs, APIGroups: []string{group}, Resources: resources}
@@ -66,27 +88,56 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 		),
 		role(RoleDNSRegistration, named(rule([]string{"get", "delete"}, groupNetworking, "ipaddresses"), addresses...)),
 		role(RolePodNetwork, rule(follow, groupCore, "nodes")),
+		role(RoleLoadBalancer,
+			rule([]string{"get", "list", "watch", "patch"}, groupCore, "services"),
+			rule([]string{"patch"}, groupCore, "services/status"),
+			rule(read, groupCore, "namespaces"),
+			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+			rule(read, groupMetalLB, configurations...),
+			rule([]string{"patch"}, groupMetalLB, statusOf(configurations)...),
+		),
+		role(RoleLoadBalancerNode,
+			rule(read, groupCore, "services", "nodes"),
+			rule(read, groupDiscovery, "endpointslices"),
+			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+			rule(read, groupMetalLB, configurations...),
+		),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
 
-// Roles are the rights that hold in one namespace.
+// Roles are the rights that hold in one namespace: kube-system, or that of
+// MetalLB's objects.
 func Roles() []rbacv1.Role {
-	role := func(name string, rules ...rbacv1.PolicyRule) rbacv1.Role {
-		return rbacv1.Role{ObjectMeta: meta(metav1.NamespaceSystem, name), Rules: rules}
+	role := func(namespace, name string, rules ...rbacv1.PolicyRule) rbacv1.Role {
+		return rbacv1.Role{ObjectMeta: meta(namespace, name), Rules: rules}
 	}
 	return []rbacv1.Role{
-		role(RoleDNS,
+		role(metav1.NamespaceSystem, RoleDNS,
 			named(rule(read, groupCore, "configmaps"), "minato-dns", "coredns"),
 			rule([]string{"create"}, groupCore, "events"),
 		),
 		// The EndpointSlices are named after nodes, which no rule can list, and an
 		// object that is yet to be created has no name to compare.
-		role(RoleDNSRegistration,
+		role(metav1.NamespaceSystem, RoleDNSRegistration,
 			rule([]string{"create"}, groupCore, "services"),
 			named(rule([]string{"get", "update"}, groupCore, "services"), "kube-dns"),
 			rule([]string{"get", "create", "update", "delete"}, groupDiscovery, "endpointslices"),
 		),
+		role(config.Namespace, RoleLoadBalancer, append(reporting(), named(rule(read, groupCore, "configmaps"), "config"))...),
+		// People choose the names of the Secrets with BGP passwords.
+		role(config.Namespace, RoleLoadBalancerNode, append(reporting(),
+			named(rule(read, groupCore, "configmaps"), "config"),
+			rule([]string{"get"}, groupCore, "secrets"),
+		)...),
+	}
+}
+
+// reporting are the rights to tell what was made of the configuration.
+func reporting() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule([]string{"get", "list", "watch", "create", "update", "patch", "delete"}, groupMetalLB, reports...),
+		rule([]string{"update", "patch"}, groupMetalLB, statusOf(reports)...),
 	}
 }
 
@@ -103,6 +154,8 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleDNS, RoleDNS, user(UserDNS)),
 		binding(RoleDNSRegistration, RoleDNSRegistration, user(UserDNS)),
 		binding(RolePodNetwork, RolePodNetwork, user(UserPodNetwork)),
+		binding(RoleLoadBalancer, RoleLoadBalancer, user(UserLoadBalancer)),
+		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
@@ -111,13 +164,18 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 
 // RoleBindings bind Roles to users.
 func RoleBindings() []rbacv1.RoleBinding {
-	binding := func(role, name string) rbacv1.RoleBinding {
+	binding := func(namespace, role, name string) rbacv1.RoleBinding {
 		return rbacv1.RoleBinding{
-			ObjectMeta: meta(metav1.NamespaceSystem, role), Subjects: []rbacv1.Subject{user(name)},
+			ObjectMeta: meta(namespace, role), Subjects: []rbacv1.Subject{user(name)},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
 		}
 	}
-	return []rbacv1.RoleBinding{binding(RoleDNS, UserDNS), binding(RoleDNSRegistration, UserDNS)}
+	return []rbacv1.RoleBinding{
+		binding(metav1.NamespaceSystem, RoleDNS, UserDNS),
+		binding(metav1.NamespaceSystem, RoleDNSRegistration, UserDNS),
+		binding(config.Namespace, RoleLoadBalancer, UserLoadBalancer),
+		binding(config.Namespace, RoleLoadBalancerNode, UserLoadBalancerNode),
+	}
 }
 
 func user(name string) rbacv1.Subject {

@@ -13,12 +13,18 @@ const (
 	UserDNS = "system:minato:dns"
 	// UserPodNetwork reads Nodes, for the routes between their Pods.
 	UserPodNetwork = "system:minato:podnet"
+	// UserLoadBalancer gives Services of type LoadBalancer their addresses.
+	UserLoadBalancer = "system:minato:loadbalancer"
+	// UserLoadBalancerNode announces these addresses, for every node.
+	UserLoadBalancerNode = "system:minato:loadbalancer-node"
 	// UserStatus reads single Pods, to explain how their requests are answered.
 	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
-func Users() []string { return []string{UserProxy, UserDNS, UserPodNetwork, UserStatus} }
+func Users() []string {
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserStatus}
+}
 
 // Names that upstream's tools know, too.
 const (

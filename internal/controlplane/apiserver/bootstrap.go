@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +14,7 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -21,6 +23,7 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr"
 
 	"minato/internal/controlplane/access"
+	"minato/internal/loadbalancer/config"
 )
 
 // bootstrapWriters is how many objects of one kind are written at once. etcd
@@ -102,7 +105,8 @@ func (s *Server) ensurePriorityClasses(ctx context.Context) error {
 	return nil
 }
 
-// ensureNamespaces creates the system's namespaces.
+// ensureNamespaces creates the system's namespaces and that of MetalLB's
+// objects, so that manifests with such objects apply as they are.
 func (s *Server) ensureNamespaces(ctx context.Context) error {
 	client := s.client.CoreV1().Namespaces()
 	have, err := client.List(ctx, cachedList())
@@ -111,7 +115,7 @@ func (s *Server) ensureNamespaces(ctx context.Context) error {
 	}
 	known := names(have.Items, func(o *corev1.Namespace) string { return o.Name })
 	var g errgroup.Group
-	for _, name := range []string{metav1.NamespaceSystem, metav1.NamespacePublic, metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
+	for _, name := range []string{metav1.NamespaceSystem, metav1.NamespacePublic, metav1.NamespaceDefault, corev1.NamespaceNodeLease, config.Namespace} {
 		if known[name] {
 			continue
 		}
@@ -195,10 +199,13 @@ func (s *Server) ensureFlowControl(ctx context.Context) error {
 			}
 		}
 	}
-	known = names(schemas.Items, func(o *flowcontrolv1.FlowSchema) string { return o.Name })
+	existing := make(map[string]*flowcontrolv1.FlowSchema, len(schemas.Items))
+	for i := range schemas.Items {
+		existing[schemas.Items[i].Name] = &schemas.Items[i]
+	}
 	for _, list := range [][]*flowcontrolv1.FlowSchema{{partsFlowSchema()}, flowcontrol.SuggestedFlowSchemas, flowcontrol.MandatoryFlowSchemas} {
 		for _, o := range list {
-			if !known[o.Name] {
+			if existing[o.Name] == nil {
 				g.Go(func() error {
 					_, err := client.FlowSchemas().Create(ctx, o.DeepCopy(), opts)
 					return create("FlowSchema "+o.Name, err)
@@ -206,8 +213,18 @@ func (s *Server) ensureFlowControl(ctx context.Context) error {
 			}
 		}
 	}
+	if o := existing[partsFlowSchemaName]; o != nil && addSubjects(o, partsFlowSchema()) {
+		g.Go(func() error {
+			if _, err := client.FlowSchemas().Update(ctx, o, metav1.UpdateOptions{FieldManager: opts.FieldManager}); err != nil {
+				return fmt.Errorf("update FlowSchema %s: %w", o.Name, err)
+			}
+			return nil
+		})
+	}
 	return g.Wait()
 }
+
+const partsFlowSchemaName = "minato-parts"
 
 // partsFlowSchema gives the requests of Minato's own parts the priority level
 // that those of kube-proxy and CoreDNS have, which upstream recognises by their
@@ -220,7 +237,7 @@ func partsFlowSchema() *flowcontrolv1.FlowSchema {
 		subjects = append(subjects, flowcontrolv1.Subject{Kind: flowcontrolv1.SubjectKindUser, User: &flowcontrolv1.UserSubject{Name: name}})
 	}
 	return &flowcontrolv1.FlowSchema{
-		ObjectMeta: metav1.ObjectMeta{Name: "minato-parts"},
+		ObjectMeta: metav1.ObjectMeta{Name: partsFlowSchemaName},
 		Spec: flowcontrolv1.FlowSchemaSpec{
 			PriorityLevelConfiguration: flowcontrolv1.PriorityLevelConfigurationReference{Name: "workload-high"},
 			MatchingPrecedence:         900, // the precedence of kube-system-service-accounts
@@ -235,6 +252,26 @@ func partsFlowSchema() *flowcontrolv1.FlowSchema {
 			}},
 		},
 	}
+}
+
+// addSubjects adds to a FlowSchema that an earlier version of ours may have
+// written the subjects that it lacks, and tells whether it did. As with
+// upstream's, one whose annotation apf.kubernetes.io/autoupdate-spec is "false"
+// stays as it is.
+func addSubjects(have, want *flowcontrolv1.FlowSchema) bool {
+	if have.Annotations[flowcontrolv1.AutoUpdateAnnotationKey] == "false" || len(have.Spec.Rules) == 0 {
+		return false
+	}
+	added := false
+	for _, subject := range want.Spec.Rules[0].Subjects {
+		if !slices.ContainsFunc(have.Spec.Rules, func(r flowcontrolv1.PolicyRulesWithSubjects) bool {
+			return slices.ContainsFunc(r.Subjects, func(s flowcontrolv1.Subject) bool { return equality.Semantic.DeepEqual(s, subject) })
+		}) {
+			have.Spec.Rules[0].Subjects = append(have.Spec.Rules[0].Subjects, subject)
+			added = true
+		}
+	}
+	return added
 }
 
 // names makes a set of the objects' names.

@@ -103,7 +103,7 @@ func (s *Server) security(cfg *genericapiserver.Config, o options.CompletedOptio
 	if err != nil {
 		return fmt.Errorf("authorization: %w", err)
 	}
-	s.rights = &rights{cfg.Authorization.Authorizer, access.Probes(s.dnsAddresses())}
+	s.rights = &rights{cfg.Authorization.Authorizer, access.Probes(s.dnsAddresses()), inf.Core().V1().Namespaces().Lister()}
 	if err := o.Audit.ApplyTo(cfg); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}

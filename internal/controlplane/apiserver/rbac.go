@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"minato/internal/controlplane/access"
+	"minato/internal/loadbalancer/config"
 )
 
 // ensureRBAC creates upstream's default roles and bindings and those of
@@ -41,6 +42,9 @@ func (s *Server) reconcile(ctx context.Context, policies ...policy) error {
 	g.SetLimit(bootstrapWriters)
 	role := func(want reconciliation.RuleOwner, client reconciliation.RuleOwnerModifier, kind string) {
 		g.Go(func() error {
+			if ok, err := s.accepts(ctx, want.GetNamespace()); !ok {
+				return err
+			}
 			o := reconciliation.ReconcileRoleOptions{Role: want, Client: client, Confirm: true}
 			if _, err := o.Run(); err != nil {
 				return fmt.Errorf("reconcile %s %s: %w", kind, want.GetName(), err)
@@ -50,6 +54,9 @@ func (s *Server) reconcile(ctx context.Context, policies ...policy) error {
 	}
 	binding := func(want reconciliation.RoleBinding, client reconciliation.RoleBindingModifier, kind string) {
 		g.Go(func() error {
+			if ok, err := s.accepts(ctx, want.GetNamespace()); !ok {
+				return err
+			}
 			o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: want, Client: client, Confirm: true}
 			if _, err := o.Run(); err != nil {
 				return fmt.Errorf("reconcile %s %s: %w", kind, want.GetName(), err)
@@ -78,6 +85,24 @@ func (s *Server) reconcile(ctx context.Context, policies ...policy) error {
 		}
 	}
 	return g.Wait()
+}
+
+// accepts tells whether objects can be created in a namespace. That of MetalLB's
+// objects, unlike the others that have roles of ours, can be deleted, and what
+// is in it may take long to go. keepRights is told when it is there again.
+func (s *Server) accepts(ctx context.Context, namespace string) (bool, error) {
+	if namespace != config.Namespace {
+		return true, nil
+	}
+	<-s.namespaces.done // at the latest when the server stops
+	ns, err := s.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("get Namespace %s: %w", namespace, err)
+	}
+	return ns.DeletionTimestamp == nil, nil
 }
 
 // policy is a set of roles and bindings.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	corelisters "k8s.io/client-go/listers/core/v1"
 
 	"minato/internal/controlplane/access"
 	"minato/internal/controlplane/memory"
@@ -24,6 +25,7 @@ const (
 type rights struct {
 	authorizer authorizer.Authorizer
 	probes     []access.Probe
+	namespaces corelisters.NamespaceLister
 }
 
 // wait returns true when Minato's parts have their rights, or still lack them after rightsPatience, and false when ctx
@@ -56,6 +58,9 @@ func (r *rights) ofAdmins(ctx context.Context) string {
 // missing names the first right that the authorizer does not know.
 func (r *rights) missing(ctx context.Context, probes []access.Probe) string {
 	for _, p := range probes {
+		if ns, err := r.namespaces.Get(p.Namespace); err == nil && ns.DeletionTimestamp != nil {
+			continue // nobody gets rights there before it is gone
+		}
 		groups := []string{}
 		if p.Group != "" {
 			groups = append(groups, p.Group)

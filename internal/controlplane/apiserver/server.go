@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -52,8 +53,11 @@ type Config struct {
 	ServiceCIDRs     []netip.Prefix
 	NodePorts        utilnet.PortRange
 	ClusterDomain    string
-	Stage            func(name string, took time.Duration)
-	Logger           *slog.Logger
+	// Definitions are CustomResourceDefinitions that the cluster is to have; nil
+	// for none. It is called when they have to be written.
+	Definitions func() ([]*apiextensionsv1.CustomResourceDefinition, error)
+	Stage       func(name string, took time.Duration)
+	Logger      *slog.Logger
 }
 
 // Server is one API server.
@@ -69,6 +73,7 @@ type Server struct {
 	rights     *rights
 	openAPIV3  *common.OpenAPIV3Config
 	ready      chan struct{}
+	served     chan struct{} // closed when the Definitions are in force
 }
 
 // New checks the configuration and prepares the clients; it starts nothing.
@@ -119,6 +124,7 @@ func New(cfg Config) (*Server, error) {
 		client:    client,
 		informers: informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(trim)),
 		ready:     make(chan struct{}),
+		served:    make(chan struct{}),
 	}
 	s.tasks = s.bootstrapTasks()
 	return s, nil
@@ -135,6 +141,10 @@ func trim(obj any) (any, error) {
 
 // Ready is closed when /readyz is good and the kubernetes Service exists.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Defined is closed when the kinds of Config.Definitions are served, which they
+// are some time after Ready, or seem not to become so.
+func (s *Server) Defined() <-chan struct{} { return s.served }
 
 // Run serves until ctx ends. Everything that needs no store is done while the
 // store starts.
@@ -186,6 +196,13 @@ func (s *Server) Run(ctx context.Context) error {
 		if s.waitReady(run) {
 			close(s.ready)
 			s.keepRights(run)
+		}
+	})
+	waits.Go(func() {
+		select {
+		case <-s.ready:
+			s.keepDefinitions(run, c.crds.Informers.Apiextensions().V1().CustomResourceDefinitions())
+		case <-run.Done():
 		}
 	})
 	err = prepared.Run(run)
