@@ -31,10 +31,11 @@ type fakeAPI struct {
 	version  int64
 	services map[types.NamespacedName]*corev1.Service
 	history  []fakeEvent
-	watchers []*watch.FakeWatcher
+	watchers []*fakeWatch
 	held     bool // watchers see nothing
 	seen     int  // what of history they have seen
 	fail     func(verb string, s *corev1.Service) error
+	drop     func(s *corev1.Service) // fields that the API server doesn't know
 	writes   []fakeWrite
 	created  int
 }
@@ -49,6 +50,32 @@ type fakeWrite struct {
 	key         types.NamespacedName
 	subresource string
 	after       *corev1.Service
+}
+
+// fakeWatch is a watch with room for many events.
+type fakeWatch struct {
+	mu      sync.Mutex
+	events  chan watch.Event
+	stopped bool
+}
+
+func (w *fakeWatch) ResultChan() <-chan watch.Event { return w.events }
+
+func (w *fakeWatch) Stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.stopped = true
+		close(w.events)
+	}
+}
+
+func (w *fakeWatch) send(e watch.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.events <- watch.Event{Type: e.Type, Object: e.Object.DeepCopyObject()}
+	}
 }
 
 func newFakeAPI(objects ...runtime.Object) *fakeAPI {
@@ -94,11 +121,11 @@ func (f *fakeAPI) find(key types.NamespacedName) (*corev1.Service, error) {
 func (f *fakeAPI) watch(from string) watch.Interface {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	w := watch.NewFakeWithChanSize(1<<16, false)
+	w := &fakeWatch{events: make(chan watch.Event, 1<<16)}
 	since, _ := strconv.ParseInt(from, 10, 64)
 	for _, e := range f.history[:f.seen] {
 		if e.version > since {
-			w.Action(e.event.Type, e.event.Object)
+			w.send(e.event)
 		}
 	}
 	f.watchers = append(f.watchers, w)
@@ -129,7 +156,7 @@ func (f *fakeAPI) show() {
 	for ; f.seen < len(f.history); f.seen++ {
 		e := f.history[f.seen].event
 		for _, w := range f.watchers {
-			w.Action(e.Type, e.Object.DeepCopyObject())
+			w.send(e)
 		}
 	}
 }
@@ -242,6 +269,9 @@ func (f *fakeAPI) patch(a clienttesting.PatchAction) (*corev1.Service, error) {
 		}
 	} else {
 		is.Status = *was.Status.DeepCopy()
+	}
+	if f.drop != nil {
+		f.drop(is)
 	}
 	out := f.commit(is, watch.Modified)
 	f.writes = append(f.writes, fakeWrite{key: key, subresource: a.GetSubresource(), after: out})

@@ -31,8 +31,10 @@ const (
 	lastCorrection  = time.Minute
 	calmAfter       = 10 * time.Minute
 
-	// While there are many Services, deciding about all of them takes at most a third of the time.
+	// While there are many Services, and changes come one after the other, deciding about all of them takes a third of the
+	// time; but a change never waits for longer than maxPause.
 	pauseFactor = 2
+	maxPause    = 20 * time.Millisecond
 )
 
 // loop is one Run of a Controller. It alone changes the book; requests to the API are made beside it.
@@ -179,7 +181,7 @@ func (l *loop) decide(look map[*entry]struct{}) {
 	}
 	l.objects.want(l.book.config, l.book.usage)
 	l.allocate = false
-	l.notUntil = time.Now().Add(pauseFactor * time.Since(began))
+	l.notUntil = time.Now().Add(min(pauseFactor*time.Since(began), maxPause))
 }
 
 // settle queues the write of a Service that is not as it is to be.

@@ -27,14 +27,6 @@ import (
 	"minato/internal/loadbalancer/pool"
 )
 
-// Conditions of the objects of the configuration.
-const (
-	// ConditionAccepted is true if the object is used.
-	ConditionAccepted = "Accepted"
-	// ConditionHonoured is true if each of its fields is.
-	ConditionHonoured = "FieldsHonoured"
-)
-
 // StateName is the name of the Controller's ConfigurationState.
 const StateName = "controller"
 
@@ -114,10 +106,6 @@ func (w *objectWriter) round(ctx context.Context) error {
 	w.mu.Lock()
 	c, usage := w.config, w.usage
 	w.mu.Unlock()
-	problems := map[config.Object][]config.Problem{}
-	for _, p := range c.Problems {
-		problems[p.Object] = append(problems[p.Object], p)
-	}
 	w.tell(c.Problems)
 	var errs []error
 	for _, o := range w.settings.Objects() {
@@ -125,7 +113,7 @@ func (w *objectWriter) round(ctx context.Context) error {
 		if u == nil {
 			continue
 		}
-		status := map[string]any{"conditions": conditionsOf(problems[o], u.GetGeneration())}
+		status := map[string]any{"conditions": []metav1.Condition{c.Condition(o, u.GetGeneration())}}
 		if o.Kind == metallb.KindIPAddressPool {
 			count(status, usage[o.Name], slices.ContainsFunc(c.Pools, func(p config.Pool) bool { return p.Object == o }))
 		}
@@ -170,30 +158,13 @@ func sentence(p config.Problem) string {
 	return p.Field + ": " + p.Message
 }
 
-func sentences(problems []config.Problem) string {
-	var all []string
-	for _, p := range problems {
-		all = append(all, sentence(p))
-	}
-	return strings.Join(all, "; ")
-}
-
-// conditionsOf makes the conditions of an object of its problems, without times.
-func conditionsOf(problems []config.Problem, generation int64) []metav1.Condition {
-	unused := slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Unused })
-	text := sentences(problems)
-	accepted := condition(ConditionAccepted, !unused, text, generation)
-	if !unused {
-		accepted.Message = ""
-	}
-	return []metav1.Condition{accepted, condition(ConditionHonoured, len(problems) == 0, text, generation)}
-}
-
-func condition(of string, holds bool, problem string, generation int64) metav1.Condition {
-	const limit = 32768 // that the API takes
-	c := metav1.Condition{Type: of, Status: metav1.ConditionTrue, Reason: metallb.ReasonReconciled, ObservedGeneration: generation}
-	if !holds {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, metallb.ReasonConfigurationError, problem[:min(len(problem), limit)]
+// verdict is a condition of a ConfigurationState.
+func verdict(of string, problems []config.Problem) metav1.Condition {
+	const limit = 32768 // bytes that the API takes
+	c := metav1.Condition{Type: of, Status: metav1.ConditionTrue, Reason: metallb.ReasonReconciled}
+	if len(problems) > 0 {
+		text := named(problems)
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, metallb.ReasonConfigurationError, strings.ToValidUTF8(text[:min(len(text), limit)], "")
 	}
 	return c
 }
@@ -210,8 +181,7 @@ func (w *objectWriter) state(ctx context.Context, problems []config.Problem) err
 		}
 	}
 	status := map[string]any{"result": metallb.ResultValid, "errorSummary": "", "conditions": []metav1.Condition{
-		condition(metallb.ConditionPoolReconcilerValid, len(pools) == 0, named(pools), 0),
-		condition(metallb.ConditionConfigReconcilerValid, len(others) == 0, named(others), 0),
+		verdict(metallb.ConditionPoolReconcilerValid, pools), verdict(metallb.ConditionConfigReconcilerValid, others),
 	}}
 	if len(problems) > 0 {
 		status["result"], status["errorSummary"] = metallb.ResultInvalid, named(problems)
@@ -245,7 +215,7 @@ func (w *objectWriter) state(ctx context.Context, problems []config.Problem) err
 func named(problems []config.Problem) string {
 	var all []string
 	for _, p := range problems {
-		all = append(all, fmt.Sprintf("%s %s: %s", p.Object.Kind, p.Object.Name, sentence(p)))
+		all = append(all, p.String())
 	}
 	return strings.Join(all, "\n")
 }

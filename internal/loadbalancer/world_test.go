@@ -298,3 +298,20 @@ func assigned(address string) []string {
 		"Normal/service-controller/EnsuredLoadBalancer/Ensured load balancer",
 	}
 }
+
+// configMap creates or replaces the ConfigMap of MetalLB 0.7 to 0.12.
+func (w *world) configMap(text string) {
+	w.t.Helper()
+	m := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: ConfigMapName},
+		Data:       map[string]string{ConfigMapKey: text},
+	}
+	client := w.api.CoreV1().ConfigMaps(config.Namespace)
+	_, err := client.Create(context.Background(), m, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = client.Update(context.Background(), m, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
