@@ -15,6 +15,7 @@ import (
 
 	"minato/internal/dns"
 	"minato/internal/explain"
+	balancing "minato/internal/loadbalancer/show"
 	"minato/internal/member"
 	"minato/internal/node/spec"
 	"minato/internal/service/dataplane"
@@ -33,6 +34,23 @@ type (
 	DNSQuestion = explain.Question
 	DNSStory    = explain.Story
 )
+
+// LoadBalancer is a Service of type LoadBalancer with the reasons for its
+// addresses and for who announces them.
+type LoadBalancer = balancing.Service
+
+// ListLoadBalancers writes Services of type LoadBalancer as a table.
+func ListLoadBalancers(out io.Writer, services []LoadBalancer) error {
+	return balancing.List(out, services)
+}
+
+// ReadLoadBalancers asks the cluster's server for every Service of type
+// LoadBalancer, as a node sees the others.
+func ReadLoadBalancers(ctx context.Context, name, node string) ([]LoadBalancer, error) {
+	var out []LoadBalancer
+	err := ask(ctx, name, "/loadbalancers", url.Values{"node": {node}}, &out)
+	return out, err
+}
 
 // ListServices writes Services as a table.
 func ListServices(out io.Writer, services []Service) error { return show.List(out, services) }
@@ -115,6 +133,13 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 			return nil, err
 		}
 		return m.Services().Data.Dump()
+	})
+	answer("/loadbalancers", func(_ context.Context, v url.Values) (any, error) {
+		m, err := s.nodeNamed(v.Get("node"))
+		if err != nil {
+			return nil, err
+		}
+		return explain.LoadBalancers(s.balancer, m.Announcements())
 	})
 	answer("/dns/query", func(ctx context.Context, v url.Values) (any, error) {
 		return explain.DNS(ctx, s.resolvers(), DNSQuestion{Name: v.Get("name"), Type: v.Get("type"), From: v.Get("from")})

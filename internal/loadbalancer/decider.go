@@ -1,13 +1,17 @@
 package loadbalancer
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -32,7 +36,7 @@ type served struct {
 	winners map[netip.Addr]string
 }
 
-// decider brings what package elect decides to the uplinks of one node. It has one user at a time, but for Decisions.
+// decider brings what package elect decides to the uplinks of one node.
 type decider struct {
 	node    string
 	objects Objects
@@ -40,28 +44,75 @@ type decider struct {
 	// configuration is what Settings have.
 	configuration func() config.Config
 	serves        func(class *string) bool
-	uplinks       uplinks
+	uplinks       *uplinks
 	events        Events
 	now           func() time.Time
+	log           *slog.Logger
 
+	// mu guards what follows for Explain; the loop of the node alone changes it.
+	mu       sync.Mutex
 	scene    *scene
 	view     announce.View
-	peers    []announce.Peer
 	services map[types.NamespacedName]*served
 	// holders are the Services that have an address.
 	holders map[netip.Addr]map[types.NamespacedName]struct{}
-	// yielded are addresses that this node leaves to another for a while, because that node announces them too.
+	// yielded are addresses that this node leaves to another until a time, because that node announces them too.
 	yielded map[netip.Addr]time.Time
 	// settled says that what existed at the start was decided. An address that appears later is new to the network.
 	settled bool
 }
 
+// yieldFor is how long a node leaves an address to another one that announces it, too. By then they hear each other, or
+// one of them is gone.
+const yieldFor = 5 * time.Second
+
+// reset forgets everything.
+func (d *decider) reset() {
+	d.scene, d.settled = &scene{}, false
+	d.services = map[types.NamespacedName]*served{}
+	d.holders = map[netip.Addr]map[types.NamespacedName]struct{}{}
+	d.yielded = map[netip.Addr]time.Time{}
+}
+
+// start begins anew.
+func (d *decider) start(ctx context.Context, group *errgroup.Group) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reset()
+	d.uplinks.start(ctx, group)
+}
+
+// later tells when a yield ends, so that the address is looked at again.
+func (d *decider) later() <-chan time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var first time.Time
+	for _, until := range d.yielded {
+		if first.IsZero() || until.Before(first) {
+			first = until
+		}
+	}
+	if first.IsZero() {
+		return nil
+	}
+	return time.After(first.Sub(d.now()))
+}
+
 // step decides about the Services that changed, or about all. Those that it could not write are named in its error.
-func (d *decider) step(changed map[types.NamespacedName]struct{}, all bool) error {
+func (d *decider) step(n noted) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var errs []error
-	if all || d.scene == nil {
+	changed := n.services
+	if n.all {
+		d.view = n.view
 		errs = append(errs, d.refresh())
 		for key := range d.services {
+			changed[key] = struct{}{}
+		}
+	}
+	for _, c := range n.conflicts {
+		for _, key := range d.conflict(c) {
 			changed[key] = struct{}{}
 		}
 	}
@@ -82,13 +133,45 @@ func (d *decider) step(changed map[types.NamespacedName]struct{}, all bool) erro
 			errs = append(errs, fmt.Errorf("service %s: %w", key, err))
 		}
 	}
-	d.settled = true
+	if len(errs) == 0 && n.all {
+		errs = append(errs, d.uplinks.sweep())
+		d.settled = true
+	}
 	return errors.Join(errs...)
+}
+
+// conflict answers a claim of an address by somebody else: between nodes of the cluster, the one that is behind in the
+// election yields, and the other one announces anew. It returns the Services to decide about.
+func (d *decider) conflict(c announce.Conflict) []types.NamespacedName {
+	var holders []types.NamespacedName
+	for key := range d.holders[c.Addr] {
+		holders = append(holders, key)
+	}
+	slices.SortFunc(holders, compareKeys)
+	if len(holders) == 0 {
+		return nil
+	}
+	s := d.services[holders[0]]
+	if c.Peer == "" {
+		for _, key := range holders {
+			d.events.Event(SourceSpeaker, reference(d.services[key].service), corev1.EventTypeWarning, "addressConflict",
+				fmt.Sprintf("%s is also used by a machine with the hardware address %s on the network of %s; give the machine another address, or take this one out of its pool", c.Addr, c.MAC, d.node))
+		}
+		return nil
+	}
+	a := elect.Announce(d.shared(s, c.Addr), c.Addr, d.scene.nodes, d.scene.cfg.L2, poolOf(d.scene.cfg.Pools, s.elect.Addresses).Default)
+	if elect.Yields(a, d.node, c.Peer) {
+		d.yielded[c.Addr] = d.now().Add(yieldFor)
+		return holders
+	}
+	if a.Node == d.node {
+		d.uplinks.reannounce(c.Addr)
+	}
+	return nil
 }
 
 // refresh takes in the nodes, who of them is alive, and the configuration.
 func (d *decider) refresh() error {
-	d.view = d.uplinks.View()
 	w := &scene{cfg: d.configuration(), tables: map[string]*announce.Table{}}
 	var peers []announce.Peer
 	for _, object := range d.nodes() {
@@ -102,11 +185,7 @@ func (d *decider) refresh() error {
 	slices.SortFunc(w.nodes, func(a, b elect.Node) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(peers, func(a, b announce.Peer) int { return strings.Compare(a.Name, b.Name) })
 	d.scene = w
-	if err := d.uplinks.SetPeers(peers); err != nil {
-		return err
-	}
-	d.peers = peers
-	return nil
+	return d.uplinks.setPeers(peers)
 }
 
 // alive tells whether a node takes part. One that was not asked yet is taken to be alive: whether it is shows within
@@ -168,7 +247,7 @@ func (d *decider) decide(key types.NamespacedName) error {
 		return nil
 	}
 	if s.service == nil {
-		if err := d.uplinks.SetService(key.String(), announce.Service{}); err != nil {
+		if err := d.uplinks.apply(key.String(), announce.Service{}); err != nil {
 			return err
 		}
 		delete(d.services, key)
@@ -187,7 +266,7 @@ func (d *decider) decide(key types.NamespacedName) error {
 		})
 	}
 	want.Spread = d.spread(s)
-	if err := d.uplinks.SetService(key.String(), want); err != nil {
+	if err := d.uplinks.apply(key.String(), want); err != nil {
 		return err
 	}
 	d.tell(s, winners)
@@ -197,11 +276,7 @@ func (d *decider) decide(key types.NamespacedName) error {
 
 // elect decides who announces an address. A node that yielded to another is no candidate for a while.
 func (d *decider) elect(s *served, addr netip.Addr, p config.Pool) elect.Announcement {
-	svc := s.elect
-	if sharers := d.sharers(svc.Key, addr); len(sharers) > 0 {
-		svc = svc.WithSharers(sharers...)
-	}
-	a := elect.Announce(svc, addr, d.scene.nodes, d.scene.cfg.L2, p.Default)
+	a := elect.Announce(d.shared(s, addr), addr, d.scene.nodes, d.scene.cfg.L2, p.Default)
 	if until, yields := d.yielded[addr]; yields && a.Node == d.node {
 		if d.now().Before(until) && a.Next() != "" {
 			a.Node = a.Next()
@@ -210,6 +285,11 @@ func (d *decider) elect(s *served, addr netip.Addr, p config.Pool) elect.Announc
 		}
 	}
 	return a
+}
+
+// shared is a Service as the election of an address has to see it.
+func (d *decider) shared(s *served, addr netip.Addr) elect.Service {
+	return s.elect.WithSharers(d.sharers(s.elect.Key, addr)...)
 }
 
 // sharers are the other Services that have an address, by name.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +18,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/loadbalancer/announce"
+	"minato/internal/loadbalancer/config"
 )
 
 // Objects are the cluster's Services and EndpointSlices, as this process knows them.
@@ -57,23 +59,12 @@ type NodeConfig struct {
 type Node struct {
 	cfg     NodeConfig
 	log     *slog.Logger
-	uplinks uplinks
-	close   func() error
 	changes *nodeChanges
 	decider *decider
 }
 
-// uplinks are the node's programs and their tables.
-type uplinks interface {
-	// SetService brings what a Service needs into the kernel, and takes away what it needed before; the zero Service
-	// needs nothing.
-	SetService(key string, s announce.Service) error
-	SetPeers(peers []announce.Peer) error
-	// View is who is alive, as the node hears it.
-	View() announce.View
-	// Repeat sends the gratuitous packets for an address again.
-	Repeat(addr netip.Addr)
-}
+// ProbePort is the UDP port of the probes between nodes.
+const ProbePort = announce.DefaultProbePort
 
 // NewNode puts the parts together. It changes nothing on the machine.
 func NewNode(cfg NodeConfig) (*Node, error) {
@@ -93,14 +84,28 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 		cfg.Serves = Serves
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, changes: newNodeChanges()}
+	announcer, err := announce.New(announce.Config{
+		NodeName: cfg.Name, Netns: cfg.Netns, Links: cfg.Uplinks, Addresses: cfg.Addresses, PinDir: cfg.PinDir,
+		Flows: cfg.Flows, Gateways: cfg.Gateways, OnView: n.changes.alive, OnConflict: n.changes.conflict, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.decider = &decider{
+		node: cfg.Name, objects: cfg.Objects, nodes: n.listNodes, serves: cfg.Serves, events: cfg.Events, now: time.Now,
+		configuration: func() config.Config { c, _ := cfg.Settings.Current(); return c },
+		uplinks:       &uplinks{announcer: announcer, pins: cfg.PinDir}, log: cfg.Logger,
+	}
+	n.decider.reset()
 	return n, nil
 }
 
 // Serves tells whether a load balancer class is ours: Class, or none.
 func Serves(class *string) bool { return class == nil || *class == Class }
 
-// Forward keeps the node's programs in step with the cluster until ctx ends. Open comes first.
-func (n *Node) Forward(ctx context.Context) error {
+// Run announces addresses and hands flows on until ctx ends. What it brought into the kernel stays and goes on; the next
+// Run takes it over. As long as no Service has an address, there is nothing in the kernel.
+func (n *Node) Run(ctx context.Context) error {
 	stop, synced, err := n.follow()
 	if err != nil {
 		return fmt.Errorf("announcements of node %s: %w", n.cfg.Name, err)
@@ -115,25 +120,38 @@ func (n *Node) Forward(ctx context.Context) error {
 		return nil
 	case <-n.cfg.Settings.Synced():
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	n.decider.start(ctx, g)
 	n.changes.everything()
-	for {
-		var retry <-chan time.Time
-		if err := n.decider.step(n.changes.take()); err != nil {
-			n.log.Error("What the uplinks do is not up to date, which is tried again", "node", n.cfg.Name, "error", err)
-			retry = time.After(nodeRetry)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-n.changes.wake:
-		case <-retry:
-			n.changes.everything()
-		}
-	}
+	g.Go(func() error {
+		n.follows(ctx)
+		return nil
+	})
+	return errors.Join(g.Wait(), n.decider.uplinks.close())
 }
 
 // nodeRetry is how long a failed write of a table waits for the next try.
 const nodeRetry = time.Second
+
+// follows keeps the uplinks in step until ctx ends.
+func (n *Node) follows(ctx context.Context) {
+	for {
+		var retry <-chan time.Time
+		if err := n.decider.step(n.changes.take()); err != nil && ctx.Err() == nil {
+			n.log.Error("What the node does for addresses of Services is not up to date, which is tried again", "node", n.cfg.Name, "error", err)
+			retry = time.After(nodeRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.changes.wake:
+		case <-retry:
+			n.changes.everything()
+		case <-n.decider.later():
+			n.changes.everything()
+		}
+	}
+}
 
 // follow has every change noted.
 func (n *Node) follow() (stop func(), synced []cache.DoneChecker, err error) {

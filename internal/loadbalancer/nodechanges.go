@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"minato/internal/loadbalancer/announce"
 	"minato/internal/loadbalancer/elect"
 )
 
@@ -18,10 +19,15 @@ type nodeChanges struct {
 	mu       sync.Mutex
 	services map[types.NamespacedName]struct{}
 	all      bool
+	view     announce.View
+	// conflicts are the last ones, at most one for each address and claimant.
+	conflicts map[string]announce.Conflict
 }
 
 func newNodeChanges() *nodeChanges {
-	return &nodeChanges{wake: make(chan struct{}, 1), services: map[types.NamespacedName]struct{}{}}
+	return &nodeChanges{
+		wake: make(chan struct{}, 1), services: map[types.NamespacedName]struct{}{}, conflicts: map[string]announce.Conflict{},
+	}
 }
 
 func (c *nodeChanges) service(key types.NamespacedName) {
@@ -39,13 +45,37 @@ func (c *nodeChanges) everything() {
 	poke(c.wake)
 }
 
-// take returns the Services that have changed, or that all may have.
-func (c *nodeChanges) take() (services map[types.NamespacedName]struct{}, all bool) {
+// alive notes who is heard.
+func (c *nodeChanges) alive(v announce.View) {
+	c.mu.Lock()
+	c.view, c.all = v, true
+	c.mu.Unlock()
+	poke(c.wake)
+}
+
+// conflict notes that somebody else claims an address.
+func (c *nodeChanges) conflict(claim announce.Conflict) {
+	c.mu.Lock()
+	c.conflicts[claim.Addr.String()+" "+claim.MAC.String()] = claim
+	c.mu.Unlock()
+	poke(c.wake)
+}
+
+// noted is what has changed.
+type noted struct {
+	services  map[types.NamespacedName]struct{}
+	all       bool // every Service may have
+	view      announce.View
+	conflicts map[string]announce.Conflict
+}
+
+// take returns what has changed since the last call, and who is heard now.
+func (c *nodeChanges) take() noted {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	services, all = c.services, c.all
-	c.services, c.all = map[types.NamespacedName]struct{}{}, false
-	return services, all
+	out := noted{services: c.services, all: c.all, view: c.view, conflicts: c.conflicts}
+	c.services, c.conflicts, c.all = map[types.NamespacedName]struct{}{}, map[string]announce.Conflict{}, false
+	return out
 }
 
 // nodeChanged notes a change of a Node that decisions depend on; heartbeats are none.

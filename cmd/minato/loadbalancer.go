@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"minato/internal/cluster"
+)
+
+func newLoadBalancerCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "loadbalancer",
+		Aliases: []string{"lb"},
+		Short:   "Show the addresses of Services of type LoadBalancer, and why",
+		Example: `  minato loadbalancer ls
+  minato loadbalancer show sample-lb`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q; `minato loadbalancer --help` lists the commands", args[0])}
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(newLoadBalancerListCommand(o), newLoadBalancerShowCommand(o))
+	return cmd
+}
+
+func newLoadBalancerListCommand(o *options) *cobra.Command {
+	var f serviceFlags
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the addresses of Services, the nodes that announce them, and the nodes that get their flows",
+		Example: "  minato loadbalancer ls\n  minato loadbalancer ls --node node-2 -o json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := cluster.ReadLoadBalancers(cmd.Context(), o.name, f.node)
+			if err != nil {
+				return err
+			}
+			if f.output == "json" {
+				return printJSON(cmd.OutOrStdout(), all)
+			}
+			return cluster.ListLoadBalancers(cmd.OutOrStdout(), all)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newLoadBalancerShowCommand(o *options) *cobra.Command {
+	var f serviceFlags
+	cmd := &cobra.Command{
+		Use:   "show [NAMESPACE/]NAME",
+		Short: "Show why a Service has its address, which node announces it, who would be next, and who gets the flows",
+		Example: `  minato loadbalancer show sample-lb
+  minato loadbalancer show ingress/gateway --node node-2 -o json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError{errors.New("name one Service: `minato loadbalancer show [NAMESPACE/]NAME`")}
+			}
+			namespace, name, found := strings.Cut(args[0], "/")
+			if !found {
+				namespace, name = "default", args[0]
+			}
+			all, err := cluster.ReadLoadBalancers(cmd.Context(), o.name, f.node)
+			if err != nil {
+				return err
+			}
+			for _, s := range all {
+				if s.Namespace != namespace || s.Name != name {
+					continue
+				}
+				if f.output == "json" {
+					return printJSON(cmd.OutOrStdout(), s)
+				}
+				return s.Write(cmd.OutOrStdout())
+			}
+			return fmt.Errorf("there is no Service %s/%s of type LoadBalancer that Minato gives addresses to; `minato loadbalancer ls` lists those", namespace, name)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
