@@ -48,9 +48,9 @@ type Server struct {
 	// tells of it.
 	balancer       *loadbalancer.Controller
 	balancerEvents *loadbalancer.Recorder
-	images  *image.Store
-	nodes   []*node
-	parts   *supervise.Group
+	images         *image.Store
+	nodes          []*node
+	parts          *supervise.Group
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts

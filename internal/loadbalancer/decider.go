@@ -103,22 +103,12 @@ func (d *decider) step(n noted) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
-	changed := n.services
+	look := map[types.NamespacedName]struct{}{}
 	if n.all {
 		d.view = n.view
 		errs = append(errs, d.refresh())
-		for key := range d.services {
-			changed[key] = struct{}{}
-		}
 	}
-	for _, c := range n.conflicts {
-		for _, key := range d.conflict(c) {
-			changed[key] = struct{}{}
-		}
-	}
-	look := map[types.NamespacedName]struct{}{}
-	for key := range changed {
-		look[key] = struct{}{}
+	for key := range n.services {
 		before := d.addresses(key)
 		d.note(key)
 		// Who announces a shared address depends on all that have it.
@@ -126,6 +116,17 @@ func (d *decider) step(n noted) error {
 			for sharer := range d.holders[a] {
 				look[sharer] = struct{}{}
 			}
+		}
+		look[key] = struct{}{}
+	}
+	for _, c := range n.conflicts {
+		for _, key := range d.conflict(c) {
+			look[key] = struct{}{}
+		}
+	}
+	if n.all {
+		for key := range d.services {
+			look[key] = struct{}{}
 		}
 	}
 	for key := range look {
