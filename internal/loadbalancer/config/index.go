@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 )
 
@@ -18,8 +19,8 @@ type located struct {
 	pool string
 }
 
-func newIndex(pools []Pool) index {
-	var x index
+func newIndex(pools []Pool) *index {
+	x := new(index)
 	for _, p := range pools {
 		for _, r := range p.Ranges {
 			if r.First.IsValid() {
@@ -37,17 +38,33 @@ func newIndex(pools []Pool) index {
 	return x
 }
 
-// find returns a range that overlaps another one, if there is one. Addresses of IPv4 are before all those of IPv6.
-func (x index) find(r Range) (located, bool) {
-	if !r.First.IsValid() {
-		return located{}, false
+// insert adds the ranges of a pool, none of which may overlap another one or one that is in the index already.
+func (x *index) insert(pool Pool) {
+	for _, r := range pool.Ranges {
+		n := x.after(r.First)
+		l := located{r, pool.Name}
+		x.sorted = slices.Insert(x.sorted, n, l)
+		x.reach = slices.Insert(x.reach, n, l)
 	}
-	n, _ := slices.BinarySearchFunc(x.sorted, r, func(l located, r Range) int {
-		if l.First.Compare(r.Last) <= 0 {
+}
+
+// after returns how many ranges start at or before an address.
+func (x *index) after(a netip.Addr) int {
+	n, _ := slices.BinarySearchFunc(x.sorted, a, func(l located, a netip.Addr) int {
+		if l.First.Compare(a) <= 0 {
 			return -1
 		}
 		return 1
 	})
+	return n
+}
+
+// find returns a range that overlaps another one, if there is one. Addresses of IPv4 are before all those of IPv6.
+func (x *index) find(r Range) (located, bool) {
+	if !r.First.IsValid() {
+		return located{}, false
+	}
+	n := x.after(r.Last)
 	if n == 0 || !x.reach[n-1].Overlaps(r) {
 		return located{}, false
 	}

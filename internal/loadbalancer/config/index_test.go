@@ -88,3 +88,37 @@ func TestCheckOfAHugePool(t *testing.T) {
 		t.Errorf("%d errors", len(errs))
 	}
 }
+
+func TestIndexThatGrows(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 500 {
+		var pools []Pool
+		x := new(index)
+		for i := range 12 {
+			p := Pool{Name: fmt.Sprint(i), Ranges: []Range{randomRange(r)}}
+			_, taken := x.find(p.Ranges[0])
+			if taken != slices.ContainsFunc(pools, func(o Pool) bool { return overlap(p.Ranges[0], o.Ranges[0]) }) {
+				t.Fatalf("%v beside %v: taken is %v", p, pools, taken)
+			}
+			if !taken && p.Ranges[0].First.IsValid() {
+				x.insert(p)
+				pools = append(pools, p)
+			}
+		}
+	}
+}
+
+func BenchmarkReadPools(b *testing.B) {
+	var o Objects
+	for i := range 5000 {
+		p := metallb.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("p", i), Namespace: Namespace}}
+		p.Spec.Addresses = []string{fmt.Sprintf("10.%d.%d.0/28", i/256, i%256), fmt.Sprintf("fd00:%x::/64", i)}
+		o.Pools = append(o.Pools, p)
+	}
+	o.L2Advertisements = []metallb.L2Advertisement{{ObjectMeta: metav1.ObjectMeta{Name: "all", Namespace: Namespace}}}
+	for b.Loop() {
+		if c := Read(o); len(c.Pools) != 5000 || len(c.Problems) > 0 {
+			b.Fatalf("%d pools, problems %v", len(c.Pools), c.Problems)
+		}
+	}
+}

@@ -23,11 +23,11 @@ func CheckPool(pool metallb.IPAddressPool, others []metallb.IPAddressPool) field
 			pools = append(pools, p)
 		}
 	}
-	_, errs := checkPool(pool, pools)
+	_, errs := checkPool(pool, newIndex(pools))
 	return errs
 }
 
-func checkPool(object metallb.IPAddressPool, others []Pool) (Pool, field.ErrorList) {
+func checkPool(object metallb.IPAddressPool, others *index) (Pool, field.ErrorList) {
 	pool, errs := readPool(object)
 	errs = append(errs, overlaps(pool, object.Spec.Addresses, others)...)
 	return pool, errs[:min(len(errs), maxErrors)]
@@ -71,7 +71,7 @@ func readPool(object metallb.IPAddressPool) (Pool, field.ErrorList) {
 }
 
 // overlaps finds addresses that a pool has twice, or that another pool has too. texts are the pool's ranges as written.
-func overlaps(pool Pool, texts []string, others []Pool) field.ErrorList {
+func overlaps(pool Pool, texts []string, others *index) field.ErrorList {
 	path := field.NewPath("spec", "addresses")
 	var errs field.ErrorList
 	for _, pair := range twice(pool.Ranges) {
@@ -79,9 +79,8 @@ func overlaps(pool Pool, texts []string, others []Pool) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Index(pair[1]), second, fmt.Sprintf(
 			"%q has addresses that %q of the same pool has too; list each address once", second, first)))
 	}
-	index := newIndex(others)
 	for i, r := range pool.Ranges {
-		if found, ok := index.find(r); ok {
+		if found, ok := others.find(r); ok {
 			errs = append(errs, field.Invalid(path.Index(i), texts[i], fmt.Sprintf(
 				"%q has addresses that pool %q has too (%v); give each address to one pool", texts[i], found.pool, found.Range)))
 		}

@@ -80,8 +80,9 @@ func (c *Config) tell(o origin, errs field.ErrorList, left bool) bool {
 
 func (c *Config) readPools(s *sources, defaults []Range) {
 	own := len(defaults) > 0
+	used := new(index)
 	for _, e := range s.pools {
-		pool, errs := checkPool(e.object, c.Pools)
+		pool, errs := checkPool(e.object, used)
 		if c.tell(e.origin, errs, true) {
 			continue
 		}
@@ -92,6 +93,7 @@ func (c *Config) readPools(s *sources, defaults []Range) {
 		}
 		pool.Object, pool.Alias = e.origin.object, s.aliases[pool.Name]
 		c.Pools = append(c.Pools, pool)
+		used.insert(pool)
 	}
 	if own {
 		c.Pools = append(c.Pools, Pool{Name: DefaultPool, Ranges: slices.Clone(defaults), AutoAssign: true, Default: true})
