@@ -15,7 +15,7 @@ import (
 func Admit(existing Objects, content map[string]any) (field.ErrorList, []string) {
 	var one Objects
 	if err := one.Add(content); err != nil {
-		return field.ErrorList{field.Invalid(nil, field.OmitValueType{}, err.Error())}, nil
+		return field.ErrorList{field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error())}, nil
 	}
 	object, errs := admit(&existing, one)
 	if len(errs) > 0 || object == (Object{}) {

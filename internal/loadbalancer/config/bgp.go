@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -85,7 +86,7 @@ func (a *BGPAdvertisement) tooShort(pool Pool) (Range, int, bool) {
 		if r.First.Is6() {
 			length = a.AggregationLengthV6
 		}
-		if length < r.widest() {
+		if length < r.First.BitLen() && length < r.widest() {
 			return r, length, true
 		}
 	}
@@ -110,14 +111,6 @@ func (a *BGPAdvertisement) conflicts(o *BGPAdvertisement, pool Pool) bool {
 }
 
 func intersect(a, b []string) bool {
-	in := map[string]bool{}
-	for _, s := range a {
-		in[s] = true
-	}
-	for _, s := range b {
-		if in[s] {
-			return true
-		}
-	}
-	return false
+	in := setOf(a, func(s string) string { return s })
+	return slices.ContainsFunc(b, func(s string) bool { return in[s] })
 }

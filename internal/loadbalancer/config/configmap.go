@@ -81,7 +81,8 @@ func parseConfigMap(text string) (configMap, []Problem) {
 		return configMap{}, []Problem{refuse("config", "the text is not valid YAML ("+err.Error()+")")}
 	}
 	var problems []Problem
-	for _, m := range mismatches("", value, reflect.TypeFor[configMap]()) {
+	wrong := mismatches("", value, reflect.TypeFor[configMap]())
+	for _, m := range wrong[:min(len(wrong), maxErrors)] {
 		problems = append(problems, refuse(orDefault(m.path, "config"), m.message))
 	}
 	if len(problems) > 0 {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -300,4 +301,16 @@ func TestKeysOf(t *testing.T) {
 			t.Errorf("%q is %q, want %q", path, got, want)
 		}
 	}
+}
+
+// A small text that stands for a large one, by aliases of aliases, is refused in little time.
+func TestConfigMapWithExcessiveAliases(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n")
+	for i := range 9 {
+		fmt.Fprintf(&b, "a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d,", i), 10), ","))
+	}
+	b.WriteString("address-pools: [{name: p, protocol: layer2, addresses: *a9}]\n")
+	c := readConfigMap(t, b.String())
+	expectProblems(t, c.Problems, "left|config: the text is not valid YAML|excessive aliasing")
 }

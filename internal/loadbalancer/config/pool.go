@@ -9,6 +9,9 @@ import (
 	"minato/internal/loadbalancer/config/metallb"
 )
 
+// maxErrors bounds what is told about one object: it may have tens of thousands of addresses.
+const maxErrors = 10
+
 // CheckPool returns what keeps a pool from being used: bad or empty addresses, addresses that it has twice or that one
 // of the other pools has too, and bad selectors. Of the others it ignores the pool itself, those of other namespaces,
 // and ranges that can't be read.
@@ -20,13 +23,14 @@ func CheckPool(pool metallb.IPAddressPool, others []metallb.IPAddressPool) field
 			pools = append(pools, p)
 		}
 	}
-	_, errs := checkPool(pool, pools)
+	_, errs := checkPool(pool, newIndex(pools))
 	return errs
 }
 
-func checkPool(object metallb.IPAddressPool, others []Pool) (Pool, field.ErrorList) {
+func checkPool(object metallb.IPAddressPool, others *index) (Pool, field.ErrorList) {
 	pool, errs := readPool(object)
-	return pool, append(errs, overlaps(pool, object.Spec.Addresses, others)...)
+	errs = append(errs, overlaps(pool, object.Spec.Addresses, others)...)
+	return pool, errs[:min(len(errs), maxErrors)]
 }
 
 // readPool converts a pool. Its ranges are those of the addresses at the same place, the zero Range for a bad one.
@@ -67,26 +71,18 @@ func readPool(object metallb.IPAddressPool) (Pool, field.ErrorList) {
 }
 
 // overlaps finds addresses that a pool has twice, or that another pool has too. texts are the pool's ranges as written.
-func overlaps(pool Pool, texts []string, others []Pool) field.ErrorList {
+func overlaps(pool Pool, texts []string, others *index) field.ErrorList {
 	path := field.NewPath("spec", "addresses")
 	var errs field.ErrorList
+	for _, pair := range twice(pool.Ranges) {
+		first, second := texts[pair[0]], texts[pair[1]]
+		errs = append(errs, field.Invalid(path.Index(pair[1]), second, fmt.Sprintf(
+			"%q has addresses that %q of the same pool has too; list each address once", second, first)))
+	}
 	for i, r := range pool.Ranges {
-		if !r.First.IsValid() {
-			continue
-		}
-		for j, o := range pool.Ranges[:i] {
-			if o.First.IsValid() && r.Overlaps(o) {
-				errs = append(errs, field.Invalid(path.Index(i), texts[i], fmt.Sprintf(
-					"%q has addresses that %q of the same pool has too; list each address once", texts[i], texts[j])))
-			}
-		}
-		for _, other := range others {
-			for _, o := range other.Ranges {
-				if o.First.IsValid() && r.Overlaps(o) {
-					errs = append(errs, field.Invalid(path.Index(i), texts[i], fmt.Sprintf(
-						"%q has addresses that pool %q has too (%v); give each address to one pool", texts[i], other.Name, o)))
-				}
-			}
+		if found, ok := others.find(r); ok {
+			errs = append(errs, field.Invalid(path.Index(i), texts[i], fmt.Sprintf(
+				"%q has addresses that pool %q has too (%v); give each address to one pool", texts[i], found.pool, found.Range)))
 		}
 	}
 	return errs

@@ -25,21 +25,32 @@ func readPoolChoice(names []string, bySelector []metav1.LabelSelector) (poolChoi
 // chosen too.
 func (c poolChoice) resolve(pools []Pool) ([]Pool, field.ErrorList) {
 	var chosen []Pool
+	named := setOf(c.names, func(name string) string { return name })
 	all := len(c.names) == 0 && len(c.selectors) == 0
 	for _, p := range pools {
 		byRule := !p.Default && (all || matchesAny(c.selectors, p.Labels))
-		if byRule || slices.Contains(c.names, p.Name) {
+		if byRule || named[p.Name] {
 			chosen = append(chosen, p)
 		}
 	}
 	var errs field.ErrorList
+	exists := setOf(pools, func(p Pool) string { return p.Name })
 	for i, name := range c.names {
-		if !slices.ContainsFunc(pools, func(p Pool) bool { return p.Name == name }) {
+		if !exists[name] {
 			errs = append(errs, field.NotFound(field.NewPath("spec", "ipAddressPools").Index(i), name))
 			errs[len(errs)-1].Detail = fmt.Sprintf("pool %q doesn't exist or is not used; create it or correct it", name)
 		}
 	}
 	return chosen, errs
+}
+
+// setOf returns the names of all.
+func setOf[T any](all []T, name func(T) string) map[string]bool {
+	set := map[string]bool{}
+	for _, v := range all {
+		set[name(v)] = true
+	}
+	return set
 }
 
 func namesOf(pools []Pool) []string {

@@ -80,8 +80,9 @@ func (c *Config) tell(o origin, errs field.ErrorList, left bool) bool {
 
 func (c *Config) readPools(s *sources, defaults []Range) {
 	own := len(defaults) > 0
+	used := new(index)
 	for _, e := range s.pools {
-		pool, errs := checkPool(e.object, c.Pools)
+		pool, errs := checkPool(e.object, used)
 		if c.tell(e.origin, errs, true) {
 			continue
 		}
@@ -92,6 +93,7 @@ func (c *Config) readPools(s *sources, defaults []Range) {
 		}
 		pool.Object, pool.Alias = e.origin.object, s.aliases[pool.Name]
 		c.Pools = append(c.Pools, pool)
+		used.insert(pool)
 	}
 	if own {
 		c.Pools = append(c.Pools, Pool{Name: DefaultPool, Ranges: slices.Clone(defaults), AutoAssign: true, Default: true})
@@ -157,7 +159,8 @@ func (c *Config) fitting(o origin, ad *BGPAdvertisement, pools []Pool) []Pool {
 				r, pool.Name, length, pool.Name, r.widest()))}, false)
 		}
 		for i := range c.BGP {
-			if other := &c.BGP[i]; slices.Contains(other.Pools, pool.Name) && ad.conflicts(other, pool) {
+			other := &c.BGP[i]
+			if _, also := slices.BinarySearch(other.Pools, pool.Name); also && ad.conflicts(other, pool) {
 				return c.tell(o, field.ErrorList{field.Invalid(field.NewPath("spec", "localPref"), ad.LocalPref, fmt.Sprintf(
 					"advertisement %q announces the same prefixes of pool %q with localPref %d; pool %q is not announced by this one, use the same localPref or other peers",
 					other.Name, pool.Name, other.LocalPref, pool.Name))}, false)
@@ -218,9 +221,10 @@ func (c *Config) checkProfile(peer *Peer) *field.Error {
 // checkPeerNames finds names of peers in advertisements that no peer has. They stay in the model, where an empty list
 // would be all peers.
 func (c *Config) checkPeerNames(s *sources) {
+	exists := setOf(c.Peers, func(p Peer) string { return p.Name })
 	for _, e := range s.bgp {
 		for i, name := range e.object.Spec.Peers {
-			if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.Name == name }) {
+			if !exists[name] {
 				err := field.NotFound(field.NewPath("spec", "peers").Index(i), name)
 				err.Detail = fmt.Sprintf("peer %q doesn't exist or is not used; create it or correct it", name)
 				c.tell(e.origin, field.ErrorList{err}, false)

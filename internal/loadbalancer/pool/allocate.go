@@ -13,7 +13,7 @@ import (
 //
 // Who has an address that it may still have keeps it, whoever else wants it. Only then are addresses given: to Services
 // that ask for one by number, then to the others, and last a second family to those that can do without. Among equals the
-// older one is first. Nothing is freed once giving has begun, so whoever goes away empty-handed would do so again:
+// older one is first. Nothing is freed once that has begun, so whoever goes away empty-handed would do so again:
 // feeding the result back as what the Services have changes nothing.
 func Allocate(pools []config.Pool, services []Service) map[types.NamespacedName]Decision {
 	b := &book{spaces: newSpaces(pools), used: make(map[netip.Addr]*holding, len(services))}

@@ -35,6 +35,15 @@ func TestWhichPool(t *testing.T) {
 			},
 		},
 		{
+			"age comes before the name, the namespace before the name", []config.Pool{pool("a", "10.0.0.1-10.0.0.9")},
+			[]Service{
+				svc("a", in("z"), created(2)), svc("b", in("y"), created(2)), svc("c", in("z"), created(1)), svc("d", in("z"), created(2)),
+			},
+			map[string]want{
+				"a": allocated("a", "10.0.0.3"), "b": allocated("a", "10.0.0.2"), "c": allocated("a", "10.0.0.1"), "d": allocated("a", "10.0.0.4"),
+			},
+		},
+		{
 			"ranges as written", []config.Pool{pool("a", "10.0.0.9 10.0.0.1-10.0.0.2")},
 			[]Service{svc("a"), svc("b")},
 			map[string]want{"a": allocated("a", "10.0.0.9"), "b": allocated("a", "10.0.0.1")},
@@ -488,6 +497,11 @@ func TestChanges(t *testing.T) {
 			"the primary family goes for good: the other address stays the same", []config.Pool{six},
 			[]Service{svc("a", dual(prefer), has("10.9.9.9 fd00:6::5"))},
 			map[string]want{"a": kept("six", "fd00:6::5").clearing("a", `["10.9.9.9"] is not allowed in config`).lacking("no available IPs in pool six for ipv4 IPFamily")},
+		},
+		{
+			"another address of one family is asked for: that of the other family stays", []config.Pool{two},
+			[]Service{svc("a", dual(prefer), asks("10.0.2.3"), has("10.0.2.1 fd00:2::2"))},
+			map[string]want{"a": allocated("two", "10.0.2.3 fd00:2::2").clearing("a", `["10.0.2.3"] is requested`)},
 		},
 		{
 			"what is left is not lost to whoever asks for it", []config.Pool{six},

@@ -73,6 +73,10 @@ func port(p uint16) func(*Service) {
 func in(namespace string) func(*Service)  { return func(s *Service) { s.Key.Namespace = namespace } }
 func labelled(k, v string) func(*Service) { return func(s *Service) { s.Labels = labels.Set{k: v} } }
 func invalid(text string) func(*Service)  { return func(s *Service) { s.Invalid = text } }
+func created(n int) func(*Service) {
+	return func(s *Service) { s.Created = epoch.Add(time.Duration(n) * time.Second) }
+}
+
 func local(app string) func(*Service) {
 	return func(s *Service) { s.Local, s.Selector = true, labels.Set{"app": app} }
 }
