@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -42,7 +41,7 @@ type NodeConfig struct {
 	Addresses, Gateways []netip.Addr
 	// Flows are the flows that the node's Service data plane knows; nil if something else serves Services. It is called
 	// when the programs are loaded.
-	Flows func() *ebpf.Map
+	Flows announce.Flows
 
 	// Objects and Nodes are what the cluster has, Settings the configuration; whoever owns them runs them.
 	Objects  Objects

@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+<<<<<<< HEAD
 	"time"
+=======
+>>>>>>> lb-announce
 
 	"github.com/cilium/ebpf"
 
@@ -16,6 +19,9 @@ import (
 
 // DefaultProbePort is the UDP port of liveness probes. MetalLB's members talk on the same one.
 const DefaultProbePort = 7946
+
+// Flows returns the table of the flows that a node's Service data plane knows, nil if there is none.
+type Flows = func() *ebpf.Map
 
 // Config says where one node announces addresses.
 type Config struct {
@@ -32,7 +38,7 @@ type Config struct {
 	PinDir string
 	// Flows returns the Service data plane's conntrack entries when the programs are loaded. Without them packets of flows
 	// that this node does not know get no second chance.
-	Flows func() *ebpf.Map
+	Flows Flows
 	// Gateways are routers of the uplinks' networks. While no other node is heard they are asked, to find out whether that is
 	// due to this node. Without one a node that hears nobody goes on.
 	Gateways []netip.Addr
@@ -43,8 +49,11 @@ type Config struct {
 	OnView     func(View)
 	OnConflict func(Conflict)
 	Logger     *slog.Logger
+<<<<<<< HEAD
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+=======
+>>>>>>> lb-announce
 }
 
 func (c *Config) validate() error {
@@ -76,9 +85,12 @@ func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+<<<<<<< HEAD
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+=======
+>>>>>>> lb-announce
 	return nil
 }
 

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var magic, answered = []byte("mnp1"), []byte("mna1")
+var probeMark, answerMark = []byte("mnp1"), []byte("mna1")
 
 func TestProbesAreSentBack(t *testing.T) { eachFamily(t, testProbesAreSentBack) }
 
 func testProbesAreSentBack(t *testing.T, f family) {
 	r := newRig(t)
 	nonce := []byte{1, 2, 3, 4, 5, 6, 7, 8}
-	probe := udpPacket(f.peer+":5000", f.self+":7946", slices.Concat(magic, nonce))
+	probe := udpPacket(f.peer+":5000", f.self+":7946", slices.Concat(probeMark, nonce))
 	probe.ttl = 255
-	want := udpPacket(f.self+":7946", f.peer+":5000", slices.Concat(answered, nonce))
+	want := udpPacket(f.self+":7946", f.peer+":5000", slices.Concat(answerMark, nonce))
 	want.ttl = 255
 	v, out := r.run(etherIP(r.mac, peerMAC, probe.bytes()))
 	if w := etherIP(peerMAC, r.mac, want.bytes()); v != redirect || !bytes.Equal(out, w) {
@@ -62,13 +62,13 @@ func TestOthersAreNotSentBack(t *testing.T) { eachFamily(t, testOthersAreNotSent
 func testOthersAreNotSentBack(t *testing.T, f family) {
 	r := newRig(t)
 	r.address(f.vip, addressOwned|addressAnswer, 1<<3)
-	payload := slices.Concat(magic, make([]byte, 8))
+	payload := slices.Concat(probeMark, make([]byte, 8))
 	for what, p := range map[string]ipPacket{
 		"from a stranger":       udpPacket(f.client+":5000", f.self+":7946", payload),
 		"to another port":       udpPacket(f.peer+":5000", f.self+":7947", payload),
 		"to a Service":          udpPacket(f.peer+":5000", f.vip+":7946", payload),
 		"to another node":       udpPacket(f.peer+":5000", f.third+":7946", payload),
-		"an answer":             udpPacket(f.peer+":5000", f.self+":7946", slices.Concat(answered, make([]byte, 8))),
+		"an answer":             udpPacket(f.peer+":5000", f.self+":7946", slices.Concat(answerMark, make([]byte, 8))),
 		"of another program":    udpPacket(f.peer+":5000", f.self+":7946", []byte("another protocol")),
 		"too short":             udpPacket(f.peer+":5000", f.self+":7946", payload[:11]),
 		"of TCP":                tcpPacket(f.peer+":5000", f.self+":7946", syn),
@@ -114,7 +114,7 @@ func testOthersAreNotSentBack(t *testing.T, f family) {
 // answered is answered, and only what is for a Service is handed on.
 func FuzzFrame(f *testing.F) {
 	r := newRig(f)
-	probe := udpPacket(v4.peer+":5000", v4.self+":7946", slices.Concat(magic, make([]byte, 8)))
+	probe := udpPacket(v4.peer+":5000", v4.self+":7946", slices.Concat(probeMark, make([]byte, 8)))
 	probe.ttl = 255
 	f.Add(etherIP(r.mac, peerMAC, probe.bytes()))
 	f.Add(arpFrame(broadcast, clientMAC, 1, clientMAC, v4.client, noMAC, v4.vip2))

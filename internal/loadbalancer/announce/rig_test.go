@@ -179,14 +179,12 @@ func (r *rig) spread(addr string, port uint16, p Protocol, flags uint32, all fun
 	id := r.tables
 	table := tableEntry{ID: id, Count: MaxBuckets}
 	for i := range MaxBuckets {
-		table.set(i, first(all(i)), other(all(i)))
+		owner, second := all(i)
+		table.set(i, owner, second)
 	}
 	r.put("tables", id, &table)
 	r.put("spreads", key, spreadEntry{Table: id, Flags: flags, Check: key.check()})
 }
-
-func first(a, _ uint32) uint32 { return a }
-func other(_, b uint32) uint32 { return b }
 
 // to is a spread with the same nodes for all buckets.
 func to(owner, second uint32) func(int) (uint32, uint32) {

@@ -1,0 +1,142 @@
+package announce
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
+)
+
+// The magic numbers of a probe and of its answer, which bpf/probe.h has too.
+const (
+	probeMagic  = 0x6d6e7031
+	answerMagic = 0x6d6e6131
+	probeSize   = 12
+	probeTTL    = 255 // so that the other end can tell that no router is between
+)
+
+// prober sends probes to other nodes and receives the answers.
+type prober struct {
+	port  uint16
+	conns map[bool]*net.UDPConn // by whether it is IPv6's
+	// sent are the last probes to each address. A later answer is none.
+	sent map[netip.Addr]*[probeMisses + 1]uint64
+}
+
+// openProber opens a socket at an address of each family.
+func openProber(ctx context.Context, ns host.Netns, port uint16, addrs ...netip.Addr) (*prober, error) {
+	p := &prober{port: port, conns: map[bool]*net.UDPConn{}, sent: map[netip.Addr]*[probeMisses + 1]uint64{}}
+	for _, addr := range addrs {
+		if !addr.IsValid() {
+			continue
+		}
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return setTTL(c, addr.Is6()) }}
+		err := ns.Do(func() error {
+			c, err := lc.ListenPacket(ctx, "udp", netip.AddrPortFrom(addr, 0).String())
+			if err == nil {
+				p.conns[addr.Is6()] = c.(*net.UDPConn)
+			}
+			return err
+		})
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("open socket for liveness probes at %s: %w", addr, err)
+		}
+	}
+	return p, nil
+}
+
+func setTTL(c syscall.RawConn, ipv6 bool) (err error) {
+	level, option := unix.IPPROTO_IP, unix.IP_TTL
+	if ipv6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
+	}
+	if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, probeTTL) }); e != nil {
+		return e
+	}
+	return err
+}
+
+func (p *prober) close() {
+	for _, c := range p.conns {
+		c.Close()
+	}
+}
+
+// send sends a probe. That it can't be sent is as if there were no answer.
+func (p *prober) send(to netip.Addr) {
+	c := p.conns[to.Is6()]
+	if c == nil {
+		return
+	}
+	nonces := p.sent[to]
+	if nonces == nil {
+		nonces = new([probeMisses + 1]uint64)
+		p.sent[to] = nonces
+	}
+	copy(nonces[1:], nonces[:])
+	nonces[0] = rand.Uint64()
+	b := binary.BigEndian.AppendUint32(nil, probeMagic)
+	_, _ = c.WriteToUDPAddrPort(binary.BigEndian.AppendUint64(b, nonces[0]), netip.AddrPortFrom(to, p.port))
+}
+
+// forget drops what was sent to those who are not probed any more.
+func (p *prober) forget(probed map[netip.Addr]string) {
+	if len(p.sent) == len(probed) {
+		return
+	}
+	for addr := range p.sent {
+		if _, ok := probed[addr]; !ok {
+			delete(p.sent, addr)
+		}
+	}
+}
+
+// reply is an answer as it came.
+type reply struct {
+	from  netip.Addr
+	nonce uint64
+}
+
+// known tells whether a reply is to one of the last probes.
+func (p *prober) known(r reply) bool {
+	nonces := p.sent[r.from]
+	if nonces == nil || r.nonce == 0 {
+		return false
+	}
+	for _, n := range nonces {
+		if n == r.nonce {
+			return true
+		}
+	}
+	return false
+}
+
+// read passes on the answers at one socket until it is closed.
+func (p *prober) read(ctx context.Context, c *net.UDPConn, out chan<- reply) error {
+	b := make([]byte, 64)
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(b)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read answers to liveness probes: %w", err)
+		}
+		if n != probeSize || binary.BigEndian.Uint32(b) != answerMagic || from.Port() != p.port {
+			continue
+		}
+		select {
+		case out <- reply{from: from.Addr().Unmap().WithZone(""), nonce: binary.BigEndian.Uint64(b[4:])}:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package announce
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+)
+
+// loop is one run of an Announcer: one goroutine that acts, and others that read.
+type loop struct {
+	*Announcer
+	prober  *prober
+	replies chan reply
+	events  chan event
+	links   chan netlink.LinkUpdate
+	// shown is what OnView was called with last.
+	shown View
+	began bool
+}
+
+// Run sends the gratuitous packets of addresses, probes the other nodes and follows the uplinks, until ctx ends. The
+// Announcer must be open all the time.
+func (a *Announcer) Run(ctx context.Context) error {
+	l := &loop{Announcer: a, replies: make(chan reply, 64), events: make(chan event, 64), links: make(chan netlink.LinkUpdate, 8)}
+	told, err := a.readerOfEvents()
+	if err != nil {
+		return err
+	}
+	defer told.close()
+	if l.prober, err = openProber(ctx, a.cfg.Netns, a.cfg.ProbePort, a.cfg.address(false), a.cfg.address(true)); err != nil {
+		return fmt.Errorf("announcing of node %s: %w", a.cfg.NodeName, err)
+	}
+	defer l.prober.close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.act(ctx) })
+	g.Go(func() error { return readEvents(ctx, told, l.events) })
+	g.Go(func() error { return a.followLinks(ctx, l.links) })
+	for _, c := range l.prober.conns {
+		g.Go(func() error { return l.prober.read(ctx, c, l.replies) })
+	}
+	g.Go(func() error { // the readers wait for no context
+		<-ctx.Done()
+		l.prober.close()
+		return told.Close()
+	})
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("announcing of node %s: %w", a.cfg.NodeName, err)
+	}
+	return nil
+}
+
+// eventReader reads what the programs tell of. It has a handle of its own of the buffer, which Close does not take away.
+type eventReader struct {
+	*ringbuf.Reader
+	m *ebpf.Map
+}
+
+func (r eventReader) close() {
+	r.Close()
+	r.m.Close()
+}
+
+func (a *Announcer) readerOfEvents() (r eventReader, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.collection == nil {
+		return r, fmt.Errorf("announcing of node %s: %w", a.cfg.NodeName, errClosed)
+	}
+	if r.m, err = a.collection.Maps["events"].Clone(); err != nil {
+		return r, fmt.Errorf("announcing of node %s: read events: %w", a.cfg.NodeName, err)
+	}
+	if r.Reader, err = ringbuf.NewReader(r.m); err != nil {
+		r.m.Close()
+		return r, fmt.Errorf("announcing of node %s: read events: %w", a.cfg.NodeName, err)
+	}
+	return r, nil
+}
+
+// readEvents passes on what the programs tell of until the reader is closed.
+func readEvents(ctx context.Context, r eventReader, out chan<- event) error {
+	for {
+		rec, err := r.Read()
+		if errors.Is(err, os.ErrClosed) || ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		var e event
+		if err := binary.Read(bytes.NewReader(rec.RawSample), binary.NativeEndian, &e); err != nil {
+			return fmt.Errorf("read event of %d bytes: %w", len(rec.RawSample), err)
+		}
+		select {
+		case out <- e:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// act does everything that is to be done, in one goroutine. While there is nothing to announce no timer runs.
+func (l *loop) act(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	ticker := time.NewTicker(time.Hour)
+	ticker.Stop()
+	defer ticker.Stop()
+	active := false
+	for {
+		var conflict *Conflict
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.wake:
+		case <-timer.C:
+		case <-ticker.C:
+			l.round()
+		case r := <-l.replies:
+			if !l.replied(r) {
+				continue // as nearly always
+			}
+		case e := <-l.events:
+			conflict = l.told(e)
+		case u := <-l.links:
+			if err := l.linkChanged(u); err != nil {
+				return err
+			}
+		}
+		is, err := l.refresh()
+		if err != nil {
+			return err
+		}
+		if is != active {
+			active = is
+			if ticker.Stop(); active {
+				ticker.Reset(probeInterval)
+				l.round()
+			}
+		}
+		wait, err := l.send()
+		if err != nil {
+			return err
+		}
+		timer.Reset(wait)
+		l.show(conflict)
+	}
+}
+
+// refresh starts and ends the probing, and the silence of a node that hears nobody. It tells whether there is anything to
+// announce or to hand on.
+func (l *loop) refresh() (active bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil {
+		return false, errClosed
+	}
+	active = l.busy()
+	l.liveness.activate(active)
+	before := l.settings.Flags
+	switch {
+	case l.liveness.silent():
+		l.settings.Flags |= configSilent
+	case !active || l.liveness.self.known:
+		l.settings.Flags &^= configSilent
+	}
+	if l.settings.Flags == before {
+		return active, nil
+	}
+	if l.liveness.silent() {
+		l.log.Warn("No other node and no gateway is heard; addresses of load balancers are not answered here until one is")
+	} else {
+		l.log.Info("Addresses of load balancers are answered here again")
+		l.announceAll()
+	}
+	return active, l.writeSettings()
+}
+
+// busy tells whether there is an address to announce, or a port whose flows are handed on.
+func (a *Announcer) busy() bool {
+	if len(a.spreads.have) > 0 {
+		return true
+	}
+	_, ok := a.schedule.next()
+	return ok
+}
+
+// round sends one round of probes.
+func (l *loop) round() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil {
+		return
+	}
+	ask := l.liveness.next(time.Now())
+	for to := range l.probed {
+		l.prober.send(to)
+	}
+	l.prober.forget(l.probed)
+	if err := l.watchGateways(ask); err != nil {
+		l.log.Warn("Gateways can't be watched", "error", err)
+	}
+	if !ask {
+		return
+	}
+	for _, gw := range l.cfg.Gateways {
+		self := l.cfg.address(gw.Is6())
+		if !self.IsValid() {
+			continue
+		}
+		for _, u := range l.uplinks {
+			if u.carrier {
+				l.transmit(u, call(gw, self, u.mac))
+			}
+		}
+	}
+}
+
+// watchGateways has the programs tell when a gateway is heard, or not.
+func (a *Announcer) watchGateways(on bool) error {
+	if a.watching == on {
+		return nil
+	}
+	a.watching = on
+	var errs []error
+	for _, gw := range a.cfg.Gateways {
+		key := addressOf(gw)
+		e := a.addresses.have[key]
+		if e.Flags = e.Flags&^addressGateway | a.base(gw); e.Flags == 0 {
+			errs = append(errs, a.addresses.remove(key))
+		} else {
+			errs = append(errs, a.addresses.set(key, e))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// replied takes in an answer. It tells whether that changed the view.
+func (l *loop) replied(r reply) (changed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil || !l.prober.known(r) {
+		return false
+	}
+	l.liveness.heard(l.probed[r.from], time.Now())
+	return l.liveness.changed
+}
+
+// told takes in what the programs told of.
+func (l *loop) told(e event) *Conflict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil {
+		return nil
+	}
+	addr, now := e.Addr.Addr(), time.Now()
+	if l.base(addr)&addressGateway != 0 {
+		l.liveness.heardGateway(now)
+	}
+	s := l.addrs[addr]
+	if s == nil || e.Host == selfNumber {
+		return nil
+	}
+	c := &Conflict{Addr: addr, MAC: e.MAC.Addr(), Link: l.linkName(int(e.Index))}
+	if e.Host != nobody {
+		if c.Peer = l.hosts.name(e.Host); s.phase != answered {
+			return nil // as it should be
+		}
+		return c
+	}
+	switch s.phase {
+	case probing, held:
+		s.phase, c.Held = held, true
+		l.schedule.hold(addr, now)
+	case answered:
+		l.schedule.defend(addr, now)
+	}
+	return c
+}
+
+func (a *Announcer) linkName(index int) string {
+	for name, u := range a.uplinks {
+		if u.index == index {
+			return name
+		}
+	}
+	return ""
+}
+
+// send sends what is due, and tells when there is more.
+func (l *loop) send() (wait time.Duration, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil {
+		return 0, errClosed
+	}
+	now := time.Now()
+	for {
+		addr, step, ok := l.schedule.due(now)
+		if !ok {
+			break
+		}
+		if step == freeStep {
+			if err := l.free(addr); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if l.settings.Flags&configSilent == 0 {
+			l.sendFor(addr, step)
+		}
+	}
+	at, ok := l.schedule.next()
+	if !ok {
+		return time.Hour, nil
+	}
+	return max(time.Until(at), 0), nil
+}
+
+// sendFor sends the packets of one step at the uplinks of an address.
+func (a *Announcer) sendFor(addr netip.Addr, step step) {
+	s := a.addrs[addr]
+	if s == nil {
+		return
+	}
+	for _, u := range a.uplinks {
+		if s.links&(1<<u.number) == 0 || !u.carrier {
+			continue
+		}
+		if step == probeStep {
+			a.transmit(u, question(addr, u.mac))
+			continue
+		}
+		for _, frame := range announcements(addr, u.mac) {
+			a.transmit(u, frame)
+		}
+		s.sent++
+	}
+}
+
+// transmit sends a frame. It is sent again later anyway.
+func (a *Announcer) transmit(u *uplink, frame []byte) {
+	if err := a.wire.send(u.index, frame); err != nil {
+		a.log.Debug("A frame can't be sent", "interface", u.name, "error", err)
+	}
+}
+
+// show calls the callbacks.
+func (l *loop) show(c *Conflict) {
+	if c != nil && l.cfg.OnConflict != nil {
+		l.cfg.OnConflict(*c)
+	}
+	v, changed := l.changedView()
+	if l.began && (!changed || v.equal(l.shown)) {
+		return
+	}
+	l.shown, l.began = v, true
+	if l.cfg.OnView != nil {
+		l.cfg.OnView(v)
+	}
+}
+
+// changedView returns the view, if it may have changed since the last call.
+func (a *Announcer) changedView() (v View, changed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.collection == nil || !a.liveness.changed {
+		return View{}, false
+	}
+	a.liveness.changed = false
+	return a.liveness.view(), true
+}
+
+// View returns who is alive.
+func (a *Announcer) View() View {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.collection == nil {
+		return View{Self: true, Peers: map[string]bool{}}
+	}
+	return a.liveness.view()
+}
