@@ -7,10 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-<<<<<<< HEAD
-	"time"
-=======
->>>>>>> lb-announce
 
 	"github.com/cilium/ebpf"
 
@@ -49,11 +45,6 @@ type Config struct {
 	OnView     func(View)
 	OnConflict func(Conflict)
 	Logger     *slog.Logger
-<<<<<<< HEAD
-	// Now is the clock; nil is time.Now.
-	Now func() time.Time
-=======
->>>>>>> lb-announce
 }
 
 func (c *Config) validate() error {
@@ -85,12 +76,6 @@ func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-<<<<<<< HEAD
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-=======
->>>>>>> lb-announce
 	return nil
 }
 
