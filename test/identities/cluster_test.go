@@ -88,9 +88,14 @@ func start(t *testing.T) *cluster {
 // client connects as user.
 func (c *cluster) client(t *testing.T, user string, groups ...string) kubernetes.Interface {
 	t.Helper()
+	return clientFor(t, c.connection(user, groups...))
+}
+
+// connection is how user connects.
+func (c *cluster) connection(user string, groups ...string) *rest.Config {
 	cfg := c.RESTConfig(user, groups...)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return watchful{c, user, next} })
-	return clientFor(t, cfg)
+	return cfg
 }
 
 func clientFor(t *testing.T, cfg *rest.Config) kubernetes.Interface {

@@ -33,7 +33,7 @@ func TestIdentities(t *testing.T) {
 	defer cancel()
 	// Before it is ready, as in a cluster's server.
 	t.Run("parts", func(t *testing.T) { testParts(ctx, t, c) })
-	c.waitReady(t)
+	t.Run("load balancer", func(t *testing.T) { testLoadBalancer(ctx, t, c) })
 	t.Run("status", func(t *testing.T) { testStatus(ctx, t, c) })
 	t.Run("kubelet client", func(t *testing.T) { testKubeletClient(ctx, t, c) })
 	t.Run("admin", func(t *testing.T) { testAdmin(ctx, t, c) })
