@@ -16,7 +16,7 @@ import (
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
 	"minato/internal/loadbalancer"
-	"minato/internal/loadbalancer/config"
+	balancing "minato/internal/loadbalancer/config"
 	"minato/internal/service"
 	"minato/internal/supervise"
 )
@@ -30,7 +30,7 @@ type WatchConfig struct {
 	Owned []netip.Prefix
 	// Pool are the addresses of the cluster's own pool for Services of type
 	// LoadBalancer.
-	Pool   []config.Range
+	Pool   []balancing.Range
 	Logger *slog.Logger
 }
 
