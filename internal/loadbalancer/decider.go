@@ -134,11 +134,12 @@ func (d *decider) step(n noted) error {
 			errs = append(errs, fmt.Errorf("service %s: %w", key, err))
 		}
 	}
-	if len(errs) == 0 && n.all {
-		errs = append(errs, d.uplinks.sweep())
+	err := errors.Join(errs...)
+	if err == nil && n.all {
 		d.settled = true
+		err = d.uplinks.sweep()
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // conflict answers a claim of an address by somebody else: between nodes of the cluster, the one that is behind in the

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-
 )
 
 // Dump is what a node announces and hands on, for people and programs that inspect it.
@@ -184,4 +183,3 @@ func (a *Announcer) Place(client, service netip.AddrPort, p Protocol) (Placement
 	}
 	return out, true, nil
 }
-

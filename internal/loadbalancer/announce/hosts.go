@@ -13,7 +13,7 @@ type hosts struct {
 	table   mirror[uint32, hostEntry]
 	numbers map[string]uint32
 	peers   map[string]bool // nil until they are set
-	next    uint32 // where the search for a free number begins
+	next    uint32          // where the search for a free number begins
 }
 
 func (h *hosts) adopt() error {
