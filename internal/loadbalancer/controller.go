@@ -75,6 +75,9 @@ func New(cfg Config) (*Controller, error) {
 func (c *Controller) Run(ctx context.Context) error {
 	changes := newChanges()
 	stop, waits, err := c.subscribe(changes)
+	if ctx.Err() != nil && err != nil {
+		return nil // the informers have stopped before
+	}
 	if err != nil {
 		return fmt.Errorf("load balancer controller: %w", err)
 	}

@@ -1,7 +1,9 @@
 package loadbalancer
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -262,4 +264,61 @@ func TestInvalidConfig(t *testing.T) {
 	if _, err := NewRecorder(RecorderConfig{}); err == nil {
 		t.Error("a Recorder without a client was made")
 	}
+}
+
+// A second family comes later, when the pool has it, and the first address stays.
+func TestSecondFamilyComesLater(t *testing.T) {
+	w := newWorld(t, ipPool("mixed", "192.0.2.0/30"))
+	w.start()
+	prefer := corev1.IPFamilyPolicyPreferDualStack
+	w.api.create(loadBalancer("web", func(s *corev1.Service) {
+		s.Spec.IPFamilyPolicy = &prefer
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}
+	}))
+	w.wantAddress("web", "192.0.2.0")
+	w.eventually("a word on the second family", func() bool {
+		return slices.ContainsFunc(w.events.about("web"), func(e string) bool { return strings.Contains(e, "/AdditionalAssignFailed/") })
+	}, func() any { return w.events.about("web") })
+	w.settled()
+	w.events.forget()
+	w.apply(ipPool("mixed", "192.0.2.0/30", "2001:db8::10-2001:db8::20"))
+	w.wantAddress("web", "192.0.2.0,2001:db8::10")
+	w.settled()
+	if got := w.events.about("web"); len(got) != 3 || !strings.Contains(got[1], "2001:db8::10") || strings.Contains(got[1], "192.0.2.0") {
+		t.Errorf("events %q", got)
+	}
+}
+
+// Run may be called again after it has returned, as leaders come and go. It then begins with what the API says.
+func TestRunAgain(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.api.create(loadBalancer("a"))
+	w.wantEvents("a", assigned("172.30.200.1")...)
+	w.settled()
+	c, err := New(w.Controller.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(meanwhile func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		meanwhile()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	w.Controller = c // beside the first, for a moment: two leaders come to the same decisions
+	for i, want := range []string{"172.30.200.2", "172.30.200.3"} {
+		run(func() {
+			name := fmt.Sprintf("s%d", i)
+			w.api.create(loadBalancer(name))
+			w.wantAddress(name, want)
+			w.eventually("the decision", func() bool { return len(c.Snapshot().Services) == i+2 }, func() any { return c.Snapshot() })
+		})
+	}
+	w.wantAddress("a", "172.30.200.1")
+	w.noneTwice()
 }

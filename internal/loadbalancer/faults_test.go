@@ -55,20 +55,54 @@ func TestErrorsOfTheAPI(t *testing.T) {
 	}
 }
 
-// The informer shows nothing for a while. What was written itself counts.
-func TestInformerLagsBehind(t *testing.T) {
-	w := newWorld(t, ipPool("two", "192.0.2.1-192.0.2.2"))
+// What was written itself counts until the informer shows something newer.
+func TestOlderStateChangesNothing(t *testing.T) {
+	state := func(version string, edits ...func(*corev1.Service)) *corev1.Service {
+		s := loadBalancer("web", edits...)
+		s.UID, s.ResourceVersion = "u", version
+		return s
+	}
+	published := func(s *corev1.Service) {
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.30.200.1"}}
+	}
+	c := &Controller{cfg: Config{Class: Class}}
+	b := newBook(c.ours, c.servesClass)
+	b.set(key("web"), state("99"), nil)
+	b.set(key("web"), state("101", published), nil)
+	if b.set(key("web"), state("100", requesting("172.30.200.9")), nil) {
+		t.Error("an older state has addresses decided anew")
+	}
+	if e := b.entries[key("web")]; e.service.ResourceVersion != "101" || len(e.published) != 1 || len(b.holders) != 1 {
+		t.Errorf("an older state was taken in: %+v", e)
+	}
+	if !b.set(key("web"), state("102", requesting("172.30.200.9")), nil) {
+		t.Error("a newer state was not taken in")
+	}
+	if !b.set(key("web"), nil, nil) || len(b.entries) != 0 || len(b.holders) != 0 {
+		t.Errorf("a Service that was deleted left %+v", b)
+	}
+}
+
+// The API says that a Service is gone before the informer does.
+func TestServiceIsGoneBeforeTheInformerShowsIt(t *testing.T) {
+	w := newWorld(t, ipPool("one", "192.0.2.7/32"))
+	w.api.failing(func(_ string, s *corev1.Service) error {
+		if s.Name == "first" {
+			return apierrors.NewInternalError(errors.New("no leader"))
+		}
+		return nil
+	})
 	w.start()
-	w.api.create(loadBalancer("a"))
-	w.wantAddress("a", "192.0.2.1")
-	w.settled()
+	w.api.create(loadBalancer("first"))
+	w.api.create(loadBalancer("next"))
+	w.eventually("both decisions", func() bool { return len(w.Snapshot().Services) == 2 }, func() any { return w.Snapshot() })
 	w.api.hold()
-	w.api.change(t, key("a"), func(s *corev1.Service) { s.Status.LoadBalancer.Ingress[0].IP = "192.0.2.66" })
-	w.apply(ipPool("two", "192.0.2.1-192.0.2.2", "192.0.2.9/32")) // has all be looked at
+	w.api.remove(t, key("first"))
+	w.api.failing(nil)
+	w.wantAddress("next", "192.0.2.7")
 	w.api.release()
-	w.wantAddress("a", "192.0.2.1")
-	w.api.create(loadBalancer("b"))
-	w.wantAddress("b", "192.0.2.2")
+	w.settled()
+	w.wantAddress("next", "192.0.2.7")
 }
 
 // A restart keeps all addresses, however Services are ordered, writes nothing and tells nothing.

@@ -248,7 +248,12 @@ func (l *loop) takeResults(now time.Time, look map[*entry]struct{}) {
 		case r := <-l.results:
 			l.active--
 			r.entry.running = false
-			if l.book.entries[r.entry.key] == r.entry {
+			switch {
+			case l.book.entries[r.entry.key] != r.entry: // the informer was faster
+			case errors.Is(r.err, errGone):
+				l.allocate = l.allocate || r.entry.ours
+				l.book.remove(r.entry)
+			default:
 				l.finished(r, now)
 				l.note(r.entry.key, r.service, look)
 			}
@@ -258,7 +263,7 @@ func (l *loop) takeResults(now time.Time, look map[*entry]struct{}) {
 	}
 }
 
-// finished notes what came of a write.
+// finished notes what came of a write of a Service that is still there.
 func (l *loop) finished(r result, now time.Time) {
 	e := r.entry
 	switch {
@@ -266,10 +271,6 @@ func (l *loop) finished(r result, now time.Time) {
 		l.c.metrics.writes.Add(1)
 		e.retry = backoff{}
 		e.wrote, e.answer = &r.target, r.service.Status.LoadBalancer.Ingress
-		return
-	case errors.Is(r.err, errGone):
-		l.allocate = l.allocate || e.ours
-		l.book.remove(e)
 		return
 	case errors.Is(r.err, context.Canceled):
 		return
