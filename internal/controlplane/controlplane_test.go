@@ -83,12 +83,14 @@ func TestControlPlane(t *testing.T) {
 	t.Run("unsupported", func(t *testing.T) { testUnsupported(ctx, t, r) })
 	t.Run("policy", func(t *testing.T) { testPolicy(ctx, t, r) })
 	t.Run("certificate signing", func(t *testing.T) { testCertificateSigning(ctx, t, r) })
+	t.Run("load balancing", func(t *testing.T) { testLoadBalancing(ctx, t, r) })
 	t.Run("aggregation", func(t *testing.T) { testAggregation(ctx, t, r) })
 
 	before := clientFor(t, r.adminConfig(t))
 	uid := kubeSystem(ctx, t, before)
 	token := requestToken(ctx, t, before)
 	roles := roleVersions(ctx, t, before)
+	prepareDefinitions(ctx, t, r)
 	if took := r.stop(t); took > 10*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
@@ -103,6 +105,7 @@ func TestControlPlane(t *testing.T) {
 	if got := roleVersions(ctx, t, after); got != roles {
 		t.Error("after a restart the default ClusterRoles were written again")
 	}
+	checkDefinitions(ctx, t, r)
 	if user := whoami(ctx, t, tokenConfig(r, token)); user != "system:serviceaccount:default:default" {
 		t.Errorf("a token from before the restart belongs to %q", user)
 	}

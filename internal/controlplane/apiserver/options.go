@@ -11,6 +11,8 @@ import (
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/client-go/dynamic"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
 	"minato/internal/controlplane/pki"
@@ -37,6 +39,9 @@ type settings struct {
 	nodePorts        utilnet.PortRange
 	clusterDomain    string
 	decorators       admission.Decorators // of the admission plugins
+	// What an admission plugin reads.
+	objects    dynamic.Interface
+	namespaces corelisters.NamespaceLister
 }
 
 // runOptions are kubeadm's flags for kube-apiserver, in code.
@@ -75,6 +80,7 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 	}
 	o.Authorization.Modes = []string{"Node", "RBAC"}
 	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
+	addBalancing(o.Admission.GenericAdmission, s.objects, s.namespaces)
 	addWarnings(o.Admission.GenericAdmission)
 	// Our decorators come first, so that they wrap the plugins themselves.
 	o.Admission.GenericAdmission.Decorators = append(s.decorators, o.Admission.GenericAdmission.Decorators...)

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -67,6 +68,7 @@ type Server struct {
 	loopback   *rest.Config
 	http       *http.Client
 	client     kubernetes.Interface
+	objects    dynamic.Interface
 	informers  informers.SharedInformerFactory
 	tasks      []*task
 	namespaces *task // one of tasks, for which others wait
@@ -116,13 +118,18 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("API server: loopback client: %w", err)
 	}
+	objects, err := dynamic.NewForConfigAndClient(loopback, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("API server: loopback client: %w", err)
+	}
 	s := &Server{
 		cfg:       cfg,
 		port:      addr.Port,
 		loopback:  loopback,
 		http:      httpClient,
 		client:    client,
-		informers: informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(trim)),
+		objects:   objects,
+		informers: informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(forServer)),
 		ready:     make(chan struct{}),
 		served:    make(chan struct{}),
 	}
@@ -245,6 +252,8 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 		etcd: s.cfg.Etcd, pki: s.cfg.PKI, advertiseAddress: s.cfg.AdvertiseAddress, port: s.port,
 		serviceCIDRs: s.cfg.ServiceCIDRs, nodePorts: s.cfg.NodePorts, clusterDomain: s.cfg.ClusterDomain,
 		decorators: admission.Decorators{policyGate{s.informers}, admission.DecoratorFunc(judgeWithoutUserNamespace)},
+		objects:    s.objects,
+		namespaces: s.informers.Core().V1().Namespaces().Lister(),
 	})
 	if err != nil {
 		return nil, err
