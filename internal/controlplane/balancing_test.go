@@ -35,6 +35,7 @@ type balancing struct {
 
 func testLoadBalancing(ctx context.Context, t *testing.T, r *running) {
 	cfg := r.adminConfig(t)
+	cfg.QPS = -1
 	dyn, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)
