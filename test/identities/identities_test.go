@@ -74,12 +74,13 @@ func testParts(ctx context.Context, t *testing.T, c *cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	announced := newAnnouncing(t, c)
 	for _, f := range []informers.SharedInformerFactory{objects, nodes, names} {
 		f.Start(ctx.Done())
 		defer f.Shutdown()
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{store.Run, settings.Run} {
+	for _, run := range []func(context.Context) error{store.Run, settings.Run, announced.settings.Run, announced.events.Run} {
 		g.Go(func() error { return run(ctx) })
 	}
 	for _, f := range []informers.SharedInformerFactory{objects, nodes, names} {
@@ -110,6 +111,7 @@ func testParts(ctx context.Context, t *testing.T, c *cluster) {
 		return err == nil && svc.Labels["k8s-app"] != ""
 	})
 	testConfiguration(ctx, t, c)
+	announced.test(ctx, t, c)
 	withdraw()
 	eventually(t, "EndpointSlice taken away", func() bool { return sliceOf(ctx, c, "node-1") == 0 })
 	cancel()

@@ -14,6 +14,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"minato/internal/loadbalancer/config"
 )
 
 var update = flag.Bool("update", false, "write the golden list anew")
@@ -37,17 +39,22 @@ func testRights(ctx context.Context, t *testing.T, c *cluster) {
 	for _, s := range subjects(ctx, t, c) {
 		fmt.Fprintf(&b, "# %s\n", s.title)
 		everywhere := rulesOf(ctx, t, c, s, "default")
-		inSystem := rulesOf(ctx, t, c, s, "kube-system")
 		if s.title != everybody {
-			everywhere, inSystem = without(everywhere, common), without(inSystem, common)
+			everywhere = without(everywhere, common)
 		}
 		for _, r := range everywhere {
 			fmt.Fprintf(&b, "%s\n", r)
 		}
-		if inSystem = without(inSystem, everywhere); len(inSystem) > 0 {
-			fmt.Fprintf(&b, "in kube-system:\n")
-			for _, r := range inSystem {
-				fmt.Fprintf(&b, "%s\n", r)
+		for _, namespace := range []string{"kube-system", config.Namespace} {
+			inside := rulesOf(ctx, t, c, s, namespace)
+			if s.title != everybody {
+				inside = without(inside, common)
+			}
+			if inside = without(inside, everywhere); len(inside) > 0 {
+				fmt.Fprintf(&b, "in %s:\n", namespace)
+				for _, r := range inside {
+					fmt.Fprintf(&b, "%s\n", r)
+				}
 			}
 		}
 		fmt.Fprintln(&b)
