@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -37,7 +38,7 @@ func openProber(ctx context.Context, ns host.Netns, port uint16, addrs ...netip.
 		if !addr.IsValid() {
 			continue
 		}
-		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return setTTL(c, addr.Is6()) }}
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return setOptions(c, addr.Is6()) }}
 		err := ns.Do(func() error {
 			c, err := lc.ListenPacket(ctx, "udp", netip.AddrPortFrom(addr, 0).String())
 			if err == nil {
@@ -53,15 +54,16 @@ func openProber(ctx context.Context, ns host.Netns, port uint16, addrs ...netip.
 	return p, nil
 }
 
-func setTTL(c syscall.RawConn, ipv6 bool) (err error) {
-	level, option := unix.IPPROTO_IP, unix.IP_TTL
+// setOptions sets the TTL, and allows an address that the node has only soon, as while it is checked for duplicates.
+func setOptions(c syscall.RawConn, ipv6 bool) (err error) {
+	level, ttl, free := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_FREEBIND
 	if ipv6 {
-		level, option = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
+		level, ttl, free = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, unix.IPV6_FREEBIND
 	}
-	if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, probeTTL) }); e != nil {
-		return e
-	}
-	return err
+	e := c.Control(func(fd uintptr) {
+		err = errors.Join(unix.SetsockoptInt(int(fd), level, ttl, probeTTL), unix.SetsockoptInt(int(fd), level, free, 1))
+	})
+	return errors.Join(e, err)
 }
 
 func (p *prober) close() {

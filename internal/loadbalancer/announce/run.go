@@ -23,6 +23,8 @@ type loop struct {
 	replies chan reply
 	events  chan event
 	links   chan netlink.LinkUpdate
+	// strangers are claims that are not told yet, the first one first.
+	strangers []stranger
 	// shown is what OnView was called with last.
 	shown View
 	began bool
@@ -147,6 +149,9 @@ func (l *loop) act(ctx context.Context) error {
 				l.round()
 			}
 		}
+		if conflict == nil {
+			conflict = l.recognize()
+		}
 		wait, err := l.send()
 		if err != nil {
 			return err
@@ -156,15 +161,15 @@ func (l *loop) act(ctx context.Context) error {
 	}
 }
 
-// refresh starts and ends the probing, and the silence of a node that hears nobody. It tells whether there is anything to
-// announce or to hand on.
+// refresh starts and ends the probing, and the silence of a node that hears nobody. It tells whether there is any address of
+// a Service: a node that announces none may have to, when another one is gone.
 func (l *loop) refresh() (active bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.collection == nil {
 		return false, errClosed
 	}
-	active = l.busy()
+	active = len(l.addrs) > 0
 	l.liveness.activate(active)
 	before := l.settings.Flags
 	switch {
@@ -183,15 +188,6 @@ func (l *loop) refresh() (active bool, err error) {
 		l.announceAll()
 	}
 	return active, l.writeSettings()
-}
-
-// busy tells whether there is an address to announce, or a port whose flows are handed on.
-func (a *Announcer) busy() bool {
-	if len(a.spreads.have) > 0 {
-		return true
-	}
-	_, ok := a.schedule.next()
-	return ok
 }
 
 // round sends one round of probes.
@@ -267,24 +263,57 @@ func (l *loop) told(e event) *Conflict {
 		l.liveness.heardGateway(now)
 	}
 	s := l.addrs[addr]
-	if s == nil || e.Host == selfNumber {
-		return nil
-	}
-	c := &Conflict{Addr: addr, MAC: e.MAC.Addr(), Link: l.linkName(int(e.Index))}
-	if e.Host != nobody {
-		if c.Peer = l.hosts.name(e.Host); s.phase != answered {
-			return nil // as it should be
+	switch {
+	case s == nil || e.Host == selfNumber:
+	case e.Host != nobody && s.phase == answered:
+		return &Conflict{Addr: addr, MAC: e.MAC.Addr(), Link: l.linkName(int(e.Index)), Peer: l.hosts.name(e.Host)}
+	case e.Host == nobody:
+		if s.phase == probing {
+			s.phase = held
+			l.schedule.hold(addr, now)
 		}
-		return c
+		l.strangers = append(l.strangers, stranger{event: e, at: now.Add(recognizeAfter)})
 	}
-	switch s.phase {
-	case probing, held:
-		s.phase, c.Held = held, true
-		l.schedule.hold(addr, now)
-	case answered:
-		l.schedule.defend(addr, now)
+	return nil
+}
+
+// recognizeAfter is how long the hardware address of a claim may turn out to be another node's: that is known only once a
+// probe came from it.
+const recognizeAfter = 200 * time.Millisecond
+
+// stranger is a claim of somebody who is no node as far as is known.
+type stranger struct {
+	event
+	at time.Time
+}
+
+// recognize returns one claim that was a stranger's indeed, if there is one.
+func (l *loop) recognize() *Conflict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for len(l.strangers) > 0 && l.collection != nil && !l.strangers[0].at.After(now) {
+		e := l.strangers[0].event
+		l.strangers = l.strangers[1:]
+		addr := e.Addr.Addr()
+		s := l.addrs[addr]
+		if s == nil {
+			continue
+		}
+		var host uint32
+		if err := l.collection.Maps["stations"].Lookup(e.MAC, &host); err == nil {
+			if s.phase == held {
+				s.phase = probing
+				l.schedule.probe(addr, now)
+			}
+			continue
+		}
+		if s.phase == answered {
+			l.schedule.defend(addr, now)
+		}
+		return &Conflict{Addr: addr, MAC: e.MAC.Addr(), Link: l.linkName(int(e.Index)), Held: s.phase == held}
 	}
-	return c
+	return nil
 }
 
 func (a *Announcer) linkName(index int) string {
@@ -319,11 +348,14 @@ func (l *loop) send() (wait time.Duration, err error) {
 			l.sendFor(addr, step)
 		}
 	}
-	at, ok := l.schedule.next()
-	if !ok {
-		return time.Hour, nil
+	wait = time.Hour
+	if at, ok := l.schedule.next(); ok {
+		wait = time.Until(at)
 	}
-	return max(time.Until(at), 0), nil
+	if len(l.strangers) > 0 {
+		wait = min(wait, time.Until(l.strangers[0].at))
+	}
+	return max(wait, 0), nil
 }
 
 // sendFor sends the packets of one step at the uplinks of an address.

@@ -85,7 +85,7 @@ func (s *schedule) defend(a netip.Addr, now time.Time) {
 		return
 	}
 	it.defended = now
-	s.set(a, announceStep, len(announceAfter)-1, now)
+	s.announce(a, now)
 }
 
 func (s *schedule) remove(a netip.Addr) {

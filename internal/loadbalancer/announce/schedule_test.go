@@ -67,11 +67,11 @@ func TestSchedule(t *testing.T) {
 	check("one taken over", 0, 29*time.Second, "")
 	s.defend(a, zero.Add(29*time.Second))
 	s.defend(b, zero.Add(29*time.Second))
-	check("a claim", 29*time.Second, 29900*time.Millisecond, "announce.1@29000")
-	s.defend(a, zero.Add(30*time.Second))
-	check("another one", 30*time.Second, 38*time.Second, "")
+	check("a claim", 29*time.Second, 32*time.Second, "announce.1@29000 announce.1@29100 announce.1@30100 announce.1@31200")
+	s.defend(a, zero.Add(38*time.Second))
+	check("another one", 38*time.Second, 39*time.Second, "")
 	s.defend(a, zero.Add(40*time.Second))
-	check("another one later", 40*time.Second, 41*time.Second, "announce.1@40000")
+	check("another one later", 40*time.Second, 41*time.Second, "announce.1@40000 announce.1@40100")
 }
 
 // TestScheduleSpreads has many addresses come at once. Later announcements must not stay together.

@@ -86,7 +86,7 @@ type Peer struct {
 
 // View is who is alive, as this node sees it.
 type View struct {
-	// Active says that there is something to announce or to hand on. Otherwise nobody is probed and nothing else is known.
+	// Active says that there is an address of a Service. Otherwise nobody is probed and nothing else is known.
 	Active bool
 	// Self is false while the node hears neither another node nor a gateway; then it answers nothing.
 	Self bool
