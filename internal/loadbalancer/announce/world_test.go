@@ -130,6 +130,12 @@ func (w testWriter) Write(b []byte) (int, error) {
 func (w *world) machine(name string, addrs ...string) host.Netns {
 	w.t.Helper()
 	ns := netnsFor(w.t, name)
+	w.connect(name, ns, addrs...)
+	return ns
+}
+
+func (w *world) connect(name string, ns host.Netns, addrs ...string) {
+	w.t.Helper()
 	n, err := host.OpenNet(w.lan)
 	if err != nil {
 		w.t.Fatal(err)
@@ -147,7 +153,20 @@ func (w *world) machine(name string, addrs ...string) host.Netns {
 		}
 		return err
 	})
-	return ns
+}
+
+// replace gives a node another interface in place of its one.
+func (w *world) replace(n *node) {
+	w.t.Helper()
+	i := slices.Index([]string{"n1", "n2", "n3"}, n.name)
+	w.inside(w.lan, func(h *netlink.Handle) error {
+		l, err := h.LinkByName(n.name)
+		if err != nil {
+			return err
+		}
+		return h.LinkDel(l)
+	})
+	w.connect(n.name, n.ns, v4.nodeAddress(i).String()+"/16", v6.nodeAddress(i).String()+"/64")
 }
 
 // plug puts a machine's cable into the bridge or takes it out; the machine's interface has a carrier either way.
@@ -192,7 +211,12 @@ func setUp(h *netlink.Handle, link string, up bool) error {
 	return h.LinkSetDown(l)
 }
 
+// addAddress adds an address that can be used at once.
 func addAddress(h *netlink.Handle, link, prefix string) error {
+	return addAddressWith(h, link, prefix, unix.IFA_F_NODAD)
+}
+
+func addAddressWith(h *netlink.Handle, link, prefix string, flags int) error {
 	l, err := h.LinkByName(link)
 	if err != nil {
 		return err
@@ -201,6 +225,7 @@ func addAddress(h *netlink.Handle, link, prefix string) error {
 	if err != nil {
 		return err
 	}
+	a.Flags = flags
 	return h.AddrReplace(l, a)
 }
 
@@ -452,11 +477,11 @@ func (w *world) raw(ns host.Netns, link string) *raw {
 		}
 		r.index, r.mac = l.Attrs().Index, l.Attrs().HardwareAddr
 		return ns.Do(func() (err error) {
-			all := int(binary.BigEndian.Uint16([]byte{0, unix.ETH_P_ALL}))<<0 | unix.ETH_P_ALL<<8
-			if r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all&0xff00); err != nil {
+			everything := binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL}) // in network order
+			if r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(everything)); err != nil {
 				return err
 			}
-			return unix.Bind(r.fd, &unix.SockaddrLinklayer{Protocol: uint16(all & 0xff00), Ifindex: r.index})
+			return unix.Bind(r.fd, &unix.SockaddrLinklayer{Protocol: everything, Ifindex: r.index})
 		})
 	})
 	w.t.Cleanup(func() { unix.Close(r.fd) })
