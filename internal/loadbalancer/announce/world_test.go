@@ -56,7 +56,7 @@ type node struct {
 func newWorld(t *testing.T, names ...string) *world {
 	t.Helper()
 	requireRoot(t)
-	w := &world{t: t, lan: netnsFor(t, "lan"), nodes: map[string]*node{}, bpf: filepath.Join(t.TempDir(), "bpf")}
+	w := &world{t: t, lan: netnsFor(t, "lan"), nodes: map[string]*node{}, bpf: mountBPF(t)}
 	// A machine that is not in the bridge is not heard by the machine behind it.
 	if err := w.lan.Sysctls(map[string]string{"net/ipv4/conf/all/arp_ignore": "1"}); err != nil {
 		t.Fatal(err)
@@ -65,10 +65,6 @@ func newWorld(t *testing.T, names ...string) *world {
 		br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br", TxQLen: -1}}
 		return errors.Join(h.LinkAdd(br), h.LinkSetUp(br), addAddress(h, "br", v4.client+"/16"), addAddress(h, "br", ip(v6.client).String()+"/64"))
 	})
-	if err := errors.Join(os.MkdirAll(w.bpf, 0o700), host.MountBPF(w.bpf)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { host.Unmount(w.bpf) })
 	for i, name := range names {
 		w.node(name, i)
 	}
@@ -82,6 +78,16 @@ func newWorld(t *testing.T, names ...string) *world {
 		}
 	}
 	return w
+}
+
+func mountBPF(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bpf")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), host.MountBPF(dir)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { host.Unmount(dir) })
+	return dir
 }
 
 // nodeAddress is an address of the node of that number.
