@@ -336,7 +336,7 @@ func testRestart(t *testing.T, f family) {
 	n2.apply("a", spreadAll(f, false, table))
 	w.serve(n2, f.vip+":80")
 	r := w.raw(w.lan, "br")
-	vip := ip(f.vip).String()
+	vip, own := ip(f.vip).String(), n1.mac()
 	asks := func(addr string) bool {
 		if f.ipv6 {
 			r.send(solicitation(r.mac, ip(f.client).String(), addr))
@@ -345,7 +345,7 @@ func testRestart(t *testing.T, f family) {
 			}) != nil
 		}
 		r.send(arpFrame(broadcast, r.mac, 1, r.mac, v4.client, noMAC, addr))
-		want := arpFrame(r.mac, n1.mac(), 2, n1.mac(), addr, r.mac, v4.client)
+		want := arpFrame(r.mac, own, 2, own, addr, r.mac, v4.client)
 		return r.receive(time.Second, func(got []byte) bool { return bytes.Equal(got, want) }) != nil
 	}
 	done, lost, asked := make(chan struct{}), 0, 0
