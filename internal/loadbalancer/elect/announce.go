@@ -21,8 +21,10 @@ import (
 func Announce(svc Service, addr netip.Addr, nodes []Node, ads []config.L2Advertisement, isDefaultPool bool) Announcement {
 	e := election{svc: &svc, seat: svc.seat(addr), everyLabelled: allLabelled(nodes), implicit: isDefaultPool}
 	reason, message := e.advertisements(ads)
-	for _, n := range byName(nodes) {
-		e.add(n)
+	e.nodes = byName(nodes)
+	e.candidates = make([]Candidate, 0, len(e.nodes))
+	for i := range e.nodes {
+		e.add(&e.nodes[i])
 	}
 	e.sort()
 	out := Announcement{Candidates: e.candidates, Reason: Elected}
@@ -55,8 +57,8 @@ type election struct {
 	implicit      bool
 	ads           []*config.L2Advertisement
 	everyLabelled bool
+	nodes         []Node // by name
 	candidates    []Candidate
-	labelsOf      map[string]labels.Set
 }
 
 // advertisements takes those that are for the Service, or tells why it can't be announced at all.
@@ -96,11 +98,7 @@ func selects(selectors []labels.Selector, node labels.Set) bool {
 	return len(selectors) == 0 || matchesAny(selectors, node)
 }
 
-func (e *election) add(n Node) {
-	if e.labelsOf == nil {
-		e.labelsOf = map[string]labels.Set{}
-	}
-	e.labelsOf[n.Name] = n.Labels
+func (e *election) add(n *Node) {
 	sum := sha256.Sum256([]byte(n.Name + "#" + e.seat.String()))
 	c := Candidate{Node: n.Name, Hash: hex.EncodeToString(sum[:])}
 	advertised := e.implicit
@@ -115,7 +113,7 @@ func (e *election) add(n Node) {
 			}
 		}
 	}
-	c.Excluded, c.Why = e.excluded(&n, advertised)
+	c.Excluded, c.Why = e.excluded(n, advertised)
 	e.candidates = append(e.candidates, c)
 }
 
@@ -185,9 +183,10 @@ func (e *election) interfaces(node string) []string {
 	if e.implicit {
 		return nil
 	}
+	at, _ := slices.BinarySearchFunc(e.nodes, node, func(n Node, name string) int { return strings.Compare(n.Name, name) })
 	var out []string
 	for _, ad := range e.ads {
-		if !selects(ad.NodeSelectors, e.labelsOf[node]) {
+		if !selects(ad.NodeSelectors, e.nodes[at].Labels) {
 			continue
 		}
 		if len(ad.Interfaces) == 0 {

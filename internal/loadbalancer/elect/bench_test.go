@@ -12,7 +12,7 @@ import (
 func many(services, nodes int) ([]Service, []Node) {
 	var texts []string
 	for i := range nodes {
-		texts = append(texts, fmt.Sprintf("node-%d", i+1))
+		texts = append(texts, fmt.Sprintf("node-%02d", i+1))
 	}
 	var out []Service
 	for i := range services {

@@ -52,11 +52,16 @@ func allLabelled(nodes []Node) bool {
 	return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(n Node) bool { return !n.labelled() })
 }
 
-// byName returns the nodes in the order of their names, each once.
+// byName returns the nodes in the order of their names, each once. They are not copied if they are so already.
 func byName(nodes []Node) []Node {
-	order := func(a, b Node) int { return strings.Compare(a.Name, b.Name) }
-	if !slices.IsSortedFunc(nodes, order) {
-		nodes = slices.SortedStableFunc(slices.Values(nodes), order)
+	inOrder := true
+	for i := 1; i < len(nodes) && inOrder; i++ {
+		inOrder = nodes[i-1].Name < nodes[i].Name
 	}
-	return slices.CompactFunc(slices.Clone(nodes), func(a, b Node) bool { return a.Name == b.Name })
+	if inOrder {
+		return nodes
+	}
+	nodes = slices.Clone(nodes)
+	slices.SortStableFunc(nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	return slices.CompactFunc(nodes, func(a, b Node) bool { return a.Name == b.Name })
 }

@@ -13,7 +13,6 @@ const (
 	Elected Reason = "elected"
 	// Announced: the peer is told of the prefix.
 	Announced Reason = "announced"
-	// Spread: flows go to the nodes that are listed.
 	// ToEndpoints: flows go to the nodes with endpoints.
 	ToEndpoints Reason = "toEndpoints"
 	// ToTerminating: flows go to the nodes with endpoints that terminate, since there are no others.

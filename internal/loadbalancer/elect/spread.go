@@ -6,12 +6,12 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // Spread divides the flows of a Service among nodes. A bucket belongs to the node with the highest hash for it, among
 // those that take new flows; so a node that leaves gives away its own buckets and nothing else moves, and one that
-// comes takes only what becomes its own. A node that gets a packet of a flow that it doesn't know hands it to the
+// comes takes only what becomes its own. The hash is of the node and the bucket, and not of the Service: all Services with
+// the same nodes have the same table. A node that gets a packet of a flow that it doesn't know hands it to the
 // second, which is the next in the order, nodes included that only finish what they have.
 //
 // A node with the label node.kubernetes.io/exclude-from-external-load-balancers gets no new flows, as if its endpoints
@@ -31,7 +31,7 @@ func Spread(svc Service, nodes []Node) Spreading {
 	for i, name := range s.names {
 		if p := s.roles[i]; p == owner || p == drains || p == retires {
 			out.Nodes = append(out.Nodes, name)
-			hashes, owns = append(hashes, pairHash(svc.Key, name)), append(owns, p == owner)
+			hashes, owns = append(hashes, xxhash.Sum64String(name)), append(owns, p == owner)
 		}
 	}
 	out.Buckets = fill(hashes, owns)
@@ -121,12 +121,6 @@ func plural(n int, noun string) string {
 		return "one " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// pairHash is hashed once for each pair, and mixed with the number of each bucket.
-func pairHash(key types.NamespacedName, node string) uint64 {
-	// None of the names has a #, so no two pairs make the same text.
-	return xxhash.Sum64String(key.Namespace + "#" + key.Name + "#" + node)
 }
 
 // fill gives each bucket its two nodes. The nodes are in the order of their names, and the first of equal hashes wins.
