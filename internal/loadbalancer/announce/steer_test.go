@@ -177,6 +177,7 @@ func testErrors(t *testing.T, f family) {
 	r.stays("error about another port", unreachable(ip(f.router), tcpPacket(f.vip+":81", f.client+":4000", ack)))
 	stray := unreachable(ip(f.router), tcpPacket(f.vip2+":80", f.client+":4000", ack))
 	stray.to = ip(f.vip)
+	r.spread(f.vip2, 80, TCP, 0, to(peerNumber, nobody))
 	r.stays("error about another address", stray.summed(2))
 	ping := unreachable(ip(f.router), sent["TCP"])
 	ping.payload[0] = 8

@@ -34,11 +34,12 @@ union message {
 	__u8 b[ND_MAX];
 };
 
-// read_message reads the ICMPv6 message behind the IPv6 header and checks what RFC 4861 demands. It returns its type, or 0.
+// read_message reads the ICMPv6 message behind the IPv6 header and checks what RFC 4861 demands, other than the hop limit. It
+// returns its type, or 0.
 INLINE int read_message(struct __sk_buff *skb, const struct ipv6 *ip, union message *m)
 {
 	__u32 len = ntohs(ip->len);
-	if (ip->next != PROTO_ICMPV6 || ip->hops != ND_HOPS || len < sizeof(m->head) || len > sizeof(*m))
+	if (len < sizeof(m->head) || len > sizeof(*m))
 		return 0;
 	if (skb_load(skb, ND_AT, m, len) || m->head.code || m->head.target.b[0] == 0xff)
 		return 0;
@@ -131,7 +132,7 @@ INLINE int solicited(struct __sk_buff *skb, const struct ipv6 *ip, const union a
 	return advertise(skb, ip, target, &l->mac);
 }
 
-// neighbours handles an ICMPv6 packet.
+// neighbours handles an ICMPv6 packet that passed no router.
 GLOBAL int neighbours(struct __sk_buff *skb)
 {
 	struct ipv6 ip;
