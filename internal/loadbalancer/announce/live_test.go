@@ -29,8 +29,7 @@ func testNeighboursFollow(t *testing.T, f family) {
 	at := func(n *node) func() bool {
 		return func() bool { return bytes.Equal(w.neighbour(f.vip), n.mac()) }
 	}
-	w.reach(f.vip)
-	eventually(t, "the address is at n1", at(n1))
+	eventually(t, "the address is at n1", w.found(f.vip, n1))
 	for range 3 {
 		n1.apply("a", announced(f.vip, false))
 		n2.apply("a", announced(f.vip, true))
@@ -115,8 +114,7 @@ func testConflicts(t *testing.T, f family) {
 	n1, n2 := w.nodes["n1"], w.nodes["n2"]
 	n1.apply("a", announced(f.vip, true))
 	n2.apply("a", announced(f.vip, false))
-	w.reach(f.vip)
-	eventually(t, "the address is at n1", func() bool { return bytes.Equal(w.neighbour(f.vip), n1.mac()) })
+	eventually(t, "the address is at n1", w.found(f.vip, n1))
 	stranger := w.raw(w.machine("stranger"), "eth0")
 	for _, n := range []*node{n1, n2} {
 		eventually(t, n.name+" tells of the stranger", func() bool {
@@ -132,8 +130,7 @@ func testConflicts(t *testing.T, f family) {
 		})
 	}
 	eventually(t, "n1 has defended its address", func() bool {
-		w.reach(f.vip) // an entry that has failed meanwhile is made anew only for a packet
-		return bytes.Equal(w.neighbour(f.vip), n1.mac())
+		return w.found(f.vip, n1)() // an entry that has failed meanwhile is made anew only for a packet
 	})
 	// Two nodes that both announce it tell of each other, once they know each other's hardware addresses.
 	eventually(t, "the nodes hear each other", func() bool {
@@ -190,8 +187,8 @@ func testProbedFirst(t *testing.T, f family) {
 		t.Errorf("after another change: %s", got)
 	}
 	w.forgetNeighbours()
-	w.reach(f.vip2)
 	eventually(t, "the stranger keeps it", func() bool {
+		w.reach(f.vip2)
 		return bytes.Equal(w.neighbour(f.vip2), w.raw(stranger, "eth0").mac)
 	})
 	if got := n1.claimed(f.vip); len(got) > 0 {
@@ -425,6 +422,10 @@ func TestLivenessOfNodes(t *testing.T) {
 	if v := n1.View(); v.Active {
 		t.Errorf("with nothing to announce: %+v", v)
 	}
+	eventually(t, "n1 is alive to itself at first", n1.isSelf)
+	if n := n1.views.Load(); n != 1 {
+		t.Errorf("OnView was called %d times", n)
+	}
 	for _, n := range w.nodes {
 		n.apply("a", announced(v4.vip, n == n1))
 	}
@@ -485,9 +486,8 @@ func testAnotherInterface(t *testing.T, f family) {
 	w := newWorld(t, "n1")
 	n1 := w.nodes["n1"]
 	n1.apply("a", announced(f.vip, true))
-	w.reach(f.vip)
 	before := n1.mac()
-	eventually(t, "the address is at n1", func() bool { return bytes.Equal(w.neighbour(f.vip), before) })
+	eventually(t, "the address is at n1", w.found(f.vip, n1))
 	w.replace(n1)
 	eventually(t, "the address is at n1's new interface", func() bool {
 		w.reach(f.vip)

@@ -264,7 +264,7 @@ func (l *loop) show(c *Conflict) {
 		l.cfg.OnConflict(*c)
 	}
 	v, changed := l.changedView()
-	if l.began && (!changed || v.equal(l.shown)) {
+	if !changed || l.began && v.equal(l.shown) {
 		return
 	}
 	l.shown, l.began = v, true
@@ -273,15 +273,15 @@ func (l *loop) show(c *Conflict) {
 	}
 }
 
-// changedView returns the view, if it may have changed since the last call.
-func (a *Announcer) changedView() (v View, changed bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.collection == nil || !a.liveness.changed {
-		return View{}, false
+// changedView returns the view, if it may have changed since the last call or if this is the first one.
+func (l *loop) changedView() (v View, changed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil || l.began && !l.liveness.changed {
+		return l.shown, false
 	}
-	a.liveness.changed = false
-	return a.liveness.view(), true
+	l.liveness.changed = false
+	return l.liveness.view(), true
 }
 
 // View returns who is alive.

@@ -2,6 +2,7 @@ package announce
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +50,7 @@ type node struct {
 	flows *ebpf.Map
 	stop  func()
 
+	views     atomic.Int32 // how often OnView was called
 	mu        sync.Mutex
 	view      View
 	conflicts []Conflict
@@ -236,6 +239,7 @@ func addAddressWith(h *netlink.Handle, link, prefix string, flags int) error {
 }
 
 func (n *node) onView(v View) {
+	n.views.Add(1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.view = v
@@ -463,6 +467,14 @@ func (c *client) ask(text string) (string, error) {
 		return "", err
 	}
 	return c.line()
+}
+
+// found tells whether the LAN's machine finds an address at a node.
+func (w *world) found(addr string, n *node) func() bool {
+	return func() bool {
+		w.reach(addr)
+		return bytes.Equal(w.neighbour(addr), n.mac())
+	}
 }
 
 // raw is a packet socket of a machine.
