@@ -416,8 +416,10 @@ func testRestart(t *testing.T, f family) {
 }
 
 // TestLivenessOfNodes takes cables out.
-func TestLivenessOfNodes(t *testing.T) {
-	w := newWorld(t, "n1", "n2", "n3")
+func TestLivenessOfNodes(t *testing.T) { eachFamily(t, testLivenessOfNodes) }
+
+func testLivenessOfNodes(t *testing.T, f family) {
+	w := newWorldOf(t, f, "n1", "n2", "n3")
 	n1, n2, n3 := w.nodes["n1"], w.nodes["n2"], w.nodes["n3"]
 	if v := n1.View(); v.Active {
 		t.Errorf("with nothing to announce: %+v", v)

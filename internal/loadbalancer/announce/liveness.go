@@ -12,7 +12,7 @@ import (
 type liveness struct {
 	// misses is how many rounds in a row without an answer make a peer dead.
 	misses int
-	// hold is how long one that was dead must be heard without a gap.
+	// hold is how long one that was alive and then dead must be heard without a gap.
 	hold time.Duration
 
 	active bool
@@ -30,6 +30,7 @@ type liveness struct {
 type heartbeat struct {
 	known bool // alive says something
 	alive bool
+	was   bool // alive at any time
 	// hearing is alive without the wait of one that was dead.
 	hearing  bool
 	probed   bool // in this round
@@ -54,8 +55,8 @@ func (h *heartbeat) is(alive bool, now time.Time, hold time.Duration) {
 	switch {
 	case !alive:
 		h.known, h.alive, h.since = true, false, time.Time{}
-	case !h.known:
-		h.known, h.alive = true, true
+	case !h.was: // it is new, or this process is
+		h.known, h.alive, h.was = true, true, true
 	case h.alive:
 	case h.since.IsZero():
 		h.since = now

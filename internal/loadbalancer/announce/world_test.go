@@ -35,10 +35,12 @@ import (
 // The addresses of the Service are on each node's loopback interface, so that servers can have them; there is no Service
 // data plane. The kernels don't answer for them.
 type world struct {
-	t     *testing.T
-	lan   host.Netns
-	bpf   string
-	nodes map[string]*node
+	t   *testing.T
+	lan host.Netns
+	bpf string
+	// gateway is the address of the LAN's machine that nodes ask.
+	gateway netip.Addr
+	nodes   map[string]*node
 }
 
 type node struct {
@@ -58,8 +60,14 @@ type node struct {
 
 func newWorld(t *testing.T, names ...string) *world {
 	t.Helper()
+	return newWorldOf(t, v4, names...)
+}
+
+// newWorldOf makes a world whose gateway has an address of that family.
+func newWorldOf(t *testing.T, gateway family, names ...string) *world {
+	t.Helper()
 	requireRoot(t)
-	w := &world{t: t, lan: netnsFor(t, "lan"), nodes: map[string]*node{}, bpf: mountBPF(t)}
+	w := &world{t: t, lan: netnsFor(t, "lan"), nodes: map[string]*node{}, bpf: mountBPF(t), gateway: ip(gateway.client)}
 	// A machine that is not in the bridge is not heard by the machine behind it.
 	if err := w.lan.Sysctls(map[string]string{"net/ipv4/conf/all/arp_ignore": "1"}); err != nil {
 		t.Fatal(err)
@@ -114,7 +122,7 @@ func (w *world) node(name string, i int) {
 	})
 	n.cfg = Config{
 		NodeName: name, Netns: n.ns, Links: []string{"eth0"}, PinDir: filepath.Join(w.bpf, name),
-		Addresses: []netip.Addr{v4.nodeAddress(i), v6.nodeAddress(i)}, Gateways: []netip.Addr{ip(v4.client)},
+		Addresses: []netip.Addr{v4.nodeAddress(i), v6.nodeAddress(i)}, Gateways: []netip.Addr{w.gateway},
 		Flows:  func() *ebpf.Map { return n.flows },
 		OnView: n.onView, OnConflict: n.onConflict, Logger: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)),
 	}
