@@ -9,6 +9,7 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -362,8 +363,22 @@ func (b *balancing) testPutBack(ctx context.Context, t *testing.T) {
 }
 
 // prepareDefinitions makes definitions that the next start must treat
-// differently.
+// differently, and leaves the namespace of MetalLB's objects half deleted.
 func prepareDefinitions(ctx context.Context, t *testing.T, r *running) {
+	client := clientFor(t, r.adminConfig(t))
+	_, err := client.CoreV1().ConfigMaps(config.Namespace).Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "anchor", Finalizers: []string{"example.org/chain"}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CoreV1().Namespaces().Delete(ctx, config.Namespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "end of the roles in the namespace", func() bool {
+		list, err := client.RbacV1().Roles(config.Namespace).List(ctx, metav1.ListOptions{})
+		return err == nil && len(list.Items) == 0
+	})
 	crds, err := apiextensions.NewForConfig(r.adminConfig(t))
 	if err != nil {
 		t.Fatal(err)
@@ -397,5 +412,29 @@ func checkDefinitions(ctx context.Context, t *testing.T, r *running) {
 	eventually(t, "update of the definition of another version", func() bool {
 		crd, err := crds.CustomResourceDefinitions().Get(ctx, "bfdprofiles.metallb.io", metav1.GetOptions{})
 		return err == nil && crd.Annotations[definitionAnnotation] != "old" && crd.Labels["a"] == "b"
+	})
+}
+
+// checkHalfDeleted has the namespace of MetalLB's objects go in the end, and
+// come back.
+func checkHalfDeleted(ctx context.Context, t *testing.T, r *running) {
+	client := clientFor(t, r.adminConfig(t))
+	begin := time.Now()
+	if _, err := clientFor(t, r.RESTConfig(access.UserLoadBalancerNode)).CoreV1().Services("").List(ctx, metav1.ListOptions{}); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("a part waited %v for rights in a namespace that is being deleted", took)
+	}
+	if ns, err := client.CoreV1().Namespaces().Get(ctx, config.Namespace, metav1.GetOptions{}); err != nil || ns.DeletionTimestamp == nil {
+		t.Errorf("the namespace is not half deleted: %v", err)
+	}
+	_, err := client.CoreV1().ConfigMaps(config.Namespace).Patch(ctx, "anchor", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "namespace and the roles in it", func() bool {
+		_, err := client.RbacV1().Roles(config.Namespace).Get(ctx, access.RoleLoadBalancerNode, metav1.GetOptions{})
+		return err == nil
 	})
 }

@@ -98,6 +98,7 @@ func TestControlPlane(t *testing.T) {
 	// The second start finds data and keys, and needn't be durable.
 	r = launch(t, dir, func(c *Config) { c.Ephemeral = true })
 	defer r.stop(t)
+	checkHalfDeleted(ctx, t, r)
 	after := clientFor(t, r.adminConfig(t))
 	if got := kubeSystem(ctx, t, after); got != uid {
 		t.Errorf("after a restart kube-system has UID %s, want %s", got, uid)

@@ -42,7 +42,7 @@ type definitions struct {
 	known   apiextensionsinformers.CustomResourceDefinitionInformer
 	log     *slog.Logger
 	serve   func()          // is called when they are in force
-	names   map[string]bool // of all definitions, after the first try
+	names   map[string]bool // of all definitions
 	changed chan struct{}
 	gone    chan struct{}
 }
@@ -73,10 +73,16 @@ func (s *Server) keepDefinitions(ctx context.Context, known apiextensionsinforme
 	}
 }
 
-// keep writes the definitions and keeps them until ctx ends.
+// keep writes the definitions and keeps them until ctx ends. They are not kept
+// in memory: they are large, and seldom needed again.
 func (d *definitions) keep(ctx context.Context) error {
-	if err := d.load(); err != nil {
+	all, err := d.want()
+	if err != nil {
 		return err
+	}
+	d.names = make(map[string]bool, len(all))
+	for _, crd := range all {
+		d.names[crd.Name] = true
 	}
 	registration, err := d.known.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { d.notify(obj, d.changed) },
@@ -88,9 +94,9 @@ func (d *definitions) keep(ctx context.Context) error {
 	}
 	defer func() { _ = d.known.Informer().RemoveEventHandler(registration) }()
 
-	d.ensure(ctx)
-	late := time.NewTimer(definitionPatience)
+	late := time.AfterFunc(definitionPatience, d.serve)
 	defer late.Stop()
+	d.ensure(ctx, all)
 	for {
 		if d.inForce() {
 			d.serve()
@@ -98,32 +104,21 @@ func (d *definitions) keep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-late.C:
-			d.serve()
 		case <-d.changed:
+			continue
 		case <-d.gone:
-			select { // they are often deleted together
-			case <-ctx.Done():
-				return nil
-			case <-time.After(keepPause):
-			}
-			d.ensure(ctx)
 		}
+		select { // they are often deleted together
+		case <-ctx.Done():
+			return nil
+		case <-time.After(keepPause):
+		}
+		again, err := d.want()
+		if err != nil {
+			return err
+		}
+		d.ensure(ctx, again)
 	}
-}
-
-// load finds out what the definitions are called. They are not kept: they are
-// large, and seldom needed again.
-func (d *definitions) load() error {
-	all, err := d.want()
-	if err != nil {
-		return err
-	}
-	d.names = make(map[string]bool, len(all))
-	for _, crd := range all {
-		d.names[crd.Name] = true
-	}
-	return nil
 }
 
 // notify tells of an object, if it is a definition of ours.
@@ -142,9 +137,9 @@ func (d *definitions) notify(obj any, to chan<- struct{}) {
 
 // ensure writes what is missing or old, and tries again until it is done or ctx
 // ends.
-func (d *definitions) ensure(ctx context.Context) {
+func (d *definitions) ensure(ctx context.Context, all []*apiextensionsv1.CustomResourceDefinition) {
 	for delay := keepPause; ; delay = min(2*delay, definitionPause) {
-		err := d.write(ctx)
+		err := d.write(ctx, all)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -158,11 +153,7 @@ func (d *definitions) ensure(ctx context.Context) {
 }
 
 // write does what ensure does, once.
-func (d *definitions) write(ctx context.Context) error {
-	all, err := d.want()
-	if err != nil {
-		return err
-	}
+func (d *definitions) write(ctx context.Context, all []*apiextensionsv1.CustomResourceDefinition) error {
 	var g errgroup.Group
 	g.SetLimit(bootstrapWriters)
 	for _, crd := range all {
