@@ -17,8 +17,8 @@ func TestAnswered(t *testing.T) {
 	a.collection = &ebpf.Collection{}
 	first, second := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	a.addresses.have = map[address]addressEntry{
-		addressOf(first):                             {Flags: addressOwned | addressAnswer},
-		addressOf(second):                            {Flags: addressOwned | addressAnswer | addressSpread},
+		addressOf(first):  {Flags: addressOwned | addressAnswer},
+		addressOf(second): {Flags: addressOwned | addressAnswer | addressSpread},
 		addressOf(netip.MustParseAddr("192.0.2.2")):  {Flags: addressOwned | addressSpread},
 		addressOf(netip.MustParseAddr("192.0.2.11")): {Flags: addressSelf},
 	}
