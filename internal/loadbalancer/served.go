@@ -33,6 +33,7 @@ type served struct {
 	silence    silence
 	reported   bool
 	links      []string // in its report
+	owner      types.UID
 }
 
 // outcome is what was decided about one address of a Service.

@@ -167,10 +167,10 @@ func (d *decider) report(s *served) {
 		return
 	}
 	links := s.answeredAt()
-	if s.reported && slices.Equal(links, s.links) {
+	if s.reported && slices.Equal(links, s.links) && s.owner == d.scene.self {
 		return
 	}
-	s.reported, s.links = true, links
+	s.reported, s.links, s.owner = true, links, d.scene.self
 	var interfaces []any
 	for _, name := range links {
 		interfaces = append(interfaces, map[string]any{"name": name})

@@ -209,6 +209,12 @@ func TestReportsFollowTheAnnouncements(t *testing.T) {
 	if s.reports.calls != calls {
 		t.Error("a report is told again although nothing changed")
 	}
+	// A Node that registered anew is another owner: with the old one the object would be deleted again and again.
+	s.list[0].UID = "another"
+	s.must(s.all())
+	if got := s.reports.wants["node-1/mine"].owner; got != "another" {
+		t.Errorf("owner %s", got)
+	}
 	s.hears("node-3")
 	s.must(s.all())
 	if s.reports.names() != "node-1/mine node-1/theirs" || s.reports.wants["node-1/theirs"].alive["node-2"] {
