@@ -3,6 +3,7 @@ package loadbalancer
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,22 +30,48 @@ func (n *Node) Explain(state State) ([]show.Service, error) {
 	for _, s := range state.Services {
 		key := types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
 		service := elect.Service{Key: key}
-		if known := d.services[key]; known != nil && known.service != nil {
+		known := d.services[key]
+		if known != nil && known.service != nil {
 			service = known.elect
 		}
-		var sharers []elect.Service
-		for _, addr := range s.Decision.Addresses {
-			for _, sharer := range d.sharers(key, addr) {
-				if !slices.ContainsFunc(sharers, func(o elect.Service) bool { return o.Key == sharer.Key }) {
-					sharers = append(sharers, sharer)
-				}
-			}
+		decisions := show.Decide(service, d.sharers(key, s.Decision.Addresses), s.Decision, d.scene.nodes, d.scene.cfg, defaultPool(d.scene.cfg.Pools))
+		if known != nil {
+			known.overrule(decisions.Announcements)
 		}
-		decisions := show.Decide(service, sharers, s.Decision, d.scene.nodes, d.scene.cfg, defaultPool(d.scene.cfg.Pools))
 		decisions.Node = n.cfg.Name
 		out = append(out, show.Describe(decisions))
 	}
 	return out, nil
+}
+
+// sharers are the other Services that have one of the addresses.
+func (d *decider) sharers(key types.NamespacedName, addresses []netip.Addr) []elect.Service {
+	var out []elect.Service
+	for _, addr := range addresses {
+		h := d.addrs[addr]
+		if h == nil {
+			continue
+		}
+		for _, sharer := range h.sharers(key) {
+			if !slices.ContainsFunc(out, func(o elect.Service) bool { return o.Key == sharer.Key }) {
+				out = append(out, sharer)
+			}
+		}
+	}
+	return out
+}
+
+// overrule puts in what the node decided beyond an election: that it leaves an address to another node, or that the
+// address is none for a Service.
+func (s *served) overrule(announcements []show.Announced) {
+	for i := range announcements {
+		a := &announcements[i]
+		for j := range s.outcomes {
+			if v := &s.outcomes[j]; v.addr == a.Address && v.winner != a.Node && v.message != "" {
+				a.Node, a.Reason, a.Message, a.Interfaces = v.winner, v.reason, v.message, nil
+			}
+		}
+	}
 }
 
 // defaultPool is the name of the cluster's own pool, empty if there is none.

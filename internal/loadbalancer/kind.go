@@ -1,9 +1,11 @@
 package loadbalancer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,11 +35,19 @@ type kind struct {
 	resource schema.GroupVersionResource
 	client   dynamic.Interface
 	log      *slog.Logger
+	// namespace is the only one of interest; empty for all.
+	namespace string
+	// meanwhile says what is not done as long as the kind can't be read.
+	meanwhile string
+	// changed is called when the objects may configure something else. If each is there it is called for single objects
+	// instead, of any change of them.
 	changed  func()
+	each     func(u *unstructured.Unstructured, gone bool)
+	indexers cache.Indexers
 
 	mu    sync.Mutex
 	state presence
-	store cache.Store
+	store cache.Indexer
 }
 
 const (
@@ -64,8 +74,7 @@ func (k *kind) follow(ctx context.Context, appeared *signal) {
 			k.set(absent, nil)
 		case ctx.Err() == nil && !told && delay >= time.Second:
 			told = true
-			k.log.Warn("A part of the load balancers' configuration can't be read, which is tried again; until then no address is given",
-				"kind", k.name, "error", err)
+			k.log.Warn("Objects of load balancing can't be read, which is tried again", "kind", k.name, "meanwhile", k.meanwhile, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -80,7 +89,7 @@ func (k *kind) follow(ctx context.Context, appeared *signal) {
 func (k *kind) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	_, err := k.client.Resource(k.resource).List(ctx, metav1.ListOptions{Limit: 1})
+	_, err := k.client.Resource(k.resource).Namespace(k.namespace).List(ctx, metav1.ListOptions{Limit: 1})
 	return err
 }
 
@@ -91,25 +100,17 @@ func isAbsent(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMat
 func (k *kind) watch(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	informer := dynamicinformer.NewFilteredDynamicInformer(k.client, k.resource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
+	informer := dynamicinformer.NewFilteredDynamicInformer(k.client, k.resource, k.namespace, 0, k.indexers, nil).Informer()
 	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 		if isAbsent(err) {
 			cancel()
 			return
 		}
-		k.log.Debug("The watch of a part of the load balancers' configuration ended and begins again", "kind", k.name, "error", err)
+		k.log.Debug("The watch of objects of load balancing ended and begins again", "kind", k.name, "error", err)
 	})
-	r, err2 := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { k.changed() },
-		UpdateFunc: func(was, is any) {
-			if !sameConfiguration(was, is) {
-				k.changed()
-			}
-		},
-		DeleteFunc: func(any) { k.changed() },
-	})
+	r, err2 := informer.AddEventHandler(k.handler())
 	if err := errors.Join(err, err2); err != nil { // neither happens before the informer runs
-		k.log.Error("A part of the load balancers' configuration can't be followed", "kind", k.name, "error", err)
+		k.log.Error("Objects of load balancing can't be followed", "kind", k.name, "error", err)
 		<-ctx.Done()
 		return
 	}
@@ -117,9 +118,37 @@ func (k *kind) watch(ctx context.Context) {
 	defer done.Wait()
 	done.Go(func() { informer.RunWithContext(ctx) })
 	if cache.WaitFor(ctx, "", r.HasSyncedChecker()) {
-		k.set(present, informer.GetStore())
+		k.set(present, informer.GetIndexer())
 	}
 	<-ctx.Done()
+}
+
+// handler passes changes on.
+func (k *kind) handler() cache.ResourceEventHandler {
+	if k.each == nil {
+		return cache.ResourceEventHandlerFuncs{
+			AddFunc: func(any) { k.changed() },
+			UpdateFunc: func(was, is any) {
+				if !sameConfiguration(was, is) {
+					k.changed()
+				}
+			},
+			DeleteFunc: func(any) { k.changed() },
+		}
+	}
+	tell := func(o any, gone bool) {
+		if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
+			o = last.Obj
+		}
+		if u, ok := o.(*unstructured.Unstructured); ok {
+			k.each(u, gone)
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { tell(o, false) },
+		UpdateFunc: func(_, o any) { tell(o, false) },
+		DeleteFunc: func(o any) { tell(o, true) },
+	}
 }
 
 // sameConfiguration tells whether two states of an object differ in nothing but what the API keeps apart from it, such as
@@ -131,7 +160,7 @@ func sameConfiguration(was, is any) bool {
 		equality.Semantic.DeepEqual(a.GetLabels(), b.GetLabels()) && (a.GetDeletionTimestamp() == nil) == (b.GetDeletionTimestamp() == nil)
 }
 
-func (k *kind) set(state presence, store cache.Store) {
+func (k *kind) set(state presence, store cache.Indexer) {
 	k.mu.Lock()
 	same := k.state == state && k.store == store
 	k.state, k.store = state, store
@@ -155,6 +184,32 @@ func (k *kind) objects() (all []*unstructured.Unstructured, known bool) {
 		}
 	}
 	return all, true
+}
+
+// isPresent tells whether the API has the kind and all of its objects were read.
+func (k *kind) isPresent() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state == present
+}
+
+// indexed are the objects with a value in an index, by name.
+func (k *kind) indexed(index, value string) []*unstructured.Unstructured {
+	k.mu.Lock()
+	store := k.store
+	k.mu.Unlock()
+	if store == nil {
+		return nil
+	}
+	all, _ := store.ByIndex(index, value) // an index that is there makes no error
+	var out []*unstructured.Unstructured
+	for _, o := range all {
+		if u, ok := o.(*unstructured.Unstructured); ok {
+			out = append(out, u)
+		}
+	}
+	slices.SortFunc(out, func(a, b *unstructured.Unstructured) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	return out
 }
 
 // object returns one object, nil if there is none.

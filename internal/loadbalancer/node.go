@@ -49,9 +49,10 @@ type NodeConfig struct {
 	Settings *Settings
 	// Serves tells whether a load balancer class is ours; nil for Class and for Services without a class.
 	Serves func(class *string) bool
-	// Events may be nil.
-	Events Events
-	Logger *slog.Logger
+	// Events and Reports may be nil; whoever owns them runs them. All nodes of a process may share them.
+	Events  Events
+	Reports *Reports
+	Logger  *slog.Logger
 }
 
 // Node is all that one node needs to announce addresses: programs at its uplinks, and the loop that decides what they do.
@@ -82,8 +83,13 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 	if cfg.Serves == nil {
 		cfg.Serves = Serves
 	}
+	return newNode(cfg, func(c announce.Config) (announcer, error) { return announce.New(c) })
+}
+
+// newNode has the announcer made by another.
+func newNode(cfg NodeConfig, makeAnnouncer func(announce.Config) (announcer, error)) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, changes: newNodeChanges()}
-	announcer, err := announce.New(announce.Config{
+	announcer, err := makeAnnouncer(announce.Config{
 		NodeName: cfg.Name, Netns: cfg.Netns, Links: cfg.Uplinks, Addresses: cfg.Addresses, PinDir: cfg.PinDir,
 		Flows: cfg.Flows, Gateways: cfg.Gateways, OnView: n.changes.alive, OnConflict: n.changes.conflict, Logger: cfg.Logger,
 	})
@@ -91,9 +97,13 @@ func NewNode(cfg NodeConfig) (*Node, error) {
 		return nil, err
 	}
 	n.decider = &decider{
-		node: cfg.Name, objects: cfg.Objects, nodes: n.listNodes, serves: cfg.Serves, events: cfg.Events, now: time.Now,
+		node: cfg.Name, objects: cfg.Objects, nodes: n.listNodes, serves: cfg.Serves, events: cfg.Events, reports: noReports{},
+		gateways: cfg.Gateways, interfaces: cfg.Uplinks, now: time.Now,
 		configuration: func() config.Config { c, _ := cfg.Settings.Current(); return c },
-		uplinks:       &uplinks{announcer: announcer, pins: cfg.PinDir}, log: cfg.Logger,
+		uplinks:       &uplinks{announcer: announcer, pins: cfg.PinDir},
+	}
+	if cfg.Reports != nil {
+		n.decider.reports = cfg.Reports
 	}
 	n.decider.reset()
 	return n, nil
@@ -120,36 +130,61 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-n.cfg.Settings.Synced():
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	n.decider.start(ctx, g)
-	n.changes.everything()
+	n.changes.begin()
+	if err := n.decider.start(ctx, g); err != nil {
+		n.complain(err)
+	}
 	g.Go(func() error {
+		n.awaitView(ctx)
 		n.follows(ctx)
 		return nil
 	})
 	return errors.Join(g.Wait(), n.decider.uplinks.close())
 }
 
-// nodeRetry is how long a failed write of a table waits for the next try.
-const nodeRetry = time.Second
+// viewTimeout bounds how long what an earlier process left stays as it is.
+const viewTimeout = time.Second
 
-// follows keeps the uplinks in step until ctx ends.
-func (n *Node) follows(ctx context.Context) {
+// awaitView waits until it is known who is heard, where an earlier process has left something: it may have announced the
+// addresses of a dead node, which must not be silent until that is found out again.
+func (n *Node) awaitView(ctx context.Context) {
+	timer := time.NewTimer(viewTimeout)
+	defer timer.Stop()
 	for {
-		var retry <-chan time.Time
-		if err := n.decider.step(n.changes.take()); err != nil && ctx.Err() == nil {
-			n.log.Error("What the node does for addresses of Services is not up to date, which is tried again", "node", n.cfg.Name, "error", err)
-			retry = time.After(nodeRetry)
+		peers, wait := n.decider.takenOver()
+		if !wait || n.changes.knows(peers) {
+			return
 		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-timer.C:
+			return
 		case <-n.changes.wake:
-		case <-retry:
-			n.changes.everything()
-		case <-n.decider.later():
-			n.changes.everything()
 		}
 	}
+}
+
+// follows keeps the uplinks in step until ctx ends.
+func (n *Node) follows(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := n.decider.step(n.changes.take()); err != nil && ctx.Err() == nil {
+			n.complain(err)
+		}
+		var due <-chan time.Time
+		if at := n.decider.later(); !at.IsZero() {
+			due = time.After(time.Until(at))
+		}
+		select {
+		case <-ctx.Done():
+		case <-n.changes.wake:
+		case <-due:
+		}
+	}
+}
+
+func (n *Node) complain(err error) {
+	n.log.Error("What the node does for addresses of Services is not up to date, which is tried again", "node", n.cfg.Name, "error", err)
 }
 
 // follow has every change noted.

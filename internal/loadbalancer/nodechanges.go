@@ -20,6 +20,7 @@ type nodeChanges struct {
 	services map[types.NamespacedName]struct{}
 	all      bool
 	view     announce.View
+	viewed   bool // view was told since the begin
 	// conflicts are the last ones, at most one for each address and claimant.
 	conflicts map[string]announce.Conflict
 }
@@ -28,6 +29,15 @@ func newNodeChanges() *nodeChanges {
 	return &nodeChanges{
 		wake: make(chan struct{}, 1), services: map[types.NamespacedName]struct{}{}, conflicts: map[string]announce.Conflict{},
 	}
+}
+
+// begin forgets what an announcer told that is closed by now.
+func (c *nodeChanges) begin() {
+	c.mu.Lock()
+	c.view, c.viewed, c.all = announce.View{}, false, true
+	clear(c.conflicts)
+	c.mu.Unlock()
+	poke(c.wake)
 }
 
 func (c *nodeChanges) service(key types.NamespacedName) {
@@ -48,9 +58,16 @@ func (c *nodeChanges) everything() {
 // alive notes who is heard.
 func (c *nodeChanges) alive(v announce.View) {
 	c.mu.Lock()
-	c.view, c.all = v, true
+	c.view, c.viewed, c.all = v, true, true
 	c.mu.Unlock()
 	poke(c.wake)
+}
+
+// knows tells whether the view says of each of so many peers whether it is heard, or that nobody is asked.
+func (c *nodeChanges) knows(peers int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.viewed && (!c.view.Active || len(c.view.Peers) >= peers)
 }
 
 // conflict notes that somebody else claims an address.
@@ -82,7 +99,7 @@ func (c *nodeChanges) take() noted {
 func (n *Node) nodeChanged(was, is any) {
 	a, aok := was.(*corev1.Node)
 	b, bok := is.(*corev1.Node)
-	if aok && bok {
+	if aok && bok && a.UID == b.UID {
 		x, y := elect.FromNode(a), elect.FromNode(b)
 		if x.NetworkUnavailable == y.NetworkUnavailable && maps.Equal(x.Labels, y.Labels) && slices.Equal(x.Addresses, y.Addresses) {
 			return

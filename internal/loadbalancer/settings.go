@@ -68,7 +68,10 @@ func NewSettings(cfg SettingsConfig) (*Settings, error) {
 		dirty: make(chan struct{}, 1), synced: make(chan struct{}),
 	}
 	for name, resource := range configKinds() {
-		s.kinds[name] = &kind{name: name, resource: resource, client: cfg.Dynamic, log: cfg.Logger, changed: func() { poke(s.dirty) }}
+		s.kinds[name] = &kind{
+			name: name, resource: resource, client: cfg.Dynamic, log: cfg.Logger,
+			meanwhile: "no address is given", changed: func() { poke(s.dirty) },
+		}
 	}
 	return s, nil
 }

@@ -28,7 +28,7 @@ import (
 )
 
 // deadline bounds every wait in these tests.
-const deadline = 10 * time.Second
+const deadline = 30 * time.Second
 
 // world is a cluster with a Controller.
 type world struct {

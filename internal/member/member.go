@@ -91,7 +91,7 @@ func New(cfg Config) (*Member, error) {
 		Name: cfg.Name, Netns: cfg.Netns, Uplinks: []string{cfg.Link}, PinDir: filepath.Join(cfg.PinDir, "announce"),
 		Addresses: cfg.Addresses, Gateways: cfg.Gateways, Flows: m.services.Data.Flows,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), Settings: cfg.Watch.balancing,
-		Events: cfg.Watch.announced, Logger: m.logger("loadbalancer"),
+		Events: cfg.Watch.announced, Reports: cfg.Watch.reports, Logger: m.logger("loadbalancer"),
 	})
 	if err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ type Watch struct {
 	settings  *dns.Settings
 	balancing *loadbalancer.Settings
 	announced *loadbalancer.Recorder
+	reports   *loadbalancer.Reports
 }
 
 // NewWatch makes the watches; Parts runs them.
@@ -105,6 +106,10 @@ func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) err
 	if err != nil {
 		return err
 	}
+	w.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: objects, Logger: log})
+	if err != nil {
+		return err
+	}
 	w.announced, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Logger: log})
 	return err
 }
@@ -118,6 +123,7 @@ func (w *Watch) Parts() []supervise.Part {
 		{Name: "dns-settings", Run: w.settings.Run},
 		{Name: "load-balancer-settings", Run: w.balancing.Run},
 		{Name: "load-balancer-events", Run: w.announced.Run},
+		{Name: "load-balancer-reports", Run: w.reports.Run},
 	}
 }
 

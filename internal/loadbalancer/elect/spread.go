@@ -18,24 +18,49 @@ import (
 // were terminating. With policy Cluster any node can serve any flow: those with endpoints save a hop, and if there are
 // none every node is used, also to refuse what nobody can serve.
 func Spread(svc Service, nodes []Node) Spreading {
+	c := Choose(svc, nodes)
+	return Spreading{Nodes: c.Nodes, Buckets: c.Buckets(), Reason: c.Reason, Message: c.Message}
+}
+
+// Choice is which nodes share the flows of a Service. It costs little next to the buckets, which follow from it alone.
+type Choice struct {
+	// Nodes are those that a bucket can name, sorted; none if no node can take flows. Owns tells which may own one.
+	Nodes []string
+	Owns  []bool
+	// Reason and Message are those of the Spreading.
+	Reason  Reason
+	Message string
+}
+
+// Choose decides all of a Spreading but its buckets.
+func Choose(svc Service, nodes []Node) Choice {
 	s := spreader{svc: &svc, everyLabelled: allLabelled(nodes)}
-	for _, n := range byName(nodes) {
-		s.add(&n)
+	nodes = byName(nodes)
+	for i := range nodes {
+		s.add(&nodes[i])
 	}
 	owner, out := s.choose()
 	if owner == unusable {
 		return out
 	}
-	var hashes []uint64
-	var owns []bool
 	for i, name := range s.names {
 		if p := s.roles[i]; p == owner || p == drains || p == retires {
-			out.Nodes = append(out.Nodes, name)
-			hashes, owns = append(hashes, xxhash.Sum64String(name)), append(owns, p == owner)
+			out.Nodes, out.Owns = append(out.Nodes, name), append(out.Owns, p == owner)
 		}
 	}
-	out.Buckets = fill(hashes, owns)
 	return out
+}
+
+// Buckets gives each bucket its nodes.
+func (c *Choice) Buckets() []Bucket {
+	if len(c.Nodes) == 0 {
+		return nil
+	}
+	hashes := make([]uint64, 0, len(c.Nodes))
+	for _, name := range c.Nodes {
+		hashes = append(hashes, xxhash.Sum64String(name))
+	}
+	return fill(hashes, c.Owns)
 }
 
 // role is what a node can be for a Service.
@@ -93,12 +118,12 @@ func (s *spreader) role(n *Node) (role, string) {
 }
 
 // choose tells which role owns the buckets, unusable if none does.
-func (s *spreader) choose() (role, Spreading) {
+func (s *spreader) choose() (role, Choice) {
 	left := ""
 	if len(s.left) > 0 {
 		left = " Left out: " + few(s.left) + "."
 	}
-	with := func(r Reason, text string) Spreading { return Spreading{Reason: r, Message: text + left} }
+	with := func(r Reason, text string) Choice { return Choice{Reason: r, Message: text + left} }
 	switch {
 	case s.count[serves] > 0:
 		return serves, with(ToEndpoints, fmt.Sprintf("Flows go to the %s with endpoints that are ready.", plural(s.count[serves], "node")))

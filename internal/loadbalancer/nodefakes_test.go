@@ -1,0 +1,408 @@
+package loadbalancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+
+	"minato/internal/loadbalancer/announce"
+	"minato/internal/loadbalancer/config"
+)
+
+// fakeAnnouncer notes what it is told.
+type fakeAnnouncer struct {
+	mu       sync.Mutex
+	ops      []string // in the order of the calls
+	services map[string]announce.Service
+	peers    []announce.Peer
+	adopted  []netip.Addr // what an earlier process announced
+	isOpen   bool
+	// fail is asked before each call; what it returns is what the call returns.
+	fail func(op string) error
+	// running gets what Run is to return.
+	running chan error
+	onView  func(announce.View)
+	onClaim func(announce.Conflict)
+}
+
+func newFakeAnnouncer() *fakeAnnouncer {
+	return &fakeAnnouncer{services: map[string]announce.Service{}, running: make(chan error, 1)}
+}
+
+func (f *fakeAnnouncer) note(op string, needsOpen bool) error {
+	f.ops = append(f.ops, op)
+	if f.fail != nil {
+		if err := f.fail(op); err != nil {
+			return err
+		}
+	}
+	if needsOpen && !f.isOpen {
+		return errors.New("it is not open")
+	}
+	return nil
+}
+
+func (f *fakeAnnouncer) Open(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.note("open", false)
+	f.isOpen = err == nil
+	return err
+}
+
+func (f *fakeAnnouncer) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.services, f.isOpen = map[string]announce.Service{}, false
+	return f.note("close", false)
+}
+
+func (f *fakeAnnouncer) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-f.running:
+		return err
+	}
+}
+
+func (f *fakeAnnouncer) Answered() ([]netip.Addr, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.adopted, f.note("answered", true)
+}
+
+// Apply is noted as "apply default/web 172.30.200.1? 172.30.200.2!>node-1,node-2", with ! for an address that is answered
+// and ? for one that is asked for first, and > for nodes that get its flows.
+func (f *fakeAnnouncer) Apply(key string, s announce.Service) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.note(strings.TrimSpace("apply "+key+" "+describe(s)), true); err != nil {
+		return err
+	}
+	if f.services[key] = s; len(s.Addresses) == 0 {
+		delete(f.services, key)
+	}
+	return nil
+}
+
+func describe(s announce.Service) string {
+	var out []string
+	for _, a := range s.Addresses {
+		text := a.Addr.String()
+		if a.Probe {
+			text += "?"
+		}
+		if a.Answer {
+			text += "!" + strings.Join(a.Links, "+")
+		}
+		for _, sp := range s.Spread {
+			if sp.Addr == a.Addr {
+				text += ">" + strings.Join(sp.Table.Nodes, ",")
+			}
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, " ")
+}
+
+func (f *fakeAnnouncer) SetPeers(peers []announce.Peer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var names []string
+	for _, p := range peers {
+		names = append(names, p.Name)
+	}
+	f.peers = peers
+	return f.note("peers "+strings.Join(names, ","), true)
+}
+
+func (f *fakeAnnouncer) Sweep() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.note("sweep", true)
+}
+
+func (f *fakeAnnouncer) Reannounce(addrs ...netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.note(fmt.Sprintf("reannounce %v", addrs), true)
+}
+
+// took returns the calls since the last time.
+func (f *fakeAnnouncer) took() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.ops
+	f.ops = nil
+	return out
+}
+
+// has describes what a Service of namespace default has.
+func (f *fakeAnnouncer) has(name string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return describe(f.services["default/"+name])
+}
+
+func (f *fakeAnnouncer) open() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.isOpen
+}
+
+// fakeObjects are Services with their slices.
+type fakeObjects struct {
+	mu       sync.Mutex
+	services map[types.NamespacedName]*corev1.Service
+	slices   map[types.NamespacedName][]*discoveryv1.EndpointSlice
+	changed  func(types.NamespacedName, time.Time)
+}
+
+type alreadySynced struct{}
+
+func (alreadySynced) Name() string { return "" }
+func (alreadySynced) Done() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func (f *fakeObjects) Follow(changed func(types.NamespacedName, time.Time)) ([]cache.DoneChecker, func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.changed = changed
+	for key := range f.services {
+		changed(key, time.Time{})
+	}
+	return []cache.DoneChecker{alreadySynced{}}, func() {}, nil
+}
+
+func (f *fakeObjects) Service(key types.NamespacedName) (*corev1.Service, []*discoveryv1.EndpointSlice) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.services[key], f.slices[key]
+}
+
+// set stores a Service with endpoints on nodes; "-node-1" is one whose endpoints are terminating.
+func (f *fakeObjects) set(s *corev1.Service, nodes ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	slice := &discoveryv1.EndpointSlice{
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8080)}},
+	}
+	for i, node := range nodes {
+		name, terminating := strings.CutPrefix(node, "-")
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{fmt.Sprintf("10.244.0.%d", i+1)}, NodeName: &name,
+			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(!terminating), Serving: ptr.To(true), Terminating: &terminating},
+		})
+	}
+	f.services[keyOf(s)], f.slices[keyOf(s)] = s, []*discoveryv1.EndpointSlice{slice}
+}
+
+func (f *fakeObjects) remove(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.services, key(name))
+	delete(f.slices, key(name))
+}
+
+// fakeReports are the reports that are wanted, as "node/web [eth0]".
+type fakeReports struct {
+	mu    sync.Mutex
+	wants map[string]*report
+	calls int
+	done  bool
+}
+
+func (f *fakeReports) begin(string, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wants, f.done = map[string]*report{}, false
+}
+
+func (f *fakeReports) want(_, node string, service types.NamespacedName, r *report) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	if f.wants[node+"/"+service.Name] = r; r == nil {
+		delete(f.wants, node+"/"+service.Name)
+	}
+}
+
+func (f *fakeReports) settled(string, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done = true
+}
+
+func (f *fakeReports) names() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(slices.Sorted(maps.Keys(f.wants)), " ")
+}
+
+// stage is a node's decider with everything around it, and no goroutine.
+type stage struct {
+	t testing.TB
+	*decider
+	announcer *fakeAnnouncer
+	objects   *fakeObjects
+	events    *fakeEvents
+	reports   *fakeReports
+	list      []*corev1.Node
+	cfg       config.Config
+	clock     time.Time
+	view      announce.View
+	touched   map[types.NamespacedName]struct{}
+}
+
+var defaultPoolOfTests = config.Pool{
+	Name: "minato-default", Default: true, AutoAssign: true,
+	Ranges: []config.Range{{First: netip.MustParseAddr("172.30.200.1"), Last: netip.MustParseAddr("172.30.207.255")}},
+}
+
+// newStage has the nodes of these names; self decides. Nothing was decided yet.
+func newStage(t testing.TB, self string, nodes ...string) *stage {
+	s := &stage{
+		t: t, announcer: newFakeAnnouncer(), events: &fakeEvents{}, reports: &fakeReports{}, clock: time.Unix(1000, 0),
+		objects: &fakeObjects{services: map[types.NamespacedName]*corev1.Service{}, slices: map[types.NamespacedName][]*discoveryv1.EndpointSlice{}},
+		cfg:     config.Config{Pools: []config.Pool{defaultPoolOfTests}},
+		touched: map[types.NamespacedName]struct{}{},
+	}
+	for i, name := range nodes {
+		s.list = append(s.list, fakeNode(name, i))
+	}
+	s.decider = &decider{
+		node: self, objects: s.objects, events: s.events, reports: s.reports, serves: Serves,
+		nodes: func() []*corev1.Node { return s.list }, configuration: func() config.Config { return s.cfg },
+		gateways: []netip.Addr{netip.MustParseAddr("172.30.0.1")}, interfaces: []string{"eth0"},
+		now:     func() time.Time { return s.clock },
+		uplinks: &uplinks{announcer: s.announcer, pins: t.TempDir() + "/announce"},
+	}
+	s.begin()
+	return s
+}
+
+func fakeNode(name string, i int) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name), Labels: map[string]string{"name": name}},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("172.30.0.%d", 11+i)}, {Type: corev1.NodeHostName, Address: name},
+		}},
+	}
+}
+
+// begin is what Run does at its start.
+func (s *stage) begin() {
+	s.t.Helper()
+	group := &errgroup.Group{}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.t.Cleanup(func() { cancel(); _ = group.Wait() })
+	if err := s.start(ctx, group); err != nil {
+		s.t.Logf("start: %v", err)
+	}
+	for key := range s.objects.services {
+		s.touched[key] = struct{}{}
+	}
+}
+
+// set stores a Service with port 80 at addresses, joined, with endpoints on nodes.
+func (s *stage) set(name, addresses string, nodes []string, edits ...func(*corev1.Service)) {
+	svc := loadBalancer(name, edits...)
+	svc.UID, svc.Spec.ClusterIPs = types.UID("uid-"+name), []string{"10.96.0.1"}
+	for _, ip := range strings.Fields(addresses) {
+		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
+	}
+	s.objects.set(svc, nodes...)
+	s.touched[key(name)] = struct{}{}
+}
+
+func (s *stage) remove(name string) {
+	s.objects.remove(name)
+	s.touched[key(name)] = struct{}{}
+}
+
+// changed decides about the Services that were set or removed.
+func (s *stage) changed(conflicts ...announce.Conflict) error {
+	n := noted{services: s.touched, conflicts: map[string]announce.Conflict{}}
+	s.touched = map[types.NamespacedName]struct{}{}
+	for i, c := range conflicts {
+		n.conflicts[fmt.Sprint(i)] = c
+	}
+	return s.step(n)
+}
+
+// all decides about everything.
+func (s *stage) all() error {
+	n := noted{services: s.touched, all: true, view: s.view}
+	s.touched = map[types.NamespacedName]struct{}{}
+	return s.step(n)
+}
+
+func (s *stage) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// hears makes a view of who is alive: the node itself, and of the others those that are named.
+func (s *stage) hears(alive ...string) {
+	s.view = announce.View{Active: true, Self: true, Peers: map[string]bool{}}
+	for _, n := range s.list {
+		if n.Name != s.node {
+			s.view.Peers[n.Name] = slices.Contains(alive, n.Name)
+		}
+	}
+}
+
+// later moves the clock to when something is due.
+func (s *stage) passTo() {
+	s.t.Helper()
+	at := s.later()
+	if at.IsZero() {
+		s.t.Fatal("nothing is due")
+	}
+	s.clock = at
+}
+
+// wants compares what Services have at the uplinks, and wantOps the calls.
+func (s *stage) wants(name, want string) {
+	s.t.Helper()
+	if got := s.announcer.has(name); got != want {
+		s.t.Errorf("%s has %q at the uplinks, want %q", name, got, want)
+	}
+}
+
+func (s *stage) wantOps(want ...string) {
+	s.t.Helper()
+	if got := s.announcer.took(); !slices.Equal(got, want) {
+		s.t.Errorf("calls\n %q, want\n %q", got, want)
+	}
+}
+
+func (s *stage) wantEvents(name string, want ...string) {
+	s.t.Helper()
+	got := s.events.about(name)
+	if !slices.EqualFunc(got, want, strings.Contains) {
+		s.t.Errorf("events of %s\n %q, want\n %q", name, got, want)
+	}
+}
