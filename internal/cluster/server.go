@@ -275,6 +275,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		NodeCIDRMaskIPv4: nodeBitsIPv4,
 		NodeCIDRMaskIPv6: nodeBitsIPv6,
 		ClusterDomain:    s.cfg.ClusterDomain,
+		Started:          s.started,
 		PartFailed:       s.controlPart.failed,
 		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },
 		Logger:           s.log.With("part", "controlplane"),
@@ -307,19 +308,23 @@ func (s *Server) finishStart(ctx context.Context) error {
 	return s.settle(ctx)
 }
 
-// settleAfter is when a start's last background work is over.
-const settleAfter = 5 * time.Second
+// settleAfter are the times at which a start's last background work is over: that
+// of the nodes and controllers, and that of the API server with the kinds that it
+// got after its start.
+var settleAfter = []time.Duration{5 * time.Second, 7 * time.Second}
 
 // settle gives back the memory that only the start needed.
 func (s *Server) settle(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-time.After(settleAfter):
-	}
-	debug.FreeOSMemory()
-	if err := host.ReleaseProgramPages(); err != nil {
-		s.log.Warn("memory of the program's pages that only the start needed could not be given back", "err", err)
+	for _, pause := range settleAfter {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		debug.FreeOSMemory()
+		if err := host.ReleaseProgramPages(); err != nil {
+			s.log.Warn("memory of the program's pages that only the start needed could not be given back", "err", err)
+		}
 	}
 	return nil
 }

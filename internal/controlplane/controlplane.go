@@ -65,6 +65,10 @@ type Config struct {
 	// ExtraSANs are further names and addresses for the serving certificate.
 	ExtraSANs []string
 
+	// Started is closed when the start that somebody waits for is over; what can
+	// wait for that, the Definitions above all, comes then. It comes some seconds
+	// after the API is ready otherwise.
+	Started <-chan struct{}
 	// Stage is called, maybe from several goroutines, with the time that a
 	// stage of the start took.
 	Stage func(name string, took time.Duration)
@@ -245,9 +249,11 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 			}
 			return nil
 		})
-		// By then the controllers have made their first lists.
-		settled := time.AfterFunc(settleTime, restoreGC)
-		defer settled.Stop()
+		g.Go(func() error {
+			c.settle(serverCtx, restoreGC)
+			server.Define()
+			return nil
+		})
 		c.keepRunning(ctx, PartControllers, func(ctx context.Context) error {
 			var m errgroup.Group // a goroutine of its own, because klogs may end it
 			m.Go(func() error { return manager.Run(ctx) })
@@ -257,6 +263,18 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	}
 	stopServer()
 	return g.Wait()
+}
+
+// settle returns when the work of the start is over, with the usual garbage
+// collection in force again. What is made then fills the gaps that the start has
+// left in the heap.
+func (c *ControlPlane) settle(ctx context.Context, restoreGC func()) {
+	select {
+	case <-c.cfg.Started:
+	case <-time.After(settleTime): // by then the controllers have made their first lists
+	case <-ctx.Done():
+	}
+	restoreGC()
 }
 
 // startStore starts the embedded etcd, unless there is an external one, and

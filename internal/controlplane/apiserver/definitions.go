@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -30,6 +33,8 @@ const (
 	definitionPatience = 10 * time.Second
 	// definitionPause is the longest between two tries to write them.
 	definitionPause = time.Minute
+	// discoveryPause is between two looks whether clients learn of them.
+	discoveryPause = 10 * time.Millisecond
 )
 
 // definitions keeps CustomResourceDefinitions that every cluster has. One that
@@ -41,8 +46,11 @@ type definitions struct {
 	client  apiextensionsclient.CustomResourceDefinitionInterface
 	known   apiextensionsinformers.CustomResourceDefinitionInformer
 	log     *slog.Logger
-	serve   func()          // is called when they are in force
+	serve   func() // is called when they are in force
+	groups  discovery.AggregatedDiscoveryInterface
 	names   map[string]bool // of all definitions
+	group   string          // of one of them
+	found   bool            // discovery tells of the group
 	changed chan struct{}
 	gone    chan struct{}
 }
@@ -64,8 +72,14 @@ func (s *Server) keepDefinitions(ctx context.Context, known apiextensionsinforme
 		s.cfg.Logger.Error("The kinds of load balancing cannot be served", "error", err)
 		return
 	}
+	groups, err := discovery.NewDiscoveryClientForConfigAndClient(s.loopback, s.http)
+	if err != nil {
+		s.cfg.Logger.Error("The kinds of load balancing cannot be served", "error", err)
+		return
+	}
 	d := &definitions{
-		want: s.cfg.Definitions, client: client.CustomResourceDefinitions(), known: known, log: s.cfg.Logger, serve: serve,
+		groups: groups,
+		want:   s.cfg.Definitions, client: client.CustomResourceDefinitions(), known: known, log: s.cfg.Logger, serve: serve,
 		changed: make(chan struct{}, 1), gone: make(chan struct{}, 1),
 	}
 	if err := d.keep(ctx); err != nil {
@@ -82,7 +96,7 @@ func (d *definitions) keep(ctx context.Context) error {
 	}
 	d.names = make(map[string]bool, len(all))
 	for _, crd := range all {
-		d.names[crd.Name] = true
+		d.names[crd.Name], d.group = true, crd.Spec.Group
 	}
 	registration, err := d.known.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { d.notify(obj, d.changed) },
@@ -98,7 +112,7 @@ func (d *definitions) keep(ctx context.Context) error {
 	defer late.Stop()
 	d.ensure(ctx, all)
 	for {
-		if d.inForce() {
+		if d.inForce() && d.discovered(ctx) {
 			d.serve()
 		}
 		select {
@@ -119,6 +133,23 @@ func (d *definitions) keep(ctx context.Context) error {
 		}
 		d.ensure(ctx, again)
 	}
+}
+
+// discovered returns true once clients that ask which groups there are learn of
+// those of the definitions, which comes a moment after they are in force.
+func (d *definitions) discovered(ctx context.Context) bool {
+	if d.found {
+		return true
+	}
+	err := wait.PollUntilContextTimeout(ctx, discoveryPause, definitionPatience, true, func(ctx context.Context) (bool, error) {
+		groups, _, _, err := d.groups.GroupsAndMaybeResources()
+		if err != nil {
+			return false, nil //nolint:nilerr // it is asked again
+		}
+		d.found = slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == d.group })
+		return d.found, nil
+	})
+	return err == nil
 }
 
 // notify tells of an object, if it is a definition of ours.

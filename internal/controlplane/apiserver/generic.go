@@ -3,6 +3,8 @@ package apiserver
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"time"
 
 	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -64,7 +66,26 @@ func (s *Server) genericConfig(o options.CompletedOptions, ln net.Listener) (*ge
 		return nil, nil, err
 	}
 	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	cfg.BuildHandlerChainFunc = func(handler http.Handler, c *genericapiserver.Config) http.Handler {
+		return s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c))
+	}
 	return cfg, storage, nil
+}
+
+// awaitDefinitions has clients from outside that ask which groups there are wait
+// until the Definitions are in force, soon after the start: one that came
+// earlier would take it that their kinds don't exist.
+func (s *Server) awaitDefinitions(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil && r.URL.Path == "/apis" {
+			select {
+			case <-s.served:
+			case <-r.Context().Done():
+			case <-time.After(definitionPatience):
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func schemes() []*runtime.Scheme {

@@ -75,6 +75,8 @@ type Server struct {
 	rights     *rights
 	openAPIV3  *common.OpenAPIV3Config
 	ready      chan struct{}
+	define     chan struct{} // closed when the Definitions are to be written
+	defineOnce sync.Once
 	served     chan struct{} // closed when the Definitions are in force
 }
 
@@ -131,6 +133,7 @@ func New(cfg Config) (*Server, error) {
 		objects:   objects,
 		informers: informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(forServer)),
 		ready:     make(chan struct{}),
+		define:    make(chan struct{}),
 		served:    make(chan struct{}),
 	}
 	s.tasks = s.bootstrapTasks()
@@ -148,6 +151,10 @@ func trim(obj any) (any, error) {
 
 // Ready is closed when /readyz is good and the kubernetes Service exists.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Define has the Definitions written and kept. Until they are in force, clients
+// that ask which groups there are wait.
+func (s *Server) Define() { s.defineOnce.Do(func() { close(s.define) }) }
 
 // Defined is closed when the kinds of Config.Definitions are served, which they
 // are some time after Ready, or seem not to become so.
@@ -207,7 +214,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	waits.Go(func() {
 		select {
-		case <-s.ready:
+		case <-s.define:
 			s.keepDefinitions(run, c.crds.Informers.Apiextensions().V1().CustomResourceDefinitions())
 		case <-run.Done():
 		}
