@@ -58,11 +58,7 @@ type definitions struct {
 // keepDefinitions keeps the Definitions until ctx ends. It closes served when
 // they are in force, or seem not to come into force.
 func (s *Server) keepDefinitions(ctx context.Context, known apiextensionsinformers.CustomResourceDefinitionInformer) {
-	begin := time.Now()
-	serve := sync.OnceFunc(func() {
-		close(s.served)
-		s.cfg.Stage("definitions", time.Since(begin))
-	})
+	serve := sync.OnceFunc(func() { close(s.served) })
 	defer serve()
 	if s.cfg.Definitions == nil {
 		return
