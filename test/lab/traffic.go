@@ -29,6 +29,12 @@ func Serve(t *testing.T, ns host.Netns, name, ip string) {
 func ServeAt(t *testing.T, ns host.Netns, name, addr string) {
 	t.Helper()
 	Accept(t, ns, addr, func(c net.Conn) { fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr()) })
+	ServePackets(t, ns, name, addr)
+}
+
+// ServePackets is ServeAt over UDP alone.
+func ServePackets(t *testing.T, ns host.Netns, name, addr string) {
+	t.Helper()
 	packets, err := ns.ListenPacket(context.Background(), "udp", addr)
 	if err != nil {
 		t.Fatal(err)
