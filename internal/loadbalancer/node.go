@@ -62,7 +62,7 @@ type Node struct {
 	changes *nodeChanges
 	decider *decider
 	// announcer is the one of the decider's uplinks.
-	announcer *announce.Announcer
+	announcer announcer
 }
 
 // ProbePort is the UDP port of the probes between nodes.

@@ -26,9 +26,9 @@ func (d *decider) announced() []announcement {
 	defer d.mu.Unlock()
 	var out []announcement
 	for key, s := range d.services {
-		for addr, winner := range s.winners {
-			if s.service != nil && winner == d.node {
-				out = append(out, announcement{key, addr})
+		for i := range s.outcomes {
+			if o := &s.outcomes[i]; s.service != nil && o.answer {
+				out = append(out, announcement{key, o.addr})
 			}
 		}
 	}

@@ -77,6 +77,7 @@ type balancer struct {
 	factory  informers.SharedInformerFactory
 	settings *loadbalancer.Settings
 	events   *loadbalancer.Recorder
+	reports  *loadbalancer.Reports
 	node     *loadbalancer.Node
 	flows    *dataplane.PinnedFlows
 	metrics  *prometheus.Registry
@@ -123,10 +124,13 @@ func (b *balancer) assemble(where foreign.Places) error {
 	if b.events, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: b.client, Logger: b.log}); err != nil {
 		return err
 	}
+	if b.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: b.objects, Logger: b.log}); err != nil {
+		return err
+	}
 	nodes.Informer() // Start only starts what somebody has asked for by then
 	b.node, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
 		Name: b.cfg.Node, Uplinks: b.facts.Uplinks, PinDir: announcePins(where), Addresses: b.facts.IPs, Gateways: b.facts.gateways,
-		Flows: b.flows.Map, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(), Events: b.events, Logger: b.log,
+		Flows: b.flows.Map, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(), Events: b.events, Reports: b.reports, Logger: b.log,
 	})
 	if err != nil {
 		return err
@@ -163,6 +167,7 @@ func (b *balancer) run(ctx context.Context) error {
 			supervise.Part{Name: "announcements", Run: b.announce},
 			supervise.Part{Name: "controller", Run: b.compete},
 			supervise.Part{Name: "events", Run: b.events.Run},
+			supervise.Part{Name: "reports", Run: b.reports.Run},
 			supervise.Part{Name: "metrics", Run: b.serve},
 		)
 		return nil
