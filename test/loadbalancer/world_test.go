@@ -191,6 +191,8 @@ func (n *node) metric(sample string) float64 {
 
 var (
 	queueLength = regexp.MustCompile(`default( qlen \d+)? ?`)
+	// proxys are the routes to addresses of Services, which the proxy makes when they come.
+	proxys      = regexp.MustCompile(`(?m)^.* dev svc0 .*\n`)
 	programIDs  = regexp.MustCompile(`\bid \d+ |\btag \w+ |jited ?`)
 )
 
@@ -204,7 +206,7 @@ func (n *node) picture() string {
 		args := strings.Fields(command)
 		// The kernel gives an interface a queue length with its first classifier, and keeps it.
 		text := queueLength.ReplaceAllString(lab.Command(n.T, n.ns, args[0], args[1:]...), "default")
-		fmt.Fprintf(&out, "# %s\n%s\n", command, programIDs.ReplaceAllString(text, ""))
+		fmt.Fprintf(&out, "# %s\n%s\n", command, proxys.ReplaceAllString(programIDs.ReplaceAllString(text, ""), ""))
 	}
 	entries, _ := os.ReadDir(n.bpfDir())
 	fmt.Fprintf(&out, "# pins: %v\n", entries)

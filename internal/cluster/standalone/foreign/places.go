@@ -84,9 +84,16 @@ func (p Places) Lock() (*os.File, error) {
 	return f, nil
 }
 
-// Remove takes away what Prepare made, and mounts of the part at other places; what others made stays.
+// Remove takes away what Prepare made, and mounts of the part at other places; what others made stays, and so does a mount
+// that has the pins of another part.
 func (p Places) Remove(mounts ...string) error {
-	mounts = append([]string{p.BPF}, mounts...)
+	shared, err := p.shared()
+	if err != nil {
+		return err
+	}
+	if !shared {
+		mounts = append([]string{p.BPF}, mounts...)
+	}
 	var errs []error
 	for _, dir := range mounts {
 		errs = append(errs, host.UnmountOwn(dir))
@@ -97,6 +104,16 @@ func (p Places) Remove(mounts ...string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// shared tells whether another part has pins in the same directory.
+func (p Places) shared() (bool, error) {
+	entries, err := os.ReadDir(p.BPF)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look for pins of others: %w", err)
+	}
+	// The files of a BPF file system's root are the kernel's.
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.IsDir() && e.Name() != p.Part }), nil
 }
 
 // staysBehind tells whether an error of removing a directory is no fault: the directory is gone already, holds files of
