@@ -192,8 +192,8 @@ func (n *node) metric(sample string) float64 {
 var (
 	queueLength = regexp.MustCompile(`default( qlen \d+)? ?`)
 	// proxys are the routes to addresses of Services, which the proxy makes when they come.
-	proxys      = regexp.MustCompile(`(?m)^.* dev svc0 .*\n`)
-	programIDs  = regexp.MustCompile(`\bid \d+ |\btag \w+ |jited ?`)
+	proxys     = regexp.MustCompile(`(?m)^.* dev svc0 .*\n`)
+	programIDs = regexp.MustCompile(`\bid \d+ |\btag \w+ |jited ?`)
 )
 
 // picture is everything of the node that a load balancer might leave something in.
