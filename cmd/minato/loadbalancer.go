@@ -8,22 +8,40 @@ import (
 	"github.com/spf13/cobra"
 
 	"minato/internal/cluster"
+	"minato/internal/cluster/standalone/balancer"
 )
 
 func newLoadBalancerCommand(o *options) *cobra.Command {
+	var cfg balancer.Config
 	cmd := &cobra.Command{
 		Use:     "loadbalancer",
 		Aliases: []string{"lb"},
-		Short:   "Show the addresses of Services of type LoadBalancer, and why",
+		Short:   "Show the addresses of Services of type LoadBalancer, and why; or give and announce them in any cluster",
+		Long: `In a cluster of "minato up" the commands below show which addresses Services
+of type LoadBalancer have, and why.
+
+With --kubeconfig, or in a Pod, this announces the addresses at one node of a
+cluster that something else runs, in place of MetalLB and with its objects. It
+runs on every node; one of these processes gives Services their addresses. The
+node is the network namespace that the command runs in.
+
+What it brings into the kernel outlives the process, so a restart or a crash
+interrupts nothing. --cleanup takes all of it away.`,
 		Example: `  minato loadbalancer ls
-  minato loadbalancer show sample-lb`,
+  minato loadbalancer show sample-lb
+  minato loadbalancer --kubeconfig /etc/minato/loadbalancer.conf --node worker-1
+  minato loadbalancer --cleanup`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("unknown command %q; `minato loadbalancer --help` lists the commands", args[0])}
 			}
-			return cmd.Help()
+			if !cfg.Meant() {
+				return cmd.Help()
+			}
+			return balancer.Run(cmd.Context(), cfg)
 		},
 	}
+	cfg.AddFlags(cmd.Flags())
 	cmd.AddCommand(newLoadBalancerListCommand(o), newLoadBalancerShowCommand(o))
 	return cmd
 }

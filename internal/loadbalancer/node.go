@@ -61,6 +61,8 @@ type Node struct {
 	log     *slog.Logger
 	changes *nodeChanges
 	decider *decider
+	// announcer is the one of the decider's uplinks.
+	announcer announcer
 }
 
 // ProbePort is the UDP port of the probes between nodes.
@@ -96,6 +98,7 @@ func newNode(cfg NodeConfig, makeAnnouncer func(announce.Config) (announcer, err
 	if err != nil {
 		return nil, err
 	}
+	n.announcer = announcer
 	n.decider = &decider{
 		node: cfg.Name, objects: cfg.Objects, nodes: n.listNodes, serves: cfg.Serves, events: cfg.Events, reports: noReports{},
 		gateways: cfg.Gateways, interfaces: cfg.Uplinks, now: time.Now,

@@ -140,6 +140,24 @@ func (f *fakeAnnouncer) Reannounce(addrs ...netip.Addr) {
 	_ = f.note(fmt.Sprintf("reannounce %v", addrs), true)
 }
 
+// Counters has one request, two answers and so on for each address that is answered.
+func (f *fakeAnnouncer) Counters() ([]announce.Counters, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.isOpen {
+		return nil, errors.New("it is not open")
+	}
+	var out []announce.Counters
+	for _, s := range f.services {
+		for _, a := range s.Addresses {
+			if a.Answer {
+				out = append(out, announce.Counters{Addr: a.Addr, Requests: 1, Replies: 2, Gratuitous: 3, HandedOn: 4, Seconds: 5})
+			}
+		}
+	}
+	return out, nil
+}
+
 // took returns the calls since the last time.
 func (f *fakeAnnouncer) took() []string {
 	f.mu.Lock()

@@ -22,6 +22,7 @@ type announcer interface {
 	SetPeers(peers []announce.Peer) error
 	Sweep() error
 	Reannounce(addrs ...netip.Addr)
+	Counters() ([]announce.Counters, error)
 }
 
 // uplinks are the node's announcer, which is opened with the first Service that needs something, or if an earlier process

@@ -12,18 +12,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"minato/test/lab"
 )
 
 // The manifest as it stands, but for the address that its first lines say to replace: a container runtime makes the
 // container, which gets ready, is killed and comes back, and goes; Services are served throughout. Another one cleans up.
 func (w *world) testDaemonSet(t *testing.T) {
 	n := w.two
-	n.running.end(syscall.SIGTERM)
+	n.running.End(syscall.SIGTERM)
 	if code, out := n.once("proxy", "--cleanup", "--bpf-dir", n.bpfDir()); code != 0 {
 		t.Fatalf("clean up: %s", out)
 	}
 	w.publishCA()
-	web, err := w.client.CoreV1().Services("default").Get(t.Context(), "web", metav1.GetOptions{})
+	web, err := w.Client.CoreV1().Services("default").Get(t.Context(), "web", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,13 +36,13 @@ func (w *world) testDaemonSet(t *testing.T) {
 	process := sockets(t, w.q2, clients.V2())
 	serves := func(when string) {
 		t.Helper()
-		for _, f := range families {
-			w.reached(when, process, "tcp", f.vip(web), "p1", "p2")
-			w.reached(when, packets(w.q2), "udp", f.vip(web), "p1", "p2")
-			w.reached(when, packets(w.lan), "tcp", f.at(n2IP, 30080), "p1", "p2")
+		for _, f := range lab.Families {
+			w.reached(when, process, "tcp", f.VIP(web), "p1", "p2")
+			w.reached(when, packets(w.q2), "udp", f.VIP(web), "p1", "p2")
+			w.reached(when, packets(w.lan), "tcp", f.At(n2IP, 30080), "p1", "p2")
 		}
 	}
-	a := n.startAgent([]netip.Addr{ipv4.addr(n2IP), ipv6.addr(n2IP)}, w.cluster.Kubeconfig())
+	a := n.startAgent([]netip.Addr{lab.IPv4.Addr(n2IP), lab.IPv6.Addr(n2IP)}, w.cluster.Kubeconfig())
 	pod := w.pod(n, "proxy", w.daemons.Spec.Template)
 	w.becomes(pod, "ready", func(s corev1.PodStatus) bool { return ready(s) && s.ContainerStatuses[0].RestartCount == 0 })
 	// Nothing was there to be taken over, so what clients began meanwhile may have to begin anew.
@@ -76,7 +78,7 @@ func (w *world) testDaemonSet(t *testing.T) {
 func (w *world) publishCA() {
 	w.Helper()
 	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt"}, Data: map[string]string{"ca.crt": string(w.cluster.CABundle())}}
-	if _, err := w.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Create(w.Context(), ca, metav1.CreateOptions{}); err != nil {
+	if _, err := w.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Create(w.Context(), ca, metav1.CreateOptions{}); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -89,7 +91,7 @@ func (w *world) pod(n *node, name string, template corev1.PodTemplateSpec) *core
 	for i, arg := range p.Spec.Containers[0].Args {
 		p.Spec.Containers[0].Args[i] = strings.ReplaceAll(arg, "CONTROL-PLANE:6443", w.cluster.Address())
 	}
-	p, err := w.client.CoreV1().Pods(p.Namespace).Create(w.Context(), p, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	p, err := w.Client.CoreV1().Pods(p.Namespace).Create(w.Context(), p, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -99,8 +101,8 @@ func (w *world) pod(n *node, name string, template corev1.PodTemplateSpec) *core
 // becomes waits for a Pod's status.
 func (w *world) becomes(p *corev1.Pod, what string, is func(corev1.PodStatus) bool) {
 	w.Helper()
-	eventually(w.T, "Pod "+p.Name+" is "+what, func() error {
-		now, err := w.client.CoreV1().Pods(p.Namespace).Get(w.Context(), p.Name, metav1.GetOptions{})
+	lab.Eventually(w.T, "Pod "+p.Name+" is "+what, func() error {
+		now, err := w.Client.CoreV1().Pods(p.Namespace).Get(w.Context(), p.Name, metav1.GetOptions{})
 		if err == nil && (len(now.Status.ContainerStatuses) == 0 || !is(now.Status)) {
 			err = fmt.Errorf("%+v", now.Status)
 		}
@@ -120,11 +122,11 @@ func ready(s corev1.PodStatus) bool {
 // remove deletes a Pod and returns when it has ended.
 func (w *world) remove(p *corev1.Pod) {
 	w.Helper()
-	ctx, pods := context.WithoutCancel(w.Context()), w.client.CoreV1().Pods(p.Namespace)
+	ctx, pods := context.WithoutCancel(w.Context()), w.Client.CoreV1().Pods(p.Namespace)
 	if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{}); err != nil {
 		w.Fatal(err)
 	}
-	eventually(w.T, "Pod "+p.Name+" is gone", func() error {
+	lab.Eventually(w.T, "Pod "+p.Name+" is gone", func() error {
 		if _, err := pods.Get(ctx, p.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("it is there: %v", err)
 		}

@@ -2,10 +2,10 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"minato/internal/host"
+	"minato/test/lab"
 )
 
 // The machines of the test, each a network namespace:
@@ -15,7 +15,7 @@ import (
 //	                         └─ n2 172.31.0.12 ─ cni0 ─┬─ p2 10.245.2.2
 //	                                                   └─ q2 10.245.2.3
 //
-// Each address has a twin of IPv6, see family.
+// Each address has a twin of IPv6, see lab.Family.
 const (
 	lanIP = "172.31.0.1"
 	n1IP  = "172.31.0.11"
@@ -47,8 +47,8 @@ func newNetwork(t *testing.T) *network {
 		lan: namespace(t, "lan"), n1: namespace(t, "n1"), n2: namespace(t, "n2"),
 		p1: namespace(t, "p1"), q1: namespace(t, "q1"), p2: namespace(t, "p2"), q2: namespace(t, "q2"),
 	}
-	edit(t, w.lan, func(n *host.Net) error {
-		return n.EnsureBridge("br", mtu, both(lanIP+"/16")...)
+	lab.Edit(t, w.lan, func(n *host.Net) error {
+		return n.EnsureBridge("br", mtu, lab.Both(lanIP+"/16")...)
 	})
 	for _, node := range []struct {
 		ns         host.Netns
@@ -56,14 +56,14 @@ func newNetwork(t *testing.T) *network {
 		pods       string
 		other, via string
 	}{{w.n1, "v1", n1IP, n1Pods, n2Pods, n2IP}, {w.n2, "v2", n2IP, n2Pods, n1Pods, n1IP}} {
-		edit(t, w.lan, func(n *host.Net) error {
+		lab.Edit(t, w.lan, func(n *host.Net) error {
 			return errors.Join(
-				n.AddVeth(node.port, "br", nil, host.VethEnd{Netns: node.ns, Name: "eth0"}, mtu), routes(n, "br", node.pods, node.ip))
+				n.AddVeth(node.port, "br", nil, host.VethEnd{Netns: node.ns, Name: "eth0"}, mtu), lab.Routes(n, "br", node.pods, node.ip))
 		})
-		edit(t, node.ns, func(n *host.Net) error {
+		lab.Edit(t, node.ns, func(n *host.Net) error {
 			return errors.Join(
-				addresses(n, "eth0", node.ip+"/16"), n.SetUp("eth0", ""),
-				routes(n, "eth0", everywhere, lanIP), routes(n, "eth0", node.other, node.via))
+				lab.Addresses(n, "eth0", node.ip+"/16"), n.SetUp("eth0", ""),
+				lab.Routes(n, "eth0", lab.Everywhere, lanIP), lab.Routes(n, "eth0", node.other, node.via))
 		})
 		if err := node.ns.Sysctls(forwards); err != nil {
 			t.Fatal(err)
@@ -71,69 +71,40 @@ func newNetwork(t *testing.T) *network {
 	}
 	routedPod(t, w.n1, "cali1", w.p1, p1IP)
 	routedPod(t, w.n1, "cali2", w.q1, q1IP)
-	edit(t, w.n2, func(n *host.Net) error {
-		return n.EnsureBridge("cni0", mtu, both("10.245.2.1/24")...)
+	lab.Edit(t, w.n2, func(n *host.Net) error {
+		return n.EnsureBridge("cni0", mtu, lab.Both("10.245.2.1/24")...)
 	})
 	bridgedPod(t, w.n2, "vethp2", w.p2, p2IP)
 	bridgedPod(t, w.n2, "vethq2", w.q2, q2IP)
 	return w
 }
 
-// namespace makes a namespace in place of one that a killed run left.
+// namespace makes a network namespace of the test.
 func namespace(t *testing.T, name string) host.Netns {
 	t.Helper()
-	if old := host.NamedNetns(prefix + name); old.Exists() {
-		if err := host.DeleteNetns(old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ns, err := host.CreateNetns(prefix + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ns.EnableIPv6(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := host.DeleteNetns(ns); err != nil {
-			t.Error(err)
-		}
-	})
-	return ns
-}
-
-func edit(t *testing.T, ns host.Netns, fn func(*host.Net) error) {
-	t.Helper()
-	n, err := host.OpenNet(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	if err := fn(n); err != nil {
-		t.Fatal(fmt.Errorf("%s: %w", ns.Name, err))
-	}
+	return lab.Namespace(t, prefix+name)
 }
 
 // routedPod gives a Pod an interface as Calico or a point-to-point plugin does.
 func routedPod(t *testing.T, node host.Netns, link string, pod host.Netns, ip string) {
 	t.Helper()
-	edit(t, node, func(n *host.Net) error {
+	lab.Edit(t, node, func(n *host.Net) error {
 		return errors.Join(n.AddVeth(link, "", nil, host.VethEnd{Netns: pod, Name: "eth0"}, mtu),
-			addresses(n, link, podGateway+"/32"), routes(n, link, ip+"/32", ""))
+			lab.Addresses(n, link, podGateway+"/32"), lab.Routes(n, link, ip+"/32", ""))
 	})
-	edit(t, pod, func(n *host.Net) error {
-		return errors.Join(addresses(n, "eth0", ip+"/32"), n.SetUp("eth0", ""),
-			routes(n, "eth0", podGateway+"/32", ""), routes(n, "eth0", everywhere, podGateway))
+	lab.Edit(t, pod, func(n *host.Net) error {
+		return errors.Join(lab.Addresses(n, "eth0", ip+"/32"), n.SetUp("eth0", ""),
+			lab.Routes(n, "eth0", podGateway+"/32", ""), lab.Routes(n, "eth0", lab.Everywhere, podGateway))
 	})
 }
 
 // bridgedPod gives a Pod an interface as the bridge plugin does.
 func bridgedPod(t *testing.T, node host.Netns, link string, pod host.Netns, ip string) {
 	t.Helper()
-	edit(t, node, func(n *host.Net) error {
+	lab.Edit(t, node, func(n *host.Net) error {
 		return n.AddVeth(link, "cni0", nil, host.VethEnd{Netns: pod, Name: "eth0"}, mtu)
 	})
-	edit(t, pod, func(n *host.Net) error {
-		return errors.Join(addresses(n, "eth0", ip+"/24"), n.SetUp("eth0", ""), routes(n, "eth0", everywhere, "10.245.2.1"))
+	lab.Edit(t, pod, func(n *host.Net) error {
+		return errors.Join(lab.Addresses(n, "eth0", ip+"/24"), n.SetUp("eth0", ""), lab.Routes(n, "eth0", lab.Everywhere, "10.245.2.1"))
 	})
 }

@@ -2,22 +2,17 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"minato/internal/host"
+	"minato/test/lab"
 )
 
 // node is one node with what its proxy is started with.
@@ -29,14 +24,7 @@ type node struct {
 	kubeconfig string
 	dir        string
 	runs       int
-	running    *program
-}
-
-// program is a running `minato proxy`.
-type program struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
+	running    *lab.Program
 }
 
 func (n *node) bpfDir() string { return filepath.Join(n.dir, "bpf") }
@@ -52,54 +40,13 @@ func (n *node) args(more ...string) []string {
 func (n *node) start(more ...string) {
 	n.t.Helper()
 	n.runs++
-	p := &program{log: filepath.Join(n.dir, fmt.Sprintf("proxy-%d.log", n.runs)), done: make(chan struct{})}
-	log, err := os.Create(p.log)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	p.cmd = exec.Command(os.Getenv("MINATO"), n.args(more...)...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the program would end with the thread that started it
-		defer runtime.UnlockOSThread()
-		defer log.Close()
-		err := n.ns.Do(p.cmd.Start)
-		started <- err
-		if err == nil {
-			p.cmd.Wait()
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
-		n.t.Fatal(err)
-	}
-	n.running = p
-}
-
-// end sends a signal and returns when the program is gone.
-func (p *program) end(s syscall.Signal) {
-	p.cmd.Process.Signal(s)
-	<-p.done
-}
-
-func (p *program) text() string {
-	data, _ := os.ReadFile(p.log)
-	return string(data)
+	n.running = lab.Start(n.t, n.ns, filepath.Join(n.dir, fmt.Sprintf("proxy-%d.log", n.runs)), n.args(more...)...)
 }
 
 // once runs the proxy with other flags and returns its exit status and output.
 func (n *node) once(args ...string) (int, string) {
 	n.t.Helper()
-	cmd := exec.Command(os.Getenv("MINATO"), args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := n.ns.Do(cmd.Start); err != nil {
-		n.t.Fatal(err)
-	}
-	cmd.Wait()
-	return cmd.ProcessState.ExitCode(), out.String()
+	return lab.Once(n.t, n.ns, args...)
 }
 
 // ip runs iproute2's program in the node's namespace.
@@ -111,34 +58,17 @@ func (n *node) ip(args ...string) (out []byte, err error) {
 	return out, err
 }
 
-// get asks an HTTP endpoint of the node from the LAN or the node itself.
-func (n *node) get(from host.Netns, url string) (int, string) {
-	client := http.Client{Timeout: askTimeout, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return from.DialContext(ctx, network, addr)
-		},
-	}}
-	r, err := client.Get(url)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	body, _ := io.ReadAll(r.Body)
-	return r.StatusCode, string(body)
-}
-
 // waitHealthy returns when the proxy says that it is in step with the cluster.
 func (n *node) waitHealthy() {
 	n.t.Helper()
-	eventually(n.t, n.name+" is healthy", func() error {
+	lab.Eventually(n.t, n.name+" is healthy", func() error {
 		select {
-		case <-n.running.done:
-			n.t.Fatalf("the proxy of %s ended:\n%s", n.name, n.running.text())
+		case <-n.running.Done:
+			n.t.Fatalf("the proxy of %s ended:\n%s", n.name, n.running.Text())
 		default:
 		}
-		if code, body := n.get(n.ns, "http://127.0.0.1:10256/healthz"); code != http.StatusOK {
-			return fmt.Errorf("%d %s\n%s", code, body, n.running.text())
+		if code, body := lab.Get(n.ns, "http://127.0.0.1:10256/healthz"); code != http.StatusOK {
+			return fmt.Errorf("%d %s\n%s", code, body, n.running.Text())
 		}
 		return nil
 	})
@@ -184,20 +114,4 @@ func (n *node) picture() string {
 	entries, _ := os.ReadDir(n.bpfDir())
 	fmt.Fprintf(&out, "# programs of the cgroup: %d\n# mounts: %v\n# pins: %v\n", programs, mounts, entries)
 	return out.String()
-}
-
-// eventually waits until there is nothing to complain of.
-func eventually(t *testing.T, what string, complaint func() error) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := complaint()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20s: %s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

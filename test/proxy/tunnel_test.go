@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/host"
+	"minato/test/lab"
 )
 
 // tunnelRules are those of a plugin whose Pods are behind tunnels: what is no Pod's takes the tunnel's address on its
@@ -29,11 +30,11 @@ table IP tunnel {
 // answers come back through it. Nodes refuse everything else.
 func (w *world) testTunnel(t *testing.T) {
 	w.tunnel()
-	far := w.service("far", func(s *corev1.Service) {
+	far := w.Service("far", func(s *corev1.Service) {
 		s.Spec.Type = corev1.ServiceTypeNodePort
 		s.Spec.Ports[0].NodePort, s.Spec.Ports[1].NodePort = 30083, 30083
 	})
-	w.endpoints("far", endpoint("n2", p2IP))
+	w.Endpoints("far", lab.Endpoint("n2", p2IP))
 	for what, c := range map[string]struct {
 		ask     asker
 		outside bool
@@ -45,12 +46,12 @@ func (w *world) testTunnel(t *testing.T) {
 		"packets of the node": {packets(w.n1), false, "10.245.1.0"},
 		"process of the node": {sockets(t, w.n1, w.one.cgroup.V2()), false, "10.245.1.0"},
 	} {
-		for _, k := range kinds {
-			addr := k.at(n1IP, 30083)
+		for _, k := range lab.Kinds {
+			addr := k.At(n1IP, 30083)
 			if !c.outside {
-				addr = k.vip(far)
+				addr = k.VIP(far)
 			}
-			w.settled(what, c.ask, k.network, addr, func(a answer) bool { return a.Server == "p2" && a.Client == k.of(c.client) })
+			w.settled(what, c.ask, k.Network, addr, func(a lab.Answer) bool { return a.Server == "p2" && a.Client == k.Of(c.client) })
 		}
 	}
 }
@@ -58,28 +59,28 @@ func (w *world) testTunnel(t *testing.T) {
 // tunnel leads what each node sends to the other's Pods through an interface of its own, until the part ends.
 func (w *world) tunnel() {
 	w.Helper()
-	edit(w.T, w.n1, func(n *host.Net) error {
+	lab.Edit(w.T, w.n1, func(n *host.Net) error {
 		return n.AddVeth("tunnel", "", nil, host.VethEnd{Netns: w.n2, Name: "tunnel"}, mtu)
 	})
-	w.Cleanup(func() { edit(w.T, w.n1, func(n *host.Net) error { return n.DeleteLink("tunnel") }) })
+	w.Cleanup(func() { lab.Edit(w.T, w.n1, func(n *host.Net) error { return n.DeleteLink("tunnel") }) })
 	for _, node := range []struct {
 		ns             host.Netns
 		own, pods, via string
 		lan            string
 		ownPods        string
 	}{{w.n1, "10.245.1.0", n2Pods, "10.245.2.0", n2IP, n1Pods}, {w.n2, "10.245.2.0", n1Pods, "10.245.1.0", n1IP, n2Pods}} {
-		edit(w.T, node.ns, func(n *host.Net) error {
-			return errors.Join(addresses(n, "tunnel", node.own+"/32"), n.SetUp("tunnel", ""), routes(n, "tunnel", node.via+"/32", ""),
-				routes(n, "tunnel", node.pods, node.via))
+		lab.Edit(w.T, node.ns, func(n *host.Net) error {
+			return errors.Join(lab.Addresses(n, "tunnel", node.own+"/32"), n.SetUp("tunnel", ""), lab.Routes(n, "tunnel", node.via+"/32", ""),
+				lab.Routes(n, "tunnel", node.pods, node.via))
 		})
 		w.Cleanup(func() {
-			edit(w.T, node.ns, func(n *host.Net) error { return routes(n, "eth0", node.pods, node.lan) })
+			lab.Edit(w.T, node.ns, func(n *host.Net) error { return lab.Routes(n, "eth0", node.pods, node.lan) })
 		})
 		w.strict(node.ns, "1")
 		w.Cleanup(func() { w.strict(node.ns, "0") })
-		for _, f := range families {
-			table := map[family]string{ipv4: "ip", ipv6: "ip6"}[f]
-			w.nft(node.ns, strings.NewReplacer("IP", table, "PODS", f.prefix(allPod).String(), "OWN", f.prefix(node.ownPods).String()).Replace(tunnelRules))
+		for _, f := range lab.Families {
+			table := map[lab.Family]string{lab.IPv4: "ip", lab.IPv6: "ip6"}[f]
+			w.nft(node.ns, strings.NewReplacer("IP", table, "PODS", f.Prefix(allPod).String(), "OWN", f.Prefix(node.ownPods).String()).Replace(tunnelRules))
 			w.Cleanup(func() { w.nft(node.ns, "delete table "+table+" tunnel") })
 		}
 	}

@@ -5,9 +5,7 @@ package standalone
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"os"
 	"runtime/debug"
@@ -21,12 +19,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"minato/internal/cluster/standalone/foreign"
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
 )
@@ -172,19 +168,12 @@ func (cfg DNSConfig) node(store *dns.Store, settings *dns.Settings, log *slog.Lo
 }
 
 func dnsClient(kubeconfig string, log *slog.Logger) (kubernetes.Interface, error) {
-	var c *rest.Config
-	var err error
-	if kubeconfig == "" {
-		if c, err = rest.InClusterConfig(); err != nil {
-			return nil, fmt.Errorf("outside of a Pod, --kubeconfig has to name the cluster whose names are answered: %w", err)
-		}
-	} else if c, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	connection := foreign.Connection{Kubeconfig: kubeconfig}
+	c, err := connection.Config("minato-dns", "the cluster whose names are answered")
+	if err != nil {
+		return nil, err
 	}
-	c.UserAgent = "minato-dns"
-	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patientTransport{next: next, log: log} })
-	c.ContentType = kruntime.ContentTypeProtobuf
-	c.AcceptContentTypes = kruntime.ContentTypeProtobuf + "," + kruntime.ContentTypeJSON
+	c.Wrap(foreign.Patient(log))
 	return kubernetes.NewForConfig(c)
 }
 

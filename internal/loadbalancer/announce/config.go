@@ -47,13 +47,22 @@ type Config struct {
 	Logger     *slog.Logger
 }
 
-func (c *Config) validate() error {
+// validatePins checks what finds the things in the kernel.
+func (c *Config) validatePins() error {
 	switch {
 	case c.NodeName == "":
 		return errors.New("announcing: NodeName is empty; set it to the node's name in the cluster")
 	case c.PinDir == "" || !filepath.IsAbs(c.PinDir):
 		return fmt.Errorf("announcing of node %s: PinDir %q is not an absolute path; set it to a directory below a bpf mount", c.NodeName, c.PinDir)
-	case len(c.Links) == 0 || len(c.Links) > maxLinks:
+	}
+	return nil
+}
+
+func (c *Config) validate() error {
+	if err := c.validatePins(); err != nil {
+		return err
+	}
+	if len(c.Links) == 0 || len(c.Links) > maxLinks {
 		return fmt.Errorf("announcing of node %s: %d uplinks given; give 1 to %d", c.NodeName, len(c.Links), maxLinks)
 	}
 	for i, name := range c.Links {

@@ -3,6 +3,7 @@ package announce
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,12 +15,12 @@ import (
 )
 
 // Remove takes the programs and tables of a node out of the kernel. It works after a crash and is fine when there is nothing
-// left to remove. An open Announcer of the same node must be closed first.
+// left to remove. It needs NodeName, Netns and PinDir only. An open Announcer of the same node must be closed first.
 func Remove(cfg Config) error {
-	if err := cfg.validate(); err != nil {
+	err := cfg.validatePins()
+	if err != nil {
 		return err
 	}
-	var err error
 	if cfg.Netns.Exists() {
 		err = errors.Join(removeGroups(cfg), removeClassifiers(cfg))
 	}
@@ -53,27 +54,18 @@ func removeClassifiers(cfg Config) error {
 
 // removeGroups takes multicast groups out of the uplinks' filters.
 func removeGroups(cfg Config) error {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(cfg.PinDir, "maps-"+layoutVersion, "addresses"), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open pinned table addresses: %w", err)
-	}
-	defer m.Close()
 	groups := map[netip.Addr]bool{}
-	var (
-		k  address
-		e  addressEntry
-		it = m.Iterate()
-	)
-	for it.Next(&k, &e) {
+	err := eachPinned(cfg, "addresses", func(k address, e addressEntry) {
 		if addr := k.Addr(); addr.Is6() && e.Flags&addressAnswer != 0 {
 			groups[solicitedNode(addr)] = true
 		}
+	})
+	if err != nil || len(groups) == 0 {
+		return err
 	}
-	if err := it.Err(); err != nil {
-		return fmt.Errorf("read table addresses: %w", err)
+	var links []int
+	if err := eachPinned(cfg, "links", func(index uint32, _ linkEntry) { links = append(links, int(index)) }); err != nil {
+		return err
 	}
 	return cfg.Netns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -81,11 +73,39 @@ func removeGroups(cfg Config) error {
 			return fmt.Errorf("open socket for multicast groups: %w", err)
 		}
 		defer unix.Close(fd)
-		for group := range groups {
-			for _, link := range cfg.Links {
-				_ = filterGroup(fd, link, group, unix.SIOCDELMULTI) // it may not be there
+		for _, index := range links {
+			link, err := net.InterfaceByIndex(index)
+			if err != nil {
+				continue // it is gone, and its filter with it
+			}
+			for group := range groups {
+				_ = filterGroup(fd, link.Name, group, unix.SIOCDELMULTI) // it may not be there
 			}
 		}
 		return nil
 	})
+}
+
+// eachPinned reads a pinned table, if there is one.
+func eachPinned[K, V any](cfg Config, name string, fn func(K, V)) error {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(cfg.PinDir, "maps-"+layoutVersion, name), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open pinned table %s: %w", name, err)
+	}
+	defer m.Close()
+	var (
+		k  K
+		v  V
+		it = m.Iterate()
+	)
+	for it.Next(&k, &v) {
+		fn(k, v)
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("read table %s: %w", name, err)
+	}
+	return nil
 }

@@ -1,23 +1,20 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"minato/internal/cluster/standalone/foreign"
 )
 
 // Config is the command line. Flags that kube-proxy has too mean the same.
 type Config struct {
 	// Node is the name of the node's object; empty is NODE_NAME of the environment or else the host's name.
 	Node string
-	// Kubeconfig is the file to connect to the API server with; empty means the Pod's service account. Master, if not
-	// empty, is the API server's address in place of the one that either gives.
-	Kubeconfig, Master string
+	foreign.Connection
 	// HealthzBindAddress and MetricsBindAddress are where to answer, empty for nowhere.
 	HealthzBindAddress, MetricsBindAddress string
 	// NodePortAddresses are ranges of node addresses at which NodePorts answer, or "primary" for one address of each
@@ -41,8 +38,7 @@ type Config struct {
 // AddFlags binds the configuration to flags.
 func (cfg *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&cfg.Node, "node", "", "name of the node's object (default: $NODE_NAME, or else the host's name in lower case)")
-	f.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "kubeconfig of the cluster; without it, the Pod's service account")
-	f.StringVar(&cfg.Master, "master", "", "address of the API server in place of the one found, which in a Pod is a Service that this very proxy makes reachable")
+	cfg.Connection.AddFlags(f)
 	f.StringVar(&cfg.HealthzBindAddress, "healthz-bind-address", "0.0.0.0:10256", "address of /healthz and /livez, empty for none")
 	f.StringVar(&cfg.MetricsBindAddress, "metrics-bind-address", "127.0.0.1:10249", "address of /metrics, empty for none")
 	f.StringSliceVar(&cfg.NodePortAddresses, "nodeport-addresses", nil, "ranges of this node's addresses at which NodePorts answer, or primary for one address of each family (default: all addresses of the Node object)")
@@ -53,36 +49,23 @@ func (cfg *Config) AddFlags(f *pflag.FlagSet) {
 	})
 	f.StringSliceVar(&cfg.Uplinks, "uplink", nil, "interface towards the outside, repeatable (default: those that have the node's addresses)")
 	f.StringVar(&cfg.Cgroup, "cgroup", "", "cgroup2 directory whose processes are served at their sockets; one with a subdirectory unified will do (default: the root)")
-	f.StringVar(&cfg.BPFDir, "bpf-dir", "", "directory to pin eBPF programs and maps in, on a BPF file system or to mount one at (default: "+systemBPF+"/minato, or "+runDir+"/bpf where that is none)")
+	f.StringVar(&cfg.BPFDir, "bpf-dir", "", foreign.BPFDirUsage(part))
 	f.BoolVar(&cfg.Cleanup, "cleanup", false, "remove everything that a proxy left on this node, and end")
-	f.IntVarP(&cfg.Verbosity, "v", "v", 0, "log verbosity; 4 shows what is of interest only when something is wrong")
+	f.IntVarP(&cfg.Verbosity, "v", "v", 0, foreign.VerbosityUsage)
 }
 
 // primary is the word for one address of each family.
 const primary = "primary"
 
 // complete fills what has defaults and checks the rest. It changes nothing on the machine.
-func (cfg *Config) complete() error {
-	if cfg.Node == "" {
-		cfg.Node = os.Getenv("NODE_NAME")
-	}
-	if cfg.Node == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("name of the node: %w; give it with --node", err)
-		}
-		cfg.Node = strings.ToLower(name)
-	}
-	if cfg.BPFDir != "" && !filepath.IsAbs(cfg.BPFDir) {
-		return fmt.Errorf("--bpf-dir %s is no absolute path", cfg.BPFDir)
+func (cfg *Config) complete() (err error) {
+	if cfg.Node, err = foreign.NodeName(cfg.Node); err != nil {
+		return err
 	}
 	if _, err := cfg.nodePortRanges(); err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("only root can load eBPF programs and make interfaces and routes: run it as root, or in a privileged container")
-	}
-	return nil
+	return foreign.NeedRoot()
 }
 
 // nodePortRanges parses NodePortAddresses; none means all addresses, or the primary ones.

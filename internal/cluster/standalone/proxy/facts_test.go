@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"minato/internal/cluster/standalone/foreign"
 	"minato/internal/host"
 )
 
@@ -43,14 +44,18 @@ func TestDecideFacts(t *testing.T) {
 			kind, address, _ := strings.Cut(a, "=")
 			node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeAddressType(kind), Address: address})
 		}
-		f, err := decideFacts(node, machine, c.uplinks, prefixes(c.ranges...))
+		var f facts
+		found, err := foreign.Choose(node, machine, c.uplinks)
+		if err == nil {
+			f, err = withRanges(found, prefixes(c.ranges...))
+		}
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s: %v, want an error with %q", c.name, err, c.err)
 			}
 			continue
 		}
-		if got := fmt.Sprint(f.uplinks, " ", f.ips, " ", f.services); err != nil || got != c.want {
+		if got := fmt.Sprint(f.Uplinks, " ", f.IPs, " ", f.services); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v, want %s", c.name, got, err, c.want)
 		}
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -10,11 +9,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
-)
 
-// errChanged ends the process, so that the kubelet or the service manager starts it again. The pinned programs forward
-// in the meantime.
-var errChanged = errors.New("what the data plane was made from has changed; the proxy has to be started again")
+	"minato/internal/cluster/standalone/foreign"
+)
 
 // followFacts compares the node's addresses, the machine's interfaces and the ranges of cluster IPs with those that the
 // data plane was made from, whenever one of the objects changes.
@@ -27,37 +24,7 @@ func (p *proxy) followFacts(factory informers.SharedInformerFactory) func(contex
 		informed = append(informed, ranges)
 	}
 	return func(ctx context.Context) error {
-		wake := make(chan struct{}, 1)
-		changed := func(any) {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
-		}
-		waits := make([]cache.DoneChecker, 0, len(informed))
-		for _, i := range informed {
-			r, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-				AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: changed,
-			})
-			if err != nil {
-				return fmt.Errorf("follow the node: %w", err)
-			}
-			defer i.RemoveEventHandler(r)
-			waits = append(waits, r.HasSyncedChecker())
-		}
-		if !cache.WaitFor(ctx, "", waits...) {
-			return nil
-		}
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-wake:
-			}
-			if err := p.compareFacts(ranges); err != nil {
-				return err
-			}
-		}
+		return foreign.Follow(ctx, func() error { return p.compareFacts(ranges) }, informed...)
 	}
 }
 
@@ -84,7 +51,7 @@ func (p *proxy) compareFacts(ranges cache.SharedIndexInformer) error {
 	if now.equal(p.facts) {
 		return nil
 	}
-	return fmt.Errorf("%w: uplinks %v, addresses %v, ranges of cluster IPs %v; before: %v, %v, %v", errChanged, now.uplinks, now.ips, now.services, p.facts.uplinks, p.facts.ips, p.facts.services)
+	return fmt.Errorf("%w: uplinks %v, addresses %v, ranges of cluster IPs %v; before: %v, %v, %v", foreign.ErrChanged, now.Uplinks, now.IPs, now.services, p.facts.Uplinks, p.facts.IPs, p.facts.services)
 }
 
 // object is the Node as the watch has it, nil if there is none.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"minato/internal/cluster/standalone/foreign"
 	"minato/internal/host"
 )
 
@@ -14,7 +15,7 @@ func TestFindPlaces(t *testing.T) {
 		t.Errorf("a directory that is no cgroup is taken: %+v", p)
 	}
 	p, err := findPlaces(&Config{BPFDir: "/somewhere/bpf"})
-	if err != nil || p.bpf != "/somewhere/bpf" || p.pins != "/somewhere/bpf/proxy" || p.cgroup == "" {
+	if err != nil || p.BPF != "/somewhere/bpf" || p.Pins != "/somewhere/bpf/proxy" || p.cgroup == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if os.Geteuid() != 0 {
@@ -41,19 +42,19 @@ func TestPlacesComeAndGo(t *testing.T) {
 		t.Skip("needs root")
 	}
 	dir := t.TempDir()
-	p := places{bpf: filepath.Join(dir, "run", "bpf"), pins: filepath.Join(dir, "run", "bpf", pinsName), cgroup: filepath.Join(dir, "cgroup"), mount: true}
+	p := places{Places: foreign.At(part, filepath.Join(dir, "run", "bpf")), cgroup: filepath.Join(dir, "cgroup"), mount: true}
 	t.Cleanup(func() {
-		host.Unmount(p.bpf)
+		host.Unmount(p.BPF)
 		host.Unmount(p.cgroup)
 	})
 	lock, err := p.prepare()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !host.IsBPF(p.pins) || !host.IsCgroup2(p.cgroup) {
-		t.Errorf("%s is no BPF file system, or %s no cgroup2", p.pins, p.cgroup)
+	if !host.IsBPF(p.Pins) || !host.IsCgroup2(p.cgroup) {
+		t.Errorf("%s is no BPF file system, or %s no cgroup2", p.Pins, p.cgroup)
 	}
-	if _, err := p.prepare(); !errors.Is(err, errRunning) {
+	if _, err := p.prepare(); !errors.Is(err, foreign.ErrRunning) {
 		t.Errorf("a second proxy: %v", err)
 	}
 	lock.Close()
@@ -62,15 +63,15 @@ func TestPlacesComeAndGo(t *testing.T) {
 		t.Fatalf("after the first one ended: %v", err)
 	}
 	again.Close()
-	if err := os.Remove(p.pins); err != nil {
+	if err := os.Remove(p.Pins); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := p.remove(); err != nil {
+		if err := p.Remove(); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := os.Stat(p.bpf); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is left: %v", p.bpf, err)
+	if _, err := os.Stat(p.BPF); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", p.BPF, err)
 	}
 }

@@ -5,21 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"runtime/debug"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/events"
 
+	"minato/internal/cluster/standalone/foreign"
 	"minato/internal/host"
 	"minato/internal/service"
 	"minato/internal/service/packed"
@@ -38,12 +33,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Cleanup {
 		return cleanup(cfg)
 	}
-	level := slog.LevelInfo
-	if cfg.Verbosity >= 4 {
-		level = slog.LevelDebug
+	log := foreign.NewLogger(cfg.Verbosity)
+	connection, err := cfg.Connection.Config(component, "the cluster whose Services are served")
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	client, err := connect(cfg.Kubeconfig, cfg.Master)
+	client, err := kubernetes.NewForConfig(connection)
 	if err != nil {
 		return err
 	}
@@ -59,26 +54,6 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return p.run(ctx)
-}
-
-// connect makes a client of the API.
-func connect(kubeconfig, master string) (kubernetes.Interface, error) {
-	var c *rest.Config
-	var err error
-	if kubeconfig == "" {
-		if c, err = rest.InClusterConfig(); err != nil {
-			return nil, fmt.Errorf("outside of a Pod, --kubeconfig has to name the cluster whose Services are served: %w", err)
-		}
-		if master != "" {
-			c.Host = master
-		}
-	} else if c, err = clientcmd.BuildConfigFromFlags(master, kubeconfig); err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
-	}
-	c.UserAgent = component
-	c.ContentType = kruntime.ContentTypeProtobuf
-	c.AcceptContentTypes = kruntime.ContentTypeProtobuf + "," + kruntime.ContentTypeJSON
-	return kubernetes.NewForConfig(c)
 }
 
 // proxy serves the Services of one node.
@@ -97,7 +72,7 @@ type proxy struct {
 
 // run makes the data plane, or takes over what an earlier process left of it, and keeps it in step.
 func (p *proxy) run(ctx context.Context) (err error) {
-	open, ports, err := nodePortsAt(&p.cfg, p.facts.object, p.facts.ips)
+	open, ports, err := nodePortsAt(&p.cfg, p.facts.Object, p.facts.IPs)
 	if err != nil {
 		return err
 	}
@@ -106,8 +81,8 @@ func (p *proxy) run(ctx context.Context) (err error) {
 	p.nodes = nodes.Informer().GetIndexer()
 	p.events = events.NewBroadcaster(&events.EventSinkImpl{Interface: p.client.EventsV1()})
 	p.node, err = service.NewNode(service.NodeConfig{
-		Name: p.cfg.Node, Cgroup: host.Cgroup{Root: p.places.cgroup}, PinDir: p.places.pins,
-		Addresses: p.facts.ips, Uplinks: p.facts.uplinks, AllLinks: true,
+		Name: p.cfg.Node, Cgroup: host.Cgroup{Root: p.places.cgroup}, PinDir: p.places.Pins,
+		Addresses: p.facts.IPs, Uplinks: p.facts.Uplinks, AllLinks: true,
 		NodePortsAt: open, NodePortRanges: ports, ServiceCIDRs: p.facts.services,
 		Objects: p.objects, Nodes: nodes,
 		HealthAddress: p.cfg.HealthzBindAddress, MetricsAddress: p.cfg.MetricsBindAddress,
@@ -126,7 +101,7 @@ func (p *proxy) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.node.Close()) }()
-	p.log.Info("Serving Services", "node", p.cfg.Node, "addresses", p.facts.ips, "uplinks", p.facts.uplinks, "services", p.facts.services, "cgroup", p.places.cgroup, "pins", p.places.pins)
+	p.log.Info("Serving Services", "node", p.cfg.Node, "addresses", p.facts.IPs, "uplinks", p.facts.Uplinks, "services", p.facts.services, "cgroup", p.places.cgroup, "pins", p.places.Pins)
 	return p.keepRunning(ctx, factory)
 }
 
@@ -136,7 +111,10 @@ func (p *proxy) keepRunning(ctx context.Context, factory informers.SharedInforme
 	follow := p.followFacts(factory)
 	g.Go(func() error { return follow(ctx) })
 	g.Go(func() error { return p.objects.Run(ctx) })
-	g.Go(func() error { return p.slimDown(ctx) })
+	g.Go(func() error {
+		foreign.SlimDown(ctx, p.log, p.node.Controller.Synced(), p.objects.Replaced())
+		return nil
+	})
 	g.Go(func() error {
 		// A server whose port another process has, such as a kube-proxy that is about to end, is started again until it
 		// gets the port.
@@ -152,40 +130,6 @@ func (p *proxy) keepRunning(ctx context.Context, factory informers.SharedInforme
 	factory.Start(ctx.Done())
 	defer factory.Shutdown()
 	return g.Wait()
-}
-
-// settledGCPercent is how much garbage may pile up once everything is loaded, in percent of what is in use. Changes make
-// little of it.
-const settledGCPercent = 30
-
-// settledAfter is how long the objects of a full list may be in use before they have been processed.
-const settledAfter = 10 * time.Second
-
-// slimDown gives memory back to the kernel after the start, and after each full list of the objects: reading all objects
-// takes far more memory than keeping them, and most of the program's pages are only used by other commands.
-func (p *proxy) slimDown(ctx context.Context) error {
-	select {
-	case <-p.node.Controller.Synced():
-	case <-ctx.Done():
-		return nil
-	}
-	debug.SetGCPercent(settledGCPercent)
-	if err := host.ReleaseProgramPages(); err != nil {
-		p.log.Warn("Memory of the program's pages that only the start needed could not be given back", "error", err)
-	}
-	for {
-		debug.FreeOSMemory()
-		select {
-		case <-p.objects.Replaced():
-		case <-ctx.Done():
-			return nil
-		}
-		select {
-		case <-time.After(settledAfter):
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // tell says in an event of the Node that the proxy started, as kube-proxy does.

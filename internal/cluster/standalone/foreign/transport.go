@@ -1,4 +1,4 @@
-package standalone
+package foreign
 
 import (
 	"log/slog"
@@ -17,6 +17,11 @@ type patientTransport struct {
 
 	mu    sync.Mutex
 	since time.Time // when the API server could not be reached any more; zero while it can
+}
+
+// Patient wraps a client's transport so that it does that.
+func Patient(log *slog.Logger) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper { return &patientTransport{next: next, log: log} }
 }
 
 const (
@@ -53,7 +58,7 @@ func (t *patientTransport) missed(err error) {
 	defer t.mu.Unlock()
 	if t.since.IsZero() {
 		t.since = time.Now()
-		t.log.Warn("The API server can't be reached; questions are answered from what is known of the cluster", "error", err)
+		t.log.Warn("The API server can't be reached; what is known of the cluster is served on", "error", err)
 	}
 }
 
