@@ -53,7 +53,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.images, "images", "build/images", "directory for the images")
 	flags.StringVar(&o.focus, "focus", `\[Conformance\]`, "run the specs that match this pattern")
 	flags.StringVar(&o.skip, "skip", "", "but not those that match this one")
-	flags.StringVar(&o.name, "name", "conformance", "name of the cluster; one of that name is removed first")
+	flags.StringVar(&o.name, "name", "conform", "name of the cluster; one of that name is removed first")
 	flags.IntVar(&o.nodes, "nodes", 3, "nodes of the cluster")
 	flags.IntVar(&o.procs, "procs", 4, "how many specs run at the same time")
 	flags.StringVar(&o.family, "ip-family", "ipv4", "addresses of the cluster: ipv4, ipv6 or dual")

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,11 +22,11 @@ type outside struct {
 	ipv6 bool
 }
 
-// The addresses, of ranges for documentation, which no network has: the
+// The addresses, of ranges for documentation, which hardly any network has: the
 // router's, and the client's.
 var (
-	routers = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("2001:db8:c::1/64")}
-	clients = []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("2001:db8:c::2/64")}
+	routers = []netip.Prefix{netip.MustParsePrefix("203.0.113.1/30"), netip.MustParsePrefix("2001:db8:c::1/64")}
+	clients = []netip.Prefix{netip.MustParsePrefix("203.0.113.2/30"), netip.MustParsePrefix("2001:db8:c::2/64")}
 )
 
 // outsideOf is an error if specs would take the client for a node of that LAN: they
@@ -46,7 +48,31 @@ func outsideOf(lan netip.Prefix) error {
 	return nil
 }
 
+// unused is an error if the machine has an address next to the client's: packets
+// would go astray, the machine's own as well.
+func unused(machine []net.Addr) error {
+	for _, a := range machine {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		for _, c := range clients {
+			if p.Overlaps(c) {
+				return fmt.Errorf("the specs' client would have %s, and this machine has %s; run it where that range is not in use", c, p)
+			}
+		}
+	}
+	return nil
+}
+
 func (o outside) make(ctx context.Context) error {
+	machine, err := net.InterfaceAddrs()
+	if err != nil {
+		return err
+	}
+	if err := unused(machine); err != nil {
+		return err
+	}
 	inside := []string{"-n", o.name}
 	steps := [][]string{
 		{"netns", "add", o.name},
@@ -59,9 +85,13 @@ func (o outside) make(ctx context.Context) error {
 		if clients[i].Addr().Is6() && !o.ipv6 {
 			continue
 		}
+		var atOnce []string
+		if clients[i].Addr().Is6() {
+			atOnce = []string{"nodad"}
+		}
 		steps = append(steps,
-			[]string{"address", "add", routers[i].String(), "dev", o.link, "nodad"},
-			append(inside, "address", "add", clients[i].String(), "dev", "eth0", "nodad"),
+			append([]string{"address", "add", routers[i].String(), "dev", o.link}, atOnce...),
+			slices.Concat(inside, []string{"address", "add", clients[i].String(), "dev", "eth0"}, atOnce),
 			append(inside, "route", "add", "default", "via", routers[i].Addr().String()))
 	}
 	for _, args := range steps {

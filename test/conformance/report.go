@@ -27,6 +27,9 @@ type spec struct {
 }
 
 func (s spec) name() string {
+	if s.LeafNodeText == "" {
+		return s.LeafNodeType
+	}
 	return strings.Join(append(slices.Clone(s.ContainerHierarchyTexts), s.LeafNodeText), " ")
 }
 
