@@ -135,6 +135,7 @@ func (c *cluster) runSpecs(ctx context.Context) error {
 		args = append(args, "--skip="+c.skip)
 	}
 	args = append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
+		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
 		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
 	const grace = time.Minute // for the specs' own cleaning, and for the reports
 	ctx, cancel := context.WithTimeout(ctx, c.timeout+grace)
