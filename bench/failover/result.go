@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"text/tabwriter"
 	"time"
 
@@ -44,7 +46,19 @@ type effect struct {
 	Cut       int `json:"cut"`       // held connections to Pods on nodes that lived
 	Surviving int `json:"surviving"` // all of those
 	Lost      int `json:"lost"`      // held connections to Pods on the node that was lost
+	// Errors is what attempts and held connections failed with, and how many of them.
+	Errors map[string]int `json:"errors,omitempty"`
 }
+
+func (e *effect) failedWith(err string) {
+	if e.Errors == nil {
+		e.Errors = map[string]int{}
+	}
+	e.Errors[ports.ReplaceAllString(err, "")]++
+}
+
+// ports are in errors, and differ from one to the next.
+var ports = regexp.MustCompile(`[\d.]+:\d+->`)
 
 func (r run) String() string {
 	if !r.InTime {
@@ -64,6 +78,7 @@ func disturbance(l loadResult, from time.Time, victim string) effect {
 		e.Attempts++
 		if a.Err != "" {
 			e.Failed++
+			e.failedWith("new: " + a.Err)
 		}
 	}
 	for _, f := range l.Flows {
@@ -75,6 +90,7 @@ func disturbance(l loadResult, from time.Time, victim string) effect {
 			e.Surviving++
 			if !f.Cut.IsZero() || f.Stuck {
 				e.Cut++
+				e.failedWith("held: " + cmp.Or(f.Err, "no answer"))
 			}
 		}
 	}
@@ -126,6 +142,12 @@ type outages struct {
 
 func (e *effect) add(o effect) {
 	e.Failed, e.Attempts, e.Cut, e.Surviving, e.Lost = e.Failed+o.Failed, e.Attempts+o.Attempts, e.Cut+o.Cut, e.Surviving+o.Surviving, e.Lost+o.Lost
+	for text, n := range o.Errors {
+		if e.Errors == nil {
+			e.Errors = map[string]int{}
+		}
+		e.Errors[text] += n
+	}
 }
 
 // allocation is one round with many Services.
