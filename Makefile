@@ -46,7 +46,7 @@ SKIP  ?=
 PROCS ?= 4
 ARGS  ?=
 
-conformance: build ## run specs of Kubernetes' own suite: FOCUS=PATTERN SKIP=PATTERN (as root; builds the suite first)
+conformance: deps-test build ## run specs of Kubernetes' own suite: FOCUS=PATTERN SKIP=PATTERN (as root; builds the suite first)
 	$(GO) run ./test/conformance -minato $(BIN) -focus '$(FOCUS)' -skip '$(SKIP)' -procs $(PROCS) $(ARGS)
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
