@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -144,27 +145,9 @@ func (c *cluster) allocation(ctx context.Context, s *system) (a allocation, err 
 	}
 	defer f.watch.Stop()
 	defer func() { err = errors.Join(err, c.prober.tell(order{Do: forget}), c.deleteMany(ctx, s)) }()
-	began := time.Now()
-	var g errgroup.Group
-	g.Go(func() error {
-		err := each(ctx, c.services, func(ctx context.Context, i int) error { return c.create(ctx, s, i) })
-		a.Created = seconds(time.Since(began))
-		return err
-	})
-	var allocated, announced time.Time
-	g.Go(func() (err error) {
-		allocated, announced, a.Allocations, a.Announcements, err = c.answered(ctx, f, c.services)
-		return err
-	})
-	err = g.Wait()
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		a.NotInTime = true
-		return a, nil
-	}
-	if err != nil {
+	if err := c.createMany(ctx, s, f, &a); err != nil || a.NotInTime {
 		return a, err
 	}
-	a.Allocated, a.Announced = seconds(allocated.Sub(began)), seconds(announced.Sub(began))
 	for range c.changes {
 		began := time.Now()
 		if err := c.create(ctx, s, c.services); err != nil {
@@ -182,6 +165,38 @@ func (c *cluster) allocation(ctx context.Context, s *system) (a allocation, err 
 		}
 	}
 	return a, nil
+}
+
+// createMany creates the Services and waits until they are answered for.
+func (c *cluster) createMany(ctx context.Context, s *system, f *follower, a *allocation) error {
+	limited, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	began := time.Now()
+	var created atomic.Int64
+	var allocated, announced time.Time
+	g, limited := errgroup.WithContext(limited)
+	g.Go(func() error {
+		err := each(limited, c.services, func(ctx context.Context, i int) error {
+			defer created.Add(1)
+			return c.create(ctx, s, i)
+		})
+		a.Created = seconds(time.Since(began))
+		return err
+	})
+	g.Go(func() (err error) {
+		allocated, announced, a.Allocations, a.Announcements, err = c.answered(limited, f, c.services)
+		return err
+	})
+	err := g.Wait()
+	a.Creations = int(created.Load())
+	if err != nil && ctx.Err() == nil && time.Since(began) >= c.patience {
+		a.NotInTime = true
+		return nil
+	}
+	if err == nil {
+		a.Allocated, a.Announced = seconds(allocated.Sub(began)), seconds(announced.Sub(began))
+	}
+	return err
 }
 
 func (c *cluster) create(ctx context.Context, s *system, i int) error {

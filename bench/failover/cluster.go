@@ -83,11 +83,13 @@ func newCluster(o options) (*cluster, error) {
 func (c *cluster) machines() []*machine { return []*machine{c.client, c.prober} }
 
 // start brings up the cluster with Pods and Services that both systems serve.
-func (c *cluster) start(ctx context.Context) error {
+func (c *cluster) start(ctx context.Context, args ...string) error {
 	if err := c.clean(ctx); err != nil {
 		return err
 	}
-	if err := c.up(ctx); err != nil {
+	lab.Progress("start a cluster of %d nodes", c.nodes)
+	args = append(args, "--nodes", strconv.Itoa(c.nodes), "--lan-cidr", lanCIDR, "--pod-cidr", podCIDR, "--service-cidr", serviceCIDR, "--api-port", apiPort)
+	if err := c.up(ctx, args...); err != nil {
 		return err
 	}
 	if _, err := c.run(ctx, "image", "load", "--name", clusterName, filepath.Join(c.images, "whoami.tar")); err != nil {
@@ -120,14 +122,9 @@ func (c *cluster) start(ctx context.Context) error {
 }
 
 // up starts the cluster, or starts it again.
-func (c *cluster) up(ctx context.Context) error {
+func (c *cluster) up(ctx context.Context, args ...string) error {
 	kubeconfig := filepath.Join(c.dir, "kubeconfig")
-	args := []string{"up", "--name", clusterName, "--kubeconfig", kubeconfig}
-	if c.api == nil {
-		lab.Progress("start a cluster of %d nodes", c.nodes)
-		args = append(args, "--nodes", strconv.Itoa(c.nodes), "--lan-cidr", lanCIDR, "--pod-cidr", podCIDR, "--service-cidr", serviceCIDR, "--api-port", apiPort)
-	}
-	if _, err := c.run(ctx, args...); err != nil {
+	if _, err := c.run(ctx, append([]string{"up", "--name", clusterName, "--kubeconfig", kubeconfig}, args...)...); err != nil {
 		return err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)

@@ -20,7 +20,7 @@ const (
 )
 
 // failovers loses the announcing node again and again, by system in turn.
-func (c *cluster) failovers(ctx context.Context, res *result) error {
+func (c *cluster) failovers(ctx context.Context, res *result, ways ...way) error {
 	for _, w := range ways {
 		for i := range c.runs[w] {
 			for _, s := range c.systems {

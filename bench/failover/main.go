@@ -132,16 +132,28 @@ func bench(ctx context.Context, o options) (err error) {
 		defer cancel()
 		err = errors.Join(err, c.close(rest))
 	}()
-	if err := c.start(ctx); err != nil {
-		return err
-	}
 	res := &result{Machine: lab.ThisMachine(), Nodes: o.nodes, Policy: o.policy, Rate: o.rate, Held: o.hold}
 	defer func() { // what was measured until something failed is worth having
 		res.sumUp()
 		err = errors.Join(err, res.print(os.Stdout), lab.WriteJSON(o.out, res))
 	}()
-	if err := c.failovers(ctx, res); err != nil {
-		return err
+	// What the disk does is no part of this, so the data is in memory, but where a start must find it again.
+	if o.rounds > 0 || o.runs[linkDown] > 0 || o.runs[unplugged] > 0 {
+		if err := c.start(ctx, "--ephemeral"); err != nil {
+			return err
+		}
+		if err := c.failovers(ctx, res, linkDown, unplugged); err != nil {
+			return err
+		}
+		if err := c.allocations(ctx, res); err != nil {
+			return err
+		}
 	}
-	return c.allocations(ctx, res)
+	if o.runs[interfaceGone] > 0 {
+		if err := c.start(ctx); err != nil {
+			return err
+		}
+		return c.failovers(ctx, res, interfaceGone)
+	}
+	return nil
 }

@@ -155,6 +155,7 @@ type allocation struct {
 	System        string    `json:"system"`
 	Services      int       `json:"services"`
 	NotInTime     bool      `json:"notInTime"`
+	Creations     int       `json:"createdServices"`
 	Allocations   int       `json:"allocatedServices"`
 	Announcements int       `json:"announcedServices"`
 	Created       float64   `json:"createdSeconds"`   // all are in the API
@@ -166,7 +167,7 @@ type allocation struct {
 
 func (a allocation) String() string {
 	if a.NotInTime {
-		return fmt.Sprintf("not in time: %d had an address, %d were answered for", a.Allocations, a.Announcements)
+		return fmt.Sprintf("not in time: %d were created, %d had an address, %d were answered for", a.Creations, a.Allocations, a.Announcements)
 	}
 	return fmt.Sprintf("created %.1f s, allocated %.1f s, announced %.1f s; one more: p50 %.0f ms, p99 %.0f ms",
 		a.Created, a.Allocated, a.Announced, lab.Quantile(a.Changes, 0.5), lab.Quantile(a.Changes, 0.99))
