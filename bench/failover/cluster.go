@@ -23,10 +23,10 @@ import (
 // The cluster's name and ranges, which are none of Minato's defaults.
 const (
 	clusterName  = "failover"
-	lanCIDR      = "172.28.0.0/16"
-	podCIDR      = "10.241.0.0/16"
-	serviceCIDR  = "10.93.0.0/16"
-	apiPort      = "9443"
+	lanCIDR      = "172.26.0.0/16"
+	podCIDR      = "10.238.0.0/16"
+	serviceCIDR  = "10.90.0.0/16"
+	apiPort      = "10443"
 	bridge       = "mn-" + clusterName
 	namespace    = "default"
 	maxServices  = 2000 // each pool has a few more addresses
@@ -36,8 +36,8 @@ const (
 
 // pools are the systems' ranges of addresses.
 var pools = map[string]netip.Prefix{
-	minatoName:  netip.MustParsePrefix("172.28.208.0/21"),
-	metallbName: netip.MustParsePrefix("172.28.216.0/21"),
+	minatoName:  netip.MustParsePrefix("172.26.208.0/21"),
+	metallbName: netip.MustParsePrefix("172.26.216.0/21"),
 }
 
 // cluster is where both systems run, with machines beside it on the LAN.
@@ -75,8 +75,8 @@ func newCluster(o options) (*cluster, error) {
 		}
 		c.systems = append(c.systems, s)
 	}
-	c.client = &machine{name: clusterName + "-client", link: "mf-client", address: netip.MustParsePrefix("172.28.250.1/16")}
-	c.prober = &machine{name: clusterName + "-prober", link: "mf-prober", address: netip.MustParsePrefix("172.28.250.2/16")}
+	c.client = &machine{name: clusterName + "-client", link: "mf-client", address: netip.MustParsePrefix("172.26.250.1/16")}
+	c.prober = &machine{name: clusterName + "-prober", link: "mf-prober", address: netip.MustParsePrefix("172.26.250.2/16")}
 	return c, nil
 }
 

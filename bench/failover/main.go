@@ -134,6 +134,9 @@ func bench(ctx context.Context, o options) (err error) {
 	}()
 	res := &result{Machine: lab.ThisMachine(), Nodes: o.nodes, Policy: o.policy, Rate: o.rate, Held: o.hold}
 	defer func() { // what was measured until something failed is worth having
+		if len(res.Runs)+len(res.Allocations) == 0 {
+			return
+		}
 		res.sumUp()
 		err = errors.Join(err, res.print(os.Stdout), lab.WriteJSON(o.out, res))
 	}()
