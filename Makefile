@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover metallb conformance compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,15 @@ test-race: ## run the tests of what runs on nodes under the race detector (as ro
 
 test-e2e: build images ## drive real clusters, and the parts that run alone (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 30m ./test/e2e ./test/proxy ./test/loadbalancer
+
+# What to run: SKIP takes specs away, PROCS run at the same time; ARGS=-real-images pulls the specs' images.
+FOCUS ?= \[Conformance\]
+SKIP  ?=
+PROCS ?= 4
+ARGS  ?=
+
+conformance: deps-test build ## run specs of Kubernetes' own suite: FOCUS=PATTERN SKIP=PATTERN (as root; builds the suite first)
+	$(GO) run ./test/conformance -minato $(BIN) -focus '$(FOCUS)' -skip '$(SKIP)' -procs $(PROCS) $(ARGS)
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
@@ -74,6 +83,13 @@ bench-dns: dns-servers ## measure the DNS server beside CoreDNS, turn by turn (i
 
 compare-dns: dns-servers ## ask the DNS server and CoreDNS the same about one stock API server; fails where they differ
 	$(GO) run ./bench/dns -compare -minato bin/minato-dns -coredns build/bench/coredns
+
+bench-failover: build images metallb ## measure load balancers beside MetalLB: a node's loss, 2,000 Services (as root; 25 minutes)
+	scripts/deps.sh bench
+	$(GO) run ./bench/failover -minato $(BIN) -images $(IMAGES) -metallb build/bench/metallb -out build/bench/failover.json
+
+metallb: # that the benchmark compares with
+	cd bench/failover/metallb && $(GO) build -o $(CURDIR)/build/bench/metallb/ go.universe.tf/metallb/controller go.universe.tf/metallb/speaker
 
 dns-servers: # the DNS server and CoreDNS, as programs of their own
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/minato-dns ./cmd/minato-dns

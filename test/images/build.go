@@ -258,7 +258,7 @@ func (b *Builder) makeLayer(ctx context.Context, l *layer, packages []*deb, path
 		return err
 	}
 	if l.program != "" {
-		data, err := b.program(ctx, l.program)
+		data, err := b.program(ctx, l)
 		if err != nil {
 			return err
 		}

@@ -100,18 +100,13 @@ func finishBusybox(k *kitchen, t *tree) error {
 	}
 	// busybox stands alone: /bin is a directory of its own here.
 	delete(t.entries, "usr/bin/busybox")
-	probe := filepath.Join(k.scratch, "busybox")
-	if err := os.WriteFile(probe, program, 0o755); err != nil {
-		return err
-	}
-	list, err := command(k.ctx, "", probe, "--list-full")
+	applets, err := k.applets(program)
 	if err != nil {
 		return err
 	}
 	t.put(executable("bin/busybox"), program)
-	for _, applet := range strings.Fields(string(list)) {
-		name := "bin/" + filepath.Base(applet)
-		if t.entries[name] == nil {
+	for _, applet := range applets {
+		if name := "bin/" + applet; t.entries[name] == nil {
 			t.link(name, "busybox")
 		}
 	}
@@ -124,6 +119,16 @@ func finishBusybox(k *kitchen, t *tree) error {
 	t.link("usr/bin", "../bin")
 	t.link("usr/sbin", "../bin")
 	return k.copyFiles(t, "busybox")
+}
+
+// applets asks a busybox for the programs that it is.
+func (k *kitchen) applets(busybox []byte) ([]string, error) {
+	probe := filepath.Join(k.scratch, "busybox")
+	if err := os.WriteFile(probe, busybox, 0o755); err != nil {
+		return nil, err
+	}
+	list, err := command(k.ctx, "", probe, "--list")
+	return strings.Fields(string(list)), err
 }
 
 // finishWhoami adds what the demo writes to.

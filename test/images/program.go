@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,10 +11,11 @@ import (
 	"path/filepath"
 )
 
-// program compiles a program of this repository, once in a run, for an image that
+// program compiles the program of a layer, once in a run, for an image that
 // holds nothing it could lean on. What an image is known by has its content: the
 // program is made from far more than the source here.
-func (b *Builder) program(ctx context.Context, pkg string) ([]byte, error) {
+func (b *Builder) program(ctx context.Context, l *layer) ([]byte, error) {
+	pkg := l.program
 	if data, done := b.programs[pkg]; done {
 		return data, nil
 	}
@@ -24,8 +26,16 @@ func (b *Builder) program(ctx context.Context, pkg string) ([]byte, error) {
 	defer os.RemoveAll(scratch)
 	out := filepath.Join(scratch, path.Base(pkg))
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, pkg}
+	dir := ""
+	if l.module != "" {
+		root, err := repository(ctx)
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(root, l.module)
+	}
 	// Through env, as the program must not need a C library whatever is set outside.
-	if _, err := command(ctx, "", "env", append([]string{"CGO_ENABLED=0", "GOFLAGS=", "go"}, args...)...); err != nil {
+	if _, err := command(ctx, dir, "env", append([]string{"CGO_ENABLED=0", "GOFLAGS=", "go"}, args...)...); err != nil {
 		return nil, fmt.Errorf("run it from within the repository: %w", err)
 	}
 	data, err := os.ReadFile(out)
@@ -43,7 +53,7 @@ func (b *Builder) madeBy(ctx context.Context, l *layer) (string, error) {
 		if l.program == "" {
 			continue
 		}
-		data, err := b.program(ctx, l.program)
+		data, err := b.program(ctx, l)
 		if err != nil {
 			return "", err
 		}
@@ -51,4 +61,28 @@ func (b *Builder) madeBy(ctx context.Context, l *layer) (string, error) {
 		text += " " + hex.EncodeToString(sum[:])
 	}
 	return text, nil
+}
+
+// repository is the root of this repository.
+func repository(ctx context.Context) (string, error) { return moduleDir(ctx, "minato") }
+
+// moduleDir is where a module that this repository needs has its files; they are
+// fetched if they are not there yet.
+func moduleDir(ctx context.Context, module string) (string, error) {
+	out, err := command(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", module)
+	dir := string(bytes.TrimSpace(out))
+	if err == nil && dir == "" {
+		_, err = command(ctx, "", "go", "mod", "download", module)
+		if err == nil {
+			out, err = command(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", module)
+			dir = string(bytes.TrimSpace(out))
+		}
+	}
+	if err == nil && dir == "" {
+		err = fmt.Errorf("module %s has no directory", module)
+	}
+	if err != nil {
+		return "", fmt.Errorf("run it from within the repository: %w", err)
+	}
+	return dir, nil
 }

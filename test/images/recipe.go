@@ -25,8 +25,9 @@ type layer struct {
 	// packages are put into the layer with all that they need and that the
 	// layers below do not have.
 	packages []string
-	// program is a package of this repository whose program the layer holds.
-	program string
+	// program is a package whose program the layer holds, of this repository or of
+	// what the module in that directory of it needs.
+	program, module string
 	// finish adds what no package holds.
 	finish func(*kitchen, *tree) error
 }
@@ -41,15 +42,27 @@ func (l *layer) stack() []*layer {
 
 const debianPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Recipes lists all images.
-func Recipes() []Recipe {
-	base := &layer{name: "base", packages: []string{
+// The layers that most images share.
+var (
+	baseLayer = &layer{name: "base", packages: []string{
 		"base-files", "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname",
 		"libc-bin", "mawk", "netbase", "procps", "sed", "tar",
 	}, finish: finishBase}
-	web := &layer{name: "web", on: base, packages: []string{"ca-certificates", "curl", "iproute2", "iputils-ping"}, finish: finishWeb}
-	tools := &layer{name: "tools", on: web, packages: []string{"bind9-dnsutils", "bind9-host", "netcat-openbsd"}, finish: finishTools}
-	nginx := &layer{name: "nginx", on: web, packages: []string{"nginx"}, finish: finishNginx}
+	webLayer   = &layer{name: "web", on: baseLayer, packages: []string{"ca-certificates", "curl", "iproute2", "iputils-ping"}, finish: finishWeb}
+	toolsLayer = &layer{name: "tools", on: webLayer, packages: []string{"bind9-dnsutils", "bind9-host", "netcat-openbsd"}, finish: finishTools}
+	nginxLayer = &layer{name: "nginx", on: webLayer, packages: []string{"nginx"}, finish: finishNginx}
+)
+
+func nginxConfig() v1.Config {
+	return v1.Config{
+		Env: []string{debianPath}, Cmd: []string{"nginx", "-g", "daemon off;"},
+		ExposedPorts: map[string]struct{}{"80/tcp": {}}, StopSignal: "SIGQUIT",
+	}
+}
+
+// Recipes lists all images.
+func Recipes() []Recipe {
+	web, tools := webLayer, toolsLayer
 	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
 	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
@@ -57,10 +70,7 @@ func Recipes() []Recipe {
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	return []Recipe{
-		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest"}, layer: nginx, Config: v1.Config{
-			Env: []string{debianPath}, Cmd: []string{"nginx", "-g", "daemon off;"},
-			ExposedPorts: map[string]struct{}{"80/tcp": {}}, StopSignal: "SIGQUIT",
-		}},
+		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest"}, layer: nginxLayer, Config: nginxConfig()},
 		{Name: "redis", Tags: []string{"redis:3.2", "redis:latest"}, layer: redis, Config: v1.Config{
 			// Without a password redis answers the loopback only, unless told otherwise.
 			Env: []string{debianPath}, Cmd: []string{"redis-server", "--protected-mode", "no"},

@@ -213,7 +213,7 @@ func TestOnlyControlPlaneImportsKubernetes(t *testing.T) {
 			if feature(s.pkg) == "node" && withinAny(p, nodeHelpers...) {
 				continue
 			}
-			if within(s.pkg, module+"/bench/kubeproxy") { // a module of its own
+			if withinAny(s.pkg, module+"/bench/kubeproxy", module+"/test/conformance/upstream") { // modules of their own
 				continue
 			}
 			t.Errorf("%s imports %s", s.path, p)

@@ -299,6 +299,25 @@ func testPacketOthersAreUntouched(t *testing.T, f family) {
 	}
 }
 
+// A switch floods frames whose receiver it doesn't know: what another node serves must be neither served nor refused here.
+func TestPacketOfAnotherMachine(t *testing.T) { eachFamily(t, testPacketOfAnotherMachine) }
+
+func testPacketOfAnotherMachine(t *testing.T, f family) {
+	r := newRig(t)
+	r.apply(clusterIP("a", f.vip(1), 80, corev1.ProtocolTCP, back(f.p2+":8080")), clusterIP("none", f.vip(2), 80, corev1.ProtocolTCP, nil))
+	for what, s := range map[string]segment{
+		"SYN":             {from: f.client(), to: f.vip(1) + ":80", flags: syn},
+		"of a connection": {from: f.client(), to: f.vip(1) + ":80", flags: ack, seq: 1, ack: 77, payload: "x"},
+		"refused":         {from: f.client(), to: f.vip(2) + ":80", flags: syn},
+		"wrong port":      {from: f.client(), to: f.vip(1) + ":81", flags: syn},
+	} {
+		in := s.packet()
+		in[5]++ // of the receiver's hardware address
+		v, out := r.ingress(r.uplink, in)
+		wantUntouched(t, what, v, in, out)
+	}
+}
+
 func TestPacketEgressRestoresTheFrontend(t *testing.T) {
 	eachFamily(t, testPacketEgressRestoresTheFrontend)
 }

@@ -1,7 +1,7 @@
 // Command build makes the images named, or all of them, as archives that
 // `minato image load` reads.
 //
-//	go run ./test/images/build -out build/images [-force] [-list] [NAME…]
+//	go run ./test/images/build -out build/images [-force] [-list] [-upstream] [NAME…]
 package main
 
 import (
@@ -30,12 +30,16 @@ func run(ctx context.Context, args []string) error {
 	out := flags.String("out", "build/images", "directory for the archives; a cache is kept in .cache below it")
 	force := flags.Bool("force", false, "make the images again, with the packages as they are now")
 	list := flags.Bool("list", false, "list the images and their names, and make nothing")
+	upstream := flags.Bool("upstream", false, "the images of Kubernetes' end-to-end suite, all of them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	recipes, err := images.Select(flags.Args()...)
 	if err != nil {
 		return err
+	}
+	if *upstream {
+		recipes = images.Upstream()
 	}
 	if *list {
 		for _, r := range recipes {

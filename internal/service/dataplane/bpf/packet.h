@@ -13,6 +13,8 @@ enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
 
 enum { LOOPBACK = 1 };
 
+enum { PACKET_OTHERHOST_ = 3 }; // of linux/if_packet.h
+
 enum { ND_FIRST = 133, ND_LAST = 137 }; // ICMPv6 types
 
 INLINE int where(const struct config *cfg, __u32 ifindex)
@@ -285,6 +287,10 @@ INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 		return NEXT;
 	int hook = where(cfg, skb->ifindex);
 	if (hook == AT_HOST && was_injected(skb))
+		return NEXT;
+	// A switch that doesn't know where a machine is sends its frames to everybody. The kernel drops those of others, but
+	// only later: what another node serves must not be served, or refused, here as well.
+	if (hook == AT_UPLINK && skb->pkt_type == PACKET_OTHERHOST_)
 		return NEXT;
 	int parsed = parse(skb, &p, ipv6);
 	if (parsed == BROKEN || stays_here(&p, hook, ipv6))

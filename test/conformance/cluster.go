@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"minato/test/images"
+)
+
+// reportFile and junitFile are what Ginkgo writes.
+const (
+	reportFile = "report.json"
+	junitFile  = "junit.xml"
+)
+
+// cluster is the one that the specs run against.
+type cluster struct {
+	options
+	gateways []netip.Addr // the machine's addresses on the LAN
+	outside  outside
+}
+
+func newCluster(o options) (*cluster, error) {
+	c := &cluster{options: o}
+	var err error
+	if c.lan, err = ofFamily(o.family, o.lan); err != nil {
+		return nil, fmt.Errorf("-lan-cidr: %w", err)
+	}
+	if c.pods, err = ofFamily(o.family, o.pods); err != nil {
+		return nil, fmt.Errorf("-pod-cidr: %w", err)
+	}
+	if c.services, err = ofFamily(o.family, o.services); err != nil {
+		return nil, fmt.Errorf("-service-cidr: %w", err)
+	}
+	for text := range strings.SplitSeq(c.lan, ",") {
+		p := netip.MustParsePrefix(text)
+		if err := outsideOf(p); err != nil {
+			return nil, fmt.Errorf("-lan-cidr: %w", err)
+		}
+		c.gateways = append(c.gateways, p.Masked().Addr().Next())
+	}
+	c.outside = outside{name: "outside-" + o.name, link: "mo-" + o.name, ipv6: o.family != "ipv4"}
+	return c, nil
+}
+
+// ofFamily picks from a list of ranges those of the cluster's families.
+func ofFamily(family, list string) (string, error) {
+	var out []string
+	for text := range strings.SplitSeq(list, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil {
+			return "", err
+		}
+		if is4 := p.Addr().Is4(); family == "dual" || family == "ipv4" && is4 || family == "ipv6" && !is4 {
+			out = append(out, p.String())
+		}
+	}
+	if len(out) == 0 {
+		return "", fmt.Errorf("%s has no range for a cluster with -ip-family %s", list, family)
+	}
+	return strings.Join(out, ","), nil
+}
+
+func (c *cluster) kubeconfig() string { return filepath.Join(c.out, "kubeconfig") }
+
+// start brings up a cluster with the images and the clients' namespace.
+func (c *cluster) start(ctx context.Context) error {
+	if err := c.remove(ctx); err != nil { // what a killed run left
+		return err
+	}
+	progress("start cluster %s with %d nodes", c.name, c.nodes)
+	err := c.do(ctx, "up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--ephemeral", "--ip-family", c.family,
+		"--lan-cidr", c.lan, "--pod-cidr", c.pods, "--service-cidr", c.services, "--api-port", strconv.Itoa(c.port), "--kubeconfig", c.kubeconfig())
+	if err != nil {
+		return err
+	}
+	if err := c.serverOnLAN(); err != nil {
+		return err
+	}
+	if !c.realImages {
+		progress("load the images")
+		for _, r := range images.Upstream() {
+			if err := c.do(ctx, "image", "load", "--name", c.name, filepath.Join(c.images, r.Name+".tar")); err != nil {
+				return err
+			}
+		}
+	}
+	return c.outside.make(ctx)
+}
+
+// serverOnLAN makes the kubeconfig one for the clients' namespace, to which the
+// loopback's address means nothing.
+func (c *cluster) serverOnLAN() error {
+	config, err := clientcmd.LoadFromFile(c.kubeconfig())
+	if err != nil {
+		return err
+	}
+	for _, cluster := range config.Clusters {
+		cluster.Server = "https://" + net.JoinHostPort(c.gateways[0].String(), strconv.Itoa(c.port))
+	}
+	return clientcmd.WriteToFile(*config, c.kubeconfig())
+}
+
+// runSpecs returns an error if the specs could not be run; which of them failed is in the report.
+func (c *cluster) runSpecs(ctx context.Context) error {
+	for _, old := range []string{reportFile, junitFile} {
+		if err := os.Remove(filepath.Join(c.out, old)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	log, err := os.Create(filepath.Join(c.out, "specs.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	progress("run the specs that match %q; what they print goes to %s", c.focus, log.Name())
+	args := []string{
+		"netns", "exec", c.outside.name, filepath.Join(c.out, ginkgo), "--no-color", fmt.Sprintf("--procs=%d", c.procs),
+		"--timeout=" + c.timeout.String(), "--focus=" + c.focus, "--output-dir=" + c.out, "--json-report=" + reportFile, "--junit-report=" + junitFile,
+	}
+	if c.skip != "" {
+		args = append(args, "--skip="+c.skip)
+	}
+	args = append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
+		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
+		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
+	const grace = time.Minute // for the specs' own cleaning, and for the reports
+	ctx, cancel := context.WithTimeout(ctx, c.timeout+grace)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ip", args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig())
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = grace
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		return nil // specs failed
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+// remove deletes everything that start makes, and keeps the server's log.
+func (c *cluster) remove(ctx context.Context) error {
+	if log, err := os.ReadFile(filepath.Join("/var/lib/minato", c.name, "minato.log")); err == nil {
+		if err := os.WriteFile(filepath.Join(c.out, "minato.log"), log, 0o600); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.outside.remove(ctx), c.do(ctx, "delete", "--name", c.name))
+}
+
+func (c *cluster) do(ctx context.Context, args ...string) error {
+	return command(ctx, c.minato, args...)
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}

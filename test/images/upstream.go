@@ -1,0 +1,156 @@
+package images
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// upstreamModule is the module, from the repository's root, that Kubernetes' own
+// programs are built in.
+const upstreamModule = "test/conformance/upstream"
+
+// suiteRegistry is where the images of the end-to-end suite come from.
+const suiteRegistry = "registry.k8s.io/e2e-test-images/"
+
+// Upstream lists stand-ins for images that specs of Kubernetes' end-to-end suite
+// run. The programs are Kubernetes' own, built from its sources; what the real
+// images have besides (Alpine's tools, nginx, a shell) comes from Debian's
+// packages. Names and versions are those that the suite of the release in
+// go.mod asks for.
+func Upstream() []Recipe {
+	agnhost := &layer{
+		name: "agnhost", on: toolsLayer, module: upstreamModule, program: "k8s.io/kubernetes/test/images/agnhost",
+		packages: []string{"busybox-static", "util-linux"}, finish: finishAgnhost,
+	}
+	shell := &layer{name: "busybox-shell", on: baseLayer, packages: []string{"busybox-static"}, finish: finishShell}
+	pause := &layer{name: "pause", program: "minato/test/images/pause"}
+	noNewPrivs := &layer{name: "nonewprivs", on: baseLayer, module: upstreamModule, program: "k8s.io/kubernetes/test/images/nonewprivs", finish: finishNoNewPrivs}
+	agnhostConfig := v1.Config{
+		Env: []string{debianPath}, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
+		ExposedPorts: map[string]struct{}{"80/tcp": {}, "5000/tcp": {}, "8080/tcp": {}, "8081/tcp": {}, "9376/tcp": {}},
+	}
+	out := []Recipe{
+		{Name: "e2e-agnhost", Tags: []string{suiteRegistry + "agnhost:2.63.0", suiteRegistry + "agnhost:2.55"}, layer: agnhost, Config: agnhostConfig},
+		{Name: "e2e-busybox", Tags: []string{suiteRegistry + "busybox:1.37.0-1"}, layer: shell, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"sh"},
+		}},
+		{Name: "e2e-dns-tools", Tags: []string{suiteRegistry + "glibc-dns-testing:2.0.0"}, layer: toolsLayer, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"bash"},
+		}},
+		{Name: "e2e-nginx", Tags: []string{suiteRegistry + "nginx:1.15-4", suiteRegistry + "nginx:1.27-0"}, layer: nginxLayer, Config: nginxConfig()},
+		{Name: "e2e-nonewprivs", Tags: []string{suiteRegistry + "nonewprivs:1.4"}, layer: noNewPrivs, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"/nnp"},
+		}},
+		{Name: "e2e-nonroot", Tags: []string{suiteRegistry + "nonroot:1.5"}, layer: pause, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "1234",
+		}},
+		{Name: "e2e-pause", Tags: []string{"registry.k8s.io/pause:3.10.2"}, layer: pause, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "65535:65535",
+		}},
+	}
+	for _, animal := range []string{"kitten", "nautilus"} {
+		out = append(out, Recipe{
+			Name: "e2e-" + animal, Tags: []string{suiteRegistry + animal + ":1.8"},
+			layer:  &layer{name: animal, on: agnhost, finish: finishAnimal(animal)},
+			Config: v1.Config{Env: []string{debianPath}, Entrypoint: []string{"/agnhost"}, Cmd: []string{"test-webserver"}},
+		})
+	}
+	return out
+}
+
+func finishAgnhost(k *kitchen, t *tree) error {
+	source, err := k.kubernetes()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"localhost.crt", "localhost.key"} {
+		data, err := os.ReadFile(filepath.Join(source, "test/images/agnhost/porter", name))
+		if err != nil {
+			return err
+		}
+		t.file(name, 0o644, data)
+	}
+	t.link("agnhost-2", "agnhost")
+	t.dir("uploads", 0o755)
+	for _, applet := range []string{"killall", "ping6", "traceroute", "vi"} {
+		t.link("usr/bin/"+applet, "busybox")
+	}
+	// Users that a spec about supplemental groups wants to find.
+	for name, lines := range map[string]string{
+		"etc/passwd": "user-defined-in-image:x:1000:1000::/home/user-defined-in-image:/bin/sh\n",
+		"etc/group":  "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n",
+	} {
+		data, err := files.ReadFile("files/base/" + name)
+		if err != nil {
+			return err
+		}
+		t.file(name, 0o644, slices.Concat(data, []byte(lines)))
+	}
+	if err := k.copyFiles(t, "agnhost"); err != nil {
+		return err
+	}
+	t.entries["usr/bin/wget"].header.Mode = 0o755
+	return nil
+}
+
+// finishShell makes a busybox whose shell is bash: specs have environment variables
+// whose names are no identifiers, which Debian's busybox drops and the real
+// image's hands on.
+func finishShell(k *kitchen, t *tree) error {
+	program, err := t.content("bin/busybox")
+	if err != nil {
+		return err
+	}
+	applets, err := k.applets(program)
+	if err != nil {
+		return err
+	}
+	for _, applet := range applets {
+		if applet != "sh" && applet != "ash" {
+			t.link("usr/local/bin/"+applet, "../../bin/busybox")
+		}
+	}
+	t.link("usr/bin/sh", "bash")
+	return nil
+}
+
+// finishNoNewPrivs makes the program one that would gain root's rights.
+func finishNoNewPrivs(_ *kitchen, t *tree) error {
+	program, err := t.content("nonewprivs")
+	if err != nil {
+		return err
+	}
+	delete(t.entries, "nonewprivs")
+	t.file("nnp", 0o6755, program)
+	return nil
+}
+
+func finishAnimal(name string) func(*kitchen, *tree) error {
+	return func(k *kitchen, t *tree) error {
+		source, err := k.kubernetes()
+		if err != nil {
+			return err
+		}
+		for _, file := range []string{name + ".jpg", "data.json"} {
+			data, err := os.ReadFile(filepath.Join(source, "test/images", name, "html", file))
+			if err != nil {
+				return err
+			}
+			t.file(file, 0o644, data)
+		}
+		return nil
+	}
+}
+
+// kubernetes is the directory of Kubernetes' sources.
+func (k *kitchen) kubernetes() (string, error) {
+	dir, err := moduleDir(k.ctx, "k8s.io/kubernetes")
+	if err != nil {
+		return "", fmt.Errorf("find Kubernetes' sources: %w", err)
+	}
+	return dir, nil
+}

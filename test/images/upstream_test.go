@@ -1,0 +1,43 @@
+package images
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The suite of the release in go.mod says which images it wants; a stand-in of
+// another version would never be used.
+func TestUpstreamNamesAreTheSuites(t *testing.T) {
+	dir, err := moduleDir(t.Context(), "k8s.io/kubernetes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(dir, "test/utils/image/manifest.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := map[string]bool{}
+	for _, m := range regexp.MustCompile(`Config\{list\.(\w+), "([^"]+)", "([^"]+)"\}`).FindAllStringSubmatch(string(source), -1) {
+		switch m[1] {
+		case "PromoterE2eRegistry":
+			wanted[suiteRegistry+m[2]+":"+m[3]] = true
+		case "GcRegistry":
+			wanted["registry.k8s.io/"+m[2]+":"+m[3]] = true
+		}
+	}
+	names := map[string]bool{}
+	for _, r := range Upstream() {
+		if !strings.HasPrefix(r.Name, "e2e-") || names[r.Name] {
+			t.Errorf("image %s: its archive should have a name of its own that begins with e2e-", r.Name)
+		}
+		names[r.Name] = true
+		for _, tag := range r.Tags {
+			if !wanted[tag] {
+				t.Errorf("image %s: the suite does not ask for %s", r.Name, tag)
+			}
+		}
+	}
+}
