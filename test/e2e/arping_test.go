@@ -27,10 +27,11 @@ const (
 	secondFor = 50 * time.Millisecond
 )
 
-// arping COUNT NETNS ADDRESS: asks who has the address on the link eth0 of a
-// namespace, by ARP or by Neighbour Discovery, and writes who answered to
-// standard output: "MAC answered for ADDRESS 3 of 3 times". With ! nobody may
-// answer.
+// arping COUNT NETNS ADDRESS [MAC]: asks who has the address on the link eth0 of
+// a namespace, by ARP or by Neighbour Discovery, until one host answers each
+// question, which is the one with the hardware address if one is given. It is
+// written to standard output: "MAC answered for ADDRESS 3 of 3 times". With !
+// nobody may answer.
 //
 // arping start NETNS ADDRESS...: asks for these addresses all the time, until the
 // script says stop or ends.
@@ -53,21 +54,24 @@ func arping(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(a.check())
 		}
 		all.running = nil
-	case len(args) == 3:
+	case len(args) == 3 || len(args) == 4 && !neg:
 		count, err := strconv.Atoi(args[0])
 		ts.Check(err)
-		a := startAsking(ts, args[1], args[2], count)
-		<-a.done
-		ts.Check(a.check())
-		fmt.Fprint(ts.Stdout(), a.report())
-		switch answered := len(a.answers) > 0; {
-		case neg && answered:
-			ts.Fatalf("arping %s: it is answered:\n%s", args[2], a.report())
-		case !neg && !answered:
-			ts.Fatalf("arping %s: nobody answers", args[2])
+		deadline := time.Now().Add(eventuallyFor)
+		for {
+			a := startAsking(ts, args[1], args[2], count)
+			<-a.done
+			ts.Check(a.failed)
+			if neg && len(a.answers) == 0 || !neg && a.oneAnswered(args[3:]...) {
+				fmt.Fprint(ts.Stdout(), a.report())
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("arping %s: after %s still\n%s", args[2], eventuallyFor, a.report())
+			}
 		}
 	default:
-		ts.Fatalf("usage: arping COUNT NETNS ADDRESS | arping start NETNS ADDRESS... | arping stop")
+		ts.Fatalf("usage: arping COUNT NETNS ADDRESS [MAC] | arping start NETNS ADDRESS... | arping stop")
 	}
 }
 
@@ -242,6 +246,21 @@ func (a *asking) answer(frame []byte) (number uint16, mac string, ok bool) {
 		return 0, "", false // as what is announced without a question
 	}
 	return number, net.HardwareAddr(by).String(), true
+}
+
+// oneAnswered tells whether one host answered everything, of the hardware
+// address if one is given.
+func (a *asking) oneAnswered(mac ...string) bool {
+	by := map[string]int{}
+	for _, answers := range a.answers {
+		for m := range answers {
+			by[m]++
+		}
+	}
+	for m, n := range by {
+		return len(by) == 1 && n == len(a.sent) && (len(mac) == 0 || m == mac[0])
+	}
+	return false
 }
 
 // report tells who answered, and for how long nobody did.
