@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("NAME", clusterName)
 			env.Setenv("CHURN_SECONDS", churn)
 			env.Values[loadsKey] = &loads{}
+			env.Values[arpingsKey] = &arpings{}
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -93,6 +94,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"arping":     arping,
 			"audit":      audit,
 			"eventually": eventually,
 			"capture":    capture,
