@@ -31,6 +31,7 @@ func TestLoadBalancer(t *testing.T) {
 		{"rights", w.testRights},
 		{"two on a node", w.testTwo},
 		{"kill and restart", w.testKill},
+		{"another node with endpoints", w.testMoved},
 		{"change of the leader", w.testLeader},
 		{"death of a node", w.testDeath},
 		{"cleanup", w.testCleanup},
@@ -179,6 +180,51 @@ func (w *world) testKill(t *testing.T) {
 	}
 	if now, err := w.announcer("near", addrs); now != n {
 		t.Errorf("the announcing node was %s and is %+v, %v", n.name, now, err)
+	}
+}
+
+// When one more node has endpoints, it takes over flows of the others, but for connections that these know: so many would not
+// all stay where they were by chance.
+func (w *world) testMoved(t *testing.T) {
+	w.balanced("moved", func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
+	w.exchange("moved", lab.Endpoint("n1", podIP(1)), lab.Endpoint("n2", podIP(2)))
+	addrs := w.addresses("moved")
+	for _, f := range lab.Families {
+		lab.Eventually(t, "only two answer", func() error {
+			for range 32 {
+				if a := lab.AskWithin(w.client, "tcp", at(addrs[f]), 200*time.Millisecond); a.Err != "" || a.Server == "p3" {
+					return fmt.Errorf("%+v", a)
+				}
+			}
+			return nil
+		})
+	}
+	var kept []*connection
+	for range 16 {
+		for _, f := range lab.Families {
+			c := w.connect(at(addrs[f]), "p3")
+			defer c.Close()
+			kept = append(kept, c)
+		}
+	}
+	w.exchange("moved", lab.Endpoint("n1", podIP(1)), lab.Endpoint("n2", podIP(2)), lab.Endpoint("n3", podIP(3)))
+	w.settled("moved", addrs, "p1", "p2", "p3")
+	for _, c := range kept {
+		if err := c.SetDeadline(time.Now().Add(died)); err != nil {
+			t.Fatal(err)
+		}
+		if back, err := c.echo("still there"); back != "still there" {
+			t.Errorf("a connection with %s: %q, %v", c.server, back, err)
+		}
+	}
+	second := 0.0
+	for _, n := range w.node[1:] {
+		for _, f := range lab.Families {
+			second += max(n.metric(fmt.Sprintf("minato_loadbalancer_unknown_packets_total{ip=%q}", addrs[f])), 0)
+		}
+	}
+	if second == 0 {
+		t.Error("no connection was one of those that moved; the test shows nothing")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -286,8 +287,27 @@ func (w *world) balanced(name string, edit func(*corev1.Service)) {
 			edit(s)
 		}
 	})
-	all := w.Endpoints
-	all(name, lab.Endpoint("n1", podIP(1)), lab.Endpoint("n2", podIP(2)), lab.Endpoint("n3", podIP(3)))
+	w.Endpoints(name, lab.Endpoint("n1", podIP(1)), lab.Endpoint("n2", podIP(2)), lab.Endpoint("n3", podIP(3)))
+}
+
+// exchange replaces the endpoints of a Service without a moment in between.
+func (w *world) exchange(service string, all ...discoveryv1.Endpoint) {
+	w.Helper()
+	client := w.Client.DiscoveryV1().EndpointSlices("default")
+	for _, f := range lab.Families {
+		slice, err := client.Get(w.Context(), service+strings.ToLower("-"+string(f)), metav1.GetOptions{})
+		if err != nil {
+			w.Fatal(err)
+		}
+		slice.Endpoints = nil
+		for _, e := range all {
+			e.Addresses = []string{f.Of(e.Addresses[0])}
+			slice.Endpoints = append(slice.Endpoints, e)
+		}
+		if _, err := client.Update(w.Context(), slice, metav1.UpdateOptions{}); err != nil {
+			w.Fatal(err)
+		}
+	}
 }
 
 // addresses are those of a Service, of each family.
