@@ -299,6 +299,24 @@ func testPacketOthersAreUntouched(t *testing.T, f family) {
 	}
 }
 
+// A switch floods frames to a station that it does not know. They are that station's to serve, and no other's.
+func TestPacketToAnotherStation(t *testing.T) { eachFamily(t, testPacketToAnotherStation) }
+
+func testPacketToAnotherStation(t *testing.T, f family) {
+	r := newRig(t)
+	r.apply(clusterIP("a", f.vip(1), 80, corev1.ProtocolTCP, back(f.p2+":8080")), f.nodePort("a", 30001, corev1.ProtocolTCP, back(f.p2+":8080")))
+	for _, to := range []string{f.vip(1) + ":80", f.n1 + ":30001"} {
+		in := segment{from: f.client(), to: to, flags: syn}.packet()
+		if _, out := r.ingress(r.uplink, in); bytes.Equal(in, out) {
+			t.Errorf("to %s: was not served", to)
+		}
+		in = segment{from: f.client(), to: to, flags: syn, seq: 1}.packet()
+		in[5]++
+		v, out := r.ingress(r.uplink, in)
+		wantUntouched(t, "to "+to+" at another station", v, in, out)
+	}
+}
+
 func TestPacketEgressRestoresTheFrontend(t *testing.T) {
 	eachFamily(t, testPacketEgressRestoresTheFrontend)
 }

@@ -60,7 +60,7 @@ func newRigOf(t testing.TB, l Limits) *rig {
 		a, b string
 		x, y *uint32
 	}{{"pod", "up", &r.pod, &r.uplink}, {"in", "out", &r.injectIn, nil}} {
-		if err := h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: pair.a}, PeerName: pair.b}); err != nil {
+		if err := h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: pair.a}, PeerName: pair.b, PeerHardwareAddr: station}); err != nil {
 			t.Fatal(err)
 		}
 		for name, index := range map[string]*uint32{pair.a: pair.x, pair.b: pair.y} {

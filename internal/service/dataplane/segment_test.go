@@ -3,7 +3,9 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
+	"net"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -97,13 +99,16 @@ func (h header) pseudo() uint32 {
 	return pseudoSum(append(h.from.AsSlice(), h.to.AsSlice()...), h.proto, len(h.payload))
 }
 
+// station is the hardware address that frames are sent to: that of the uplink.
+var station = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+
 // frame puts an Ethernet header before an IP packet.
 func frame(packet []byte) []byte {
 	ethertype := []byte{8, 0}
 	if packet[0]>>4 == 6 {
 		ethertype = []byte{0x86, 0xdd}
 	}
-	return append(append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}, ethertype...), packet...)
+	return slices.Concat(station, []byte{2, 0, 0, 0, 0, 2}, ethertype, packet)
 }
 
 func isIPv6(frame []byte) bool { return frame[12] == 0x86 && frame[13] == 0xdd }

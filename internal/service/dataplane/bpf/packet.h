@@ -286,6 +286,9 @@ INLINE int coming_in(struct __sk_buff *skb, int ipv6)
 	int hook = where(cfg, skb->ifindex);
 	if (hook == AT_HOST && was_injected(skb))
 		return NEXT;
+	// A switch floods frames to a station that it does not know, and every node sees them.
+	if (hook == AT_UPLINK && skb->pkt_type != PACKET_HOST_)
+		return NEXT;
 	int parsed = parse(skb, &p, ipv6);
 	if (parsed == BROKEN || stays_here(&p, hook, ipv6))
 		return NEXT;
