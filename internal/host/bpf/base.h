@@ -23,6 +23,9 @@
 // Keeps the compiler from merging or reordering memory accesses.
 #define barrier() asm volatile("" ::: "memory")
 
+// To whom a frame is: skb->pkt_type.
+enum { PACKET_HOST_ = 0, PACKET_BROADCAST_ = 1, PACKET_MULTICAST_ = 2, PACKET_OTHERHOST_ = 3 };
+
 enum {
 	ETH_HLEN_ = 14,
 	ETH_IPV4 = 0x0800,

@@ -18,8 +18,6 @@ struct arp {
 
 enum { ARP_REQUEST = 1, ARP_REPLY = 2, ARP_ETHERNET = 1 };
 
-enum { PACKET_HOST_ = 0, PACKET_BROADCAST_ = 1, PACKET_MULTICAST_ = 2 };
-
 INLINE union addr addr4_of(const __u8 *b)
 {
 	union addr a;

@@ -13,8 +13,6 @@ enum hook { AT_POD, AT_UPLINK, AT_HOST, AT_LOOPBACK };
 
 enum { LOOPBACK = 1 };
 
-enum { PACKET_OTHERHOST_ = 3 }; // of linux/if_packet.h
-
 enum { ND_FIRST = 133, ND_LAST = 137 }; // ICMPv6 types
 
 INLINE int where(const struct config *cfg, __u32 ifindex)
