@@ -134,7 +134,7 @@ func (c *cluster) prepareLoad(ctx context.Context, s *system) error {
 			err = fmt.Errorf("a connection failed: %s", v.Failure)
 		}
 		if v.Held < c.hold {
-			err = fmt.Errorf("%d of %d connections are held", v.Held, c.hold)
+			err = fmt.Errorf("%d of %d connections are held: %s", v.Held, c.hold, v.Cut)
 		}
 		return err == nil && time.Since(began) > warmUp, err
 	})
