@@ -30,6 +30,8 @@ type standing struct {
 	// cause is what the library last complained of, and when.
 	cause   string
 	causeAt time.Time
+	// unprobed is why BFD does not run although it should.
+	unprobed string
 }
 
 // causeHolds is how long after a complaint the end of a session is put down to it.
@@ -134,6 +136,15 @@ func (b *board) complain(address netip.Addr, cause string) {
 	}
 }
 
+// unprobed notes why the path to a peer is not probed.
+func (b *board) unprobed(name string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.byName[name]; s != nil {
+		s.unprobed = err.Error()
+	}
+}
+
 // established tells whether a peer's session is.
 func (b *board) established(name string) bool {
 	b.mu.Lock()
@@ -148,9 +159,13 @@ func (b *board) sessions() ([]Session, []netip.Addr) {
 	defer b.mu.Unlock()
 	list := make([]Session, 0, len(b.byName))
 	for name, s := range b.byName {
-		list = append(list, Session{
+		x := Session{
 			Peer: name, Address: s.label(), State: s.state, Since: s.since, Error: s.err, PeerASN: s.peerASN, Advertised: s.advertised(),
-		})
+		}
+		if s.peer.BFD != nil {
+			x.BFD = &BFDSession{Error: s.unprobed}
+		}
+		list = append(list, x)
 	}
 	slices.SortFunc(list, func(x, y Session) int { return strings.Compare(x.Peer, y.Peer) })
 	addresses := make([]netip.Addr, len(list))

@@ -73,9 +73,9 @@ func (d *diagnosis) Handle(ctx context.Context, r slog.Record) error {
 func causeOf(message string, attrs map[string]string) string {
 	switch message {
 	case "failed to connect":
-		return "the router can't be reached: " + attrs["Error"]
+		return "the router can't be reached: " + dialError(attrs["Error"])
 	case "outgoing connection IO error":
-		return "the router closed the connection before there was a session; compare its AS numbers and addresses with the peer's"
+		return "the router closed the connection before there was a session; compare its AS numbers and addresses with myASN, peerASN and the node's address"
 	case "received notification":
 		return "the router ended the session: " + notification(attrs)
 	case "sent notification":
@@ -84,12 +84,18 @@ func causeOf(message string, attrs map[string]string) string {
 		return "nothing was heard from the router for the hold time"
 	case "prefix limit reached":
 		return fmt.Sprintf("the router announces more than %d routes, which are not used here; have it announce none to this node", maxReceived)
-	case "Expired":
-		return "BFD heard nothing from the router in time"
-	case "Remote peer signaled BFD down":
-		return "the router's BFD says that the path is down"
 	}
 	return ""
+}
+
+// dialError leaves out of an error which addresses were dialled.
+func dialError(text string) string {
+	if _, after, ok := strings.Cut(text, "->"); ok {
+		if _, reason, ok := strings.Cut(after, ": "); ok {
+			return reason
+		}
+	}
+	return text
 }
 
 // sentCause says why this end has given up a session.
@@ -100,7 +106,7 @@ func sentCause(attrs map[string]string) string {
 	case attrs["Code"] == "2" && attrs["Subcode"] == "3":
 		return "the router has the same router ID as this node; give one of them another"
 	case attrs["Code"] == "5":
-		return "the router refused the session; compare its AS numbers and addresses with the peer's myASN and peerASN"
+		return "the router refused the session; compare its AS numbers and addresses with myASN, peerASN and the node's address"
 	case attrs["Code"] == "6":
 		return "" // this end wanted it so
 	}

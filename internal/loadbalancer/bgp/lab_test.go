@@ -248,7 +248,7 @@ func until(t *testing.T, timeout time.Duration, what string, check func() error)
 func (b *bird) hasRoute(prefix string, texts ...string) {
 	b.t.Helper()
 	b.until(15*time.Second, "route "+prefix, func() error {
-		out, err := b.try("show route all")
+		out, err := b.try("show route " + prefix + " all")
 		if err != nil {
 			return err
 		}

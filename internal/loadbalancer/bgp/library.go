@@ -59,12 +59,6 @@ func libraryPeer(m *member, restarted bool) *api.Peer {
 			Enabled: true, RestartTime: uint32(seconds(restartTime, 0)), DeferralTime: uint32(seconds(deferral, 0)), LocalRestarting: restarted,
 		}
 	}
-	if b := p.BFD; b != nil {
-		out.Bfd = &api.BfdPeerConfig{
-			Enabled: true, DetectionMultiplier: uint32(b.Multiplier),
-			DesiredMinimumTxInterval: uint32(b.Transmit.Microseconds()), RequiredMinimumReceive: uint32(b.Receive.Microseconds()),
-		}
-	}
 	if p.carries(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 		out.AfiSafis = append(out.AfiSafis, libraryFamily(api.Family_AFI_IP, p.GracefulRestart))
 	}

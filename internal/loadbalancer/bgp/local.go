@@ -131,7 +131,9 @@ func (l *Local) reach(ctx context.Context, s State) (again bool, err error) {
 		return false, nil
 	}
 	if r == nil {
-		r = newRouter(s.RouterID, l.board, l.log, !l.began)
+		if r, err = newRouter(s.RouterID, l.board, l.log, !l.began); err != nil {
+			return false, err
+		}
 		if err := r.start(ctx); err != nil {
 			r.stop(false)
 			return false, err
@@ -147,10 +149,14 @@ func (l *Local) reach(ctx context.Context, s State) (again bool, err error) {
 }
 
 func (l *Local) reachPeers(ctx context.Context, r *router, peers []Peer) (again bool) {
-	wanted := make(map[string]bool, len(peers))
+	wanted, interfaces := make(map[string]bool, len(peers)), map[string]bool{}
 	for i := range peers {
 		wanted[peers[i].Name] = true
+		if peers[i].Interface != "" {
+			interfaces[peers[i].Interface] = true
+		}
 	}
+	r.adverts.set(interfaces)
 	list, _ := l.board.sessions()
 	for _, s := range list {
 		if !wanted[s.Peer] {

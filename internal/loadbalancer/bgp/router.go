@@ -14,6 +14,8 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/config/oc"
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/server"
+
+	"minato/internal/loadbalancer/bgp/bfd"
 )
 
 // router is a server of gobgp's library and the peers that it has. Each peer is the only one of a VRF of the server's
@@ -24,6 +26,8 @@ type router struct {
 	board    *board
 	server   *server.BgpServer
 	served   chan struct{} // closed when the server has ended
+	prober   *bfd.Prober
+	adverts  advertiser
 	stopping atomic.Bool
 	members  map[string]*member
 	tables   uint32 // counts the VRFs
@@ -42,13 +46,19 @@ type member struct {
 const stopTimeout = 5 * time.Second
 
 // newRouter prepares a server. Its end is stop.
-func newRouter(id netip.Addr, board *board, log *slog.Logger, restarted bool) *router {
+func newRouter(id netip.Addr, board *board, log *slog.Logger, restarted bool) (*router, error) {
 	r := &router{id: id, log: log, board: board, served: make(chan struct{}), members: map[string]*member{}, restarted: restarted}
 	level := &slog.LevelVar{}
 	level.Set(slog.LevelDebug)
 	handler := &diagnosis{out: log.Handler(), complain: board.complain, quiet: r.stopping.Load}
+	prober, err := bfd.New(bfd.Config{Logger: log, Changed: r.pathChanged})
+	if err != nil {
+		return nil, err
+	}
+	r.prober = prober
+	r.adverts = advertiser{log: log, running: map[string]func(){}}
 	r.server = server.NewBgpServer(server.LoggerOption(slog.New(handler), level))
-	return r
+	return r, nil
 }
 
 // start has the server listen to nobody, accept no routes, and tell how sessions go.
@@ -86,6 +96,8 @@ func (r *router) refuseRoutes(ctx context.Context) error {
 // stop ends the sessions, and the server. keep has peers with graceful restart keep their routes for a while.
 func (r *router) stop(keep bool) {
 	r.stopping.Store(true)
+	r.prober.Close()
+	r.adverts.set(nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -190,6 +202,9 @@ func (r *router) addMember(ctx context.Context, m *member) error {
 		r.board.put(&p, m.address, nil)
 		err = r.server.AddPeer(ctx, &api.AddPeerRequest{Peer: libraryPeer(m, r.restarted)})
 	}
+	if err == nil {
+		r.probe(m)
+	}
 	if err != nil {
 		r.dropTable(m)
 		return err
@@ -205,6 +220,7 @@ func (r *router) remove(ctx context.Context, name string) error {
 		r.board.remove(name)
 		return nil
 	}
+	r.prober.Remove(m.address)
 	if err := r.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: m.address.String()}); err != nil {
 		return fmt.Errorf("end the session with BGP peer %s: %w", name, err)
 	}
@@ -271,6 +287,11 @@ func (r *router) tell(m *member, add, gone []Route) error {
 
 // count adds what the library counts to sessions.
 func (r *router) count(sessions []Session, addresses []netip.Addr) {
+	for i := range sessions {
+		if status, ok := r.prober.Status(addresses[i]); ok && sessions[i].BFD != nil {
+			sessions[i].BFD.Up, sessions[i].BFD.Sent, sessions[i].BFD.Received = status.Up, status.Sent, status.Received
+		}
+	}
 	byAddress := map[string]*api.Peer{}
 	err := r.server.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) {
 		byAddress[p.GetState().GetNeighborAddress()] = p
@@ -280,16 +301,8 @@ func (r *router) count(sessions []Session, addresses []netip.Addr) {
 	}
 	for i := range sessions {
 		p := byAddress[addresses[i].String()]
-		if p == nil {
-			continue
-		}
-		sessions[i].Updates = p.GetState().GetMessages().GetSent().GetUpdate()
-		if p.GetBfd().GetEnabled() {
-			b := p.GetState().GetBfdState()
-			sessions[i].BFD = &BFDSession{
-				Up:   b.GetSessionState() == api.BfdSessionState_BFD_SESSION_STATE_UP,
-				Sent: b.GetBfdAsync().GetTransmittedPackets(), Received: b.GetBfdAsync().GetReceivedPackets(),
-			}
+		if p != nil {
+			sessions[i].Updates = p.GetState().GetMessages().GetSent().GetUpdate()
 		}
 	}
 }

@@ -51,6 +51,8 @@ type Session struct {
 type BFDSession struct {
 	// Up says that each end hears the other.
 	Up bool `json:"up"`
+	// Error is why the path is not probed.
+	Error string `json:"error,omitempty"`
 	// Sent and Received count the packets.
 	Sent     uint64 `json:"sent"`
 	Received uint64 `json:"received"`

@@ -1,0 +1,43 @@
+package bgp
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func bfdUp(s Session) bool { return isUp(s) && s.BFD != nil && s.BFD.Up && s.BFD.Received > 0 }
+
+func TestBFD(t *testing.T) {
+	l := newLab(t, "bird", "nft")
+	b := l.bird(`
+protocol bfd { interface "*" { min rx interval 100 ms; min tx interval 100 ms; multiplier 3; }; }
+protocol bgp node { local as 65010; neighbor {node4} as 64500; bfd on; error wait time 1, 2; ipv4 { import all; export none; }; }
+`)
+	s := newTestLocal(t, false)
+	runSpeaker(t, s)
+	p := l.peer4Of("bird", route("192.0.2.1/32"))
+	p.PeerASN, p.BFD = 65010, &BFD{Receive: 100 * time.Millisecond, Transmit: 100 * time.Millisecond, Multiplier: 3}
+	apply(t, s, p)
+	session(t, s, "bird", 20*time.Second, "up, with BFD", bfdUp)
+	b.hasRoute("192.0.2.1/32")
+	b.until(10*time.Second, "BFD is up in BIRD", func() error {
+		if out, _ := b.try("show bfd sessions"); !strings.Contains(out, "Up") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	l.cut()
+	cut := time.Now()
+	session(t, s, "bird", 10*time.Second, "down", func(x Session) bool { return !isUp(x) && strings.Contains(x.Error, "BFD") })
+	b.lacksRoute("192.0.2.1/32")
+	took := time.Since(cut)
+	t.Logf("both ends found the cut within %v", took)
+	if took > 3*time.Second { // the hold time is 90
+		t.Errorf("the cut was found only after %v", took)
+	}
+	l.mend()
+	session(t, s, "bird", 20*time.Second, "up again, with BFD", bfdUp)
+	b.hasRoute("192.0.2.1/32")
+}
