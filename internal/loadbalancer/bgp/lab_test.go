@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case roleHelper:
 		os.Exit(runTestHelper())
+	case rolePatron:
+		os.Exit(runPatron())
 	case roleNode:
 		os.Exit(m.Run())
 	default:
