@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func bfdUp(s Session) bool { return isUp(s) && s.BFD != nil && s.BFD.Up && s.BFD.Received > 0 }
+func hasBFD(s Session) bool { return isUp(s) && s.BFD != nil && s.BFD.Up && s.BFD.Received > 0 }
 
 func TestBFD(t *testing.T) {
 	l := newLab(t, "bird", "nft")
@@ -15,12 +15,12 @@ func TestBFD(t *testing.T) {
 protocol bfd { interface "*" { min rx interval 100 ms; min tx interval 100 ms; multiplier 3; }; }
 protocol bgp node { local as 65010; neighbor {node4} as 64500; bfd on; error wait time 1, 2; ipv4 { import all; export none; }; }
 `)
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := l.peer4Of("bird", route("192.0.2.1/32"))
 	p.PeerASN, p.BFD = 65010, &BFD{Receive: 100 * time.Millisecond, Transmit: 100 * time.Millisecond, Multiplier: 3}
 	apply(t, s, p)
-	session(t, s, "bird", 20*time.Second, "up, with BFD", bfdUp)
+	session(t, s, "bird", 20*time.Second, "up, with BFD", hasBFD)
 	b.hasRoute("192.0.2.1/32")
 	b.until(10*time.Second, "BFD is up in BIRD", func() error {
 		if out, _ := b.try("show bfd sessions"); !strings.Contains(out, "Up") {
@@ -38,6 +38,6 @@ protocol bgp node { local as 65010; neighbor {node4} as 64500; bfd on; error wai
 		t.Errorf("the cut was found only after %v", took)
 	}
 	l.mend()
-	session(t, s, "bird", 20*time.Second, "up again, with BFD", bfdUp)
+	session(t, s, "bird", 20*time.Second, "up again, with BFD", hasBFD)
 	b.hasRoute("192.0.2.1/32")
 }

@@ -16,11 +16,12 @@ func (l *lab) peer4Of(name string, routes ...Route) Peer {
 }
 
 func TestRoutesWithAttributes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird(`
 protocol bgp node { local as 64500; neighbor {node4} as 64500; ipv4 { import all; export all; }; ipv6 { import all; export all; }; }
 `)
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := l.peer4Of("bird")
 	p.DualStack = true
@@ -40,10 +41,11 @@ protocol bgp node { local as 64500; neighbor {node4} as 64500; ipv4 { import all
 
 // Two peers are told different things of one prefix, and a change to one of them leaves the other's session alone.
 func TestPeersAreApart(t *testing.T) {
+	t.Parallel()
 	one, two := newLab(t, "bird"), newLab(t, "bird")
 	const conf = "protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export all; }; }\n"
 	b1, b2 := one.bird(conf), two.bird(conf)
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	peer := func(l *lab, name string, low uint32) Peer {
 		p := l.peer4Of(name)
@@ -103,9 +105,10 @@ func TestPeersAreApart(t *testing.T) {
 }
 
 func TestPassword(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird(`protocol bgp node { local as 65010; neighbor {node4} as 64500; password "right"; ipv4 { import all; export none; }; }` + "\n")
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := l.peer4Of("bird", route("192.0.2.1/32"))
 	p.PeerASN, p.Password, p.ConnectTime = 65010, "wrong", 2*time.Second
@@ -131,9 +134,10 @@ func TestRefusals(t *testing.T) {
 		{"nobody is there", "local as 65010; neighbor {node4} as 64500; disabled;", 65010, "connection refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t, "bird")
 			b := l.bird("protocol bgp node { " + c.bird + " ipv4 { import all; export none; }; }\n")
-			s := newTestLocal(t, false)
+			s := newTestLocal(t)
 			runSpeaker(t, s)
 			p := l.peer4Of("bird", route("192.0.2.1/32"))
 			p.PeerASN = c.peer
@@ -145,9 +149,10 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestAnyExternalAS(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 4200000010; neighbor {node6} as 4200000001; ipv4 { import all; export none; extended next hop; }; ipv6 { import all; export none; }; }\n")
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := Peer{Name: "bird", LocalASN: 4200000001, Address: l.peer6, Source: l.node6, Port: 179, DualStack: true}
 	p.Routes = []Route{{Prefix: route("192.0.2.1/32").Prefix, NextHop: l.node4}, route("2001:db8::1/128")}
@@ -161,9 +166,10 @@ func TestAnyExternalAS(t *testing.T) {
 }
 
 func TestManyRoutes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; }\n")
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := l.peer4Of("bird")
 	p.PeerASN = 65010

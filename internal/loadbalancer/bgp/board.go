@@ -80,6 +80,15 @@ func (b *board) remove(name string) {
 	}
 }
 
+// clear removes all peers.
+func (b *board) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.byName)
+	clear(b.names)
+	b.changed.notify()
+}
+
 // event is a change of a session's state.
 type event struct {
 	address netip.Addr

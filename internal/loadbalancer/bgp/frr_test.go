@@ -100,7 +100,7 @@ bfd
   transmit-interval 100
   receive-interval 100
 `)
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := l.peer4Of("frr")
 	p.PeerASN, p.DualStack, p.Password, p.GracefulRestart = 65010, true, "secret", true
@@ -110,7 +110,7 @@ bfd
 		{Prefix: route("2001:db8::/64").Prefix, NextHop: l.node6},
 	}
 	apply(t, s, p)
-	session(t, s, "frr", 20*time.Second, "up, with BFD", bfdUp)
+	session(t, s, "frr", 20*time.Second, "up, with BFD", hasBFD)
 	f.shows("bgpd", "show bgp ipv4 unicast 192.0.2.0/26", l.node4.String(), "no-export", "1:2:3", "64500")
 	f.shows("bgpd", "show bgp ipv6 unicast 2001:db8::/64", l.node6.String())
 	f.shows("bfdd", "show bfd peers", "Status: up")
@@ -122,7 +122,7 @@ bfd
 		t.Errorf("the cut was found only after %v", took)
 	}
 	l.mend()
-	session(t, s, "frr", 30*time.Second, "up again, with BFD", bfdUp)
+	session(t, s, "frr", 30*time.Second, "up again, with BFD", hasBFD)
 	f.shows("bgpd", "show bgp ipv4 unicast 192.0.2.0/26", l.node4.String())
 	p.Routes = p.Routes[1:]
 	apply(t, s, p)
@@ -130,6 +130,7 @@ bfd
 }
 
 func TestUnnumbered(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "vtysh", frrPrograms+"/bgpd")
 	f := l.frr(`
 router bgp 65010
@@ -139,7 +140,7 @@ router bgp 65010
  address-family ipv6 unicast
   neighbor {link} activate
 `, "")
-	s := newTestLocal(t, false)
+	s := newTestLocal(t)
 	runSpeaker(t, s)
 	p := Peer{Name: "frr", LocalASN: 64500, PeerASN: 65010, Interface: l.link, Port: 179}
 	p.Routes = []Route{route("192.0.2.1/32"), route("2001:db8::1/128")}

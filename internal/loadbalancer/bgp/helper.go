@@ -49,7 +49,7 @@ func NewHelper(c HelperConfig) (*Helper, error) {
 	if c.Orphaned == 0 {
 		c.Orphaned = defaultOrphaned
 	}
-	local, err := NewLocal(LocalConfig{Logger: c.Logger, KeepRoutes: true})
+	local, err := NewLocal(LocalConfig{Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -83,6 +83,20 @@ func newTestProcess(t *testing.T, socket string, change func(*ProcessConfig)) *P
 	return p
 }
 
+// runProcess runs a Process until the test ends, and then its helper ends too.
+func runProcess(t *testing.T, p *Process) {
+	t.Helper()
+	stop := runSpeaker(t, p)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := p.Apply(ctx, State{}); err != nil {
+			t.Errorf("say farewell: %v", err)
+		}
+		stop()
+	})
+}
+
 // pid is that of the Helper.
 func (p *Process) pid(t *testing.T) int {
 	t.Helper()
@@ -100,10 +114,11 @@ func (p *Process) pid(t *testing.T) int {
 
 // A helper that is killed is started again and told everything; with graceful restart the peer notices nothing.
 func TestHelperIsKilled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; password \"right\"; ipv4 { import all; export none; }; }\n")
 	s := newTestProcess(t, filepath.Join(l.dir, "bgp.sock"), nil)
-	stop := runSpeaker(t, s)
+	runProcess(t, s)
 	p := l.peer4Of("bird", route("192.0.2.1/32"))
 	p.PeerASN, p.Password, p.GracefulRestart = 65010, "right", true
 	apply(t, s, p)
@@ -137,8 +152,6 @@ func TestHelperIsKilled(t *testing.T) {
 	apply(t, s, p)
 	session(t, s, "bird", 20*time.Second, "up", isUp)
 	b.hasRoute("192.0.2.2/32")
-	stop()
-	b.lacksRoute("192.0.2.2/32")
 }
 
 // checkConfined checks that a process has no rights.
@@ -157,6 +170,7 @@ func checkConfined(t *testing.T, pid int) {
 
 // A server that is killed without warning leaves its helper, which the next server takes over with all of its sessions.
 func TestServerIsKilled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; }\n")
 	p := l.peer4Of("bird", route("192.0.2.1/32"))
@@ -170,7 +184,6 @@ func TestServerIsKilled(t *testing.T) {
 	patron := exec.Command("/proc/self/exe")
 	patron.Env = []string{roleVariable + "=" + rolePatron, socketVar + "=" + socket, stateVariable + "=" + string(text)}
 	patron.Stderr = os.Stderr
-	patron.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := patron.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +203,7 @@ func TestServerIsKilled(t *testing.T) {
 	_ = patron.Wait()
 
 	s := newTestProcess(t, socket, func(c *ProcessConfig) { c.Program.Path = "/bin/false" }) // none is to be started
-	stop := runSpeaker(t, s)
+	runProcess(t, s)
 	before := session(t, s, "bird", 10*time.Second, "is taken over", isUp)
 	p.Routes = append(p.Routes, route("192.0.2.2/32"))
 	apply(t, s, p)
@@ -201,7 +214,7 @@ func TestServerIsKilled(t *testing.T) {
 	if missing, looks := end(); missing != "" || looks < 5 {
 		t.Errorf("looked %d times; the route was away %s", looks, missing)
 	}
-	stop()
+	apply(t, s)
 	b.lacksRoute("192.0.2.1/32")
 }
 
@@ -253,8 +266,21 @@ func TestProcessTakesOver(t *testing.T) {
 	if x := session(t, s, "two", 5*time.Second, "told why not", func(x Session) bool { return x.Error != "" }); x.Address != "nowhere0" {
 		t.Errorf("session is %+v", x)
 	}
+	// A Process that ends leaves the helper to the next one, whose farewell ends it.
 	stop()
+	select {
+	case err := <-ended:
+		t.Fatalf("the helper has ended with its Process: %v", err)
+	default:
+	}
+	s = newTestProcess(t, socket, func(c *ProcessConfig) { c.Program.Path = "/bin/false" })
+	runSpeaker(t, s)
+	session(t, s, "one", 10*time.Second, "is taken over", func(x Session) bool { return x.Address == "127.0.0.1:1" })
+	apply(t, s)
 	awaitEnd(t, ended)
+	if got := s.Sessions(); len(got) != 0 {
+		t.Errorf("sessions are %+v, want none", got)
+	}
 }
 
 // A helper of another version is ended. The next one can't be started here, which the sessions tell.

@@ -11,15 +11,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
 
 // The tests run in a network namespace of their own, which is the node. Routers are in others, each at the other end of
-// a link. The kernel ends all of it with the processes.
+// a link. All processes are in a PID namespace of which the tests are the first process, so that the kernel ends them with
+// the tests, and the links with them.
 const (
 	roleVariable = "MINATO_BGP_TEST"
 	roleNode     = "node"   // runs the tests
@@ -36,6 +39,10 @@ func TestMain(m *testing.M) {
 	case rolePatron:
 		os.Exit(runPatron())
 	case roleNode:
+		if err := mountProc(); err != nil {
+			fmt.Fprintln(os.Stderr, "make /proc that of the PID namespace:", err)
+			os.Exit(1)
+		}
 		os.Exit(m.Run())
 	default:
 		if os.Geteuid() != 0 {
@@ -45,11 +52,25 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// mountProc makes /proc tell of the PID namespace. A fuzzing worker finds that done.
+func mountProc() error {
+	if os.Getpid() != 1 {
+		return nil
+	}
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	return syscall.Mount("proc", "/proc", "proc", 0, "")
+}
+
 func runInNode() int {
+	runtime.LockOSThread() // the tests end when this thread does
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), roleVariable+"="+roleNode)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+	}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -73,7 +94,7 @@ type lab struct {
 	node6, peer6 netip.Addr
 }
 
-var labs int
+var labs atomic.Int32
 
 // newLab makes a namespace for a router that programs are run in, or skips the test.
 func newLab(t *testing.T, programs ...string) *lab {
@@ -89,11 +110,11 @@ func newLab(t *testing.T, programs ...string) *lab {
 			t.Skipf("%s is not installed; `make deps-test` installs it", p)
 		}
 	}
-	labs++
-	l := &lab{t: t, dir: t.TempDir(), link: fmt.Sprintf("n%d", labs), there: fmt.Sprintf("r%d", labs)}
+	n := labs.Add(1)
+	l := &lab{t: t, dir: t.TempDir(), link: fmt.Sprintf("n%d", n), there: fmt.Sprintf("r%d", n)}
 	hold := exec.Command("/proc/self/exe")
 	hold.Env = []string{roleVariable + "=" + roleHold}
-	hold.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	hold.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	stdin, err := hold.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +124,8 @@ func newLab(t *testing.T, programs ...string) *lab {
 	}
 	t.Cleanup(func() { stdin.Close(); _ = hold.Wait() })
 	l.pid = hold.Process.Pid
-	l.addresses()
+	l.node4, l.peer4 = netip.AddrFrom4([4]byte{10, 0, byte(n), 1}), netip.AddrFrom4([4]byte{10, 0, byte(n), 2})
+	l.node6, l.peer6 = netip.MustParseAddr(fmt.Sprintf("fd00:%x::1", n)), netip.MustParseAddr(fmt.Sprintf("fd00:%x::2", n))
 	l.run("ip", "link", "set", "lo", "up")
 	l.run("ip", "link", "add", l.link, "type", "veth", "peer", "name", l.there, "netns", strconv.Itoa(l.pid))
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", l.link).Run() })
@@ -117,11 +139,6 @@ func newLab(t *testing.T, programs ...string) *lab {
 	}
 	l.in("ip", "link", "set", l.there, "up")
 	return l
-}
-
-func (l *lab) addresses() {
-	l.node4, l.peer4 = netip.AddrFrom4([4]byte{10, 0, byte(labs), 1}), netip.AddrFrom4([4]byte{10, 0, byte(labs), 2})
-	l.node6, l.peer6 = netip.MustParseAddr(fmt.Sprintf("fd00:%x::1", labs)), netip.MustParseAddr(fmt.Sprintf("fd00:%x::2", labs))
 }
 
 // run runs a program on the node, in on the router; both return what it prints.
@@ -151,7 +168,6 @@ func (l *lab) in(name string, args ...string) string {
 func (l *lab) serve(name string, args ...string) (stop func()) {
 	l.t.Helper()
 	cmd := l.command(name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -277,7 +293,7 @@ func (b *bird) lacksRoute(prefix string) {
 // runSpeaker runs a speaker until the test ends, or the function that it returns is called.
 func runSpeaker(t *testing.T, s Speaker) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	stopped := false
@@ -294,9 +310,9 @@ func runSpeaker(t *testing.T, s Speaker) (stop func()) {
 	return stop
 }
 
-func newTestLocal(t *testing.T, keep bool) *Local {
+func newTestLocal(t *testing.T) *Local {
 	t.Helper()
-	l, err := NewLocal(LocalConfig{Logger: testLogger(t), KeepRoutes: keep})
+	l, err := NewLocal(LocalConfig{Logger: testLogger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

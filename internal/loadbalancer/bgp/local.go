@@ -13,14 +13,12 @@ import (
 // LocalConfig is what a Local needs.
 type LocalConfig struct {
 	Logger *slog.Logger
-	// KeepRoutes has peers with graceful restart keep the routes for two minutes when Run ends, as for a process that
-	// follows this one. Without it every peer is told that they are gone.
-	KeepRoutes bool
 }
 
 // Local speaks BGP in this process, in the network namespace that the process is in.
 type Local struct {
-	log    *slog.Logger
+	log *slog.Logger
+	// keep has peers with graceful restart keep the routes when Run ends.
 	keep   atomic.Bool
 	desire *desire
 	board  *board
@@ -43,11 +41,12 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		return nil, errors.New("BGP speaker: a logger is missing")
 	}
 	l := &Local{log: c.Logger, desire: newDesire(), board: newBoard()}
-	l.keep.Store(c.KeepRoutes)
+	l.keep.Store(true)
 	return l, nil
 }
 
-// Run is part of Speaker.
+// Run is part of Speaker. When ctx ends, the sessions end, and peers with graceful restart keep the routes for two minutes:
+// another process may follow this one.
 func (l *Local) Run(ctx context.Context) error {
 	if l.ran.Swap(true) {
 		return errors.New("BGP speaker: Run was called twice")

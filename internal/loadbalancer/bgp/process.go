@@ -24,8 +24,6 @@ type ProcessConfig struct {
 	Socket string
 	// Build is the version of the program. A Helper of another version is replaced.
 	Build string
-	// KeepRoutes is as for a Local.
-	KeepRoutes bool
 }
 
 // Process has a process of its own speak BGP: a Helper, which it starts, again if it ends, and tells the desired State.
@@ -65,7 +63,8 @@ func NewProcess(c ProcessConfig) (*Process, error) {
 	return &Process{c: c, desire: newDesire(), changed: newChanges(), err: errors.New("it has not been started yet")}, nil
 }
 
-// Run is part of Speaker. Without peers there is no Helper.
+// Run is part of Speaker. Without peers there is no Helper. When ctx ends, the Helper and its sessions stay, for the next
+// Process with the same socket, or until they have waited for it for too long.
 func (p *Process) Run(ctx context.Context) error {
 	p.mu.Lock()
 	ran := p.ran
@@ -123,8 +122,10 @@ func (p *Process) Sessions() []Session {
 		if m, err := l.ask(ctx, message{List: &struct{}{}}); err == nil && m.Sessions != nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.last = m.Sessions.List
-			return p.last
+			if p.link == l {
+				p.last = m.Sessions.List
+			}
+			return m.Sessions.List
 		}
 	}
 	p.mu.Lock()
@@ -150,13 +151,20 @@ func (p *Process) absent() []Session {
 
 // lost notes that there is no Helper.
 func (p *Process) lost(err error) {
-	p.mu.Lock()
-	p.link, p.last = nil, nil
+	p.unlink()
 	if err != nil {
+		p.mu.Lock()
 		p.err = err
+		p.mu.Unlock()
 	}
-	p.mu.Unlock()
 	p.changed.notify()
+}
+
+// unlink has Sessions ask the Helper no more.
+func (p *Process) unlink() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.link, p.last = nil, nil
 }
 
 // session waits until there are peers, has a Helper and tells it what is desired, until it or ctx ends or there are none
@@ -176,6 +184,9 @@ func (p *Process) session(ctx context.Context) error {
 			if err := l.apply(ctx, state); err != nil {
 				return err
 			}
+			if len(state.Peers) == 0 {
+				p.unlink()
+			}
 			p.desire.take(number)
 			p.changed.notify()
 			if len(state.Peers) == 0 {
@@ -184,7 +195,7 @@ func (p *Process) session(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return l.end(p.c.KeepRoutes)
+			return nil
 		case <-l.gone:
 			return l.why()
 		case <-p.desire.wake:
@@ -256,7 +267,7 @@ func (p *Process) start(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	exited := make(chan struct{})
-	go func() { // until the process ends, which is when its connection does
+	go func() { // it is this process's child, for as long as both live
 		defer close(exited)
 		_ = cmd.Wait()
 	}()

@@ -30,11 +30,12 @@ func (b *bird) watchRoute(prefix string) (end func() (missing string, looks int)
 func TestGracefulRestart(t *testing.T) {
 	for _, graceful := range []bool{true, false} {
 		t.Run(fmt.Sprint(graceful), func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t, "bird")
 			b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; ipv6 { import all; export none; }; }\n")
 			p := l.peer4Of("bird", route("192.0.2.1/32"), Route{Prefix: route("2001:db8::1/128").Prefix, NextHop: l.node6})
 			p.PeerASN, p.GracefulRestart, p.DualStack = 65010, graceful, true
-			first := newTestLocal(t, true)
+			first := newTestLocal(t)
 			stop := runSpeaker(t, first)
 			apply(t, first, p)
 			session(t, first, "bird", 15*time.Second, "up", isUp)
@@ -47,7 +48,7 @@ func TestGracefulRestart(t *testing.T) {
 			}
 			// The next process has another route, and one less.
 			p.Routes = []Route{p.Routes[0], route("192.0.2.2/32"), p.Routes[1]}
-			second := newTestLocal(t, true)
+			second := newTestLocal(t)
 			runSpeaker(t, second)
 			apply(t, second, p)
 			session(t, second, "bird", 15*time.Second, "up again", isUp)
@@ -70,11 +71,12 @@ func TestGracefulRestart(t *testing.T) {
 
 // After a restart the peer forgets what it is not told again.
 func TestGracefulRestartForgets(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; }\n")
 	p := l.peer4Of("bird", route("192.0.2.1/32"), route("192.0.2.2/32"))
 	p.PeerASN, p.GracefulRestart = 65010, true
-	first := newTestLocal(t, true)
+	first := newTestLocal(t)
 	stop := runSpeaker(t, first)
 	apply(t, first, p)
 	session(t, first, "bird", 15*time.Second, "up", isUp)
@@ -82,13 +84,13 @@ func TestGracefulRestartForgets(t *testing.T) {
 	stop()
 	b.hasRoute("192.0.2.2/32")
 	p.Routes = p.Routes[:1]
-	second := newTestLocal(t, false)
-	stop = runSpeaker(t, second)
+	second := newTestLocal(t)
+	runSpeaker(t, second)
 	apply(t, second, p)
 	session(t, second, "bird", 15*time.Second, "up again", isUp)
 	b.lacksRoute("192.0.2.2/32")
 	b.hasRoute("192.0.2.1/32")
 	// A speaker that leaves for good takes its routes along.
-	stop()
+	apply(t, second)
 	b.lacksRoute("192.0.2.1/32")
 }

@@ -112,9 +112,7 @@ func (r *router) stop(keep bool) {
 	case <-time.After(stopTimeout):
 		r.log.Warn("BGP sessions take long to end; they are left behind", "after", stopTimeout)
 	}
-	for name := range r.members {
-		r.board.remove(name)
-	}
+	r.board.clear()
 }
 
 // peerChanged is called by the library.

@@ -12,7 +12,8 @@ type Speaker interface {
 	Run(ctx context.Context) error
 	// Apply makes the State the desired one, whether or not Run is there to act on it, and returns when the speaker has
 	// begun to act on it, or ctx has ended: then that comes later. It does not wait for sessions, whose troubles are
-	// told by Sessions. An invalid State is refused and changes nothing.
+	// told by Sessions. An invalid State is refused and changes nothing. A State without peers is the farewell: all peers
+	// are told that the routes are gone, and the sessions end.
 	//
 	// With graceful restart a peer forgets, after a restart, each route that it isn't told again, so the first State has
 	// to be complete.
