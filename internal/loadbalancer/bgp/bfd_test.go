@@ -41,3 +41,28 @@ protocol bgp node { local as 65010; neighbor {node4} as 64500; bfd on; error wai
 	session(t, s, "bird", 20*time.Second, "up again, with BFD", hasBFD)
 	b.hasRoute("192.0.2.1/32")
 }
+
+// A router that takes the end of BFD for a restart keeps the routes; it has to be told so.
+func TestGracefulRestartWithBFD(t *testing.T) {
+	l := newLab(t, "bird")
+	b := l.bird(`
+protocol bfd { interface "*" { min rx interval 100 ms; min tx interval 100 ms; multiplier 3; }; }
+protocol bgp node { local as 65010; neighbor {node4} as 64500; bfd graceful; ipv4 { import all; export none; }; }
+`)
+	p := l.peer4Of("bird", route("192.0.2.1/32"))
+	p.PeerASN, p.GracefulRestart, p.BFD = 65010, true, &BFD{Receive: 100 * time.Millisecond, Transmit: 100 * time.Millisecond, Multiplier: 3}
+	first := newTestLocal(t)
+	stop := runSpeaker(t, first)
+	apply(t, first, p)
+	session(t, first, "bird", 20*time.Second, "up, with BFD", hasBFD)
+	b.hasRoute("192.0.2.1/32")
+	end := b.watchRoute("192.0.2.1/32")
+	stop()
+	second := newTestLocal(t)
+	runSpeaker(t, second)
+	apply(t, second, p)
+	session(t, second, "bird", 20*time.Second, "up again, with BFD", hasBFD)
+	if missing, looks := end(); missing != "" || looks < 20 {
+		t.Errorf("looked %d times; the route was away %s", looks, missing)
+	}
+}
