@@ -66,3 +66,21 @@ protocol bgp node { local as 65010; neighbor {node4} as 64500; bfd graceful; ipv
 		t.Errorf("looked %d times; the route was away %s", looks, missing)
 	}
 }
+
+// Both ends could be passive, so BIRD is not. BFD over several hops has a port of its own, and BIRD uses it since it is
+// told that the session is one. It sends such packets with a TTL of 64.
+func TestBFDMultiHopAndPassive(t *testing.T) {
+	l := newLab(t, "bird")
+	b := l.bird(`
+protocol bfd { multihop { interval 100 ms; multiplier 3; }; }
+protocol bgp node { local {peer4} as 65010; neighbor {node4} as 64500; multihop 3; bfd on; ipv4 { import all; export none; }; }
+`)
+	s := newTestLocal(t)
+	runSpeaker(t, s)
+	p := l.peer4Of("bird", route("192.0.2.1/32"))
+	p.PeerASN, p.MultiHop = 65010, true
+	p.BFD = &BFD{Receive: 100 * time.Millisecond, Transmit: 100 * time.Millisecond, Multiplier: 3, Passive: true, MinimumTTL: 64}
+	apply(t, s, p)
+	session(t, s, "bird", 20*time.Second, "up, with BFD", hasBFD)
+	b.hasRoute("192.0.2.1/32")
+}

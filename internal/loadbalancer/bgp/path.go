@@ -18,6 +18,7 @@ func (r *router) probe(m *member) {
 	}
 	err := r.prober.Add(bfd.Peer{
 		Address: m.address, Source: m.peer.Source, Interface: m.peer.Interface, MultiHop: m.peer.behindRouters(m.address),
+		Passive: b.Passive, MinimumTTL: b.MinimumTTL,
 		Timing: bfd.Timing{Receive: b.Receive, Transmit: b.Transmit, Multiplier: b.Multiplier},
 	})
 	if err != nil {

@@ -11,11 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"minato/internal/loadbalancer/config"
+	"minato/internal/loadbalancer/elect"
 )
 
 // Input is what Plan makes a State from.
 type Input struct {
-	// Node is the node's name, and Labels are its labels, which peers and advertisements select by.
+	// Node is the node's name, and Labels are its labels, which peers select by.
 	Node   string
 	Labels labels.Set
 	// Addresses are the node's own, at most one of each IP family.
@@ -24,18 +25,14 @@ type Input struct {
 	Profiles  []config.BFDProfile
 	// Passwords are those in the Secrets that peers name, by the Secret's name.
 	Passwords map[string]string
-	// Announcements are what this node announces.
-	Announcements []Announcement
-}
-
-// Announcement is an address that this node announces, and how.
-type Announcement struct {
-	Address       netip.Addr
-	Advertisement *config.BGPAdvertisement
+	// Routes are what elect.Routes has for the node's peers, of all addresses.
+	Routes []elect.Route
+	// Advertisements are those that the Routes are made from.
+	Advertisements []config.BGPAdvertisement
 }
 
 // Plan makes the State of a node, and says what in the configuration it can't honour. It reads no clock and does no I/O.
-// Peers and advertisements that do not select the node are left out.
+// Peers that do not select the node are left out.
 func Plan(in Input) (State, []config.Problem) {
 	p := planner{in: in, ends: map[string]string{}}
 	s := State{RouterID: p.routerID()}
@@ -191,6 +188,8 @@ func (p *planner) password(c *config.Peer, out *Peer) bool {
 func (p *planner) times(c *config.Peer, out *Peer) {
 	hold := c.HoldTime
 	switch {
+	case hold == 0:
+		p.problem(c.Object, false, "spec.holdTime", "a session without a hold time is not supported, so %v is used; leave the field out, or give 3 s to 65535 s", defaultHold)
 	case hold < 0, hold > 0 && hold < minHold, hold > maxTime:
 		p.problem(c.Object, false, "spec.holdTime", "%v is out of range, so %v is used; give 3 s to 65535 s", hold, defaultHold)
 	default:
@@ -238,7 +237,7 @@ func (p *planner) bfd(c *config.Peer, out *Peer) {
 	out.BFD = &BFD{
 		Receive:    p.interval(b, "spec.receiveInterval", b.ReceiveInterval),
 		Transmit:   p.interval(b, "spec.transmitInterval", b.TransmitInterval),
-		Multiplier: b.DetectMultiplier,
+		Multiplier: b.DetectMultiplier, Passive: b.Passive, MinimumTTL: b.MinimumTTL,
 	}
 	if out.BFD.Multiplier == 0 {
 		out.BFD.Multiplier = defaultMultiplier

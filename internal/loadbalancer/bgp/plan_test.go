@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"minato/internal/loadbalancer/config"
+	"minato/internal/loadbalancer/elect"
 )
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -25,14 +26,6 @@ func configPeer(change func(*config.Peer)) config.Peer {
 		change(&p)
 	}
 	return p
-}
-
-func advertisement(name string, change func(*config.BGPAdvertisement)) *config.BGPAdvertisement {
-	a := &config.BGPAdvertisement{Name: name, Object: config.Object{Kind: "BGPAdvertisement", Name: name}, AggregationLength: 32, AggregationLengthV6: 128}
-	if change != nil {
-		change(a)
-	}
-	return a
 }
 
 func input(peers ...config.Peer) Input {
@@ -54,12 +47,12 @@ func TestPlanPeer(t *testing.T) {
 		p.PasswordSecret, p.BFDProfile, p.GracefulRestart, p.MultiHop, p.DualStack = "bgp", "fast", true, true, true
 	}))
 	in.Passwords = map[string]string{"bgp": "secret"}
-	in.Profiles = []config.BFDProfile{{Name: "fast", ReceiveInterval: 50 * time.Millisecond, DetectMultiplier: 5}}
+	in.Profiles = []config.BFDProfile{{Name: "fast", ReceiveInterval: 50 * time.Millisecond, DetectMultiplier: 5, Passive: true, MinimumTTL: 250}}
 	got, problems := Plan(in)
 	want := State{RouterID: ip("10.0.0.11"), Peers: []Peer{{
 		Name: "tor", LocalASN: 4200000000, PeerASN: 64501, Address: ip("10.0.0.1"), Source: ip("10.0.0.11"), Port: 1790,
 		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, ConnectTime: 7 * time.Second, Password: "secret",
-		BFD: &BFD{Receive: 50 * time.Millisecond, Transmit: 300 * time.Millisecond, Multiplier: 5}, GracefulRestart: true, MultiHop: true, DualStack: true,
+		BFD: &BFD{Receive: 50 * time.Millisecond, Transmit: 300 * time.Millisecond, Multiplier: 5, Passive: true, MinimumTTL: 250}, GracefulRestart: true, MultiHop: true, DualStack: true,
 	}}}
 	if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" || len(problems) != 0 {
 		t.Errorf("state differs (-want +got):\n%s\nproblems: %+v", d, problems)
@@ -94,6 +87,7 @@ func TestPlanProblems(t *testing.T) {
 		{"spec.passwordSecret", "metallb-system/bgp is missing", true, func(p *config.Peer) { p.PasswordSecret = "bgp" }},
 		{"spec.password", "80 at most", true, func(p *config.Peer) { p.Password = strings.Repeat("x", 81) }},
 		{"spec.sourceAddress", "same family", false, func(p *config.Peer) { p.SourceAddress = ip("fd00::1") }},
+		{"spec.holdTime", "without a hold time", false, func(p *config.Peer) { p.HoldTime = 0 }},
 		{"spec.holdTime", "3 s to 65535 s", false, func(p *config.Peer) { p.HoldTime = time.Second }},
 		{"spec.holdTime", "whole seconds", false, func(p *config.Peer) { p.HoldTime = 3500 * time.Millisecond }},
 		{"spec.keepaliveTime", "less than the hold time, 1m30s", false, func(p *config.Peer) { p.KeepaliveTime = 2 * time.Minute }},
@@ -151,24 +145,19 @@ func TestRouterIDWithoutIPv4(t *testing.T) {
 func TestPlanRoutes(t *testing.T) {
 	std := func(low uint32) config.Community { return config.Community{Parts: [3]uint32{64500, low}} }
 	large := config.Community{Large: true, Parts: [3]uint32{1, 2, 3}}
-	wide := advertisement("wide", func(a *config.BGPAdvertisement) {
-		a.AggregationLength, a.AggregationLengthV6, a.Communities = 24, 64, []config.Community{large, std(1)}
-	})
-	again := advertisement("again", func(a *config.BGPAdvertisement) {
-		a.AggregationLength, a.Communities = 24, []config.Community{std(1), std(0)}
-	})
-	exact := advertisement("exact", func(a *config.BGPAdvertisement) { a.LocalPref = 200 })
-	elsewhere := advertisement("elsewhere", func(a *config.BGPAdvertisement) { a.Peers = []string{"nobody"} })
-	otherNode := advertisement("other-node", func(a *config.BGPAdvertisement) { a.NodeSelectors = []labels.Selector{selector(t, "rack=b")} })
+	prefix := netip.MustParsePrefix
 	in := input(configPeer(func(p *config.Peer) { p.PeerASN, p.DualStack = 64500, true }))
-	in.Announcements = []Announcement{
-		{ip("192.0.2.9"), wide}, {ip("192.0.2.1"), wide}, {ip("192.0.2.1"), exact}, {ip("192.0.2.1"), again}, {ip("2001:db8::5"), wide},
-		{ip("198.51.100.1"), elsewhere}, {ip("198.51.100.1"), otherNode},
+	in.Routes = []elect.Route{
+		{Peer: "tor", Prefix: prefix("192.0.2.0/24"), Communities: []config.Community{large, std(1)}, LocalPref: 100},  // of one address
+		{Peer: "tor", Prefix: prefix("192.0.2.0/24"), Communities: []config.Community{std(1), std(0)}, LocalPref: 200}, // of another
+		{Peer: "tor", Prefix: prefix("192.0.2.1/32")},
+		{Peer: "tor", Prefix: prefix("2001:db8::/64"), Communities: []config.Community{std(1)}},
+		{Peer: "other", Prefix: prefix("198.51.100.0/24")},
 	}
 	want := []Route{
-		{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Communities: []config.Community{std(0), std(1), large}},
-		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), LocalPref: 200},
-		{Prefix: netip.MustParsePrefix("2001:db8::/64"), NextHop: ip("fd00::11"), Communities: []config.Community{std(1), large}},
+		{Prefix: prefix("192.0.2.0/24"), LocalPref: 200, Communities: []config.Community{std(0), std(1), large}},
+		{Prefix: prefix("192.0.2.1/32")},
+		{Prefix: prefix("2001:db8::/64"), NextHop: ip("fd00::11"), Communities: []config.Community{std(1)}},
 	}
 	for range 5 {
 		got, problems := Plan(in)
@@ -179,40 +168,58 @@ func TestPlanRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The order of the input is nothing.
-		in.Announcements = append(in.Announcements[1:], in.Announcements[0])
+		in.Routes = append(slices.Clone(in.Routes[1:]), in.Routes[0])
 	}
 }
 
-func TestPlanRouteProblems(t *testing.T) {
-	low := advertisement("low", func(a *config.BGPAdvertisement) { a.LocalPref = 100 })
-	high := advertisement("high", func(a *config.BGPAdvertisement) { a.LocalPref = 200 })
-	check := func(name string, in Input, field, object, text string, routes int) State {
-		t.Helper()
-		got, problems := Plan(in)
-		if len(problems) != 1 || problems[0].Field != field || problems[0].Object.Name != object || problems[0].Unused || !strings.Contains(problems[0].Message, text) {
-			t.Errorf("%s: problems are %+v, want one of %s with %q", name, problems, object, text)
-		}
-		if len(got.Peers[0].Routes) != routes {
-			t.Errorf("%s: routes are %+v", name, got.Peers[0].Routes)
-		}
-		return got
+// What is decided for an address reaches the State.
+func TestPlanFromElection(t *testing.T) {
+	in := input(configPeer(func(p *config.Peer) { p.PeerASN = 64500 }))
+	in.Advertisements = []config.BGPAdvertisement{
+		{Name: "wide", Pools: []string{"pool"}, AggregationLength: 26, AggregationLengthV6: 128, LocalPref: 150},
+		{Name: "exact", Pools: []string{"pool"}, AggregationLength: 32, AggregationLengthV6: 128},
 	}
+	node := elect.Node{Name: "node-1", Labels: in.Labels}
+	svc := elect.Service{Pool: "pool", Serving: map[string]bool{"node-1": true}}
+	for _, a := range []string{"192.0.2.65", "192.0.2.66"} {
+		routes, withheld := elect.Routes(svc, ip(a), node, []elect.Node{node}, in.Advertisements, in.Peers)
+		if len(withheld) != 0 {
+			t.Fatalf("withheld: %+v", withheld)
+		}
+		in.Routes = append(in.Routes, routes...)
+	}
+	got, problems := Plan(in)
+	var prefixes []string
+	for _, r := range got.Peers[0].Routes {
+		prefixes = append(prefixes, r.Prefix.String())
+	}
+	if want := []string{"192.0.2.64/26", "192.0.2.65/32", "192.0.2.66/32"}; !slices.Equal(prefixes, want) || got.Peers[0].Routes[0].LocalPref != 150 || len(problems) != 0 {
+		t.Errorf("routes are %+v, problems %+v", got.Peers[0].Routes, problems)
+	}
+	// To an external peer the preference is not told.
+	in.Peers[0].PeerASN = 64501
+	_, problems = Plan(in)
+	if len(problems) != 1 || problems[0].Field != "spec.localPref" || problems[0].Unused || !strings.Contains(problems[0].Message, "own AS") {
+		t.Errorf("problems are %+v", problems)
+	}
+}
 
-	in := input(configPeer(nil))
-	in.Announcements = []Announcement{{ip("192.0.2.1"), high}, {ip("192.0.2.2"), high}}
-	if got := check("external", in, "spec.localPref", "high", "own AS", 2); got.Peers[0].Routes[0].LocalPref != 0 {
-		t.Errorf("an external peer is told a local preference")
+func TestPlanNoNextHop(t *testing.T) {
+	in := input(configPeer(func(p *config.Peer) { p.DualStack = true }))
+	in.Addresses = in.Addresses[:1]
+	in.Routes = []elect.Route{
+		{Peer: "tor", Prefix: netip.MustParsePrefix("2001:db8::1/128")}, {Peer: "tor", Prefix: netip.MustParsePrefix("2001:db8::2/128")},
+		{Peer: "tor", Prefix: netip.MustParsePrefix("192.0.2.1/32")},
 	}
-	in = input(configPeer(func(p *config.Peer) { p.PeerASN = 64500 }))
-	in.Announcements = []Announcement{{ip("192.0.2.1"), low}, {ip("192.0.2.1"), high}}
-	if got := check("conflict", in, "spec.localPref", "low", "higher preference", 1); got.Peers[0].Routes[0].LocalPref != 200 {
+	got, problems := Plan(in)
+	if len(problems) != 1 || problems[0].Field != "spec.dualStackAddressFamily" || !strings.Contains(problems[0].Message, "no IPv6 address to be the next hop") {
+		t.Errorf("problems are %+v", problems)
+	}
+	if len(got.Peers[0].Routes) != 1 {
 		t.Errorf("routes are %+v", got.Peers[0].Routes)
 	}
-	plain := advertisement("plain", nil)
-	in = input(configPeer(nil))
-	in.Announcements = []Announcement{{ip("192.0.2.1"), plain}, {ip("2001:db8::1"), plain}, {ip("2001:db8::2"), plain}}
-	check("one family", in, "spec.dualStackAddressFamily", "tor", "set dualStackAddressFamily", 1)
-	in.Peers[0].DualStack = true
-	in.Addresses = in.Addresses[:1]
-	check("no next hop", in, "spec.dualStackAddressFamily", "tor", "no IPv6 address to be the next hop", 1)
+	in.Peers[0].DualStack = false
+	if _, problems := Plan(in); len(problems) != 0 {
+		t.Errorf("problems are %+v", problems)
+	}
 }

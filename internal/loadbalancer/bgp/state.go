@@ -62,6 +62,11 @@ type BFD struct {
 	Receive    time.Duration `json:"receive"`
 	Transmit   time.Duration `json:"transmit"`
 	Multiplier uint8         `json:"multiplier"`
+	// Passive waits for the router's first packet.
+	Passive bool `json:"passive,omitempty"`
+	// MinimumTTL is the least that packets of a router behind others may have; 0 is 254. A router on the link always has
+	// 255.
+	MinimumTTL uint8 `json:"minimumTTL,omitempty"`
 }
 
 // Route is a prefix that a peer is told.

@@ -225,10 +225,6 @@ func (p *Prober) read(read readFunc, multiHop bool) {
 }
 
 func (p *Prober) deliver(b []byte, ttl int, from netip.Addr, multiHop bool) {
-	// A packet that has passed a router may come from anybody.
-	if !multiHop && ttl != ownTTL || multiHop && ttl < multiHopTTL {
-		return
-	}
 	got, err := parse(b)
 	if err != nil {
 		return
@@ -236,11 +232,23 @@ func (p *Prober) deliver(b []byte, ttl int, from netip.Addr, multiHop bool) {
 	p.mu.Lock()
 	r := p.sessions[from]
 	p.mu.Unlock()
-	if r == nil || r.peer.MultiHop != multiHop {
+	if r == nil || r.peer.MultiHop != multiHop || ttl < r.peer.leastTTL() {
 		return
 	}
 	select {
 	case r.inbox <- got:
 	default: // as if the network had lost it
+	}
+}
+
+// leastTTL is what a packet has to have: one that has passed more routers than it may come from anybody.
+func (p *Peer) leastTTL() int {
+	switch {
+	case !p.MultiHop:
+		return ownTTL
+	case p.MinimumTTL == 0:
+		return multiHopTTL
+	default:
+		return int(p.MinimumTTL)
 	}
 }

@@ -25,7 +25,11 @@ type Peer struct {
 	Interface string
 	// MultiHop says that other routers are between.
 	MultiHop bool
-	Timing   Timing
+	// MinimumTTL is the least that packets may have if MultiHop is set; 0 is 254, as MetalLB has it.
+	MinimumTTL uint8
+	// Passive sends nothing before the router does.
+	Passive bool
+	Timing  Timing
 }
 
 // Ports and hop limits of RFC 5881 and RFC 5883.
@@ -34,7 +38,7 @@ const (
 	multiHopPort = 4784
 	firstSource  = 49152
 	ownTTL       = 255
-	multiHopTTL  = 254 // at least; as MetalLB's default
+	multiHopTTL  = 254 // at least, where nothing else is configured
 )
 
 // session is one path that is probed.
@@ -109,7 +113,7 @@ func (s *session) changed(o outcome, reason string) {
 // transmit sends the next packet, and sets the timer for the one after.
 func (s *session) transmit(timer *time.Timer) {
 	interval := s.machine.interval()
-	if interval == 0 {
+	if interval == 0 || s.peer.Passive && !s.machine.heard {
 		timer.Reset(slow) // to look again
 		return
 	}
