@@ -16,7 +16,6 @@ func (l *lab) peer4Of(name string, routes ...Route) Peer {
 }
 
 func TestRoutesWithAttributes(t *testing.T) {
-	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird(`
 protocol bgp node { local as 64500; neighbor {node4} as 64500; ipv4 { import all; export all; }; ipv6 { import all; export all; }; }
@@ -45,8 +44,7 @@ func TestPeersAreApart(t *testing.T) {
 	one, two := newLab(t, "bird"), newLab(t, "bird")
 	const conf = "protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export all; }; }\n"
 	b1, b2 := one.bird(conf), two.bird(conf)
-	s := newTestLocal(t)
-	runSpeaker(t, s)
+	s := one.process()
 	peer := func(l *lab, name string, low uint32) Peer {
 		p := l.peer4Of(name)
 		p.PeerASN = 65010
@@ -108,8 +106,7 @@ func TestPassword(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird(`protocol bgp node { local as 65010; neighbor {node4} as 64500; password "right"; ipv4 { import all; export none; }; }` + "\n")
-	s := newTestLocal(t)
-	runSpeaker(t, s)
+	s := l.process()
 	p := l.peer4Of("bird", route("192.0.2.1/32"))
 	p.PeerASN, p.Password, p.ConnectTime = 65010, "wrong", 2*time.Second
 	apply(t, s, p)
@@ -137,8 +134,7 @@ func TestRefusals(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, "bird")
 			b := l.bird("protocol bgp node { " + c.bird + " ipv4 { import all; export none; }; }\n")
-			s := newTestLocal(t)
-			runSpeaker(t, s)
+			s := l.process()
 			p := l.peer4Of("bird", route("192.0.2.1/32"))
 			p.PeerASN = c.peer
 			apply(t, s, p)
@@ -152,8 +148,7 @@ func TestAnyExternalAS(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 4200000010; neighbor {node6} as 4200000001; ipv4 { import all; export none; extended next hop; }; ipv6 { import all; export none; }; }\n")
-	s := newTestLocal(t)
-	runSpeaker(t, s)
+	s := l.process()
 	p := Peer{Name: "bird", LocalASN: 4200000001, Address: l.peer6, Source: l.node6, Port: 179, DualStack: true}
 	p.Routes = []Route{{Prefix: route("192.0.2.1/32").Prefix, NextHop: l.node4}, route("2001:db8::1/128")}
 	apply(t, s, p)
@@ -169,8 +164,7 @@ func TestManyRoutes(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; }\n")
-	s := newTestLocal(t)
-	runSpeaker(t, s)
+	s := l.process()
 	p := l.peer4Of("bird")
 	p.PeerASN = 65010
 	for i := range 2000 {

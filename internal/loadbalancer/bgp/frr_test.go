@@ -130,7 +130,6 @@ bfd
 }
 
 func TestUnnumbered(t *testing.T) {
-	t.Parallel()
 	l := newLab(t, "vtysh", frrPrograms+"/bgpd")
 	f := l.frr(`
 router bgp 65010

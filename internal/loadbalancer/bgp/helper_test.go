@@ -97,6 +97,15 @@ func runProcess(t *testing.T, p *Process) {
 	})
 }
 
+// process is a Process with a helper of its own, which runs until the test ends. The library has settings that are the
+// whole process's, so Locals of tests that run side by side would be in each other's way.
+func (l *lab) process() *Process {
+	l.t.Helper()
+	p := newTestProcess(l.t, filepath.Join(l.dir, "bgp.sock"), nil)
+	runProcess(l.t, p)
+	return p
+}
+
 // pid is that of the Helper.
 func (p *Process) pid(t *testing.T) int {
 	t.Helper()
@@ -117,8 +126,7 @@ func TestHelperIsKilled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; password \"right\"; ipv4 { import all; export none; }; }\n")
-	s := newTestProcess(t, filepath.Join(l.dir, "bgp.sock"), nil)
-	runProcess(t, s)
+	s := l.process()
 	p := l.peer4Of("bird", route("192.0.2.1/32"))
 	p.PeerASN, p.Password, p.GracefulRestart = 65010, "right", true
 	apply(t, s, p)

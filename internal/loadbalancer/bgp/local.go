@@ -15,7 +15,8 @@ type LocalConfig struct {
 	Logger *slog.Logger
 }
 
-// Local speaks BGP in this process, in the network namespace that the process is in.
+// Local speaks BGP in this process, in the network namespace that the process is in. A process has one at a time: the
+// library has settings that are the process's.
 type Local struct {
 	log *slog.Logger
 	// keep has peers with graceful restart keep the routes when Run ends.

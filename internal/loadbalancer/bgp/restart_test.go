@@ -30,7 +30,6 @@ func (b *bird) watchRoute(prefix string) (end func() (missing string, looks int)
 func TestGracefulRestart(t *testing.T) {
 	for _, graceful := range []bool{true, false} {
 		t.Run(fmt.Sprint(graceful), func(t *testing.T) {
-			t.Parallel()
 			l := newLab(t, "bird")
 			b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; ipv6 { import all; export none; }; }\n")
 			p := l.peer4Of("bird", route("192.0.2.1/32"), Route{Prefix: route("2001:db8::1/128").Prefix, NextHop: l.node6})
@@ -71,7 +70,6 @@ func TestGracefulRestart(t *testing.T) {
 
 // After a restart the peer forgets what it is not told again.
 func TestGracefulRestartForgets(t *testing.T) {
-	t.Parallel()
 	l := newLab(t, "bird")
 	b := l.bird("protocol bgp node { local as 65010; neighbor {node4} as 64500; ipv4 { import all; export none; }; }\n")
 	p := l.peer4Of("bird", route("192.0.2.1/32"), route("192.0.2.2/32"))
