@@ -34,6 +34,8 @@ for what in "$@"; do
 		need dpkg-deb dpkg
 		need busybox busybox-static
 		need clang clang
+		need bird bird2
+		need vtysh frr
 		;;
 	bench)
 		need dnsperf dnsperf
@@ -64,3 +66,15 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of names
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+
+# The tests run these in namespaces of their own; the packages would start them
+# on this machine.
+case $missing in
+*bird2* | *frr*)
+	if [ -d /run/systemd/system ]; then
+		for service in bird frr; do
+			case $missing in *"$service"*) systemctl disable --now -q "$service" ;; esac
+		done
+	fi
+	;;
+esac

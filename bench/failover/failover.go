@@ -40,16 +40,7 @@ func (c *cluster) failovers(ctx context.Context, res *result, ways ...way) error
 func (c *cluster) failover(ctx context.Context, s *system, w way) (run, error) {
 	r := run{System: s.name, Way: w}
 	var err error
-	for _, each := range c.systems { // also the other one must have got over the last run
-		node, err := c.announcer(ctx, each)
-		if err != nil {
-			return r, err
-		}
-		if each == s {
-			r.Node = node
-		}
-	}
-	if err := c.prepare(ctx, s, r.Node); err != nil {
+	if r.Node, err = c.stage(ctx, s); err != nil {
 		return r, err
 	}
 	began, err := c.kill(ctx, w, r.Node)
@@ -87,6 +78,41 @@ func (c *cluster) failover(ctx context.Context, s *system, w way) (run, error) {
 	}
 	r.Return = disturbance(load, back, "")
 	return r, nil
+}
+
+// stage returns when a load goes on by way of the node that answers for the
+// system's address, and names it.
+func (c *cluster) stage(ctx context.Context, s *system) (string, error) {
+	var node, user string
+	for range 3 {
+		for _, each := range c.systems { // also the other one must have got over the last run
+			at, err := c.announcer(ctx, each)
+			if err != nil {
+				return "", err
+			}
+			if each == s {
+				node = at
+			}
+		}
+		// What the client learned from the last run is no matter of this one: it asks anew.
+		if _, err := command(ctx, nil, "ip", "-n", c.client.name, "neigh", "flush", "dev", "eth0"); err != nil {
+			return "", err
+		}
+		if err := c.prepare(ctx, s, node); err != nil {
+			return "", err
+		}
+		var err error
+		if user, err = c.sendsTo(ctx, s); err != nil {
+			return "", err
+		}
+		if user == node {
+			return node, nil
+		}
+		if _, err := c.stopLoad(ctx); err != nil { // the address moved meanwhile
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("%s answers for %s, and clients still send to %s", node, s.address, user)
 }
 
 // prepare makes a load whose connections end at nodes that will live, as far as
@@ -134,7 +160,7 @@ func (c *cluster) prepareLoad(ctx context.Context, s *system) error {
 			err = fmt.Errorf("a connection failed: %s", v.Failure)
 		}
 		if v.Held < c.hold {
-			err = fmt.Errorf("%d of %d connections are held", v.Held, c.hold)
+			err = fmt.Errorf("%d of %d connections are held: %s", v.Held, c.hold, v.Cut)
 		}
 		return err == nil && time.Since(began) > warmUp, err
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -115,6 +116,24 @@ func (c *cluster) announcer(ctx context.Context, s *system) (string, error) {
 		return time.Since(since) > settled, nil
 	})
 	return node, err
+}
+
+// sendsTo is the node that the client's packets for the system's address go to.
+func (c *cluster) sendsTo(ctx context.Context, s *system) (string, error) {
+	out, err := command(ctx, nil, "ip", "-n", c.client.name, "-j", "neigh", "show", "to", s.address.String(), "dev", "eth0")
+	if err != nil {
+		return "", err
+	}
+	var entries []struct {
+		MAC string `json:"lladdr"`
+	}
+	if err := json.Unmarshal(out, &entries); err != nil {
+		return "", fmt.Errorf("the client's neighbours: %w", err)
+	}
+	if len(entries) != 1 || entries[0].MAC == "" {
+		return "", fmt.Errorf("the client knows nobody who has %s: %s", s.address, out)
+	}
+	return c.nodeWith(ctx, entries[0].MAC)
 }
 
 // nodeWith finds the node by the hardware address of its interface.

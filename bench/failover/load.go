@@ -50,6 +50,7 @@ type view struct {
 	Recent      map[string]int `json:"recent"` // attempts of the last half second that succeeded, by node
 	Held        int            `json:"held"`   // connections that are open
 	Waiting     int            `json:"waiting"`
+	Cut         string         `json:"cut,omitempty"` // what one that is not open any more ended with
 }
 
 type loadResult struct {
@@ -210,6 +211,7 @@ func (l *load) look() view {
 	for _, f := range l.flows {
 		switch {
 		case !f.Cut.IsZero():
+			v.Cut = f.Err
 		case f.Node != "":
 			v.Held++
 			fallthrough

@@ -46,6 +46,9 @@ type effect struct {
 	Cut       int `json:"cut"`       // held connections to Pods on nodes that lived
 	Surviving int `json:"surviving"` // all of those
 	Lost      int `json:"lost"`      // held connections to Pods on the node that was lost
+	// FirstCut and LastCut are when held connections turned out cut.
+	FirstCut float64 `json:"firstCutMS,omitempty"`
+	LastCut  float64 `json:"lastCutMS,omitempty"`
 	// Errors is what attempts and held connections failed with, and how many of them.
 	Errors map[string]int `json:"errors,omitempty"`
 }
@@ -55,6 +58,17 @@ func (e *effect) failedWith(err string) {
 		e.Errors = map[string]int{}
 	}
 	e.Errors[ports.ReplaceAllString(err, "")]++
+}
+
+func (e *effect) cutAt(at, from time.Time) {
+	if at.IsZero() {
+		return
+	}
+	ms := millis(at.Sub(from))
+	if e.FirstCut == 0 || ms < e.FirstCut {
+		e.FirstCut = ms
+	}
+	e.LastCut = max(e.LastCut, ms)
 }
 
 // ports are in errors, and differ from one to the next.
@@ -91,6 +105,7 @@ func disturbance(l loadResult, from time.Time, victim string) effect {
 			if !f.Cut.IsZero() || f.Stuck {
 				e.Cut++
 				e.failedWith("held: " + cmp.Or(f.Err, "no answer"))
+				e.cutAt(f.Cut, from)
 			}
 		}
 	}

@@ -58,7 +58,7 @@ func TestHeldConnections(t *testing.T) {
 		{Err: "it never came to be", Cut: after(-800)},
 	}}
 	e := disturbance(l, began, "node-1")
-	if e.Surviving != 4 || e.Cut != 2 || e.Lost != 1 || e.Errors["held: reset"] != 1 || e.Errors["held: no answer"] != 1 {
+	if e.Surviving != 4 || e.Cut != 2 || e.Lost != 1 || e.Errors["held: reset"] != 1 || e.Errors["held: no answer"] != 1 || e.FirstCut != 300 || e.LastCut != 300 {
 		t.Errorf("%+v", e)
 	}
 }

@@ -38,13 +38,15 @@ func readBFD(object metallb.BFDProfile) (BFDProfile, field.ErrorList) {
 	transmit := number("transmitInterval", spec.TransmitInterval, defaultBFDInterval, 10, 60000)
 	multiplier := number("detectMultiplier", spec.DetectMultiplier, defaultBFDMultiplier, 2, 255)
 	number("echoInterval", spec.EchoInterval, 0, 10, 60000)
-	number("minimumTtl", spec.MinimumTTL, 0, 1, 254)
+	ttl := number("minimumTtl", spec.MinimumTTL, 0, 1, 254)
 	return BFDProfile{
 		Name:             object.Name,
 		Object:           objectOf(metallb.KindBFDProfile, &object),
 		ReceiveInterval:  time.Duration(receive) * time.Millisecond,
 		TransmitInterval: time.Duration(transmit) * time.Millisecond,
 		DetectMultiplier: uint8(multiplier),
+		Passive:          spec.PassiveMode,
+		MinimumTTL:       uint8(ttl),
 	}, errs
 }
 
@@ -59,8 +61,5 @@ func unhonouredBFD(spec metallb.BFDProfileSpec) field.ErrorList {
 	}
 	add(spec.EchoMode, "echoMode", "echo packets are not supported: the path is probed without them; remove the field")
 	add(spec.EchoInterval != nil, "echoInterval", "echo packets are not supported: the interval has no effect; remove the field")
-	add(spec.PassiveMode, "passiveMode", "a passive session is not supported: packets are sent from the start; remove the field")
-	add(spec.MinimumTTL != nil, "minimumTtl",
-		"BFD over several hops is not supported: packets of peers on the same network alone are taken; remove the field")
 	return errs
 }

@@ -89,9 +89,7 @@ func TestConfigMapWithEveryKey(t *testing.T) {
 	c := readConfigMap(t, everyKey)
 	expectProblems(t, c.Problems,
 		"kept|ConfigMap config: bfd-profiles[0].echo-interval",
-		"kept|ConfigMap config: bfd-profiles[0].echo-mode",
-		"kept|ConfigMap config: bfd-profiles[0].minimum-ttl",
-		"kept|ConfigMap config: bfd-profiles[0].passive-mode")
+		"kept|ConfigMap config: bfd-profiles[0].echo-mode")
 	c.Problems = nil
 	want := Config{
 		Pools: []Pool{
@@ -117,7 +115,7 @@ func TestConfigMapWithEveryKey(t *testing.T) {
 				Password:      "yourPassword", BFDProfile: "fast-probes",
 			},
 		},
-		BFDProfiles: []BFDProfile{{"fast-probes", configMapObject, 280 * time.Millisecond, 270 * time.Millisecond, 4}},
+		BFDProfiles: []BFDProfile{{"fast-probes", configMapObject, 280 * time.Millisecond, 270 * time.Millisecond, 4, true, 251}},
 	}
 	if diff := cmp.Diff(want, c, exact); diff != "" {
 		t.Error(diff)

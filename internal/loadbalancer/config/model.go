@@ -164,4 +164,8 @@ type BFDProfile struct {
 	ReceiveInterval  time.Duration
 	TransmitInterval time.Duration
 	DetectMultiplier uint8
+	// Passive waits for the peer's first packet.
+	Passive bool
+	// MinimumTTL is the least that packets of a peer behind other routers may have; 0 is 254.
+	MinimumTTL uint8
 }

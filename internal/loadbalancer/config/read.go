@@ -212,8 +212,6 @@ func (c *Config) checkProfile(peer *Peer) *field.Error {
 		err := field.NotFound(path, peer.BFDProfile)
 		err.Detail = fmt.Sprintf("profile %q doesn't exist or is not used, and the session goes on without BFD; create it or correct it", peer.BFDProfile)
 		return err
-	case peer.MultiHop:
-		return field.Invalid(path, peer.BFDProfile, "BFD over several hops is not supported, and the session goes on without it; remove bfdProfile or ebgpMultiHop")
 	}
 	return nil
 }

@@ -174,8 +174,8 @@ func TestReadPeers(t *testing.T) {
 		t.Error(diff)
 	}
 	wantBFD := []BFDProfile{
-		{"fast", Object{"BFDProfile", Namespace, "fast"}, 100 * time.Millisecond, 50 * time.Millisecond, 5},
-		{"usual", Object{"BFDProfile", Namespace, "usual"}, 300 * time.Millisecond, 300 * time.Millisecond, 3},
+		{"fast", Object{"BFDProfile", Namespace, "fast"}, 100 * time.Millisecond, 50 * time.Millisecond, 5, false, 0},
+		{"usual", Object{"BFDProfile", Namespace, "usual"}, 300 * time.Millisecond, 300 * time.Millisecond, 3, false, 0},
 	}
 	if diff := cmp.Diff(wantBFD, c.BFDProfiles, exact); diff != "" {
 		t.Error(diff)
