@@ -121,24 +121,53 @@ func (p *prober) known(r reply) bool {
 	return false
 }
 
-// read passes on the answers at one socket until it is closed.
-func (p *prober) read(ctx context.Context, c *net.UDPConn, out chan<- reply) error {
-	b := make([]byte, 64)
-	for {
-		n, from, err := c.ReadFromUDPAddrPort(b)
-		if ctx.Err() != nil {
-			return nil
+// received returns the answers that have come since the last call, without waiting. Nobody waits for them: whoever counts
+// who has not answered reads all answers first, so that a process that gets little time finds nobody dead because of that.
+func (p *prober) received() (out []reply, err error) {
+	for _, c := range p.conns {
+		raw, e := c.SyscallConn()
+		if e == nil {
+			e = raw.Read(func(fd uintptr) bool {
+				out, err = receive(int(fd), p.port, out)
+				return true
+			})
 		}
-		if err != nil {
-			return fmt.Errorf("read answers to liveness probes: %w", err)
+		if errors.Is(e, net.ErrClosed) {
+			return nil, nil // the run ends
 		}
-		if n != probeSize || binary.BigEndian.Uint32(b) != answerMagic || from.Port() != p.port {
-			continue
-		}
-		select {
-		case out <- reply{from: from.Addr().Unmap().WithZone(""), nonce: binary.BigEndian.Uint64(b[4:])}:
-		case <-ctx.Done():
-			return nil
+		if err = errors.Join(e, err); err != nil {
+			return nil, fmt.Errorf("read answers to liveness probes: %w", err)
 		}
 	}
+	return out, nil
+}
+
+// receive appends the answers that a socket has.
+func receive(fd int, port uint16, to []reply) ([]reply, error) {
+	b := make([]byte, 64)
+	for {
+		n, from, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return to, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return to, err
+		}
+		sender := addrPortOf(from)
+		if n == probeSize && binary.BigEndian.Uint32(b) == answerMagic && sender.Port() == port {
+			to = append(to, reply{from: sender.Addr(), nonce: binary.BigEndian.Uint64(b[4:])})
+		}
+	}
+}
+
+func addrPortOf(from unix.Sockaddr) netip.AddrPort {
+	switch from := from.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(from.Addr), uint16(from.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(from.Addr).Unmap(), uint16(from.Port))
+	}
+	return netip.AddrPort{}
 }

@@ -14,10 +14,11 @@ import (
 // loop is one run of an Announcer: one goroutine that acts, and others that read.
 type loop struct {
 	*Announcer
-	prober  *prober
-	replies chan reply
-	events  chan event
-	links   chan netlink.LinkUpdate
+	prober *prober
+	events chan event
+	links  chan netlink.LinkUpdate
+	// roundAt is the start of the last round of probes.
+	roundAt time.Time
 	// strangers are claims that are not told yet, the first one first.
 	strangers []stranger
 	// shown is what OnView was called with last.
@@ -28,7 +29,7 @@ type loop struct {
 // Run sends the gratuitous packets of addresses, probes the other nodes and follows the uplinks, until ctx ends. The
 // Announcer must be open all the time.
 func (a *Announcer) Run(ctx context.Context) error {
-	l := &loop{Announcer: a, replies: make(chan reply, 64), events: make(chan event, 64), links: make(chan netlink.LinkUpdate, 8)}
+	l := &loop{Announcer: a, events: make(chan event, 64), links: make(chan netlink.LinkUpdate, 8)}
 	told, err := a.readerOfEvents()
 	if err != nil {
 		return err
@@ -42,9 +43,6 @@ func (a *Announcer) Run(ctx context.Context) error {
 	g.Go(func() error { return l.act(ctx) })
 	g.Go(func() error { return readEvents(ctx, told, l.events) })
 	g.Go(func() error { return a.followLinks(ctx, l.links) })
-	for _, c := range l.prober.conns {
-		g.Go(func() error { return l.prober.read(ctx, c, l.replies) })
-	}
 	g.Go(func() error { // the readers wait for no context
 		<-ctx.Done()
 		l.prober.close()
@@ -72,10 +70,8 @@ func (l *loop) act(ctx context.Context) error {
 		case <-l.wake:
 		case <-timer.C:
 		case <-ticker.C:
-			l.round()
-		case r := <-l.replies:
-			if !l.replied(r) {
-				continue // as nearly always
+			if err := l.round(); err != nil {
+				return err
 			}
 		case e := <-l.events:
 			conflict = l.told(e)
@@ -92,7 +88,9 @@ func (l *loop) act(ctx context.Context) error {
 			active = is
 			if ticker.Stop(); active {
 				ticker.Reset(probeInterval)
-				l.round()
+				if err := l.round(); err != nil {
+					return err
+				}
 			}
 		}
 		if conflict == nil {
@@ -136,14 +134,26 @@ func (l *loop) refresh() (active bool, err error) {
 	return active, l.writeSettings()
 }
 
-// round sends one round of probes.
-func (l *loop) round() {
+// round ends a round of probes and sends the next one. One that this process has begun late gets its time: a ticker makes up
+// for a late tick by an early one.
+func (l *loop) round() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.collection == nil {
-		return
+	now := time.Now()
+	if l.collection == nil || now.Sub(l.roundAt) < probeInterval/2 {
+		return nil
 	}
-	ask := l.liveness.next(time.Now())
+	l.roundAt = now
+	replies, err := l.prober.received()
+	if err != nil {
+		return err
+	}
+	for _, r := range replies {
+		if l.prober.known(r) {
+			l.liveness.heard(l.probed[r.from], now)
+		}
+	}
+	ask := l.liveness.next(now)
 	for to := range l.probed {
 		l.prober.send(to)
 	}
@@ -151,17 +161,22 @@ func (l *loop) round() {
 	if err := l.watchGateways(ask); err != nil {
 		l.log.Warn("Gateways can't be watched", "error", err)
 	}
-	if !ask {
-		return
+	if ask {
+		l.askGateways()
 	}
-	for _, gw := range l.cfg.Gateways {
-		self := l.cfg.address(gw.Is6())
+	return nil
+}
+
+// askGateways asks the gateways for their hardware addresses.
+func (a *Announcer) askGateways() {
+	for _, gw := range a.cfg.Gateways {
+		self := a.cfg.address(gw.Is6())
 		if !self.IsValid() {
 			continue
 		}
-		for _, u := range l.uplinks {
+		for _, u := range a.uplinks {
 			if u.carrier {
-				l.transmit(u, call(gw, self, u.mac))
+				a.transmit(u, call(gw, self, u.mac))
 			}
 		}
 	}
@@ -184,17 +199,6 @@ func (a *Announcer) watchGateways(on bool) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// replied takes in an answer. It tells whether that changed the view.
-func (l *loop) replied(r reply) (changed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.collection == nil || !l.prober.known(r) {
-		return false
-	}
-	l.liveness.heard(l.probed[r.from], time.Now())
-	return l.liveness.changed
 }
 
 // send sends what is due, and tells when there is more.
