@@ -149,9 +149,17 @@ func (r *addressRoutes) add(ip netip.Addr) error {
 		return nil
 	}
 	route := host.Route{Dst: netip.PrefixFrom(ip, ip.BitLen()), Link: r.link}
-	for _, source := range r.sources {
-		if source.BitLen() == ip.BitLen() {
-			route.Src = source
+	// The bridge may have addresses besides the cluster's: then the machine is a
+	// host of that range, also to Services that let in no others.
+	link, source, err := r.net.SourceTo(ip)
+	if err != nil {
+		return err
+	}
+	if route.Src = source; link != r.link || !source.IsValid() {
+		for _, source := range r.sources {
+			if source.BitLen() == ip.BitLen() {
+				route.Src = source
+			}
 		}
 	}
 	if err := r.net.ReplaceRoute(route); err != nil {

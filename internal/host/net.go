@@ -374,6 +374,21 @@ func (n *Net) NextHops() ([]netip.Addr, error) {
 	return out, nil
 }
 
+// SourceTo returns the interface through which the namespace sends to an
+// address, and the source address that it takes; neither where there is no route.
+func (n *Net) SourceTo(ip netip.Addr) (link string, source netip.Addr, err error) {
+	routes, err := n.h.RouteGet(ip.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return "", netip.Addr{}, nil // the kernel says so by errors of many kinds
+	}
+	l, err := n.h.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return "", netip.Addr{}, fmt.Errorf("find the interface towards %s: %w", ip, err)
+	}
+	source, _ = netip.AddrFromSlice(routes[0].Src)
+	return l.Attrs().Name, source.Unmap(), nil
+}
+
 // DefaultLink returns the interface of the default route of one family; ok is
 // false where the machine has none.
 func (n *Net) DefaultLink(ipv6 bool) (link Link, ok bool, err error) {
