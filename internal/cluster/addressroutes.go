@@ -13,19 +13,27 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/host"
+	balancing "minato/internal/loadbalancer/config"
 )
 
 // addressRoutes keeps the machine's routes to those addresses of Services that
 // are not on the LAN, as those of a pool in somebody's own range are: they are
-// at the cluster's nodes all the same.
+// at the cluster's nodes all the same. Only an address that a pool has gets one,
+// whatever a Service's status says.
 type addressRoutes struct {
+	netns    host.Netns
 	link     string
 	lan      Ranges
 	sources  []netip.Addr // preferred source addresses, one of each IP family
 	services cache.SharedIndexInformer
 	// serves tells whether a load balancer class is ours.
 	serves func(class *string) bool
-	log    *slog.Logger
+	// settings are who says which pools there are.
+	settings interface {
+		Current() (c balancing.Config, known bool)
+		Follow(changed func()) (stop func())
+	}
+	log *slog.Logger
 
 	net    *host.Net
 	routes map[netip.Addr]host.Route
@@ -37,23 +45,24 @@ const addressRoutesRetry = time.Second
 
 // run keeps the routes until ctx ends. They go with the bridge.
 func (r *addressRoutes) run(ctx context.Context) (err error) {
-	if r.net, err = host.OpenNet(host.Netns{}); err != nil {
+	if r.net, err = host.OpenNet(r.netns); err != nil {
 		return fmt.Errorf("routes to addresses of Services: %w", err)
 	}
 	defer r.net.Close()
 	r.routes, r.left = map[netip.Addr]host.Route{}, map[netip.Addr]bool{}
 	wake := make(chan struct{}, 1)
-	changed := func(objects ...any) {
-		for _, o := range objects {
-			if len(r.addresses(o)) > 0 {
-				select {
-				case wake <- struct{}{}:
-				default:
-				}
-				return
-			}
+	notify := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
 		}
 	}
+	changed := func(objects ...any) {
+		if slices.ContainsFunc(objects, func(o any) bool { return len(r.addresses(o)) > 0 }) {
+			notify()
+		}
+	}
+	defer r.settings.Follow(notify)()
 	registration, err := r.services.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { changed(o) },
 		UpdateFunc: func(was, is any) { changed(was, is) },
@@ -70,19 +79,15 @@ func (r *addressRoutes) run(ctx context.Context) (err error) {
 	defer r.services.RemoveEventHandler(registration)
 	for {
 		var retry <-chan time.Time
+		if err := r.sync(); err != nil {
+			r.log.Error("routes to addresses of Services are incomplete", "error", err)
+			retry = time.After(addressRoutesRetry)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-wake:
-		}
-		for err := r.sync(); err != nil; err = r.sync() {
-			r.log.Error("routes to addresses of Services are incomplete", "error", err)
-			retry = time.After(addressRoutesRetry)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-retry:
-			}
+		case <-retry:
 		}
 	}
 }
@@ -106,10 +111,21 @@ func (r *addressRoutes) addresses(o any) []netip.Addr {
 
 // sync brings the routes in line with the Services.
 func (r *addressRoutes) sync() error {
+	cfg, known := r.settings.Current()
+	if !known {
+		return nil
+	}
+	pooled := func(ip netip.Addr) bool {
+		return slices.ContainsFunc(cfg.Pools, func(p balancing.Pool) bool {
+			return slices.ContainsFunc(p.Ranges, func(in balancing.Range) bool { return in.Contains(ip) })
+		})
+	}
 	want := map[netip.Addr]bool{}
 	for _, o := range r.services.GetStore().List() {
 		for _, ip := range r.addresses(o) {
-			want[ip] = true
+			if pooled(ip) {
+				want[ip] = true
+			}
 		}
 	}
 	var errs []error

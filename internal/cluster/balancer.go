@@ -37,6 +37,6 @@ func (s *Server) assembleBalancer() error {
 func (s *Server) addressRoutes() *addressRoutes {
 	return &addressRoutes{
 		link: s.paths.Bridge(), lan: s.cfg.LAN, sources: s.cfg.Gateways(), services: s.watch.Services().Informer(),
-		serves: loadbalancer.Serves, log: s.log.With("part", "loadbalancer"),
+		serves: loadbalancer.Serves, settings: s.watch.Balancing(), log: s.log.With("part", "loadbalancer"),
 	}
 }

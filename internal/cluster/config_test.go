@@ -33,6 +33,13 @@ func TestValidateNamesTheFlagAndTheRemedy(t *testing.T) {
 		{"half a certificate", func(c *Config) { c.EtcdCertFile = "cert.pem" }, []string{"--etcd-keyfile"}},
 		{"a Pod's own sysctls", func(c *Config) { c.AllowedUnsafeSysctls = []string{"kernel.msg*", "net.core.somaxconn", "fs.mqueue.*"} }, nil},
 		{"the machine's sysctl", func(c *Config) { c.AllowedUnsafeSysctls = []string{"kernel.core_pattern"} }, []string{"--allowed-unsafe-sysctls kernel.core_pattern", "net.*"}},
+		{"a pool of one's own", func(c *Config) { c.LoadBalancerRange = "192.0.2.0/28,172.30.201.1-172.30.201.9" }, nil},
+		{"no pool", func(c *Config) { c.LoadBalancerRange = "none" }, nil},
+		{"inverted pool", func(c *Config) { c.LoadBalancerRange = "192.0.2.9-192.0.2.1" }, []string{"--load-balancer-range", "lower address first"}},
+		{"pool twice", func(c *Config) { c.LoadBalancerRange = "192.0.2.0/28,192.0.2.8/32" }, []string{"--load-balancer-range", "overlaps"}},
+		{"pool of another family", func(c *Config) { c.LoadBalancerRange = "fd00::/120" }, []string{"--load-balancer-range", "--ip-family"}},
+		{"pool of nodes", func(c *Config) { c.LoadBalancerRange = "172.30.0.0/24" }, []string{"--load-balancer-range", "172.30.0.13"}},
+		{"pool of Pods", func(c *Config) { c.LoadBalancerRange = "10.244.7.0/24" }, []string{"--load-balancer-range", "10.244.0.0/16"}},
 		{"domain", func(c *Config) { c.ClusterDomain = "" }, []string{"--cluster-domain"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
