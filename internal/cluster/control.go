@@ -92,6 +92,12 @@ func requestStop(ctx context.Context, p Paths, limit time.Duration) error {
 	return call(ctx, p, http.MethodPost, "/stop?grace="+limit.String(), nil)
 }
 
+// requestWithdrawal asks the server to tell the nodes' BGP peers that these go
+// away.
+func requestWithdrawal(ctx context.Context, p Paths) error {
+	return call(ctx, p, http.MethodPost, "/withdraw", nil)
+}
+
 // call makes one request over the server's socket.
 func call(ctx context.Context, p Paths, method, path string, out any) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -114,6 +114,13 @@ func endServer(ctx context.Context, p Paths, grace time.Duration) error {
 			return nil
 		}
 	}
+	if grace == 0 {
+		// Routers with graceful restart keep the routes of a process that is
+		// killed without a word. A server that doesn't answer is ended all the same.
+		ctx, cancel := context.WithTimeout(ctx, withdrawTimeout+time.Second)
+		_ = requestWithdrawal(ctx, p)
+		cancel()
+	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("end the server, process %d: %w", pid, err)

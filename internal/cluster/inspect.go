@@ -15,6 +15,7 @@ import (
 
 	"minato/internal/dns"
 	"minato/internal/explain"
+	"minato/internal/loadbalancer"
 	balancing "minato/internal/loadbalancer/show"
 	"minato/internal/member"
 	"minato/internal/node/spec"
@@ -139,7 +140,13 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		return explain.LoadBalancers(s.balancer, m.Announcements())
+		var all []*loadbalancer.Node
+		for _, n := range s.nodes {
+			if m := n.current.Load(); m != nil {
+				all = append(all, m.Announcements())
+			}
+		}
+		return explain.LoadBalancers(s.balancer, m.Announcements(), all)
 	})
 	answer("/dns/query", func(ctx context.Context, v url.Values) (any, error) {
 		return explain.DNS(ctx, s.resolvers(), DNSQuestion{Name: v.Get("name"), Type: v.Get("type"), From: v.Get("from")})

@@ -53,6 +53,10 @@ func (p Paths) NodeRun(node string) string { return filepath.Join(p.Run(), "node
 // MountNS is where a node's mount namespace is pinned.
 func (p Paths) MountNS(node string) string { return filepath.Join(p.Run(), "mntns", node) }
 
+// BGPSocket is where the process is reached that speaks BGP for a node, which
+// the node does not see.
+func (p Paths) BGPSocket(node string) string { return filepath.Join(p.Run(), "bgp", node+".sock") }
+
 // BPF is where our own BPF file system is mounted.
 func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
 

@@ -347,7 +347,7 @@ func (s *Server) serveSocket(ctx context.Context) error {
 	if err := os.Chmod(s.paths.Socket(), 0o600); err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection, s.handleWithdrawal), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
 		srv.Close()
@@ -384,8 +384,32 @@ func (s *Server) awaitDown(ctx context.Context) error {
 	if err := nodes.Wait(); err != nil {
 		s.log.Warn("some Pods did not end within their grace periods and will be killed", "error", err)
 	}
+	s.withdraw(ctx)
 	s.stop(nil)
 	return nil
+}
+
+// withdrawTimeout bounds how long the nodes' BGP peers are waited for.
+const withdrawTimeout = 5 * time.Second
+
+// handleWithdrawal answers once the BGP peers are told that the nodes go away.
+func (s *Server) handleWithdrawal(mux *http.ServeMux) {
+	mux.HandleFunc("POST /withdraw", func(_ http.ResponseWriter, r *http.Request) { s.withdraw(r.Context()) })
+}
+
+// withdraw tells the BGP peers of all nodes that these go away.
+func (s *Server) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
+	defer cancel()
+	var nodes errgroup.Group
+	for _, n := range s.nodes {
+		if m := n.current.Load(); m != nil {
+			nodes.Go(func() error { return m.Withdraw(ctx) })
+		}
+	}
+	if err := nodes.Wait(); err != nil {
+		s.log.Warn("some BGP peers are not told that the nodes go away", "error", err)
+	}
 }
 
 func (s *Server) status() Status {

@@ -50,6 +50,8 @@ type decider struct {
 	// failed could not be brought to the uplinks; they are tried again.
 	failed map[*served]struct{}
 	retry  backoff
+	// taken counts the states of Services that were taken in.
+	taken uint64
 	// settled says that what existed at the start was decided.
 	settled bool
 }
@@ -208,6 +210,8 @@ func (d *decider) takeIn(key types.NamespacedName, look map[*served]struct{}) {
 		s.elect.Addresses = slices.DeleteFunc(s.elect.Addresses, func(a netip.Addr) bool { return !announceable(a) })
 	}
 	s.input = tableInput(s.elect)
+	d.taken++
+	s.number = d.taken
 	for _, addr := range before {
 		d.release(addr, s, look)
 	}

@@ -18,8 +18,9 @@ import (
 var errNotReady = errors.New("it does not know the cluster's Services yet; try again in a moment")
 
 // Explain describes Services of type LoadBalancer with the reasons of every decision: those of the Controller, which state
-// has, and this node's own about who announces and who gets flows.
-func (n *Node) Explain(state State) ([]show.Service, error) {
+// has, and this node's own about who announces and who gets flows. sessions are the nodes' with BGP peers, as far as they
+// are known.
+func (n *Node) Explain(state State, sessions ...show.Session) ([]show.Service, error) {
 	d := n.decider
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -38,10 +39,22 @@ func (n *Node) Explain(state State) ([]show.Service, error) {
 		if known != nil {
 			known.overrule(decisions.Announcements)
 		}
-		decisions.Node = n.cfg.Name
+		decisions.Node, decisions.Sessions = n.cfg.Name, sessions
 		out = append(out, show.Describe(decisions))
 	}
 	return out, nil
+}
+
+// Sessions are the node's with BGP peers.
+func (n *Node) Sessions() []show.Session {
+	if n.cfg.Speaker == nil {
+		return nil
+	}
+	var out []show.Session
+	for _, s := range n.cfg.Speaker.Sessions() {
+		out = append(out, show.Session{Node: n.cfg.Name, Peer: s.Peer, State: s.State, Error: s.Error})
+	}
+	return out
 }
 
 // sharers are the other Services that have one of the addresses.

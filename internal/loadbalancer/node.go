@@ -17,6 +17,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/loadbalancer/announce"
+	"minato/internal/loadbalancer/bgp"
 	"minato/internal/loadbalancer/config"
 )
 
@@ -47,6 +48,10 @@ type NodeConfig struct {
 	Objects  Objects
 	Nodes    coreinformers.NodeInformer
 	Settings *Settings
+	// Speaker tells BGP peers of addresses; nil for none. Whoever owns it runs it. Passwords reads the passwords of peers that
+	// are in Secrets; nil if no peer can have one.
+	Speaker   bgp.Speaker
+	Passwords Passwords
 	// Serves tells whether a load balancer class is ours; nil for Class and for Services without a class.
 	Serves func(class *string) bool
 	// Events and Reports may be nil; whoever owns them runs them. All nodes of a process may share them.
@@ -63,6 +68,8 @@ type Node struct {
 	decider *decider
 	// announcer is the one of the decider's uplinks.
 	announcer announcer
+	// peering is nil without a speaker.
+	peering *peering
 }
 
 // ProbePort is the UDP port of the probes between nodes.
@@ -109,6 +116,9 @@ func newNode(cfg NodeConfig, makeAnnouncer func(announce.Config) (announcer, err
 		n.decider.reports = cfg.Reports
 	}
 	n.decider.reset()
+	if cfg.Speaker != nil {
+		n.peering = newPeering(cfg, n.decider.snapshot, n.decider.reports)
+	}
 	return n, nil
 }
 
@@ -136,6 +146,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.changes.begin()
 	if err := n.decider.start(ctx, g); err != nil {
 		n.complain(err)
+	}
+	if n.peering != nil {
+		g.Go(func() error { return n.peering.run(ctx) })
 	}
 	g.Go(func() error {
 		n.awaitView(ctx)
@@ -174,6 +187,9 @@ func (n *Node) follows(ctx context.Context) {
 		if err := n.decider.step(n.changes.take()); err != nil && ctx.Err() == nil {
 			n.complain(err)
 		}
+		if n.peering != nil {
+			n.peering.changed()
+		}
 		var due <-chan time.Time
 		if at := n.decider.later(); !at.IsZero() {
 			due = time.After(time.Until(at))
@@ -184,6 +200,18 @@ func (n *Node) follows(ctx context.Context) {
 		case <-due:
 		}
 	}
+}
+
+// Withdraw tells BGP peers that the node's routes are gone, and has nothing told to them any more: the node goes away. Run
+// may go on.
+func (n *Node) Withdraw(ctx context.Context) error {
+	if n.peering == nil {
+		return nil
+	}
+	if err := n.peering.withdraw(ctx); err != nil {
+		return fmt.Errorf("withdraw the BGP routes of node %s: %w", n.cfg.Name, err)
+	}
+	return nil
 }
 
 func (n *Node) complain(err error) {

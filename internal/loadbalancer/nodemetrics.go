@@ -45,6 +45,11 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	for _, a := range n.decider.announced() {
 		ch <- prometheus.MustNewConstMetric(announced, prometheus.GaugeValue, 1, a.service.String(), "layer2", n.cfg.Name, a.addr.String())
 	}
+	if n.peering != nil {
+		for _, a := range n.peering.announced() {
+			ch <- prometheus.MustNewConstMetric(announced, prometheus.GaugeValue, 1, a.service.String(), "bgp", n.cfg.Name, a.addr.String())
+		}
+	}
 	all, err := n.announcer.Counters()
 	if err != nil {
 		return // nothing is in the kernel, so nothing was counted

@@ -18,6 +18,8 @@ type served struct {
 	key     types.NamespacedName
 	service *corev1.Service // nil for one that has to go
 	elect   elect.Service
+	// number is another one each time that the Service is taken in.
+	number uint64
 	// input is what its table of flows depends on.
 	input string
 	// outcomes are about its addresses, and winners are who announces each.

@@ -55,6 +55,10 @@ type Config struct {
 	// file system.
 	DataDir, RunDir, PinDir string
 
+	// BGPSocket is the path of the socket of the process that speaks BGP for the
+	// node, in a directory for such sockets alone that the node must not see.
+	BGPSocket string
+
 	// Connect makes connections to the API server, which can be used once
 	// Connected is closed.
 	Connect   Connect
@@ -93,6 +97,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: Addresses %v and PodCIDRs %v do not match; give one of each IP family", c.Name, c.Addresses, c.PodCIDRs)
 	case !filepath.IsAbs(c.DataDir) || !filepath.IsAbs(c.RunDir) || !filepath.IsAbs(c.PinDir):
 		return fmt.Errorf("node %s: DataDir %q, RunDir %q and PinDir %q must be absolute paths", c.Name, c.DataDir, c.RunDir, c.PinDir)
+	case !filepath.IsAbs(c.BGPSocket):
+		return fmt.Errorf("node %s: BGPSocket %q must be an absolute path", c.Name, c.BGPSocket)
 	case c.Connect == nil || c.Connected == nil || c.Watch == nil:
 		return fmt.Errorf("node %s: Connect, Connected and Watch are required", c.Name)
 	case c.Images == nil:

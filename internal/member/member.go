@@ -19,6 +19,7 @@ import (
 	"minato/internal/dns"
 	"minato/internal/host"
 	"minato/internal/loadbalancer"
+	"minato/internal/loadbalancer/bgp"
 	agent "minato/internal/node"
 	"minato/internal/podnet"
 	"minato/internal/runtime/oci"
@@ -52,6 +53,7 @@ type Member struct {
 
 	services *service.Node
 	announce *loadbalancer.Node
+	speaker  *bgp.Process
 	pods     *podnet.Network
 	runtime  *oci.Runtime
 	files    *host.MountNS // nil is the machine's
@@ -87,10 +89,14 @@ func New(cfg Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.speaker, err = m.newSpeaker(); err != nil {
+		return nil, err
+	}
 	m.announce, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
 		Name: cfg.Name, Netns: cfg.Netns, Uplinks: []string{cfg.Link}, PinDir: filepath.Join(cfg.PinDir, "announce"),
 		Addresses: cfg.Addresses, Gateways: cfg.Gateways, Flows: m.services.Data.Flows,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), Settings: cfg.Watch.balancing,
+		Speaker: m.speaker, Passwords: cfg.Watch.passwords,
 		Events: cfg.Watch.announced, Reports: cfg.Watch.reports, Logger: m.logger("loadbalancer"),
 	})
 	if err != nil {
@@ -182,6 +188,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 		supervise.Part{Name: partRoutes, Run: routes.Run},
 		supervise.Part{Name: partServices, Run: m.services.Forward},
 		supervise.Part{Name: partAnnounce, Run: m.announce.Run},
+		supervise.Part{Name: "bgp", Run: m.speaker.Run},
 		supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
 		supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
 		supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
@@ -212,6 +219,9 @@ func (m *Member) open(ctx context.Context) error {
 		}
 	}
 	if err := cfg.Cgroup.Create(); err != nil {
+		return err
+	}
+	if err := m.prepareSpeaker(); err != nil {
 		return err
 	}
 	if err := m.services.Open(ctx); err != nil {

@@ -49,6 +49,7 @@ type Watch struct {
 	balancing *loadbalancer.Settings
 	announced *loadbalancer.Recorder
 	reports   *loadbalancer.Reports
+	passwords loadbalancer.Passwords
 }
 
 // NewWatch makes the watches; Parts runs them.
@@ -98,6 +99,7 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 // balancing.
 func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) error {
 	log := cfg.Logger.With("part", "loadbalancer")
+	w.passwords = loadbalancer.ReadPasswords(client)
 	objects, err := dynamic.NewForConfig(cfg.Connect(access.UserLoadBalancerNode))
 	if err != nil {
 		return fmt.Errorf("connect %s: %w", access.UserLoadBalancerNode, err)

@@ -18,6 +18,15 @@ type Decisions struct {
 	Announcements []Announced
 	Told          []Told
 	Spreading     elect.Spreading
+	// Sessions are those of nodes with BGP peers, as far as they are known.
+	Sessions []Session
+}
+
+// Session is how a node's session with a BGP peer stands.
+type Session struct {
+	Node, Peer string
+	// State is BGP's word for it, such as Established, and Error why it isn't that.
+	State, Error string
 }
 
 // Announced is who announces an address in layer 2.

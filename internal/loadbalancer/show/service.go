@@ -77,6 +77,9 @@ type Peer struct {
 	Advertisements []string `json:"advertisements,omitempty"`
 	Reason         string   `json:"reason"`
 	Message        string   `json:"message"`
+	// Session is the state of the node's session with the peer, empty if it is not known; Error is why there is none.
+	Session string `json:"session,omitempty"`
+	Error   string `json:"sessionError,omitempty"`
 }
 
 // Flows are the nodes that get the Service's flows.
@@ -108,7 +111,7 @@ func Describe(d Decisions) Service {
 	}
 	for i := range d.Announcements {
 		a := &d.Announcements[i]
-		out.Addresses = append(out.Addresses, address(a, d.Told))
+		out.Addresses = append(out.Addresses, address(a, d.Told, d.Sessions))
 	}
 	return out
 }
@@ -120,10 +123,10 @@ func allocation(d pool.Decision) Allocation {
 	}
 }
 
-func address(a *Announced, told []Told) Address {
+func address(a *Announced, told []Told, sessions []Session) Address {
 	out := Address{
 		Address: a.Address.String(), AnnouncedBy: a.Node, Next: a.Announcement.Next(), Interfaces: a.Interfaces,
-		Reason: string(a.Reason), Message: a.Message, Candidates: []Candidate{}, Peers: peers(a.Address, told),
+		Reason: string(a.Reason), Message: a.Message, Candidates: []Candidate{}, Peers: peers(a.Address, told, sessions),
 	}
 	for _, c := range a.Candidates {
 		out.Candidates = append(out.Candidates, Candidate{
@@ -134,7 +137,7 @@ func address(a *Announced, told []Told) Address {
 }
 
 // peers sorts by peer and node.
-func peers(addr netip.Addr, told []Told) []Peer {
+func peers(addr netip.Addr, told []Told, sessions []Session) []Peer {
 	out := []Peer{}
 	for _, t := range told {
 		if t.Address != addr {
@@ -153,10 +156,32 @@ func peers(addr netip.Addr, told []Told) []Peer {
 			out = append(out, Peer{Peer: w.Peer, Node: t.Node, Reason: string(w.Reason), Message: w.Message})
 		}
 	}
+	for i := range out {
+		out[i].stands(sessions)
+	}
 	slices.SortStableFunc(out, func(a, b Peer) int {
 		return cmp.Or(strings.Compare(a.Peer, b.Peer), strings.Compare(a.Node, b.Node))
 	})
 	return out
+}
+
+// established is the state of a session in which routes are told.
+const established = "Established"
+
+// stands puts in how the session stands. Without one, nothing is told.
+func (p *Peer) stands(sessions []Session) {
+	i := slices.IndexFunc(sessions, func(s Session) bool { return s.Node == p.Node && s.Peer == p.Peer })
+	if i < 0 {
+		return
+	}
+	p.Session, p.Error = sessions[i].State, sessions[i].Error
+	if p.Prefix == "" || p.Session == established {
+		return
+	}
+	p.Message += "; but there is no session, it is " + p.Session
+	if p.Error != "" {
+		p.Message += ": " + p.Error
+	}
 }
 
 func flows(s elect.Spreading) Flows {

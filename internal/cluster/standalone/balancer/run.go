@@ -15,6 +15,7 @@ import (
 
 	"minato/internal/cluster/standalone/foreign"
 	"minato/internal/loadbalancer"
+	"minato/internal/loadbalancer/bgp"
 	"minato/internal/service"
 	"minato/internal/service/dataplane"
 	"minato/internal/supervise"
@@ -79,6 +80,7 @@ type balancer struct {
 	events   *loadbalancer.Recorder
 	reports  *loadbalancer.Reports
 	node     *loadbalancer.Node
+	speaker  *bgp.Local
 	flows    *dataplane.PinnedFlows
 	metrics  *prometheus.Registry
 	// controller is nil while another process of the cluster gives addresses.
@@ -128,9 +130,13 @@ func (b *balancer) assemble(where foreign.Places) error {
 		return err
 	}
 	nodes.Informer() // Start only starts what somebody has asked for by then
+	if b.speaker, err = bgp.NewLocal(bgp.LocalConfig{Logger: b.log}); err != nil {
+		return err
+	}
 	b.node, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
 		Name: b.cfg.Node, Uplinks: b.facts.Uplinks, PinDir: announcePins(where), Addresses: b.facts.IPs, Gateways: b.facts.gateways,
-		Flows: b.flows.Map, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(), Events: b.events, Reports: b.reports, Logger: b.log,
+		Flows: b.flows.Map, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(),
+		Speaker: b.speaker, Passwords: loadbalancer.ReadPasswords(b.client), Events: b.events, Reports: b.reports, Logger: b.log,
 	})
 	if err != nil {
 		return err
@@ -159,6 +165,8 @@ func (b *balancer) run(ctx context.Context) error {
 		foreign.SlimDown(ctx, b.log, b.settings.Synced(), nil)
 		return nil
 	})
+	// It can't be started a second time in a process: if it fails, the process ends, and whatever runs it starts the next one.
+	g.Go(func() error { return b.speaker.Run(ctx) })
 	g.Go(func() error {
 		// A server whose port another process has, such as a speaker of MetalLB that is about to end, is started again until
 		// it gets the port.

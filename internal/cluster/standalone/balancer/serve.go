@@ -12,6 +12,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/host/limit"
+	"minato/internal/loadbalancer/bgp"
 )
 
 // serve answers /metrics, /healthz and /livez until ctx ends.
@@ -53,7 +54,7 @@ func (b *balancer) handler() http.Handler {
 func (b *balancer) registry() (*prometheus.Registry, error) {
 	r := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), b.node, leading{b},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), b.node, leading{b}, bgp.NewCollector(b.speaker),
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics of load balancers: %w", err)
