@@ -6,7 +6,8 @@
 //
 // A Node, one on each node, decides by the pure package elect what its node does, and has package announce do that at the
 // node's uplinks: it answers for addresses and hands flows on to where the endpoints are. Every node decides for itself,
-// from the same objects and from what it hears of the others. Reports, one in a process, writes the objects that tell who
+// from the same objects and from what it hears of the others. Beside that, it has a speaker of package bgp tell routers what
+// is theirs to know; the one never waits for the other. Reports, one in a process, writes the objects that tell who
 // announces what.
 //
 // The package may use client-go. It must not know other features: it meets them through API objects.
