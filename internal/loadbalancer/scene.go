@@ -53,13 +53,16 @@ func newScene(self string, objects []*corev1.Node, view announce.View, gateways 
 }
 
 // heard tells whether a node takes part. One that was not asked yet does: whether it is there shows within three probes,
-// and until then nobody else could be said to be.
+// and until then nobody else could be said to be. A node that hears nobody is away itself, and the others go on without it:
+// what it does with flows must be what they do when it is back.
 func heard(self, node string, view announce.View) bool {
-	if !view.Active {
+	switch {
+	case !view.Active:
 		return true
-	}
-	if node == self {
+	case node == self:
 		return view.Self
+	case !view.Self:
+		return true
 	}
 	alive, known := view.Peers[node]
 	return alive || !known

@@ -167,3 +167,21 @@ func (s *stage) wantEvents(name string, want ...string) {
 		s.t.Errorf("events of %s\n %q, want\n %q", name, got, want)
 	}
 }
+
+func TestNodeThatIsAwayCountsTheOthers(t *testing.T) {
+	cut := announce.View{Active: true, Peers: map[string]bool{"b": false, "c": false}}
+	whole := announce.View{Active: true, Self: true, Peers: map[string]bool{"b": true, "c": false}}
+	for _, c := range []struct {
+		node string
+		view announce.View
+		want bool
+	}{
+		{"a", announce.View{}, true}, {"b", announce.View{}, true},
+		{"a", cut, false}, {"b", cut, true}, {"d", cut, true},
+		{"a", whole, true}, {"b", whole, true}, {"c", whole, false}, {"d", whole, true},
+	} {
+		if got := heard("a", c.node, c.view); got != c.want {
+			t.Errorf("node a, as of %+v: %s is heard: %v, want %v", c.view, c.node, got, c.want)
+		}
+	}
+}

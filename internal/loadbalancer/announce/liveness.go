@@ -113,6 +113,9 @@ func (l *liveness) setCarrier(on bool, now time.Time) {
 func (l *liveness) heard(name string, now time.Time) {
 	if p := l.peers[name]; p != nil && l.active {
 		before := *p
+		if l.silent() {
+			p.was = false // it was this node that was away, so the peer need not wait
+		}
 		p.heard(now, l.hold)
 		l.changed = l.changed || p.differs(&before)
 		l.judge(now)
