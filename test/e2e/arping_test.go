@@ -43,7 +43,7 @@ func arping(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case !neg && len(args) > 2 && args[0] == "start":
 		for _, addr := range args[2:] {
-			all.running = append(all.running, startAsking(ts, args[1], addr, 0))
+			all.running = append(all.running, all.start(ts, args[1], addr, 0))
 		}
 	case !neg && len(args) == 1 && args[0] == "stop":
 		for _, a := range all.running {
@@ -59,7 +59,7 @@ func arping(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		deadline := time.Now().Add(eventuallyFor)
 		for {
-			a := startAsking(ts, args[1], args[2], count)
+			a := all.start(ts, args[1], args[2], count)
 			<-a.done
 			ts.Check(a.failed)
 			if neg && len(a.answers) == 0 || !neg && a.oneAnswered(args[3:]...) {
@@ -79,11 +79,13 @@ const arpingsKey = "arpings"
 
 type arpings struct {
 	running []*asking
+	count   uint8
 }
 
 // asking asks for one address. Each question has a sender of its own, to which
 // the answer comes back, so that it is known what each answer is to.
 type asking struct {
+	id   uint8 // the answers to others are seen too
 	addr netip.Addr
 	mac  net.HardwareAddr
 	fd   int
@@ -96,9 +98,10 @@ type asking struct {
 	failed  error
 }
 
-// startAsking asks count questions, or for 0 until stop.
-func startAsking(ts *testscript.TestScript, from, addr string, count int) *asking {
-	a := &asking{end: make(chan struct{}), done: make(chan struct{}), answers: map[uint16]map[string]bool{}}
+// start asks count questions, or for 0 until stop.
+func (all *arpings) start(ts *testscript.TestScript, from, addr string, count int) *asking {
+	all.count++
+	a := &asking{id: all.count % 64, end: make(chan struct{}), done: make(chan struct{}), answers: map[uint16]map[string]bool{}}
 	var err error
 	a.addr, err = netip.ParseAddr(addr)
 	ts.Check(err)
@@ -200,12 +203,13 @@ func (a *asking) listen(wait time.Duration) {
 	}
 }
 
-// sender is the address from which a question comes: a link-local one that nobody has.
+// sender is the address from which a question comes, which nobody has: of
+// 100.64.0.0/10, or a link-local one.
 func (a *asking) sender(number uint16) []byte {
 	if a.addr.Is4() {
-		return binary.BigEndian.AppendUint16([]byte{169, 254}, number)
+		return binary.BigEndian.AppendUint16([]byte{100, 64 + a.id}, number)
 	}
-	return binary.BigEndian.AppendUint16([]byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe2, 0xe0, 0}, number)
+	return binary.BigEndian.AppendUint16([]byte{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe2, 0xe0, a.id}, number)
 }
 
 func (a *asking) question(number uint16) []byte {
@@ -302,7 +306,7 @@ func (a *asking) check() error {
 		}
 	}
 	if len(double) > 0 {
-		return fmt.Errorf("arping %s: %d questions were answered twice, as at %s", a.addr, len(double), double[0])
+		return fmt.Errorf("arping %s: %d questions were answered twice, at %s and %s", a.addr, len(double), double[0], double[len(double)-1])
 	}
 	return nil
 }
