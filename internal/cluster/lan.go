@@ -89,7 +89,7 @@ func (l *lan) blackholes() []host.Route {
 
 func (l *lan) masquerade() host.Masquerade {
 	inside := slices.Concat(l.cfg.LAN, l.cfg.PodCIDR, l.cfg.ServiceCIDR)
-	return host.Masquerade{Table: l.paths.NATTable(), Sources: slices.Concat(l.cfg.LAN, l.cfg.PodCIDR), Internal: inside}
+	return host.Masquerade{Table: l.paths.NATTable(), Sources: slices.Concat(l.cfg.LAN, l.cfg.PodCIDR), Internal: inside, LAN: l.paths.Bridge()}
 }
 
 // nodeLink is the node's interface on the LAN.

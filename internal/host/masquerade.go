@@ -20,6 +20,11 @@ type Masquerade struct {
 	Sources []netip.Prefix
 	// Internal are the ranges between which addresses stay as they are.
 	Internal []netip.Prefix
+	// LAN is the machine's interface on the cluster's LAN, or empty. What the
+	// machine itself sends there keeps its addresses, and so does what hosts on
+	// the LAN send to each other: the kernel shows the packets of a bridge to the
+	// tables, too. What comes from the LAN and is routed back to it does not.
+	LAN string
 }
 
 // natFamily is where the addresses of one family are in a packet, and which
@@ -63,6 +68,9 @@ func (m Masquerade) ensure(c *nftables.Conn, f natFamily) {
 		Name: "egress", Table: table, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
+	if m.LAN != "" {
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(matchNotBack(m.LAN), &expr.Verdict{Kind: expr.VerdictReturn})})
+	}
 	for _, p := range m.Internal {
 		if f.is(p.Addr()) {
 			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(matchPrefix(p, f.destination), &expr.Verdict{Kind: expr.VerdictReturn})})
@@ -89,6 +97,18 @@ func (m Masquerade) Delete() error {
 		}
 	}
 	return nil
+}
+
+// matchNotBack matches what leaves through a link, unless it came in there and was routed.
+func matchNotBack(link string) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, link)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: name},
+	}
 }
 
 func matchPrefix(p netip.Prefix, offset uint32) []expr.Any {

@@ -87,6 +87,53 @@ func TestMasqueradeHidesSources(t *testing.T) {
 	}
 }
 
+// Hosts on the LAN that send to each other have their own addresses, of whichever
+// range, and so has the machine; what the machine routes back to the LAN has its
+// address.
+func TestMasqueradeOnTheLAN(t *testing.T) {
+	requireRoot(t)
+	machine, node, host := testNetns(t, "mt-nat-lm"), testNetns(t, "mt-nat-ln"), testNetns(t, "mt-nat-lh")
+	if err := machine.Sysctls(map[string]string{"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/send_redirects": "0"}); err != nil {
+		t.Fatal(err)
+	}
+	hub := testNet(t, machine)
+	prefix := netip.MustParsePrefix
+	if err := hub.EnsureBridge("lan", 1400, prefix("10.244.0.1/16"), prefix("192.0.2.1/24")); err != nil {
+		t.Fatal(err)
+	}
+	for _, side := range []struct {
+		ns                      Netns
+		port, address, neighbor string
+	}{{node, "n1", "10.244.0.2/16", "192.0.2.0/24"}, {host, "h1", "192.0.2.2/24", "10.244.0.0/16"}} {
+		n := testNet(t, side.ns)
+		if err := errors.Join(hub.AddVeth(side.port, "lan", nil, VethEnd{Netns: side.ns, Name: "eth0"}, 1400), hub.SetUp(side.port, "lan"), n.SetUp("eth0", "")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(n.AddAddress("eth0", prefix(side.address)), n.ReplaceRoute(Route{Dst: prefix(side.neighbor), Link: "eth0"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := Masquerade{Table: "mt-host", Sources: []netip.Prefix{prefix("10.244.0.0/16")}, LAN: "lan"}
+	if err := machine.Do(m.Ensure); err != nil {
+		t.Fatal(err)
+	}
+	if got := clientSeenAt(t, host, node, "192.0.2.2:80"); got != "10.244.0.2" {
+		t.Errorf("from another host on the LAN: %s is seen", got)
+	}
+	if err := hub.ReplaceRoute(Route{Dst: prefix("192.0.2.2/32"), Link: "lan", Src: netip.MustParseAddr("10.244.0.1")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := clientSeenAt(t, host, machine, "192.0.2.2:80"); got != "10.244.0.1" {
+		t.Errorf("from the machine: %s is seen", got)
+	}
+	if err := testNet(t, node).ReplaceRoute(Route{Dst: prefix("192.0.2.2/32"), Via: netip.MustParseAddr("10.244.0.1"), Link: "eth0"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := clientSeenAt(t, host, node, "192.0.2.2:80"); got == "10.244.0.2" {
+		t.Errorf("routed back to the LAN: %s is seen", got)
+	}
+}
+
 // clientSeenAt connects and returns which address the server has seen.
 func clientSeenAt(t *testing.T, server, client Netns, address string) string {
 	t.Helper()

@@ -93,6 +93,8 @@ func TestLiveness(t *testing.T) {
 		{"it waits, and the others, who were not away, do not", "start ab -*6 ab*50", "a b !self"},
 		{"they are known before it comes back", "start ab -*6 a b*3 ab*58", "a b self"},
 		{"and comes back with them", "start ab -*6 ab*62", "a b self"},
+		{"also with who was heard a little later", "start ab -*6 a*3 ab*59", "a b self"},
+		{"not with who is not heard any more", "start ab -*6 a*3 ab*50 a*9", "a !b self"},
 		{"the gateway dies last", "start ab G*10 -*3", "!a !b !self"},
 		{"no cable, no life", "start ab -carrier", "a b !self"},
 		{"the cable alone does not bring it back", "start ab -carrier +carrier ab*50", "a b !self"},
