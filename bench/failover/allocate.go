@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,15 +21,22 @@ import (
 // workers is how many requests are made at the same time.
 const workers = 16
 
-// allocations creates many Services for each system in turn, and then one more, and one more.
+// allocations gives a pool to many Services that wait for one, for each system
+// in turn, and then measures one Service more, and one more. The Services are
+// there before: how fast the API server makes them is no part of this.
 func (c *cluster) allocations(ctx context.Context, res *result) error {
 	if c.rounds == 0 {
 		return nil
 	}
 	for _, s := range c.systems {
+		began := time.Now()
 		if err := c.makeSlices(ctx, s); err != nil {
 			return err
 		}
+		if err := each(ctx, c.services, func(ctx context.Context, i int) error { return c.create(ctx, s, i) }); err != nil {
+			return err
+		}
+		lab.Progress("%d Services for %s are in the API after %.0f s", c.services, s.name, time.Since(began).Seconds())
 	}
 	for i := range c.rounds {
 		for _, s := range c.systems {
@@ -103,14 +109,14 @@ type given struct {
 }
 
 func (c *cluster) follow(ctx context.Context, s *system) (*follower, error) {
-	options := metav1.ListOptions{LabelSelector: benchLabel + "=" + s.name}
+	options := s.manyOptions()
 	list, err := c.api.CoreV1().Services(namespace).List(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]bool{}
+	has := map[string]bool{}
 	for i := range list.Items {
-		seen[list.Items[i].Name] = true
+		has[list.Items[i].Name] = addressOf(&list.Items[i]).IsValid()
 	}
 	options.ResourceVersion = list.ResourceVersion
 	w, err := c.api.CoreV1().Services(namespace).Watch(ctx, options)
@@ -122,21 +128,20 @@ func (c *cluster) follow(ctx context.Context, s *system) (*follower, error) {
 		defer close(f.given)
 		for e := range w.ResultChan() {
 			svc, ok := e.Object.(*corev1.Service)
-			if !ok || seen[svc.Name] && e.Type != watch.Deleted {
+			if !ok {
 				continue
 			}
-			if a := addressOf(svc); e.Type == watch.Deleted {
-				delete(seen, svc.Name)
-			} else if a.IsValid() {
-				seen[svc.Name] = true
+			a := addressOf(svc)
+			if a.IsValid() && !has[svc.Name] && e.Type != watch.Deleted {
 				f.given <- given{svc.Name, a, time.Now()}
 			}
+			has[svc.Name] = a.IsValid() && e.Type != watch.Deleted
 		}
 	}()
 	return f, nil
 }
 
-// allocation measures one round, and removes its Services.
+// allocation measures one round.
 func (c *cluster) allocation(ctx context.Context, s *system) (a allocation, err error) {
 	a = allocation{System: s.name, Services: c.services}
 	f, err := c.follow(ctx, s)
@@ -144,17 +149,30 @@ func (c *cluster) allocation(ctx context.Context, s *system) (a allocation, err 
 		return a, err
 	}
 	defer f.watch.Stop()
-	defer func() { err = errors.Join(err, c.prober.tell(order{Do: forget}), c.deleteMany(ctx, s)) }()
-	if err := c.createMany(ctx, s, f, &a); err != nil || a.NotInTime {
+	if err := c.announceMany(ctx, s); err != nil {
 		return a, err
 	}
+	defer func() { err = errors.Join(err, c.prober.tell(order{Do: forget}), c.withdraw(ctx, s)) }()
+	began := time.Now()
+	if err := c.giveMany(ctx, s); err != nil {
+		return a, err
+	}
+	allocated, announced, err := c.answered(ctx, f, c.services, &a)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		a.NotInTime = true
+		return a, nil
+	}
+	if err != nil {
+		return a, err
+	}
+	a.Allocated, a.Announced = seconds(allocated.Sub(began)), seconds(announced.Sub(began))
 	for range c.changes {
 		began := time.Now()
 		if err := c.create(ctx, s, c.services); err != nil {
 			return a, err
 		}
 		written := time.Now()
-		_, announced, _, _, err := c.answered(ctx, f, 1)
+		_, announced, err := c.answered(ctx, f, 1, &allocation{})
 		if err != nil {
 			return a, err
 		}
@@ -167,72 +185,43 @@ func (c *cluster) allocation(ctx context.Context, s *system) (a allocation, err 
 	return a, nil
 }
 
-// createMany creates the Services and waits until they are answered for.
-func (c *cluster) createMany(ctx context.Context, s *system, f *follower, a *allocation) error {
-	limited, cancel := context.WithTimeout(ctx, c.patience)
-	defer cancel()
-	began := time.Now()
-	var created atomic.Int64
-	var allocated, announced time.Time
-	g, limited := errgroup.WithContext(limited)
-	g.Go(func() error {
-		err := each(limited, c.services, func(ctx context.Context, i int) error {
-			defer created.Add(1)
-			return c.create(ctx, s, i)
-		})
-		a.Created = seconds(time.Since(began))
-		return err
-	})
-	g.Go(func() (err error) {
-		allocated, announced, a.Allocations, a.Announcements, err = c.answered(limited, f, c.services)
-		return err
-	})
-	err := g.Wait()
-	a.Creations = int(created.Load())
-	if err != nil && ctx.Err() == nil && time.Since(began) >= c.patience {
-		a.NotInTime = true
-		return nil
-	}
-	if err == nil {
-		a.Allocated, a.Announced = seconds(allocated.Sub(began)), seconds(announced.Sub(began))
-	}
-	return err
-}
-
 func (c *cluster) create(ctx context.Context, s *system, i int) error {
-	_, err := c.api.CoreV1().Services(namespace).Create(ctx, s.service(s.many(i), "Cluster", nil), metav1.CreateOptions{})
+	svc := s.service(s.many(i), "Cluster", nil)
+	svc.Labels = map[string]string{manyLabel: s.name}
+	_, err := c.api.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{})
 	return err
 }
 
-// answered waits until n Services have addresses, and somebody answers for each of them.
-func (c *cluster) answered(ctx context.Context, f *follower, n int) (allocated, announced time.Time, given, answers int, err error) {
+// answered waits until n Services have addresses, and somebody answers for each
+// of them, and tells when the last one of each was. It counts in a.
+func (c *cluster) answered(ctx context.Context, f *follower, n int, a *allocation) (allocated, announced time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
-	for given < n || answers < n {
+	for a.Allocations < n || a.Announcements < n {
 		select {
 		case g, open := <-f.given:
 			if !open {
-				return allocated, announced, given, answers, errors.New("the watch of the Services ended")
+				return allocated, announced, errors.New("the watch of the Services ended")
 			}
-			given++
+			a.Allocations++
 			allocated = g.at
 			if err := c.prober.tell(order{Do: awaitAll, Addresses: []netip.Addr{g.address}}); err != nil {
-				return allocated, announced, given, answers, err
+				return allocated, announced, err
 			}
 		case line, open := <-c.prober.lines:
 			cl, err := readClaim(line, open)
 			if err != nil {
-				return allocated, announced, given, answers, err
+				return allocated, announced, err
 			}
-			answers++
+			a.Announcements++
 			if cl.At.After(announced) {
 				announced = cl.At
 			}
 		case <-ctx.Done():
-			return allocated, announced, given, answers, ctx.Err()
+			return allocated, announced, ctx.Err()
 		}
 	}
-	return allocated, announced, given, answers, nil
+	return allocated, announced, nil
 }
 
 // deleteOne returns when the Service is gone.
@@ -248,8 +237,4 @@ func (c *cluster) deleteOne(ctx context.Context, s *system, i int) error {
 		}
 		return false, err
 	})
-}
-
-func (c *cluster) deleteMany(ctx context.Context, s *system) error {
-	return each(ctx, c.services+1, func(ctx context.Context, i int) error { return c.deleteOne(ctx, s, i) })
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -29,22 +30,29 @@ const (
 	apiPort      = "10443"
 	bridge       = "mn-" + clusterName
 	namespace    = "default"
-	maxServices  = 2000 // each pool has a few more addresses
+	maxServices  = 2000 // their pools have a few more addresses
 	servicePort  = 80
 	endpointPort = 8080
 )
 
-// pools are the systems' ranges of addresses.
-var pools = map[string]netip.Prefix{
-	minatoName:  netip.MustParsePrefix("172.26.208.0/21"),
-	metallbName: netip.MustParsePrefix("172.26.216.0/21"),
-}
+// pools are the systems' ranges of addresses, manyPools those for many Services.
+var (
+	pools = map[string]netip.Prefix{
+		minatoName:  netip.MustParsePrefix("172.26.200.0/28"),
+		metallbName: netip.MustParsePrefix("172.26.200.16/28"),
+	}
+	manyPools = map[string]netip.Prefix{
+		minatoName:  netip.MustParsePrefix("172.26.208.0/21"),
+		metallbName: netip.MustParsePrefix("172.26.216.0/21"),
+	}
+)
 
 // cluster is where both systems run, with machines beside it on the LAN.
 type cluster struct {
 	options
 	dir     string // for files of this run
 	api     kubernetes.Interface
+	objects dynamic.Interface
 	client  *machine // makes the load
 	prober  *machine // asks who answers for an address
 	systems []*system
@@ -132,7 +140,10 @@ func (c *cluster) up(ctx context.Context, args ...string) error {
 		return err
 	}
 	config.QPS = -1 // as fast as the API server
-	c.api, err = kubernetes.NewForConfig(config)
+	if c.api, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	c.objects, err = dynamic.NewForConfig(config)
 	return err
 }
 

@@ -71,10 +71,10 @@ func parse() (options, error) {
 	flag.StringVar(&o.policy, "policy", "Cluster", "external traffic policy of the Services: Cluster or Local")
 	flag.IntVar(&o.rate, "rate", 200, "connections a second")
 	flag.IntVar(&o.hold, "hold", 100, "connections that are held open")
-	flag.IntVar(&o.services, "services", 2000, "Services that are created at once")
-	flag.IntVar(&o.rounds, "rounds", 3, "how often they are, for each system; 0 for never")
+	flag.IntVar(&o.services, "services", 2000, "Services that get addresses at once")
+	flag.IntVar(&o.rounds, "rounds", 2, "how often they do, for each system; 0 for never")
 	flag.IntVar(&o.changes, "changes", 20, "changes with so many Services, each round")
-	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "how long a system may take for anything")
+	flag.DurationVar(&o.patience, "patience", 4*time.Minute, "how long a system may take for anything")
 	quick := flag.Bool("quick", false, "a look only: few runs, one round")
 	flag.Parse()
 	if *quick {

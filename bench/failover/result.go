@@ -170,10 +170,8 @@ type allocation struct {
 	System        string    `json:"system"`
 	Services      int       `json:"services"`
 	NotInTime     bool      `json:"notInTime"`
-	Creations     int       `json:"createdServices"`
 	Allocations   int       `json:"allocatedServices"`
 	Announcements int       `json:"announcedServices"`
-	Created       float64   `json:"createdSeconds"`   // all are in the API
 	Allocated     float64   `json:"allocatedSeconds"` // all have an address
 	Announced     float64   `json:"announcedSeconds"` // somebody answers for each
 	Changes       []float64 `json:"changesMS"`        // one more, until somebody answers for it
@@ -182,10 +180,10 @@ type allocation struct {
 
 func (a allocation) String() string {
 	if a.NotInTime {
-		return fmt.Sprintf("not in time: %d were created, %d had an address, %d were answered for", a.Creations, a.Allocations, a.Announcements)
+		return fmt.Sprintf("not in time: %d had an address, %d were answered for", a.Allocations, a.Announcements)
 	}
-	return fmt.Sprintf("created %.1f s, allocated %.1f s, announced %.1f s; one more: p50 %.0f ms, p99 %.0f ms",
-		a.Created, a.Allocated, a.Announced, lab.Quantile(a.Changes, 0.5), lab.Quantile(a.Changes, 0.99))
+	return fmt.Sprintf("allocated %.2f s, announced %.2f s; one more: p50 %.0f ms, p99 %.0f ms",
+		a.Allocated, a.Announced, lab.Quantile(a.Changes, 0.5), lab.Quantile(a.Changes, 0.99))
 }
 
 // scale sums the rounds of one system up.
@@ -194,7 +192,6 @@ type scale struct {
 	Services  int     `json:"services"`
 	Rounds    int     `json:"rounds"`
 	Late      int     `json:"notInTime"`
-	Created   float64 `json:"createdSeconds"`
 	Allocated float64 `json:"allocatedSeconds"`
 	Announced float64 `json:"announcedSeconds"`
 	ChangeP50 float64 `json:"changeP50MS"`
@@ -259,7 +256,7 @@ func (res *result) outagesOf(name string, w way) outages {
 
 func (res *result) scaleOf(name string) scale {
 	s := scale{System: name}
-	var created, allocated, announced, changes, writes []float64
+	var allocated, announced, changes, writes []float64
 	for _, a := range res.Allocations {
 		if a.System != name {
 			continue
@@ -269,10 +266,10 @@ func (res *result) scaleOf(name string) scale {
 			s.Late++
 			continue
 		}
-		created, allocated, announced = append(created, a.Created), append(allocated, a.Allocated), append(announced, a.Announced)
+		allocated, announced = append(allocated, a.Allocated), append(announced, a.Announced)
 		changes, writes = append(changes, a.Changes...), append(writes, a.Writes...)
 	}
-	s.Created, s.Allocated, s.Announced = lab.Median(created), lab.Median(allocated), lab.Median(announced)
+	s.Allocated, s.Announced = lab.Median(allocated), lab.Median(announced)
 	s.ChangeP50, s.ChangeP99, s.WriteP50 = lab.Quantile(changes, 0.5), lab.Quantile(changes, 0.99), lab.Median(writes)
 	return s
 }
@@ -286,10 +283,10 @@ func (res *result) print(out io.Writer) error {
 			o.Way, o.System, o.Runs, o.Late, o.P50, o.P99, o.Max, o.Failed, o.Cut, o.Surviving, o.Return.Failed, o.Return.Cut, o.Return.Surviving)
 	}
 	fmt.Fprintln(w, "\t\t\t\t\t\t\t\t\t\t\t\t\t")
-	fmt.Fprintln(w, "Services\tsystem\trounds\tnot in time\tcreated\tallocated\tannounced\tone more p50\tp99\twrite p50\t\t\t\t")
+	fmt.Fprintln(w, "Services\tsystem\trounds\tnot in time\tallocated\tannounced\tone more p50\tp99\twrite p50\t\t\t\t\t")
 	for _, s := range res.Scale {
-		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%.1f s\t%.1f s\t%.1f s\t%.1f ms\t%.1f ms\t%.1f ms\t\t\t\t\n",
-			s.Services, s.System, s.Rounds, s.Late, s.Created, s.Allocated, s.Announced, s.ChangeP50, s.ChangeP99, s.WriteP50)
+		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%.2f s\t%.2f s\t%.1f ms\t%.1f ms\t%.1f ms\t\t\t\t\t\n",
+			s.Services, s.System, s.Rounds, s.Late, s.Allocated, s.Announced, s.ChangeP50, s.ChangeP99, s.WriteP50)
 	}
 	err := w.Flush()
 	if len(res.Ratios) > 0 {

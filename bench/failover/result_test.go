@@ -65,8 +65,8 @@ func TestHeldConnections(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	res := &result{Allocations: []allocation{
-		{System: minatoName, Services: 5, Created: 1, Allocated: 2, Announced: 2, Changes: []float64{4}},
-		{System: metallbName, Services: 5, Created: 1, Allocated: 4, Announced: 8, Changes: []float64{16}},
+		{System: minatoName, Services: 5, Allocated: 2, Announced: 2, Changes: []float64{4}},
+		{System: metallbName, Services: 5, Allocated: 4, Announced: 8, Changes: []float64{16}},
 		{System: metallbName, Services: 5, NotInTime: true},
 	}}
 	for i := range 3 {
