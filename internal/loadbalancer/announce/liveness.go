@@ -161,12 +161,7 @@ func (l *liveness) hearsPeer() bool {
 // a gateway the silence of the others says nothing: then the cable decides alone.
 func (l *liveness) judge(now time.Time) {
 	before := l.self
-	defer func() {
-		l.changed = l.changed || l.self.differs(&before)
-		if l.self.alive && before.known && !before.alive {
-			l.rejoin()
-		}
-	}()
+	defer func() { l.changed = l.changed || l.self.differs(&before) }()
 	switch {
 	case !l.active:
 	case !l.carrier:
@@ -175,16 +170,6 @@ func (l *liveness) judge(now time.Time) {
 		l.self.is(true, now, l.hold)
 	case l.allMissed():
 		l.self.is(false, now, l.hold)
-	}
-}
-
-// rejoin has those count who are heard when this node is back. It was this node that was cut off; with itself alone in its
-// view, until each of them was heard for long enough, it would announce all addresses and serve all flows.
-func (l *liveness) rejoin() {
-	for _, p := range l.peers {
-		if p.hearing && !p.alive {
-			p.alive, p.since, l.changed = true, time.Time{}, true
-		}
 	}
 }
 
