@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/bench/lab"
@@ -139,7 +140,8 @@ func (c *cluster) up(ctx context.Context, args ...string) error {
 	if err != nil {
 		return err
 	}
-	config.QPS = -1 // as fast as the API server
+	config.QPS = -1                           // as fast as the API server
+	config.WarningHandler = rest.NoWarnings{} // an announcement comes before its pool
 	if c.api, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
