@@ -299,4 +299,3 @@ func (a *asking) longest(is func(answers int) bool) (most time.Duration) {
 	}
 	return most.Round(time.Millisecond)
 }
-
