@@ -139,7 +139,7 @@ func (a *Announcer) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return a.removeOldTables()
+	return a.pins().RemoveOld()
 }
 
 // adopt reads the tables.

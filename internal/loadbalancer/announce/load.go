@@ -1,15 +1,18 @@
 package announce
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+
+	"minato/internal/host/bpf"
 )
 
-func (a *Announcer) mapDir() string { return filepath.Join(a.cfg.PinDir, "maps-"+layoutVersion) }
+// pins are where the tables are pinned.
+func (a *Announcer) pins() bpf.Tables { return bpf.Tables{Dir: a.cfg.PinDir, Layout: layoutVersion} }
 
 // pinned tells whether a table outlives the process. What the programs tell of is only for the process that loads them, and
 // the table of flows is somebody else's.
@@ -25,10 +28,12 @@ func (a *Announcer) load() (*ebpf.Collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(a.mapDir(), 0o700); err != nil {
+	if err := os.MkdirAll(a.pins().Path(), 0o700); err != nil {
 		return nil, fmt.Errorf("create pin directory: %w", err)
 	}
-	kept, err := a.pinnedMaps(spec)
+	tables := maps.Clone(spec.Maps)
+	maps.DeleteFunc(tables, func(name string, _ *ebpf.MapSpec) bool { return !pinned(name) })
+	kept, err := a.pins().Open(tables, a.log, "A table of an earlier process has another size or type and is replaced")
 	defer func() {
 		for _, m := range kept {
 			m.Close()
@@ -54,55 +59,10 @@ func (a *Announcer) load() (*ebpf.Collection, error) {
 		if kept[name] != nil || !pinned(name) {
 			continue
 		}
-		if err := m.Pin(filepath.Join(a.mapDir(), name)); err != nil {
+		if err := m.Pin(filepath.Join(a.pins().Path(), name)); err != nil {
 			c.Close()
 			return nil, fmt.Errorf("pin table %s: %w", name, err)
 		}
 	}
 	return c, nil
-}
-
-// pinnedMaps opens the tables of an earlier process. A table of another size is removed, and a new one is made.
-func (a *Announcer) pinnedMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	kept := map[string]*ebpf.Map{}
-	for name, ms := range spec.Maps {
-		if !pinned(name) {
-			continue
-		}
-		path := filepath.Join(a.mapDir(), name)
-		m, err := ebpf.LoadPinnedMap(path, nil)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return kept, fmt.Errorf("open pinned table %s: %w", name, err)
-		}
-		if err := ms.Compatible(m); err != nil {
-			a.log.Warn("A table of an earlier process has another size or type and is replaced", "table", name, "error", err)
-			m.Close()
-			if err := os.Remove(path); err != nil {
-				return kept, fmt.Errorf("remove pinned table %s: %w", name, err)
-			}
-			continue
-		}
-		kept[name] = m
-	}
-	return kept, nil
-}
-
-// removeOldTables removes the pins of tables of another layout. No program uses them any more.
-func (a *Announcer) removeOldTables() error {
-	dirs, err := filepath.Glob(filepath.Join(a.cfg.PinDir, "maps-*"))
-	if err != nil {
-		return fmt.Errorf("list pinned tables: %w", err)
-	}
-	for _, dir := range dirs {
-		if dir == a.mapDir() {
-			continue
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove pinned tables of an older layout: %w", err)
-		}
-	}
-	return nil
 }

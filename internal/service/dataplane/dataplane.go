@@ -123,7 +123,7 @@ func (d *DataPlane) open(ctx context.Context) error {
 	if err := d.attach(in); err != nil {
 		return err
 	}
-	return d.removeOldTables()
+	return d.pins().RemoveOld()
 }
 
 func (d *DataPlane) initialSettings(in injection) settings {

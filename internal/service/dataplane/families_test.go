@@ -102,7 +102,7 @@ func TestTablesOfAnOlderLayout(t *testing.T) {
 	w.apply(clusterIP("a", "10.96.1.1", 80, corev1.ProtocolTCP, back(p2IP+":8080")))
 	w.dp.Close()
 	old := filepath.Join(w.cfg.PinDir, "maps-1")
-	if err := os.Rename(w.dp.mapDir(), old); err != nil {
+	if err := os.Rename(w.dp.pins().Path(), old); err != nil {
 		t.Fatal(err)
 	}
 	wantAnswer(t, "before", ask(w.q1, "tcp4", "10.96.1.1:80"), "p2", "")

@@ -1,15 +1,18 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+
+	"minato/internal/host/bpf"
 )
 
-func (d *DataPlane) mapDir() string  { return filepath.Join(d.cfg.PinDir, "maps-"+layoutVersion) }
+// pins are where the tables are pinned.
+func (d *DataPlane) pins() bpf.Tables { return bpf.Tables{Dir: d.cfg.PinDir, Layout: layoutVersion} }
+
 func (d *DataPlane) linkDir() string { return filepath.Join(d.cfg.PinDir, "links") }
 
 // load loads the programs with the tables that are pinned. Tables that are not pinned yet are made and pinned.
@@ -19,12 +22,12 @@ func (d *DataPlane) load() (*ebpf.Collection, error) {
 		return nil, err
 	}
 	d.cfg.Limits.apply(spec)
-	for _, dir := range []string{d.mapDir(), d.linkDir()} {
+	for _, dir := range []string{d.pins().Path(), d.linkDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("create pin directory: %w", err)
 		}
 	}
-	kept, err := d.pinnedMaps(spec)
+	kept, err := d.pins().Open(spec.Maps, d.log, "A table of an earlier process has another size or type and is replaced; connections that only it knows are lost")
 	defer func() {
 		for _, m := range kept {
 			m.Close()
@@ -41,29 +44,12 @@ func (d *DataPlane) load() (*ebpf.Collection, error) {
 		if kept[name] != nil {
 			continue
 		}
-		if err := m.Pin(filepath.Join(d.mapDir(), name)); err != nil {
+		if err := m.Pin(filepath.Join(d.pins().Path(), name)); err != nil {
 			c.Close()
 			return nil, fmt.Errorf("pin table %s: %w", name, err)
 		}
 	}
 	return c, nil
-}
-
-// removeOldTables removes the pins of tables of another layout. No program uses them any more.
-func (d *DataPlane) removeOldTables() error {
-	dirs, err := filepath.Glob(filepath.Join(d.cfg.PinDir, "maps-*"))
-	if err != nil {
-		return fmt.Errorf("list pinned tables: %w", err)
-	}
-	for _, dir := range dirs {
-		if dir == d.mapDir() {
-			continue
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove pinned tables of an older layout: %w", err)
-		}
-	}
-	return nil
 }
 
 func (l Limits) apply(spec *ebpf.CollectionSpec) {
@@ -72,30 +58,4 @@ func (l Limits) apply(spec *ebpf.CollectionSpec) {
 			spec.Maps[name].MaxEntries = n
 		}
 	}
-}
-
-// pinnedMaps opens the tables of an earlier process. A table of another size is removed: a new one is made, and the
-// reconciler writes its entries anew.
-func (d *DataPlane) pinnedMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	kept := map[string]*ebpf.Map{}
-	for name, ms := range spec.Maps {
-		path := filepath.Join(d.mapDir(), name)
-		m, err := ebpf.LoadPinnedMap(path, nil)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return kept, fmt.Errorf("open pinned table %s: %w", name, err)
-		}
-		if err := ms.Compatible(m); err != nil {
-			d.log.Warn("A table of an earlier process has another size or type and is replaced; connections that only it knows are lost", "table", name, "error", err)
-			m.Close()
-			if err := os.Remove(path); err != nil {
-				return kept, fmt.Errorf("remove pinned table %s: %w", name, err)
-			}
-			continue
-		}
-		kept[name] = m
-	}
-	return kept, nil
 }
