@@ -2,7 +2,6 @@ package table
 
 import (
 	"crypto/x509"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -226,6 +225,8 @@ type Replacement struct {
 	Off, Default bool
 	From, To     string
 	Pattern      *regex.Regexp // From as a pattern ("~…")
+	// Expand is To if it has variables or captures of Pattern, else nil.
+	Expand *Text
 }
 
 // HostOptions apply to a host as a whole.
@@ -291,14 +292,24 @@ type CookieOption struct {
 	Name            string
 	Path            string // "" is the rule's path
 	Domain          string
-	SameSite        http.SameSite
-	SameSiteSet     bool
+	SameSite        SameSite
 	ConditionalNone bool // session-cookie-conditional-samesite-none
 	Secure          *bool
 	MaxAge          int // seconds; 0 is none
 	Expires         int // seconds; 0 is none
 	ChangeOnFailure bool
 }
+
+// SameSite is the attribute of cookies of this name.
+type SameSite uint8
+
+// The values of session-cookie-samesite; without one the attribute is left out.
+const (
+	SameSiteUnset SameSite = iota
+	SameSiteNone
+	SameSiteLax
+	SameSiteStrict
+)
 
 // Canary takes part of the requests of another Ingress (canary-*).
 type Canary struct {
