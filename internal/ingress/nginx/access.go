@@ -13,7 +13,7 @@ func accessAnnotations() []Annotation {
 	}
 	const cidrs = "a list of addresses and CIDRs"
 	allow := row("allowlist-source-range", cidrs, "all", "10.0.0.0/8, 2001:db8::/32", "Other clients are answered 403. Replaces the key's list.")
-	allow.Key = true
+
 	white := row("whitelist-source-range", cidrs, "all", "10.0.0.0/8", "The older name of allowlist-source-range.")
 	white.AliasOf, white.Key = "allowlist-source-range", true
 	deny := row("denylist-source-range", cidrs, "none", "203.0.113.7", "These clients are answered 403, whatever the allow list says. Replaces the key's list.")

@@ -36,7 +36,7 @@ func readBackend(r *reader) {
 	})
 	l.UpstreamVhost = r.text("upstream-vhost", 0, noSpace)
 	into(r, "connection-proxy-header", &l.ConnectionHeader, oneOf([]string{"keep-alive", "close"}, "keep-alive", "close"))
-	into(r, "proxy-http-version", &l.HTTP10, oneOf([]string{"1.0", "1.1"}, true, false))
+	into(r, "proxy-http-version", &l.HTTP10, parseHTTP10)
 	r.fastCGI()
 	into(r, "custom-headers", &l.ResponseHeaders, r.responseHeaders)
 }
@@ -92,4 +92,8 @@ func (r *reader) responseHeaders(s string) ([]table.HeaderField, error) {
 		}
 	}
 	return fields, nil
+}
+
+func parseHTTP10(s string) (bool, error) {
+	return oneOf([]string{"1.0", "1.1"}, true, false)(s)
 }

@@ -41,9 +41,15 @@ func balanceAnnotations() []Annotation {
 
 func readBalance(r *reader) {
 	u := &r.opts.Upstream
-	into(r, "service-upstream", &u.ServiceUpstream, parseBool)
-	into(r, "load-balance", &u.LoadBalance, oneOf([]string{"round_robin", "ewma"}, table.RoundRobin, table.EWMA))
-	u.HashBy = r.text("upstream-hash-by", KeyVars, nil)
+	if into(r, "service-upstream", &u.ServiceUpstream, parseBool) {
+		u.Set |= table.SetServiceUpstream
+	}
+	if into(r, "load-balance", &u.LoadBalance, parseBalance) {
+		u.Set |= table.SetLoadBalance
+	}
+	if u.HashBy = r.text("upstream-hash-by", KeyVars, nil); u.HashBy != nil {
+		u.Set |= table.SetHashBy
+	}
 	subset, size := false, 3
 	into(r, "upstream-hash-by-subset", &subset, parseBool)
 	into(r, "upstream-hash-by-subset-size", &size, positive(parseInt))
@@ -65,6 +71,7 @@ func (r *reader) affinity() {
 		return
 	}
 	r.opts.Upstream.Affinity = c
+	r.opts.Upstream.Set |= table.SetAffinity
 	into(r, "affinity-mode", &c.Persistent, oneOf([]string{"balanced", "persistent"}, false, true))
 	into(r, "affinity-canary-behavior", &c.CanaryLegacy, oneOf([]string{"sticky", "legacy"}, false, true))
 	into(r, "session-cookie-name", &c.Name, parseToken)
@@ -80,8 +87,8 @@ func (r *reader) affinity() {
 		}
 		return s, nil
 	})
-	into(r, "session-cookie-samesite", &c.SameSite, func(s string) (table.SameSite, error) {
-		return oneOf([]string{"none", "lax", "strict"}, table.SameSiteNone, table.SameSiteLax, table.SameSiteStrict)(strings.ToLower(s))
+	into(r, "session-cookie-samesite", &c.SameSite, func(s string) (string, error) {
+		return oneOf([]string{"none", "lax", "strict"}, "None", "Lax", "Strict")(strings.ToLower(s))
 	})
 	into(r, "session-cookie-conditional-samesite-none", &c.ConditionalNone, parseBool)
 	var secure bool
@@ -91,4 +98,8 @@ func (r *reader) affinity() {
 	into(r, "session-cookie-max-age", &c.MaxAge, parseInt)
 	into(r, "session-cookie-expires", &c.Expires, parseInt)
 	into(r, "session-cookie-change-on-failure", &c.ChangeOnFailure, parseBool)
+}
+
+func parseBalance(s string) (table.LoadBalance, error) {
+	return oneOf([]string{"round_robin", "ewma"}, table.RoundRobin, table.EWMA)(s)
 }

@@ -24,8 +24,9 @@ type Defaults struct {
 	Blocklist []string
 	// Passthrough lets hosts use ssl-passthrough (--enable-ssl-passthrough).
 	Passthrough bool
-	// RefuseDefaultBackend is --disable-catch-all.
-	NoCatchAll bool
+	// GlobalFault closes the paths of all Ingresses that don't opt out of the global authentication: its URL, or what
+	// belongs to it, can't be used.
+	GlobalFault string
 }
 
 // ClassDefaults are the defaults of a class of Ingresses.

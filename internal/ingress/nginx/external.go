@@ -56,6 +56,9 @@ func readExternal(r *reader) {
 		l.External = nil
 	}
 	if _, ok := r.value("auth-url"); !ok {
+		if on && r.d.GlobalFault != "" && r.opts.Fault == "" {
+			r.opts.Fault = r.d.GlobalFault
+		}
 		return
 	}
 	// With auth-url the global one is out; without a usable value the paths are closed.
