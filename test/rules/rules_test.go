@@ -248,6 +248,7 @@ var pure = []string{
 	module + "/internal/ingress/certs",
 	module + "/internal/ingress/htpasswd",
 	module + "/internal/ingress/nginx",
+	module + "/internal/ingress/regex",
 	module + "/internal/ingress/table",
 }
 
