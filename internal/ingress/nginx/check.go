@@ -72,6 +72,7 @@ func Check(objects []runtime.Object, c CheckConfig) (*Report, error) {
 	if cm != nil || len(findings) > 0 {
 		r.Settings = append(r.Settings, checkSettings(cm, findings))
 	}
+	r.Settings = append(r.Settings, set.checkStreams()...)
 	for _, key := range slices.SortedFunc(maps.Keys(set.ingresses), compareNames) {
 		r.Ingresses = append(r.Ingresses, set.check(set.ingresses[key], d, c.Class))
 	}
@@ -130,6 +131,11 @@ func item(field, value, name string, findings []table.Finding) Item {
 		case ReasonNoEffect:
 			// It does as little here as in ingress-nginx.
 			it.Support, it.Notes = Honoured, nil
+		}
+		if lines := snippetAdvice(value); f.Reason == ReasonRefused && strings.HasSuffix(name, "-snippet") {
+			it.Notes = append(it.Notes, "it is not honoured; the rest of the Ingress is served. In its place:")
+			it.Notes = append(it.Notes, lines...)
+			continue
 		}
 		note := strings.TrimPrefix(f.Message, field+": ")
 		if !slices.Contains(it.Notes, note) {
@@ -208,6 +214,26 @@ func checkSettings(cm *corev1.ConfigMap, findings []table.Finding) CheckedObject
 			it.Notes = append(it.Notes, strings.TrimPrefix(f.Message, key+": "))
 		}
 		out.Items = append(out.Items, it)
+	}
+	return out
+}
+
+// checkStreams judges the ConfigMaps of TCP and UDP services, wherever settings may be.
+func (s *objectSet) checkStreams() []CheckedObject {
+	var out []CheckedObject
+	for _, n := range SettingsNames() {
+		for _, protocol := range [...]string{"tcp", "udp"} {
+			m := s.configMaps[name(n.Namespace, protocol+"-services")]
+			if m == nil {
+				continue
+			}
+			tcp, udp := m, (*corev1.ConfigMap)(nil)
+			if protocol == "udp" {
+				tcp, udp = nil, m
+			}
+			_, findings := ReadStreams(tcp, udp)
+			out = append(out, checkSettings(m, findings))
+		}
 	}
 	return out
 }

@@ -19,7 +19,7 @@ func clientTLSAnnotations() []Annotation {
 	secret := row("auth-tls-secret", "[namespace/]name of a Secret with ca.crt, and ca.crl if certificates are revoked", "none", "clients-ca", "Clients must have a certificate of these authorities: 400 without. Requests over plain HTTP are not checked.", BadClosesHost)
 	secret.Needs = nil
 	verify := row("auth-tls-verify-client", "`on`, `off`, `optional` or `optional_no_ca`", "on", "optional", "Whether a certificate is asked for, and whether it must be valid.", BadDefault)
-	verify.Support, verify.Difference = Differs, "Any other value is taken as `on`, with a finding."
+	verify.Difference = "Any other value is taken as `on`, with a finding."
 	return []Annotation{
 		secret, verify,
 		row("auth-tls-verify-depth", "a whole number", "1", "2", "How many authorities there may be between a certificate and the root.", BadDefault),
