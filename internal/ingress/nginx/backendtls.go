@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"errors"
+	"strings"
 
 	"minato/internal/ingress/certs"
 	"minato/internal/ingress/table"
@@ -31,10 +32,8 @@ func backendTLSAnnotations() []Annotation {
 func readBackendTLS(r *reader) {
 	t := &table.BackendTLS{Depth: 1}
 	asked := false
-	for _, a := range backendTLSAnnotations() {
-		if _, ok := r.value(a.Name); ok {
-			asked = true
-		}
+	for name := range r.values {
+		asked = asked || strings.HasPrefix(name, "proxy-ssl-")
 	}
 	if !asked {
 		return

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
+	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -75,6 +77,9 @@ func Check(objects []runtime.Object, c CheckConfig) (*Report, error) {
 	r.Settings = append(r.Settings, set.checkStreams()...)
 	for _, key := range slices.SortedFunc(maps.Keys(set.ingresses), compareNames) {
 		r.Ingresses = append(r.Ingresses, set.check(set.ingresses[key], d, c.Class))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(set.old), compareNames) {
+		r.Ingresses = append(r.Ingresses, CheckedObject{Namespace: key.Namespace, Name: key.Name, Why: "it is of " + set.old[key] + ", and was not looked at; write it as networking.k8s.io/v1"})
 	}
 	return r, nil
 }
@@ -241,6 +246,7 @@ func (s *objectSet) checkStreams() []CheckedObject {
 // objectSet holds objects by name.
 type objectSet struct {
 	ingresses  map[types.NamespacedName]*networkingv1.Ingress
+	old        map[types.NamespacedName]string // Ingresses of versions before v1, with the version
 	classes    []*networkingv1.IngressClass
 	secrets    map[types.NamespacedName]*corev1.Secret
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
@@ -251,6 +257,7 @@ type objectSet struct {
 func newObjectSet(objects []runtime.Object) (*objectSet, error) {
 	s := &objectSet{
 		ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
+		old:        map[types.NamespacedName]string{},
 		secrets:    map[types.NamespacedName]*corev1.Secret{},
 		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
 		services:   map[types.NamespacedName]*corev1.Service{},
@@ -277,6 +284,10 @@ func (s *objectSet) add(objects []runtime.Object) error {
 				o.Namespace = "default"
 			}
 			s.ingresses[name(o.Namespace, o.Name)] = o
+		case *networkingv1beta1.Ingress:
+			s.old[name(cmp.Or(o.Namespace, "default"), o.Name)] = "networking.k8s.io/v1beta1"
+		case *extensionsv1beta1.Ingress:
+			s.old[name(cmp.Or(o.Namespace, "default"), o.Name)] = "extensions/v1beta1"
 		case *networkingv1.IngressClass:
 			s.classes = append(s.classes, o)
 		case *corev1.Secret:

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -59,7 +60,8 @@ func manifests() []runtime.Object {
 	cm := settingsMap("use-gzip", "yes", "hsts", "false", "http-snippet", "gzip on;", "proxy-real-ip-cidr", "10.0.0.0/8")
 	tcp := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ingress-nginx", Name: "tcp-services"}, Data: map[string]string{"22": "git/ssh:22", "x": "y"}}
 	list := &corev1.List{Items: []runtime.RawExtension{{Object: web}, {Object: tcp}}}
-	return []runtime.Object{api, foreign, plain, cm, list, &corev1.Pod{}}
+	old := &networkingv1beta1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old"}}
+	return []runtime.Object{api, foreign, plain, cm, list, &corev1.Pod{}, old}
 }
 
 func TestCheck(t *testing.T) {

@@ -73,7 +73,7 @@ func (r *reader) clientCAs(c *table.ClientTLS, v string) error {
 
 // breakHost closes the host, for the value of an annotation that concerns all of it.
 func (r *reader) breakHost(c *table.ClientTLS, name string, err error) {
-	why := fmt.Sprintf("the value %q can't be used: %v", r.values[name], err)
+	why := fmt.Sprintf("the value %s can't be used: %v", quoted(r.values[name]), err)
 	if r.unseen(name, err) {
 		c.Broken = cmp.Or(c.Broken, why)
 		return

@@ -78,7 +78,7 @@ func tlsKeys() []Key {
 	g := keyRows("TLS")
 	return []Key{
 		g.row("ssl-protocols", "a list of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3", "TLSv1.2 TLSv1.3", "TLSv1.3", "The versions of TLS; those between the lowest and the highest are spoken."),
-		g.row("ssl-ciphers", "OpenSSL names, with `:` between them", "the TLS library's", "ECDHE-RSA-AES128-GCM-SHA256", "The cipher suites of TLS 1.2.").
+		g.row("ssl-ciphers", "OpenSSL names, with `:` between them", "the six of ECDHE with AEAD", "ECDHE-RSA-AES128-GCM-SHA256", "The cipher suites of TLS 1.2.").
 			but("Suites that Go's TLS library lacks are left out, with a finding."),
 		g.row("ssl-session-tickets", "bool", "false", "true", "Whether sessions are resumed by tickets."),
 		g.row("ssl-reject-handshake", "bool", "false", "true", "Handshakes for names without a certificate are refused."),

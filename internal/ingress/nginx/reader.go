@@ -136,7 +136,7 @@ func (r *reader) bad(name string, err error) {
 	if r.unseen(name, err) {
 		return
 	}
-	why := fmt.Sprintf("the value %q can't be used: %v", r.values[name], err)
+	why := fmt.Sprintf("the value %s can't be used: %v", quoted(r.values[name]), err)
 	if a.Bad == BadCloses {
 		r.fault(name, why)
 		return
@@ -153,6 +153,15 @@ func (r *reader) unseen(name string, err error) bool {
 	}
 	r.find(name, ReasonUnseen, false, gone.kind+" "+gone.name.String()+" is not among what was read; in the cluster it must be there.")
 	return true
+}
+
+// quoted is a value in quotes, cut to a length that leaves room in an event.
+func quoted(s string) string {
+	const limit = 120
+	if runes := []rune(s); len(runes) > limit {
+		s = string(runes[:limit]) + "…"
+	}
+	return strconv.Quote(s)
 }
 
 // fault closes all paths of the Ingress, and says why.
