@@ -211,7 +211,11 @@ func (m *machine) run(p *program, s string, pos int, remember bool, steps int) (
 			pc = in.x
 		case opLoop, opLoopAll:
 			end := m.stretch(in, s, pos)
-			steps -= (end - pos) >> 3
+			if in.b == 0 {
+				steps -= (end - pos) >> 3
+			} else { // found by a search that is much faster
+				steps -= (end - pos) >> 6
+			}
 			if ok = end-pos >= int(in.x); ok {
 				if least := pos + int(in.x); in.op == opLoop && end > least {
 					m.stack = append(m.stack, frame{kind: frameGive, pc: pc - 1, pos: int32(least), x: int32(end)})
@@ -243,7 +247,7 @@ func (m *machine) stretch(in *inst, s string, pos int) int {
 	if in.y >= 0 && limit-pos > int(in.y) {
 		limit = pos + int(in.y)
 	}
-	if in.b != 0 { // all bytes but one
+	if in.b != 0 { // set is all bytes but one
 		if n := strings.IndexByte(s[pos:limit], in.c); n >= 0 {
 			return pos + n
 		}
