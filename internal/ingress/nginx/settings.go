@@ -113,7 +113,7 @@ func (r *settingsReader) refuse(key, value, note string) {
 }
 
 func (r *settingsReader) find(key, reason string, warning bool, message string) {
-	r.findings = append(r.findings, table.Finding{Kind: "ConfigMap", Ingress: r.cm, Field: key, Reason: reason, Warning: warning, Message: key + ": " + message})
+	r.findings = append(r.findings, table.Finding{Kind: "ConfigMap", Ingress: r.cm, Field: key, Reason: reason, Warning: warning, Message: limited(key + ": " + message)})
 }
 
 func (r *settingsReader) bad(key string, err error) {
