@@ -20,7 +20,7 @@ func basicAnnotations() []Annotation {
 	secret.Difference = "Hashes of DES crypt, bcrypt above cost 12 and SHA-crypt above 100,000 rounds are refused with a finding; such a user can't log in. `{PLAIN}`, `{SHA}`, `{SSHA}`, MD5, bcrypt and SHA-crypt are verified."
 	kind := row("auth-secret-type", "`auth-file` or `auth-map`", "auth-file", "auth-map", "The form of the Secret.")
 	realm := row("auth-realm", "a text", "Authentication Required", "the shop", "The realm of the challenge.")
-	realm.Bad, realm.Difference = BadDefault, "The value `off` is a realm of this name; nginx asks nobody for credentials then."
+	realm.Bad, realm.Difference = BadDefault, "The value `off` is a realm of this name; nginx asks nobody for credentials then. The default there is empty."
 	secret.Needs, kind.Needs, realm.Needs = []string{"auth-type"}, []string{"auth-type"}, []string{"auth-type"}
 	return []Annotation{
 		row("auth-type", "`basic` or `digest`", "none", "basic", "Clients are asked for a name and a password: 401 without. Authorization isn't passed to the backend."),
