@@ -83,6 +83,9 @@ func (r *Reader) readResponse(p *Response, method Method, lim *Limits) (Reason, 
 func (r *Reader) readStatusLine(lim *Limits) (end int, reason Reason, err error) {
 	for seen := 0; ; {
 		data := r.buf[r.r:r.w]
+		if n := min(len(data), len("HTTP/1.")); string(data[:n]) != "HTTP/1."[:n] {
+			return 0, ReasonStatusLine, nil
+		}
 		seen = scanValue(data, seen)
 		switch {
 		case seen == len(data) || seen+1 == len(data) && data[seen] == '\r':
@@ -96,9 +99,6 @@ func (r *Reader) readStatusLine(lim *Limits) (end int, reason Reason, err error)
 			return 0, ReasonHeadTooLarge, nil
 		default:
 			return seen, 0, nil
-		}
-		if n := min(len(data), len("HTTP/1.")); string(data[:n]) != "HTTP/1."[:n] {
-			return 0, ReasonStatusLine, nil
 		}
 		if seen >= lim.MaxLine {
 			return 0, ReasonHeadTooLarge, nil
