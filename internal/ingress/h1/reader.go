@@ -57,6 +57,25 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 // Skip drops n bytes, of those that are buffered.
 func (r *Reader) Skip(n int) { r.r += min(n, r.Buffered()) }
 
+// Read implements io.Reader: what is buffered comes first, then the source is asked.
+// It is for a connection that has changed to another protocol.
+func (r *Reader) Read(p []byte) (int, error) {
+	if r.Buffered() == 0 {
+		switch {
+		case r.err != nil:
+			err := r.err
+			r.err = nil
+			return 0, err
+		case r.src == nil:
+			return 0, io.EOF
+		}
+		return r.src.Read(p)
+	}
+	n := copy(p, r.Bytes())
+	r.r += n
+	return n, nil
+}
+
 // Release ends the use of the last message: its views become invalid, and the
 // buffers go back to the pool unless they hold bytes not read yet. A connection
 // that waits for its next request calls it.

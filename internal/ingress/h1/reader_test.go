@@ -207,3 +207,20 @@ func TestByteByByte(t *testing.T) {
 		t.Errorf("%d reads for %d bytes, %v", reads, len(text), err)
 	}
 }
+
+// After a switch of protocols the Reader is read as it is.
+func TestReadOn(t *testing.T) {
+	var pool Buffers
+	var p Response
+	lim := ResponseLimits(4096)
+	for how, src := range readers("HTTP/1.1 101 Switching Protocols\r\n\r\nframes\r\n\r\n" + strings.Repeat("x", 10000)) {
+		rd := NewReader(src, &pool)
+		if err := rd.ReadResponse(&p, MethodGet, &lim); err != nil || p.Status != 101 || p.Interim() {
+			t.Fatal(p.Status, err)
+		}
+		all, err := io.ReadAll(rd)
+		if len(all) != 10010 || !strings.HasPrefix(string(all), "frames\r\n\r\nx") || err != nil {
+			t.Errorf("%s: %d bytes, %v", how, len(all), err)
+		}
+	}
+}

@@ -49,11 +49,14 @@ type Request struct {
 	// WantsUpgrade tells that the client asks for another protocol, which Upgrade
 	// names (RFC 9110, 7.8). To "h2c" it is never set: that upgrade is gone since
 	// RFC 9113, and through a gateway it only serves to get past the gateway's rules.
+	// Nor is it for a request with a body, whose end two sides could see differently.
 	WantsUpgrade bool
 	// AcceptsTrailers tells that TE has "trailers".
 	AcceptsTrailers bool
 	// Body reads the body.
 	Body Body
+
+	line []byte // of ReadHTTP
 }
 
 // Reset empties the request.
@@ -236,7 +239,7 @@ func (q *Request) interpret() Reason {
 	q.KeepAlive = o.persistent(q.Minor)
 	if q.Minor > 0 {
 		q.ExpectContinue = equalFold(h.Get(Expect), "100-continue")
-		q.WantsUpgrade = o&optionUpgrade != 0 && len(h.Get(Upgrade)) > 0 && !h.HasToken(Upgrade, "h2c")
+		q.WantsUpgrade = o&optionUpgrade != 0 && q.ContentLength == 0 && len(h.Get(Upgrade)) > 0 && !h.HasToken(Upgrade, "h2c")
 		q.AcceptsTrailers = h.HasToken(TE, "trailers")
 	}
 	return 0

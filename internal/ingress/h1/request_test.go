@@ -81,6 +81,8 @@ func TestReadRequest(t *testing.T) {
 		{"RFC 9110 10.1.1: not in 1.0", "PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", `PUT / 1.0 host= len=1 Expect="100-continue" Content-Length="1"`},
 		{"nginx passes other expectations over", "PUT / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n", `PUT / 1.1 host=h len=0 keep Expect="x"`},
 		{"RFC 9110 7.8", "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n", `GET / 1.1 host=h len=0 keep upgrade Connection="keep-alive, Upgrade" Upgrade="websocket"`},
+		{"no upgrade with a body", "POST / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\n", `POST / 1.1 host=h len=1 keep Connection="upgrade" Upgrade="x" Content-Length="1"`},
+		{"upgrade of SPDY, whose requests have a length of 0", "POST / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n", `POST / 1.1 host=h len=0 keep upgrade Connection="Upgrade" Upgrade="SPDY/3.1" Content-Length="0"`},
 		{"RFC 9110 7.8: Upgrade that Connection does not name", "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n", `GET / 1.1 host=h len=0 keep Upgrade="websocket"`},
 		{"RFC 9113 3.1: no upgrade to h2c", "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", `GET / 1.1 host=h len=0 keep Connection="upgrade, HTTP2-Settings" Upgrade="h2c"`},
 		{"RFC 9110 10.1.4", "GET / HTTP/1.1\r\nHost: h\r\nTE: deflate;q=0.5, Trailers\r\n\r\n", `GET / 1.1 host=h len=0 keep trailers TE="deflate;q=0.5, Trailers"`},
