@@ -73,7 +73,7 @@ func (q *Request) Reset() {
 
 // ReadRequest reads the head of the next request into q, which it resets first; the
 // views of the message before become invalid. The limits must not change before the
-// body was read. The body is read by q.Body, to its end
+// body was read. If the body before was not read to its end it is ErrBroken. The body is read by q.Body, to its end
 // before the next call.
 //
 // The error is io.EOF if the connection ended before the first byte, an *Error with
@@ -86,7 +86,9 @@ func (q *Request) Reset() {
 // CONNECT and TRACE are refused, as by nginx.
 func (r *Reader) ReadRequest(q *Request, lim *Limits) error {
 	q.Reset()
-	r.begin()
+	if err := r.begin(); err != nil {
+		return err
+	}
 	line, reason, err := r.readLine(lim)
 	if err == nil && reason == 0 {
 		reason, err = r.readRequest(q, lim, line)
@@ -97,6 +99,7 @@ func (r *Reader) ReadRequest(q *Request, lim *Limits) error {
 		}
 		return err
 	}
+	r.broken = reason != 0
 	return fail(false, reason)
 }
 

@@ -309,3 +309,41 @@ func TestHeadOutlivesBody(t *testing.T) {
 		}
 	}
 }
+
+// What is left of a message is never taken for the next one.
+func TestUnreadBodyBreaksTheConnection(t *testing.T) {
+	const next = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+	for _, c := range []struct {
+		name, text string
+		between    func(q *Request)
+	}{
+		{"not read", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37\r\n\r\n" + next, func(*Request) {}},
+		{"reset", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37\r\n\r\n" + next, func(q *Request) { q.Reset() }},
+		{"read in part", chunkedHead + "5\r\nhello\r\n" + next, func(q *Request) { _, _ = q.Body.Next() }},
+		{"read without the last chunk", chunkedHead + "5\r\nhello\r\n0\r\n\r\n", func(q *Request) { _, _ = q.Body.Next() }},
+		{"refused when read", chunkedHead + "5 \r\nhello\r\n" + next, func(q *Request) { _, _ = q.Body.Next() }},
+		{"over the bound", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37\r\n\r\n" + next, func(q *Request) { _ = q.Body.SetMax(1) }},
+		{"refused", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37, 37\r\n\r\n" + next, nil},
+		{"refused early", "POST / HTTP/1.2\r\n" + next, nil},
+	} {
+		var pool Buffers
+		var q, q2 Request
+		lim := DefaultRequestLimits()
+		rd := NewReader(strings.NewReader(c.text), &pool)
+		if err := rd.ReadRequest(&q, &lim); (err == nil) != (c.between != nil) {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if c.between != nil {
+			c.between(&q)
+		}
+		for _, again := range []*Request{&q2, &q} {
+			if err := rd.ReadRequest(again, &lim); err != ErrBroken {
+				t.Errorf("%s: the next request: %q, %v; want ErrBroken", c.name, again.Target, err)
+			}
+		}
+		rd.Reset(strings.NewReader(next))
+		if err := rd.ReadRequest(&q, &lim); err != nil {
+			t.Errorf("%s: after Reset: %v", c.name, err)
+		}
+	}
+}

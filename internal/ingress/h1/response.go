@@ -50,7 +50,9 @@ func (p *Response) Interim() bool { return p.Status < 200 && p.Status != 101 }
 // Bare LF, and what else is refused of clients, is refused of backends.
 func (r *Reader) ReadResponse(p *Response, method Method, lim *Limits) error {
 	p.Reset()
-	r.begin()
+	if err := r.begin(); err != nil {
+		return err
+	}
 	reason, err := r.readResponse(p, method, lim)
 	if err != nil {
 		if err == io.EOF && r.Buffered() > 0 {
@@ -58,6 +60,7 @@ func (r *Reader) ReadResponse(p *Response, method Method, lim *Limits) error {
 		}
 		return err
 	}
+	r.broken = reason != 0
 	return fail(true, reason)
 }
 
