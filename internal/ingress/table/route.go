@@ -56,9 +56,12 @@ type Route struct {
 	Fault    string
 	Location *Location
 	Server   *Server
-	// Pattern is the path as a pattern, in a host of patterns.
+	// Pattern is the path as a pattern, in a host of patterns; nil for a path without operators, which is compared as it is.
 	Pattern *regex.Regexp
 }
+
+// Rival is an Ingress that asks for a path which another one has.
+type Rival struct{ Namespace, Ingress string }
 
 // Server is what holds for a host as a whole.
 type Server struct {
