@@ -36,18 +36,21 @@ type Body struct {
 	read     int64 // bytes handed out
 	max      int64 // of read
 	extra    int   // bytes of chunk extensions
-	limits   Limits
+	limits   *Limits
 	err      error // sticky
 	trailer  Header
 }
 
 func (b *Body) reset() {
 	b.r, b.kind, b.state, b.left, b.read, b.extra, b.err = nil, bodyNone, 0, 0, 0, 0, nil
-	b.trailer.Reset()
+	b.limits = nil
+	if b.trailer.text != nil || len(b.trailer.fields) > 0 {
+		b.trailer.Reset()
+	}
 }
 
 func (b *Body) begin(r *Reader, lim *Limits, response bool) {
-	b.r, b.limits, b.response, b.max = r, *lim, response, math.MaxInt64
+	b.r, b.limits, b.response, b.max = r, lim, response, math.MaxInt64
 }
 
 // SetMax bounds the body to n bytes: one that is longer is an *Error of

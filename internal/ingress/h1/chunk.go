@@ -129,7 +129,7 @@ func unknownOnly(id ID, _, _ []byte) bool { return id != Unknown }
 // readTrailer reads the trailer section, and with it the body's end.
 func (b *Body) readTrailer() (Reason, error) {
 	b.trailer.Reset()
-	n, reason, err := b.r.readFields(&b.trailer, 0, b.limits.MaxTrailer, &b.limits)
+	n, reason, err := b.r.readFields(&b.trailer, 0, b.limits.MaxTrailer, b.limits)
 	if reason != 0 || err != nil {
 		return reason, err
 	}

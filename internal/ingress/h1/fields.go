@@ -21,84 +21,101 @@ const (
 // colon and names that are no token. nginx drops names that are no token where it
 // ignores invalid fields; refusing them leaves nothing to guess.
 func (h *Header) parseFields(data []byte, off int, lim *Limits, count *int) (int, status, Reason) {
-	for {
-		if off >= len(data) {
-			return off, stMore, 0
-		}
-		if data[off] == '\r' {
-			switch {
-			case off+1 == len(data):
-				return off, stMore, 0
-			case data[off+1] != '\n':
-				return off, stFail, ReasonBareCR
-			}
-			return off + 2, stDone, 0
-		}
+	fields, present, twice, n := h.fields, h.present, h.twice, *count
+	st, reason := stMore, Reason(0)
+	for off < len(data) {
 		p := off
 		for p < len(data) && nameClass[data[p]] == bytePlain {
 			p++
 		}
 		keep := true
 		if p < len(data) && data[p] != ':' {
-			var r Reason
-			if p, keep, r = oddName(data, off, p, lim); r != 0 {
-				return off, stFail, r
+			if p == off && data[p] == '\r' {
+				if st, reason = emptyLine(data, off); st == stDone {
+					off += 2
+				}
+				break
+			}
+			if p, keep, reason = oddName(data, off, p, lim); reason != 0 {
+				st = stFail
+				break
 			}
 		}
 		if p == len(data) {
-			return off, stMore, 0
+			break
 		}
 		if p == off || p-off > math.MaxUint16 {
-			return off, stFail, ReasonFieldName
+			st, reason = stFail, ReasonFieldName
+			break
 		}
-		next, st, r := h.parseValue(data, off, p, lim, keep)
-		if st != stDone {
-			return off, st, r
+		v := p + 1
+		for v < len(data) && (data[v] == ' ' || data[v] == '\t') {
+			v++
 		}
-		if *count++; *count > lim.MaxFields {
-			return off, stFail, ReasonTooManyFields
+		end := scanValue(data, v)
+		if end+1 >= len(data) || data[end] != '\r' || data[end+1] != '\n' {
+			st, reason = lineEnd(data, end)
+			break
 		}
-		off = next
+		if n++; n > lim.MaxFields {
+			st, reason = stFail, ReasonTooManyFields
+			break
+		}
+		if end+2-off > lim.MaxLine {
+			st, reason = stFail, ReasonFieldTooLong
+			break
+		}
+		if keep {
+			id := lookup(data[off:p])
+			fields = append(fields, field{name: uint32(off), value: uint32(v), nameLen: uint16(p - off), id: id})
+			f := &fields[len(fields)-1]
+			f.setValue(data, end)
+			twice |= present & bit(id)
+			present |= bit(id)
+		}
+		off = end + 2
 	}
+	h.fields, h.present, h.twice, *count = fields, present, twice, n
+	return off, st, reason
 }
 
-// parseValue parses what follows the colon at data[colon] and appends the field.
-func (h *Header) parseValue(data []byte, off, colon int, lim *Limits, keep bool) (int, status, Reason) {
-	v := colon + 1
-	for v < len(data) && (data[v] == ' ' || data[v] == '\t') {
-		v++
-	}
-	end := scanValue(data, v)
-	if end+1 >= len(data) {
-		if end < len(data) && data[end] != '\r' {
-			return off, stFail, badByte(data[end])
+// setValue makes the value end where the line does, white space cut off.
+func (f *field) setValue(data []byte, end int) {
+	v := int(f.value)
+	if c := data[end-1]; c != ' ' && c != '\t' && v == int(f.name)+int(f.nameLen)+2 && data[v-1] == ' ' {
+		f.flags = wholeLine
+	} else {
+		for end > v && (data[end-1] == ' ' || data[end-1] == '\t') {
+			end--
 		}
-		return off, stMore, 0
 	}
-	if data[end] != '\r' {
-		return off, stFail, badByte(data[end])
+	f.valueLen = uint32(end - v)
+}
+
+// emptyLine tells whether the CR at data[off] is that of the empty line.
+func emptyLine(data []byte, off int) (status, Reason) {
+	switch {
+	case off+1 == len(data):
+		return stMore, 0
+	case data[off+1] != '\n':
+		return stFail, ReasonBareCR
 	}
-	if data[end+1] != '\n' {
-		return off, stFail, ReasonBareCR
+	return stDone, 0
+}
+
+// lineEnd tells why a value that ends at end is not followed by CRLF.
+func lineEnd(data []byte, end int) (status, Reason) {
+	switch {
+	case end == len(data):
+		return stMore, 0
+	case data[end] == '\n':
+		return stFail, ReasonBareLF
+	case data[end] != '\r':
+		return stFail, ReasonControlByte
+	case end+1 == len(data):
+		return stMore, 0
 	}
-	if end+2-off > lim.MaxLine {
-		return off, stFail, ReasonFieldTooLong
-	}
-	if !keep {
-		return end + 2, stDone, 0
-	}
-	f := field{name: uint32(off), nameLen: uint16(colon - off), value: uint32(v), flags: wholeLine}
-	last := end
-	for last > v && (data[last-1] == ' ' || data[last-1] == '\t') {
-		last--
-	}
-	if last != end || v != colon+2 || data[colon+1] != ' ' {
-		f.flags = 0
-	}
-	f.valueLen = uint32(last - v)
-	f.id = lookup(data[off:colon])
-	h.append(f)
-	return end + 2, stDone, 0
+	return stFail, ReasonBareCR
 }
 
 // oddName finishes a name with other bytes than letters, digits and hyphens, of
@@ -131,14 +148,6 @@ func badName(data []byte, off, p int) Reason {
 		}
 	}
 	return ReasonFieldName
-}
-
-// badByte names what is wrong with a byte that ended a value.
-func badByte(c byte) Reason {
-	if c == '\n' {
-		return ReasonBareLF
-	}
-	return ReasonControlByte
 }
 
 // readFields reads the fields of a section that begins with the unread bytes, from

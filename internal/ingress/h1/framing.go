@@ -30,7 +30,7 @@ func (h *Header) connectionOptions() (o options) {
 			e, list = nextElement(list)
 			switch {
 			case len(e) == 0:
-			case equalFold(e, "keep-alive"):
+			case string(e) == "keep-alive", equalFold(e, "keep-alive"):
 				o |= optionKeepAlive
 			case equalFold(e, "close"):
 				o |= optionClose

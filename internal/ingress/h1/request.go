@@ -69,7 +69,8 @@ func (q *Request) Reset() {
 }
 
 // ReadRequest reads the head of the next request into q, which it resets first; the
-// views of the message before become invalid. The body is read by q.Body, to its end
+// views of the message before become invalid. The limits must not change before the
+// body was read. The body is read by q.Body, to its end
 // before the next call.
 //
 // The error is io.EOF if the connection ended before the first byte, an *Error with
@@ -173,22 +174,16 @@ func (q *Request) checkLine(line []byte) Reason {
 		return ReasonMethod
 	}
 	q.Method = MethodOf(line[:sp])
-	i := sp + 1
-	for i < len(line) && targetClass[line[i]] != targetEnd {
-		i++
+	end := len(line) - len(" HTTP/1.1")
+	if end <= sp {
+		return ReasonRequestLine // HTTP/0.9, or no target
 	}
-	switch {
-	case i == sp+1:
-		return ReasonTarget
-	case i == len(line):
-		return ReasonRequestLine // HTTP/0.9
-	case line[i] != ' ':
-		return ReasonTarget
-	}
-	version := line[i+1:]
-	if len(version) != 8 || string(version[:5]) != "HTTP/" || version[6] != '.' || !digit(version[5]) || !digit(version[7]) {
-		// A space within the target, or behind it, ends up here.
+	target, version := line[sp+1:end], line[end+1:]
+	if line[end] != ' ' || string(version[:5]) != "HTTP/" || version[6] != '.' || !digit(version[5]) || !digit(version[7]) {
 		return ReasonRequestLine
+	}
+	if len(target) == 0 || !validTarget(target) {
+		return ReasonTarget
 	}
 	switch {
 	case version[5] != '1' || version[7] > '1':

@@ -181,8 +181,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"empty host in the target", "GET http:///x HTTP/1.1\r\nHost: h\r\n\r\n", "400 the host is malformed"},
 		{"RFC 9110 4.2.4: user information in the target", "GET http://u:p@a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400 the host is malformed"},
 		// Request line.
-		{"raw space in the target", "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
-		{"two spaces before the version", "GET /  HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
+		{"raw space in the target", "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
+		{"two spaces before the version", "GET /  HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"two spaces before the target", "GET  / HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"space behind the version", "GET / HTTP/1.1 \r\nHost: h\r\n\r\n", "400 the request line is malformed"},
 		{"tab in the request line", "GET\t/\tHTTP/1.1\r\nHost: h\r\n\r\n", "400 the method is malformed"},

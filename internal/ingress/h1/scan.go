@@ -62,6 +62,30 @@ func scanValue(b []byte, i int) int {
 	return i
 }
 
+// equals marks the high bit of the bytes of x that are c. The lowest mark is exact.
+func equals(x uint64, c byte) uint64 {
+	x ^= uint64(c) * ones
+	return (x - ones) &^ x & highs
+}
+
+// validTarget tells whether b has only bytes that a target in a request line may
+// have: no control, space or DEL, and no fragment.
+func validTarget(b []byte) bool {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		if controls(x)|equals(x, ' ')|equals(x, '#') != 0 {
+			return false
+		}
+	}
+	for ; i < len(b); i++ {
+		if targetClass[b[i]] == targetEnd {
+			return false
+		}
+	}
+	return true
+}
+
 // validValue tells whether v can be a field's value.
 func validValue[T []byte | string](v T) bool {
 	for i := range len(v) {
