@@ -60,14 +60,13 @@ type Exchange struct {
 	RequestID string
 	Start     time.Time
 
-	// Settings, Route and Server are set before any hook is called; Route is nil where no rule serves the host.
+	// Settings, Match, Route and Server are set before any hook is called. Route is nil only where Match has a RedirectHost.
 	Settings *table.Settings
+	Match    table.Match
 	Route    *table.Route
 	Server   *table.Server
-	// Subject and Captures are the text that the route's pattern was matched against and the pairs of offsets of
-	// its groups, the whole match first; -1 where a group did not take part.
-	Subject  string
-	Captures []int
+	// Subject is the text that the route's pattern was matched against, which Match.Captures are offsets in.
+	Subject string
 
 	// RewrittenTarget is the target that the backend gets if it is not "".
 	RewrittenTarget string
@@ -124,12 +123,12 @@ const (
 
 // Reset makes the Exchange ready for another request.
 func (x *Exchange) Reset() {
-	forward, captures, attempts, release, scratch, headers := x.Forward, x.Captures, x.Attempts, x.release, x.scratch, x.answer.Headers
+	forward, captures, attempts, release, scratch, headers := x.Forward, x.Match.Captures, x.Attempts, x.release, x.scratch, x.answer.Headers
 	forward.Reset()
 	clear(release)
 	clear(headers)
 	*x = Exchange{
-		Forward: forward, Captures: captures[:0], Attempts: attempts[:0], release: release[:0], scratch: scratch[:0],
+		Forward: forward, Match: table.Match{Captures: captures[:0]}, Attempts: attempts[:0], release: release[:0], scratch: scratch[:0],
 		answer: Answer{Headers: headers[:0]},
 	}
 }
@@ -148,10 +147,10 @@ func (x *Exchange) Done() {
 
 // Capture returns a group of the route's pattern, "" where it did not take part.
 func (x *Exchange) Capture(n int) string {
-	if n < 0 || 2*n+1 >= len(x.Captures) {
+	if n < 0 || 2*n+1 >= len(x.Match.Captures) {
 		return ""
 	}
-	from, to := x.Captures[2*n], x.Captures[2*n+1]
+	from, to := x.Match.Captures[2*n], x.Match.Captures[2*n+1]
 	if from < 0 || to < from || to > len(x.Subject) {
 		return ""
 	}

@@ -11,8 +11,9 @@ import (
 // request with it: the hooks before Response that are left are not called. All are called from many goroutines at once,
 // one for each Exchange.
 //
-//	First     block lists 403, client's certificate 400/403/302, app-root 302, from-to-www 308
-//	          (the proxy: location, 404, Fault 503, 413 by Content-Length)
+//	          (the proxy: 421, client's certificate missing or bad 400/302, its authority's Secret broken 403)
+//	First     block lists 403, client's name 403, app-root 302, from-to-www 308
+//	          (the proxy: a pattern that took too many steps 500, Fault 503, 413 by Content-Length)
 //	Redirect  CORS preflight 204, permanent and temporal redirect, rewrite, HTTPS redirect 308
 //	Choose    the upstream: canaries. (the proxy: 503 without endpoints, the default backend in its place)
 //	          (the proxy: makes Forward)
