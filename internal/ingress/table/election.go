@@ -148,8 +148,7 @@ func (b *Builder) unplace(c *claim) {
 		b.setPlain(c, nil, nil)
 	}
 	for _, p := range c.patterns {
-		prefix, _ := p.literal()
-		c.host.radix = c.host.radix.update(b.gen, lowerASCII(prefix), func(old *place) *place {
+		c.host.radix = c.host.radix.update(b.gen, p.literal(), func(old *place) *place {
 			kept := slices.DeleteFunc(slices.Clone(old.patterns), func(o *pattern) bool { return o == p })
 			return &place{patterns: kept}
 		})
@@ -179,8 +178,7 @@ func (b *Builder) setPatterns(c *claim, r *Route, rivals []Rival) {
 			p.re = c.slashed()
 		}
 		c.patterns = append(c.patterns, p)
-		prefix, _ := p.literal()
-		c.host.radix = c.host.radix.update(b.gen, lowerASCII(prefix), func(old *place) *place {
+		c.host.radix = c.host.radix.update(b.gen, p.literal(), func(old *place) *place {
 			n := &place{}
 			if old != nil {
 				n.patterns = old.patterns
@@ -210,7 +208,7 @@ func (c *claim) texts() []string {
 func (c *claim) compile() *regex.Regexp {
 	if c.reText != c.key.path {
 		c.reText, c.re, c.reErr = c.key.path, nil, nil
-		if _, whole := literalOf(c.key.path); !whole {
+		if !literalText(c.key.path) {
 			c.re, c.reErr = regex.Compile("^"+c.key.path, regex.Options{IgnoreCase: true})
 		}
 	}

@@ -164,8 +164,11 @@ func (b *Builder) rename(h *host, s *Server, aliased *entry) {
 	var names []nameClaim
 	patterned := false
 	if h.exists() {
+		has := func(name string) bool {
+			return slices.ContainsFunc(names, func(n nameClaim) bool { return n.name == name })
+		}
 		for _, a := range s.Options.Aliases {
-			if a = hostOf(a); a != "" && a != h.name && !slices.ContainsFunc(names, func(n nameClaim) bool { return n.name == a }) {
+			if a = hostOf(a); a != "" && a != h.name && !has(a) {
 				names = append(names, nameClaim{name: a, h: h, e: aliased})
 			}
 		}
@@ -174,7 +177,9 @@ func (b *Builder) rename(h *host, s *Server, aliased *entry) {
 			if !had {
 				other = "www." + h.name
 			}
-			names = append(names, nameClaim{name: other, h: h, e: h.members[0], www: true})
+			if !has(other) {
+				names = append(names, nameClaim{name: other, h: h, e: h.members[0], www: true})
+			}
 		}
 		patterned = len(s.Options.AliasPatterns) > 0
 	}

@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"strings"
+	"unsafe"
 )
 
 // PathFlags say in what a path differs from what was received.
@@ -35,7 +36,7 @@ var (
 // escapes are decoded once, slashes that follow each other are merged, "." and ".." are resolved, in this order of
 // meaning, as nginx does before it looks for a location. So /public/../admin and /public/%2e%2e/admin are /admin, and
 // whatever guards /admin holds. A path without any of this is returned as it is; otherwise the result is appended to
-// dst. The path above the root, a bad escape and a NUL byte are errors, as in nginx.
+// dst and is valid as long as that isn't written to. A path above the root, a bad escape and a NUL byte are errors, as in nginx.
 //
 // What the backend gets is another matter: without a rewrite it is the target as received. Flags tell the caller where
 // that could mean something else to the backend than to the route.
@@ -81,7 +82,8 @@ func NormalizePath(dst []byte, raw string) (path string, flags PathFlags, err er
 	if err != nil {
 		return "", 0, err
 	}
-	return string(dst[start:]), flags | f, nil
+	dst = dst[start:]
+	return unsafe.String(unsafe.SliceData(dst), len(dst)), flags | f, nil
 }
 
 // element ends an element at a slash: dst has all before it.
@@ -122,7 +124,16 @@ func clean(p string) bool {
 	if strings.IndexByte(p, '%') >= 0 || strings.IndexByte(p, 0) >= 0 || strings.Contains(p, "//") {
 		return false
 	}
-	return !strings.Contains(p, "/.")
+	for {
+		i := strings.Index(p, "/.")
+		if i < 0 {
+			return true
+		}
+		p = p[i+2:]
+		if p == "" || p[0] == '/' || p[0] == '.' && (len(p) == 1 || p[1] == '/') {
+			return false
+		}
+	}
 }
 
 // unhex returns the value of a hexadecimal digit, 255 for other bytes.

@@ -18,7 +18,7 @@ type pattern struct {
 }
 
 // before is the order in which patterns are tried: by length descending, then by text descending (ingress-nginx's order
-// of locations). Of equal texts, Exact comes first.
+// of locations). Of equal texts, Exact comes first, and what a path says comes before the slash that is put behind a Prefix.
 func (p *pattern) before(o *pattern) bool {
 	if len(p.text) != len(o.text) {
 		return len(p.text) > len(o.text)
@@ -26,56 +26,28 @@ func (p *pattern) before(o *pattern) bool {
 	if p.text != o.text {
 		return p.text > o.text
 	}
-	return p.exact && !o.exact
+	if p.exact != o.exact {
+		return p.exact
+	}
+	return p.route.Path == p.text && o.route.Path != o.text
 }
 
-// literal returns the text that all matches begin with, and whether that is all of the pattern.
-func (p *pattern) literal() (prefix string, whole bool) {
+// literal returns the text in lower case that all matches begin with.
+func (p *pattern) literal() string {
 	if p.re == nil {
-		return p.text, true
+		return lowerASCII(p.text)
 	}
-	return literalOf(p.text)
+	if x := p.re.Prefix(); x.Anchored {
+		return lowerASCII(x.Text)
+	}
+	return ""
 }
 
 // operators are the bytes that mean something else than themselves in a pattern.
 const operators = `\.+*?()|[]{}^$`
 
-// literalOf returns the text that all matches of a path's pattern begin with, and whether that is the whole pattern.
-func literalOf(path string) (prefix string, whole bool) {
-	i := strings.IndexAny(path, operators)
-	if i < 0 {
-		return path, true
-	}
-	// An alternative may begin otherwise, and what follows a group or a comment may still repeat the byte before it.
-	if strings.IndexByte(path, '|') >= 0 && alternates(path) {
-		return "", false
-	}
-	switch path[i] {
-	case '*', '?', '{', '+', '(':
-		i = max(i-1, 0)
-	}
-	return path[:i], false
-}
-
-// alternates tells whether a pattern may have alternatives outside of groups. When in doubt it does.
-func alternates(p string) bool {
-	depth := 0
-	for i := 0; i < len(p); i++ {
-		switch p[i] {
-		case '\\', '[':
-			return true
-		case '(':
-			depth++
-		case ')':
-			depth--
-		case '|':
-			if depth <= 0 {
-				return true
-			}
-		}
-	}
-	return false
-}
+// literalText tells whether a path means itself when it is read as a pattern.
+func literalText(path string) bool { return !strings.ContainsAny(path, operators) }
 
 // firstPattern finds the first pattern of the host that matches the path. Only those are tried whose literal beginning the path has.
 func (r radix) firstPattern(path string, m *Match) {
