@@ -173,7 +173,10 @@ func (b *Builder) enter(e *entry) {
 	}
 	for _, ref := range e.refs() {
 		u := b.upstream(ref)
-		u.members = insert(u.members, e, older)
+		u.members++
+		if e.setsUpstream {
+			u.optioned = insert(u.optioned, e, older)
+		}
 		b.dirtyUps[u] = struct{}{}
 	}
 }
@@ -205,7 +208,10 @@ func (b *Builder) withdraw(e *entry) {
 	}
 	for _, ref := range e.refs() {
 		u := b.upstream(ref)
-		u.members = slices.DeleteFunc(u.members, func(o *entry) bool { return o == e })
+		u.members--
+		if e.setsUpstream {
+			u.optioned = slices.DeleteFunc(u.optioned, func(o *entry) bool { return o == e })
+		}
 		b.dirtyUps[u] = struct{}{}
 	}
 }
@@ -302,15 +308,22 @@ func (b *Builder) sweep() {
 		}
 	}
 	for u := range b.dirtyUps {
-		if len(u.members)+len(u.users)+len(u.canaries)+len(u.canaryOf) == 0 {
+		if u.members+len(u.users)+len(u.canaries)+len(u.canaryOf) == 0 {
 			delete(b.upstreams, u.ref)
 		}
 	}
-	clear(b.claims)
-	clear(b.routes)
-	clear(b.dirtyHosts)
-	clear(b.dirtyUps)
-	clear(b.dirtyNames)
-	clear(b.dirtyEntries)
+	b.claims, b.routes = emptied(b.claims), emptied(b.routes)
+	b.dirtyHosts, b.dirtyUps = emptied(b.dirtyHosts), emptied(b.dirtyUps)
+	b.dirtyNames, b.dirtyEntries = emptied(b.dirtyNames), emptied(b.dirtyEntries)
 	b.dirtyAliases = false
+}
+
+// emptied returns the set without its elements. One that was large is let go: to walk over it would cost as much as if
+// it were full, at each edit.
+func emptied[K comparable](m map[K]struct{}) map[K]struct{} {
+	if len(m) > 256 {
+		return map[K]struct{}{}
+	}
+	clear(m)
+	return m
 }

@@ -86,8 +86,10 @@ func (b *Builder) find(e *entry) []Finding {
 			l.host(b.hosts[name])
 		}
 	}
-	for _, ref := range e.refs() {
-		l.upstream(b.upstreams[ref])
+	if e.setsUpstream {
+		for _, ref := range e.refs() {
+			l.upstream(b.upstreams[ref])
+		}
 	}
 	return l.found
 }
@@ -232,7 +234,7 @@ func (l *teller) upstream(u *upstream) {
 		if mine.Set&f.bit == 0 && f.zero(mine) {
 			continue
 		}
-		w := f.sayer(u.members)
+		w := f.sayer(u.optioned)
 		var a, b UpstreamOptions
 		f.copy(&a, mine)
 		f.copy(&b, &w.ing.Options.Upstream)

@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,7 @@ type host struct {
 	wanting                              int // claims whose winner has the host matched as patterns
 	server                               *Server
 	said                                 map[string]*entry // by annotation: whose value holds for the host
+	decided                              decided
 	radix                                radix
 	names                                []nameClaim // aliases and the name with or without www.
 }
@@ -112,14 +114,9 @@ func (b *Builder) serve(h *host) {
 		s.TLS = true
 		s.Certificate, _ = h.secured[0].certificateFor(h.name)
 	}
-	for _, list := range [][]*entry{h.optioned, h.secured, h.defaults} {
-		for _, e := range list {
-			b.dirtyEntries[e.name] = struct{}{}
-		}
-	}
+	b.touchTold(h, said)
 	b.rename(h, s, said[aliasAnnotation])
 	b.dirtyNames[h.name] = struct{}{}
-	h.said = said
 	if same(*s, *h.server) {
 		return
 	}
@@ -136,6 +133,42 @@ func (b *Builder) serve(h *host) {
 	for _, c := range h.claims {
 		b.routes[c] = struct{}{}
 	}
+}
+
+// decided is what the findings about a host depend on besides its Server.
+type decided struct {
+	first, fallback, secured *entry
+	rooted                   bool
+}
+
+// touchTold has the findings of those Ingresses looked at for which another one decides something now.
+func (b *Builder) touchTold(h *host, said map[string]*entry) {
+	var d decided
+	if len(h.members) > 0 {
+		d.first = h.members[0]
+	}
+	if h.exists() {
+		d.fallback, d.rooted = h.fallback(), h.hasRootPrefix()
+	}
+	if len(h.secured) > 0 {
+		d.secured = h.secured[0]
+	}
+	if d != h.decided {
+		for _, e := range []*entry{d.secured, h.decided.secured} {
+			if e != nil {
+				b.dirtyEntries[e.name] = struct{}{}
+			}
+		}
+		for _, e := range h.defaults {
+			b.dirtyEntries[e.name] = struct{}{}
+		}
+	}
+	if !maps.Equal(said, h.said) {
+		for _, e := range h.optioned {
+			b.dirtyEntries[e.name] = struct{}{}
+		}
+	}
+	h.decided, h.said = d, said
 }
 
 // nameState is who asks for a name without naming it as a host.
