@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"hash/maphash"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 // they came. A Builder is for one goroutine; its Tables are for all.
 type Builder struct {
 	gen       uint64
+	seed      maphash.Seed
 	settings  *Settings
 	entries   map[string]*entry
 	hosts     map[string]*host
@@ -80,12 +82,13 @@ func (c *claim) idle() bool {
 // NewBuilder returns a Builder without Ingresses and with zero Settings.
 func NewBuilder() *Builder {
 	b := &Builder{
+		seed:     maphash.MakeSeed(), // no answer depends on it
 		settings: &Settings{}, entries: map[string]*entry{}, hosts: map[string]*host{}, upstreams: map[BackendRef]*upstream{},
 		names: map[string]*nameState{}, patterned: map[*host]struct{}{},
 		claims: map[*claim]struct{}{}, routes: map[*claim]struct{}{}, dirtyHosts: map[*host]struct{}{}, dirtyUps: map[*upstream]struct{}{},
 		dirtyNames: map[string]struct{}{}, dirtyEntries: map[string]struct{}{},
 	}
-	b.table = &Table{settings: b.settings, names: newPmap[target](), wild: newPmap[target](), told: newPmap[told]()}
+	b.table = &Table{settings: b.settings, names: newPmap[target](b.seed), wild: newPmap[target](b.seed), told: newPmap[told](b.seed)}
 	b.touchHost(b.host(""))
 	return b
 }
@@ -238,7 +241,7 @@ func (r BackendRef) compare(o BackendRef) int {
 func (b *Builder) host(name string) *host {
 	h := b.hosts[name]
 	if h == nil {
-		h = &host{name: name, claims: map[pathKey]*claim{}, server: &Server{Name: name}}
+		h = &host{name: name, claims: map[pathKey]*claim{}, server: &Server{Name: name}, paths: paths{places: newPmap[pathPlace](b.seed)}}
 		b.hosts[name] = h
 	}
 	return h

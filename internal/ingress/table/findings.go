@@ -29,14 +29,18 @@ type told struct {
 
 // Findings returns what there is to say about an Ingress, in a stable order.
 func (t *Table) Findings(key types.NamespacedName) []Finding {
-	f, _ := t.told.get(key.Namespace + "/" + key.Name)
-	return f.findings
+	if x := t.told.get(key.Namespace + "/" + key.Name); x != nil {
+		return x.findings
+	}
+	return nil
 }
 
 // ClassReason returns why an Ingress is served, as Ingress.ClassReason has it.
 func (t *Table) ClassReason(namespace, name string) string {
-	f, _ := t.told.get(namespace + "/" + name)
-	return f.classReason
+	if x := t.told.get(namespace + "/" + name); x != nil {
+		return x.classReason
+	}
+	return ""
 }
 
 // tell writes what is known of all Ingresses that were touched into a table.
@@ -48,8 +52,8 @@ func (b *Builder) tell(t *Table) {
 			continue
 		}
 		found := b.find(e)
-		if old, ok := t.told.get(name); !ok || old.classReason != e.ing.ClassReason || !slices.Equal(old.findings, found) {
-			t.told = t.told.set(b.gen, name, told{found, e.ing.ClassReason})
+		if old := t.told.get(name); old == nil || old.classReason != e.ing.ClassReason || !slices.Equal(old.findings, found) {
+			t.told = t.told.set(b.gen, name, &told{found, e.ing.ClassReason})
 		}
 	}
 }

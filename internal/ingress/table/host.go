@@ -18,11 +18,29 @@ type host struct {
 	server                               *Server
 	said                                 map[string]*entry // by annotation: whose value holds for the host
 	decided                              decided
-	radix                                radix
+	paths                                paths       // of a host of plain paths
+	depths                               []int       // how many paths have so many elements
+	radix                                radix       // of a host of patterns
 	names                                []nameClaim // aliases and the name with or without www.
 }
 
 func (h *host) exists() bool { return h.name == "" || len(h.members) > 0 }
+
+// deepen counts a path of so many elements in or out.
+func (h *host) deepen(elements int, in bool) {
+	for len(h.depths) <= elements {
+		h.depths = append(h.depths, 0)
+	}
+	if in {
+		h.depths[elements]++
+	} else {
+		h.depths[elements]--
+	}
+	h.paths.depth = len(h.depths) - 1
+	for h.paths.depth > 0 && h.depths[h.paths.depth] == 0 {
+		h.paths.depth--
+	}
+}
 
 func (h *host) join(e *entry) {
 	h.members = insert(h.members, e, older)
@@ -121,7 +139,8 @@ func (b *Builder) serve(h *host) {
 		return
 	}
 	if s.Patterns != h.server.Patterns {
-		h.radix = radix{}
+		h.radix, h.depths = radix{}, nil
+		h.paths = paths{places: newPmap[pathPlace](b.seed)}
 		for _, c := range h.claims {
 			c.placed, c.patterns = false, nil
 			for _, t := range c.takers {
@@ -264,14 +283,14 @@ func (b *Builder) publish(t *Table) {
 				b.dirtyEntries[c.e.name] = struct{}{}
 			}
 		}
-		var v target
+		var v *target
 		if h := b.hosts[name]; h != nil && h.exists() {
-			v.host = &hostTable{server: h.server, radix: h.radix}
+			v = &target{server: h.server, paths: h.paths, radix: h.radix}
 		} else if st := b.names[name]; st != nil {
-			v.to, v.www = st.claims[0].h.name, st.claims[0].www
+			v = &target{to: st.claims[0].h.name, www: st.claims[0].www}
 		}
 		if name == "" {
-			t.any = v.host
+			t.any = v
 			continue
 		}
 		names := &t.names
@@ -279,7 +298,7 @@ func (b *Builder) publish(t *Table) {
 		if suffix, ok := strings.CutPrefix(name, "*."); ok {
 			names, key = &t.wild, name[len(name)-len(suffix)-1:]
 		}
-		if v == (target{}) {
+		if v == nil {
 			*names = names.del(b.gen, key)
 		} else {
 			*names = names.set(b.gen, key, v)
