@@ -160,7 +160,7 @@ func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (
 	}
 	a := &f.x.Attempts[len(f.x.Attempts)-1]
 	a.Duration = time.Duration(clock() - began)
-	if o != outcomeAnswer {
+	if o != outcomeAnswer && o != outcomeStatus && o != outcomeReplace {
 		a.Status = o.status()
 	}
 	switch o {

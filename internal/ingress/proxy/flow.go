@@ -247,6 +247,7 @@ func (f *flow) end() {
 func (f *flow) decide(ctx context.Context) *exchange.Answer {
 	x, h := &f.x, f.srv.hooks.load()
 	if !f.locate() {
+		f.h1.closing = true // as nginx does with whatever it answers with 400
 		return x.Reply(400)
 	}
 	if f.misdirected() {
