@@ -42,6 +42,9 @@ type Body struct {
 }
 
 func (b *Body) reset() {
+	if b.r != nil && b.r.body == b {
+		b.r.leave()
+	}
 	b.r, b.kind, b.state, b.left, b.read, b.extra, b.err = nil, bodyNone, 0, 0, 0, 0, nil
 	b.limits = nil
 	if b.trailer.text != nil || len(b.trailer.fields) > 0 {
@@ -51,6 +54,7 @@ func (b *Body) reset() {
 
 func (b *Body) begin(r *Reader, lim *Limits, response bool) {
 	b.r, b.limits, b.response, b.max = r, lim, response, math.MaxInt64
+	r.body = b
 }
 
 // SetMax bounds the body to n bytes: one that is longer is an *Error of
@@ -249,9 +253,14 @@ func (b *Body) Buffered() []byte {
 	return p
 }
 
-// Moved tells that n bytes of a body with a Content-Length were taken from the
-// connection without the Reader.
-func (b *Body) Moved(n int64) { b.advance(min(n, b.left)) }
+// Moved tells that n bytes of such a body were taken from the connection without the
+// Reader.
+func (b *Body) Moved(n int64) {
+	if b.kind == bodyLength {
+		n = min(n, b.left)
+	}
+	b.advance(n)
+}
 
 // Discard reads the rest of the body if it is at most limit bytes, and tells whether
 // the end was reached.

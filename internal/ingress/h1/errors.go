@@ -15,6 +15,11 @@ var (
 	ErrTooManyFields = errors.New("the header holds too many fields")
 )
 
+// ErrBroken means that nothing further can be read from a connection: its last message
+// was refused, or its body was not read to the end, and bytes of it would be taken for
+// the next message.
+var ErrBroken = errors.New("the connection's last message was refused or not read to its end")
+
 // Reason says what is wrong with a message that was received.
 type Reason uint8
 

@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 	"math"
+	"strconv"
 )
 
 // Bounds of what one Header keeps for the next message.
@@ -346,6 +347,47 @@ func (h *Header) HasToken(id ID, token string) bool {
 		}
 	}
 	return false
+}
+
+// Cookie returns the value of the first cookie called name, whose case matters, as a
+// view without the quotes around it (RFC 6265, 4.2.1); nil if there is none.
+func (h *Header) Cookie(name string) []byte {
+	if !h.Has(Cookie) {
+		return nil
+	}
+	for i := range h.fields {
+		f := &h.fields[i]
+		if f.id != Cookie {
+			continue
+		}
+		for rest := h.valueOf(f); len(rest) > 0; {
+			var pair []byte
+			pair, rest, _ = bytes.Cut(rest, []byte(";"))
+			n, v, ok := bytes.Cut(trimOWS(pair), []byte("="))
+			if !ok || string(n) != name {
+				continue
+			}
+			if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+				v = v[1 : len(v)-1]
+			}
+			return v
+		}
+	}
+	return nil
+}
+
+// SetLength makes the fields say where the body ends: Content-Length for n >= 0,
+// "Transfer-Encoding: chunked" below.
+func (h *Header) SetLength(n int64) {
+	// Neither value has a byte that a field cannot have.
+	if n < 0 {
+		h.Del(ContentLength)
+		_ = h.SetString(TransferEncoding, "chunked")
+		return
+	}
+	h.Del(TransferEncoding)
+	var digits [20]byte
+	_ = h.Set(ContentLength, strconv.AppendInt(digits[:0], n, 10))
 }
 
 // Equal tells whether both have the same fields in the same order, names in any case.

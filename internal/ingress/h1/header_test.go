@@ -253,3 +253,50 @@ func TestRemoveHopByHop(t *testing.T) {
 		t.Errorf("%d of 100 named fields are left, want %d", h.Len(), len(names)-maxNamed)
 	}
 }
+
+func TestCookie(t *testing.T) {
+	h := parsed(t, "Cookie: a=1; b=\"2\";c ; =x; d = 4", "Cookie: a=9; e==; A=5")
+	for name, want := range map[string]string{"a": "1", "b": "2", "e": "=", "A": "5", "c": "-", "d": "-", "f": "-", "": "x"} {
+		got := "-"
+		if v := h.Cookie(name); v != nil {
+			got = string(v)
+		}
+		if got != want {
+			t.Errorf("cookie %q is %q, want %q", name, got, want)
+		}
+	}
+	if v := parsed(t, "A: a=1").Cookie("a"); v != nil {
+		t.Errorf("%q without cookies", v)
+	}
+}
+
+func TestSetLength(t *testing.T) {
+	h := parsed(t, "A: 1", "Content-Length: 5")
+	for _, c := range []struct {
+		n    int64
+		want string
+	}{{7, "A: 1|Content-Length: 7|"}, {-1, "A: 1|Transfer-Encoding: chunked|"}, {0, "A: 1|Content-Length: 0|"}, {1 << 40, "A: 1|Content-Length: 1099511627776|"}} {
+		h.SetLength(c.n)
+		if got := lines(h); got != c.want {
+			t.Errorf("%d: %s, want %s", c.n, got, c.want)
+		}
+	}
+}
+
+func TestValidHost(t *testing.T) {
+	for host, want := range map[string]bool{
+		"h": true, "a.b-c_d.example": true, "a.": true, "A:80": true, "h:": true, "1.2.3.4:65535": true, "[::1]": true, "[2001:db8::1]:443": true, "xn--eckwd4c7c.jp": true,
+		"": false, ".": false, ".a": false, "a..b": false, "a..": false, ":80": false, "h:65536": false, "h:8a": false, "h:-1": false, "a b": false, "a/b": false,
+		"a\\b": false, "a@b": false, "a,b": false, "a;b": false, "a%2fb": false, "a\x00": false, "\xe6": false, "a?b": false, "a#b": false, "*.a": false, "~": false,
+		"[]": false, "[::1": false, "::1": false, "[::1]x": false, "[1.2.3.4]": false, "[fe80::1%eth0]": false, "[::::]": false, "h]": false, "[g]": false,
+	} {
+		if got := ValidHost([]byte(host)); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
+	}
+	for host, want := range map[string][2]string{"h": {"h", ""}, "h:80": {"h", "80"}, "[::1]": {"[::1]", ""}, "[::1]:80": {"[::1]", "80"}, "h:": {"h", ""}} {
+		if a, b := SplitHost([]byte(host)); string(a) != want[0] || string(b) != want[1] {
+			t.Errorf("%q: %q, %q", host, a, b)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package h1
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // hostClass is 1 for the bytes of a host's name.
 var hostClass = func() (t [256]uint8) {
@@ -10,46 +13,49 @@ var hostClass = func() (t [256]uint8) {
 	for c := 'a'; c <= 'z'; c++ {
 		t[c], t[c-'a'+'A'] = 1, 1
 	}
-	t['-'], t['.'], t['_'], t['~'] = 1, 1, 1, 1
+	t['-'], t['.'], t['_'] = 1, 1, 1
 	return t
 }()
 
-// ValidHost tells whether h is a host, an IPv4 address or an IPv6 address in
-// brackets, with a port or without: what Host and :authority may be. It is
-// stricter than RFC 3986, 3.2.2, whose names may hold escapes and punctuation that
-// no DNS name has and parsers disagree on; names with an underscore are taken. Empty
-// ones, user information and empty labels at the beginning are not.
+// ValidHost tells whether h is a host's name, an IPv4 address or an IPv6 address in
+// brackets, with a port or without: what Host and :authority may be. It is stricter
+// than RFC 3986, 3.2.2, whose names may hold escapes and punctuation that no DNS name
+// has and parsers disagree on; underscores are taken. Empty names, empty labels (but
+// the one behind a trailing dot) and user information are not; nor are they by nginx.
 func ValidHost(h []byte) bool {
 	if len(h) == 0 {
 		return false
 	}
-	i := 0
 	if h[0] == '[' {
 		end := bytes.IndexByte(h, ']')
-		if end < 3 {
+		if end < 0 || !validPort(h[end+1:]) {
 			return false
 		}
-		for _, c := range h[1:end] {
-			if unhex(c) < 0 && c != ':' && c != '.' {
-				return false
-			}
-		}
-		i = end + 1
-	} else {
-		for i < len(h) && hostClass[h[i]] != 0 {
-			i++
-		}
-		if i == 0 || h[0] == '.' {
-			return false
-		}
+		a, err := netip.ParseAddr(string(h[1:end]))
+		return err == nil && a.Is6() && a.Zone() == ""
 	}
-	return i == len(h) || h[i] == ':' && validPort(h[i+1:])
+	i, dot := 0, true
+	for i < len(h) && hostClass[h[i]] != 0 {
+		if h[i] == '.' && dot {
+			return false
+		}
+		dot = h[i] == '.'
+		i++
+	}
+	return i > 0 && validPort(h[i:])
 }
 
-// validPort tells whether p is a port, or empty (RFC 3986, 3.2.3 allows that).
+// validPort tells whether p is nothing, or a colon and a port, which may be empty
+// (RFC 3986, 3.2.3).
 func validPort(p []byte) bool {
+	if len(p) == 0 {
+		return true
+	}
+	if p[0] != ':' {
+		return false
+	}
 	n := 0
-	for _, c := range p {
+	for _, c := range p[1:] {
 		if c < '0' || c > '9' {
 			return false
 		}

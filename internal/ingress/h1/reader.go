@@ -17,6 +17,9 @@ type Reader struct {
 	r, w int     // the unread bytes are buf[r:w]
 	pin  int     // buf[:pin] holds views and stays where it is
 	err  error   // of src, with bytes that came with it
+
+	body   *Body // of the last message
+	broken bool  // no message can follow the last one
 }
 
 // NewReader returns a Reader of src whose buffers come from pool.
@@ -26,7 +29,7 @@ func NewReader(src io.Reader, pool *Buffers) *Reader { return &Reader{src: src, 
 // nil. Bytes not read yet are lost.
 func (r *Reader) Reset(src io.Reader) {
 	r.Close()
-	r.src, r.err = src, nil
+	r.src, r.err, r.body, r.broken = src, nil, nil, false
 }
 
 // Close gives all buffers back. Views and bytes not read yet are lost. It does not
@@ -57,6 +60,25 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 // Skip drops n bytes, of those that are buffered.
 func (r *Reader) Skip(n int) { r.r += min(n, r.Buffered()) }
 
+// Read implements io.Reader: what is buffered comes first, then the source is asked.
+// It is for a connection that has changed to another protocol.
+func (r *Reader) Read(p []byte) (int, error) {
+	if r.Buffered() == 0 {
+		switch {
+		case r.err != nil:
+			err := r.err
+			r.err = nil
+			return 0, err
+		case r.src == nil:
+			return 0, io.EOF
+		}
+		return r.src.Read(p)
+	}
+	n := copy(p, r.Bytes())
+	r.r += n
+	return n, nil
+}
+
 // Release ends the use of the last message: its views become invalid, and the
 // buffers go back to the pool unless they hold bytes not read yet. A connection
 // that waits for its next request calls it.
@@ -83,7 +105,11 @@ func (r *Reader) Space() []byte {
 func (r *Reader) Filled(n int) { r.w += min(n, len(r.buf)-r.w) }
 
 // begin ends the use of the last message and keeps a small buffer.
-func (r *Reader) begin() {
+func (r *Reader) begin() error {
+	r.leave()
+	if r.broken {
+		return ErrBroken
+	}
 	r.unhold()
 	if r.r == r.w {
 		r.r, r.w = 0, 0
@@ -91,6 +117,15 @@ func (r *Reader) begin() {
 			r.pool.put(r.cur)
 			r.cur, r.buf = nil, nil
 		}
+	}
+	return nil
+}
+
+// leave notes whether the last message's body was read to its end.
+func (r *Reader) leave() {
+	if r.body != nil {
+		r.broken = r.broken || !r.body.Done()
+		r.body = nil
 	}
 }
 

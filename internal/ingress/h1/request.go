@@ -49,11 +49,14 @@ type Request struct {
 	// WantsUpgrade tells that the client asks for another protocol, which Upgrade
 	// names (RFC 9110, 7.8). To "h2c" it is never set: that upgrade is gone since
 	// RFC 9113, and through a gateway it only serves to get past the gateway's rules.
+	// Nor is it for a request with a body, whose end two sides could see differently.
 	WantsUpgrade bool
 	// AcceptsTrailers tells that TE has "trailers".
 	AcceptsTrailers bool
 	// Body reads the body.
 	Body Body
+
+	line []byte // of ReadHTTP
 }
 
 // Reset empties the request.
@@ -70,7 +73,7 @@ func (q *Request) Reset() {
 
 // ReadRequest reads the head of the next request into q, which it resets first; the
 // views of the message before become invalid. The limits must not change before the
-// body was read. The body is read by q.Body, to its end
+// body was read. If the body before was not read to its end it is ErrBroken. The body is read by q.Body, to its end
 // before the next call.
 //
 // The error is io.EOF if the connection ended before the first byte, an *Error with
@@ -83,7 +86,9 @@ func (q *Request) Reset() {
 // CONNECT and TRACE are refused, as by nginx.
 func (r *Reader) ReadRequest(q *Request, lim *Limits) error {
 	q.Reset()
-	r.begin()
+	if err := r.begin(); err != nil {
+		return err
+	}
 	line, reason, err := r.readLine(lim)
 	if err == nil && reason == 0 {
 		reason, err = r.readRequest(q, lim, line)
@@ -94,6 +99,7 @@ func (r *Reader) ReadRequest(q *Request, lim *Limits) error {
 		}
 		return err
 	}
+	r.broken = reason != 0
 	return fail(false, reason)
 }
 
@@ -236,7 +242,7 @@ func (q *Request) interpret() Reason {
 	q.KeepAlive = o.persistent(q.Minor)
 	if q.Minor > 0 {
 		q.ExpectContinue = equalFold(h.Get(Expect), "100-continue")
-		q.WantsUpgrade = o&optionUpgrade != 0 && len(h.Get(Upgrade)) > 0 && !h.HasToken(Upgrade, "h2c")
+		q.WantsUpgrade = o&optionUpgrade != 0 && q.ContentLength == 0 && len(h.Get(Upgrade)) > 0 && !h.HasToken(Upgrade, "h2c")
 		q.AcceptsTrailers = h.HasToken(TE, "trailers")
 	}
 	return 0

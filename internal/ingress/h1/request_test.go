@@ -36,6 +36,9 @@ func outcome(q *Request, err error) string {
 			s += " " + f.name
 		}
 	}
+	if string(q.Header.Get(Host)) != string(q.Host) {
+		s += fmt.Sprintf(" Host=%q", q.Header.Get(Host))
+	}
 	for i := range q.Header.Len() {
 		name, value := q.Header.Field(i)
 		if id := q.Header.FieldID(i); id != Host {
@@ -81,6 +84,8 @@ func TestReadRequest(t *testing.T) {
 		{"RFC 9110 10.1.1: not in 1.0", "PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", `PUT / 1.0 host= len=1 Expect="100-continue" Content-Length="1"`},
 		{"nginx passes other expectations over", "PUT / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n", `PUT / 1.1 host=h len=0 keep Expect="x"`},
 		{"RFC 9110 7.8", "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n", `GET / 1.1 host=h len=0 keep upgrade Connection="keep-alive, Upgrade" Upgrade="websocket"`},
+		{"no upgrade with a body", "POST / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\n", `POST / 1.1 host=h len=1 keep Connection="upgrade" Upgrade="x" Content-Length="1"`},
+		{"upgrade of SPDY, whose requests have a length of 0", "POST / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n", `POST / 1.1 host=h len=0 keep upgrade Connection="Upgrade" Upgrade="SPDY/3.1" Content-Length="0"`},
 		{"RFC 9110 7.8: Upgrade that Connection does not name", "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n", `GET / 1.1 host=h len=0 keep Upgrade="websocket"`},
 		{"RFC 9113 3.1: no upgrade to h2c", "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", `GET / 1.1 host=h len=0 keep Connection="upgrade, HTTP2-Settings" Upgrade="h2c"`},
 		{"RFC 9110 10.1.4", "GET / HTTP/1.1\r\nHost: h\r\nTE: deflate;q=0.5, Trailers\r\n\r\n", `GET / 1.1 host=h len=0 keep trailers TE="deflate;q=0.5, Trailers"`},
@@ -190,6 +195,9 @@ func TestRefusedRequests(t *testing.T) {
 		{"control in the target", "GET /\x01 HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
 		{"NUL in the target", "GET /\x00 HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
 		{"DEL in the target", "GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
+		{"raw space, anywhere", "GET /abc defghijklmnop HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
+		{"tab, anywhere", "GET /abc\tdefghijklmnop HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
+		{"fragment, anywhere", "GET /abc#defghijklmnop HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"fragment", "GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"nginx: bad escape in the path", "GET /%2 HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"nginx: bad digits in an escape", "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
@@ -304,6 +312,44 @@ func TestHeadOutlivesBody(t *testing.T) {
 			if err := rd.ReadRequest(&q, &lim); err != nil || string(q.Host) != "next" {
 				t.Errorf("%s: next request: %q, %v", how, q.Host, err)
 			}
+		}
+	}
+}
+
+// What is left of a message is never taken for the next one.
+func TestUnreadBodyBreaksTheConnection(t *testing.T) {
+	const next = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+	for _, c := range []struct {
+		name, text string
+		between    func(q *Request)
+	}{
+		{"not read", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37\r\n\r\n" + next, func(*Request) {}},
+		{"reset", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37\r\n\r\n" + next, func(q *Request) { q.Reset() }},
+		{"read in part", chunkedHead + "5\r\nhello\r\n" + next, func(q *Request) { _, _ = q.Body.Next() }},
+		{"read without the last chunk", chunkedHead + "5\r\nhello\r\n0\r\n\r\n", func(q *Request) { _, _ = q.Body.Next() }},
+		{"refused when read", chunkedHead + "5 \r\nhello\r\n" + next, func(q *Request) { _, _ = q.Body.Next() }},
+		{"over the bound", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37\r\n\r\n" + next, func(q *Request) { _ = q.Body.SetMax(1) }},
+		{"refused", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 37, 37\r\n\r\n" + next, nil},
+		{"refused early", "POST / HTTP/1.2\r\n" + next, nil},
+	} {
+		var pool Buffers
+		var q, q2 Request
+		lim := DefaultRequestLimits()
+		rd := NewReader(strings.NewReader(c.text), &pool)
+		if err := rd.ReadRequest(&q, &lim); (err == nil) != (c.between != nil) {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if c.between != nil {
+			c.between(&q)
+		}
+		for _, again := range []*Request{&q2, &q} {
+			if err := rd.ReadRequest(again, &lim); err != ErrBroken {
+				t.Errorf("%s: the next request: %q, %v; want ErrBroken", c.name, again.Target, err)
+			}
+		}
+		rd.Reset(strings.NewReader(next))
+		if err := rd.ReadRequest(&q, &lim); err != nil {
+			t.Errorf("%s: after Reset: %v", c.name, err)
 		}
 	}
 }

@@ -40,7 +40,8 @@ func (p *Response) Interim() bool { return p.Status < 200 && p.Status != 101 }
 // ReadResponse reads the head of the next response to a request of the given method
 // into p, which it resets first; the views of the message before become invalid.
 // After an Interim one it is called again; the caller bounds how often. After 101 the
-// connection belongs to another protocol, and what is Buffered is the first of it.
+// connection belongs to another protocol, and what is Buffered is the first of it; to a
+// request that asked for none 101 is no answer.
 //
 // The error is io.EOF if the connection ended before the first byte (the request may
 // be sent again), an *Error of status 502 if the response is refused, else that of
@@ -49,7 +50,9 @@ func (p *Response) Interim() bool { return p.Status < 200 && p.Status != 101 }
 // Bare LF, and what else is refused of clients, is refused of backends.
 func (r *Reader) ReadResponse(p *Response, method Method, lim *Limits) error {
 	p.Reset()
-	r.begin()
+	if err := r.begin(); err != nil {
+		return err
+	}
 	reason, err := r.readResponse(p, method, lim)
 	if err != nil {
 		if err == io.EOF && r.Buffered() > 0 {
@@ -57,6 +60,7 @@ func (r *Reader) ReadResponse(p *Response, method Method, lim *Limits) error {
 		}
 		return err
 	}
+	r.broken = reason != 0
 	return fail(true, reason)
 }
 

@@ -85,7 +85,7 @@ func NewBuilder() *Builder {
 		claims: map[*claim]struct{}{}, routes: map[*claim]struct{}{}, dirtyHosts: map[*host]struct{}{}, dirtyUps: map[*upstream]struct{}{},
 		dirtyNames: map[string]struct{}{}, dirtyEntries: map[string]struct{}{},
 	}
-	b.table = &Table{settings: b.settings, names: newPmap[target](), wild: newPmap[target](), findings: newPmap[[]Finding]()}
+	b.table = &Table{settings: b.settings, names: newPmap[target](), wild: newPmap[target](), told: newPmap[told]()}
 	b.touchHost(b.host(""))
 	return b
 }
@@ -111,7 +111,7 @@ func (b *Builder) Set(ing *Ingress) {
 }
 
 func (e *entry) sameAs(o *entry) bool {
-	return e.created == o.created && e.refused == o.refused && e.ing.Class == o.ing.Class && reflect.DeepEqual(e.ing.Object.Spec, o.ing.Object.Spec) &&
+	return e.created == o.created && e.refused == o.refused && e.ing.Class == o.ing.Class && e.ing.ClassReason == o.ing.ClassReason && reflect.DeepEqual(e.ing.Object.Spec, o.ing.Object.Spec) &&
 		same(e.ing.Options, o.ing.Options) && same(e.ing.Certificates, o.ing.Certificates)
 }
 

@@ -25,5 +25,5 @@
 //	t.Misdirected(sni, hostHeader)       // 421
 //	t.TLS(hostHeader)                    // whether the host has TLS, for ssl-redirect
 //
-//	t.Explain(Request{…}), t.Routes(), Steps(route), t.Findings(key)
+//	t.Explain(Request{…}), t.Routes(), t.Steps(route), t.Findings(key)
 package table

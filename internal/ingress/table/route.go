@@ -21,9 +21,11 @@ type BackendRef struct {
 // Ingress is one Ingress with all that it asks for.
 type Ingress struct {
 	// Object must not be changed.
-	Object  *networkingv1.Ingress
-	Class   Class
-	Options Options
+	Object *networkingv1.Ingress
+	Class  Class
+	// ClassReason is the sentence of Classify; it is kept for Explain.
+	ClassReason string
+	Options     Options
 	// Certificates are the certificates of spec.tls by the name of the Secret, as far as they can be used.
 	Certificates map[string]*Certificate
 }
@@ -95,6 +97,8 @@ type CanaryUpstream struct {
 
 // Finding is what somebody should know about an Ingress: a path that another Ingress has, a field that can't be honoured.
 type Finding struct {
+	// Kind is that of the object: "" for an Ingress, ConfigMap for one of settings.
+	Kind    string
 	Ingress types.NamespacedName
 	// Field is the path of the field or the annotation's name.
 	Field string

@@ -11,10 +11,10 @@ type Table struct {
 	settings *Settings
 	names    pmap[target]
 	// wild has the wildcard hosts by what follows the star: ".example.com".
-	wild     pmap[target]
-	aliases  []aliasPattern
-	any      *hostTable
-	findings pmap[[]Finding]
+	wild    pmap[target]
+	aliases []aliasPattern
+	any     *hostTable
+	told    pmap[told] // by namespace/name of the Ingress
 }
 
 // target is what a name leads to: a host of its own, or another host, as an alias or by a redirect.
