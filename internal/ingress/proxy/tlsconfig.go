@@ -5,11 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -290,10 +287,4 @@ func (f *flow) certificate() *exchange.Answer {
 	default:
 		return x.Reply(400)
 	}
-}
-
-// escapedPEM is a certificate as ssl-client-cert has it.
-func escapedPEM(raw []byte) string {
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
-	return strings.ReplaceAll(url.QueryEscape(string(text)), "+", "%20")
 }
