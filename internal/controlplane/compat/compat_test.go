@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -159,6 +160,14 @@ func TestWarningsAreShort(t *testing.T) {
 	}
 	if len(got) != 2 || total > 1000 || strings.Count(got[1], "pathType") != 2 || !strings.HasSuffix(got[1], "; and 98 more alike") {
 		t.Errorf("the warnings have %d characters: %q", total, got)
+	}
+}
+
+func TestWarningsAreCut(t *testing.T) {
+	spec := networking.IngressSpec{Rules: []networking.IngressRule{paths(networking.HTTPIngressPath{Path: "/" + strings.Repeat("長", 5000), Backend: service("a", 1, "")})}}
+	got := warningsOf(extensionsv1beta1.SchemeGroupVersion.WithResource("ingresses"), &networking.Ingress{Spec: spec})
+	if len(got) != 1 || utf8.RuneCountInString(got[0]) != longest || !strings.HasSuffix(got[0], "長…") {
+		t.Errorf("a path of 5,000 characters gives %q", got)
 	}
 }
 

@@ -7,9 +7,12 @@ import (
 	"strings"
 )
 
-// budget is how many bytes of examples one warning has. The API server cuts
-// warnings of a response to 256 characters each once they have 4096 together.
-const budget = 600
+// The API server cuts warnings of a response to 256 characters each once they
+// have 4096 together.
+const (
+	budget  = 600 // bytes of examples in one warning
+	longest = 900 // characters of one warning
+)
 
 // plain matches what YAML takes for a string without quotes, in a flow mapping as
 // well, unless it is a word of YAML's own.
@@ -25,6 +28,14 @@ func text(s string) string {
 		return s
 	}
 	return strconv.Quote(s)
+}
+
+// cut shortens what is too long to be read in a warning.
+func cut(s string) string {
+	if r := []rune(s); len(r) > longest {
+		return string(r[:longest-1]) + "…"
+	}
+	return s
 }
 
 // flow is one entry of a mapping; its value is YAML already.

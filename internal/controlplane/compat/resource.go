@@ -1,8 +1,6 @@
 package compat
 
 import (
-	"slices"
-
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	networkingv1beta1 "k8s.io/api/networking/v1beta1"
@@ -28,14 +26,18 @@ var resources = []resource{
 	{extensionsv1beta1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, "ingresses", "Ingress", []string{"status"}, ingressForms},
 }
 
-// find returns the resource of an old version, or nil.
-func find(gvr schema.GroupVersionResource) *resource {
-	i := slices.IndexFunc(resources, func(r resource) bool { return r.old.WithResource(r.name) == gvr })
-	if i < 0 {
-		return nil
+// byOld has the resources by what the old version calls them: every admission
+// plugin looks there for every write.
+var byOld = func() map[schema.GroupVersionResource]*resource {
+	m := make(map[schema.GroupVersionResource]*resource, len(resources))
+	for i, r := range resources {
+		m[r.old.WithResource(r.name)] = &resources[i]
 	}
-	return &resources[i]
-}
+	return m
+}()
+
+// find returns the resource of an old version, or nil.
+func find(gvr schema.GroupVersionResource) *resource { return byOld[gvr] }
 
 // sameForm is the form of kinds of which only the apiVersion differs.
 func sameForm(runtime.Object) []string { return nil }

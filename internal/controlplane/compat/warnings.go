@@ -57,7 +57,7 @@ func warningsOf(gvr schema.GroupVersionResource, obj runtime.Object) []string {
 		return []string{prefix + "apiVersion: " + r.today.String() + ", and all else as it is"}
 	}
 	for i := range changes {
-		changes[i] = prefix + changes[i]
+		changes[i] = cut(prefix + changes[i])
 	}
 	return changes
 }
