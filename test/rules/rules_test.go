@@ -245,6 +245,7 @@ var pure = []string{
 	module + "/internal/loadbalancer/elect",
 	module + "/internal/loadbalancer/pool",
 	module + "/internal/loadbalancer/show",
+	module + "/internal/ingress/regex",
 	module + "/internal/ingress/table",
 }
 
