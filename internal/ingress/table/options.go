@@ -2,7 +2,6 @@ package table
 
 import (
 	"crypto/x509"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -268,12 +267,26 @@ const (
 
 // UpstreamOptions apply to a Service's port wherever it is used.
 type UpstreamOptions struct {
+	// Set has a bit for each field that an annotation of the Ingress itself sets: it wins over what younger Ingresses
+	// set and over what others have by default.
+	Set             UpstreamFields
 	ServiceUpstream bool          // service-upstream: the cluster IP is the one endpoint
 	LoadBalance     LoadBalance   // load-balance
 	HashBy          *Text         // upstream-hash-by
 	HashSubset      int           // upstream-hash-by-subset-size; 0 without subsets
 	Affinity        *CookieOption // affinity: cookie
 }
+
+// UpstreamFields is a set of fields of UpstreamOptions.
+type UpstreamFields uint8
+
+// The fields of UpstreamOptions; SetHashBy stands for HashBy and HashSubset.
+const (
+	SetServiceUpstream UpstreamFields = 1 << iota
+	SetLoadBalance
+	SetHashBy
+	SetAffinity
+)
 
 // LoadBalance is how endpoints are picked.
 type LoadBalance uint8
@@ -291,9 +304,8 @@ type CookieOption struct {
 	Name            string
 	Path            string // "" is the rule's path
 	Domain          string
-	SameSite        http.SameSite
-	SameSiteSet     bool
-	ConditionalNone bool // session-cookie-conditional-samesite-none
+	SameSite        string // "None", "Lax", "Strict"; "" without the attribute
+	ConditionalNone bool   // session-cookie-conditional-samesite-none
 	Secure          *bool
 	MaxAge          int // seconds; 0 is none
 	Expires         int // seconds; 0 is none

@@ -21,9 +21,11 @@ type BackendRef struct {
 // Ingress is one Ingress with all that it asks for.
 type Ingress struct {
 	// Object must not be changed.
-	Object  *networkingv1.Ingress
-	Class   Class
-	Options Options
+	Object *networkingv1.Ingress
+	Class  Class
+	// ClassReason is the sentence of Classify; it is kept for Explain.
+	ClassReason string
+	Options     Options
 	// Certificates are the certificates of spec.tls by the name of the Secret, as far as they can be used.
 	Certificates map[string]*Certificate
 }
@@ -56,9 +58,12 @@ type Route struct {
 	Fault    string
 	Location *Location
 	Server   *Server
-	// Pattern is the path as a pattern, in a host of patterns.
+	// Pattern is the path as a pattern, in a host of patterns; nil for a path without operators, which is compared as it is.
 	Pattern *regex.Regexp
 }
+
+// Rival is an Ingress that asks for a path which another one has.
+type Rival struct{ Namespace, Ingress string }
 
 // Server is what holds for a host as a whole.
 type Server struct {

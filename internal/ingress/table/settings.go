@@ -23,6 +23,8 @@ const (
 // Settings are what applies to all Ingresses, as ingress-nginx has it in its ConfigMap. Each field says which key it comes
 // from; package nginx fills in the defaults. What an annotation can set too is in the defaults of Location instead.
 type Settings struct {
+	// Location is what is done with requests that no Ingress asks for; nil is the zero Location.
+	Location            *Location
 	ForwardedHeaders    bool                 // use-forwarded-headers
 	FullForwardedFor    bool                 // compute-full-forwarded-for
 	RealIP              bool                 // enable-real-ip
