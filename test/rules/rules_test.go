@@ -245,6 +245,9 @@ var pure = []string{
 	module + "/internal/loadbalancer/elect",
 	module + "/internal/loadbalancer/pool",
 	module + "/internal/loadbalancer/show",
+	module + "/internal/ingress/certs",
+	module + "/internal/ingress/htpasswd",
+	module + "/internal/ingress/nginx",
 	module + "/internal/ingress/regex",
 	module + "/internal/ingress/table",
 }

@@ -225,6 +225,8 @@ type Replacement struct {
 	Off, Default bool
 	From, To     string
 	Pattern      *regex.Regexp // From as a pattern ("~…")
+	// Expand is To if it has variables or captures of Pattern, else nil.
+	Expand *Text
 }
 
 // HostOptions apply to a host as a whole.
