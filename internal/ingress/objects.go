@@ -92,7 +92,9 @@ func NewObjects(cfg ObjectsConfig) (*Objects, error) {
 }
 
 // askFor asks for informers: a factory starts only those that somebody has asked for by then.
-func askFor(informers ...interface{ Informer() cache.SharedIndexInformer }) {
+func askFor(informers ...interface {
+	Informer() cache.SharedIndexInformer
+}) {
 	for _, i := range informers {
 		i.Informer()
 	}

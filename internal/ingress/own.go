@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"minato/internal/ingress/table"
 )
 
 // madeName is the ConfigMap that remembers that the IngressClasses were made: one that somebody has deleted stays away.
@@ -67,7 +69,7 @@ func ownClasses() []*networkingv1.IngressClass {
 	class := func(name, controller string) *networkingv1.IngressClass {
 		return &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.IngressClassSpec{Controller: controller}}
 	}
-	out := []*networkingv1.IngressClass{class(ClassMinato, ControllerMinato), class(ClassNginx, ControllerNginx)}
+	out := []*networkingv1.IngressClass{class(ClassMinato, table.ControllerMinato), class(ClassNginx, table.ControllerNginx)}
 	out[0].Annotations = map[string]string{networkingv1.AnnotationIsDefaultIngressClass: "true"}
 	return out
 }

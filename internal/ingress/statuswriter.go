@@ -70,7 +70,7 @@ func (w *statusWriter) step(ctx context.Context) error {
 			delete(w.told, n)
 			continue
 		}
-		_, ours := w.cfg.Options.classOf(ing, w.classes)
+		_, ours, _ := w.cfg.Options.classOf(ing, w.classes)
 		any = any || ours
 		if ours {
 			w.schedule(n, ing)

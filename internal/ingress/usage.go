@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // usage is who refers to what.
@@ -61,3 +63,12 @@ func compareKeys(a, b Key) int {
 }
 
 func compareText(a, b string) int { return strings.Compare(a, b) }
+
+// keysOf names objects of one kind.
+func keysOf(k Kind, names []types.NamespacedName) []Key {
+	out := make([]Key, 0, len(names))
+	for _, n := range names {
+		out = append(out, keyOf(k, n))
+	}
+	return out
+}

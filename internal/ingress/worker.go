@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/ingress/table"
 )
 
 // worker is the goroutine of Objects' Run.
@@ -17,6 +19,7 @@ type worker struct {
 	dirty    map[Key]struct{}
 	reads    map[Key]reading
 	told     bool // a follower has something to get
+	settings settings
 }
 
 // settingsUser stands for the settings where it matters who refers to an object.
@@ -32,7 +35,9 @@ func (w *worker) step() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.told = false
-	w.readSettings()
+	if w.settings.Settings == nil {
+		w.readSettings()
+	}
 	for len(w.dirty) > 0 {
 		round := slices.SortedFunc(maps.Keys(w.dirty), compareKeys)
 		for _, k := range round {
@@ -81,15 +86,16 @@ func (w *worker) lookAtClass(k Key) {
 // lookAtIngress delivers an Ingress of ours once all that it refers to was looked at: until then, what is served is what was.
 func (w *worker) lookAtIngress(k Key) {
 	ing, ok := stored[*networkingv1.Ingress](w.cfg.Ingresses.Informer(), k)
+	var class table.Class
 	if ok {
-		_, ok = w.cfg.Options.classOf(ing, w.classes())
+		class, ok, _ = w.cfg.Options.classOf(ing, w.classes())
 	}
 	if !ok {
 		w.drop(k)
 		w.use(k, nil)
 		return
 	}
-	refs := w.cfg.Options.references(ing, w)
+	refs := readIngress(ing, class, w.settings.defaults, w).refs
 	w.use(k, refs)
 	for _, ref := range refs {
 		if w.singles[ref] != nil && !w.looked[ref] {
@@ -97,6 +103,11 @@ func (w *worker) lookAtIngress(k Key) {
 		}
 	}
 	w.set(k, ing)
+	w.want()
+}
+
+// want notes that there is something to serve.
+func (w *worker) want() {
 	if !w.isWanted {
 		w.isWanted = true
 		close(w.wanted)
@@ -170,12 +181,12 @@ func (w *worker) againIngresses() {
 
 // readSettings follows the ConfigMaps with settings, and what they refer to.
 func (w *worker) readSettings() {
-	var refs []Key
-	for _, name := range w.cfg.Options.settingNames() {
-		refs = append(refs, keyOf(KindConfigMap, name))
+	refs := keysOf(KindConfigMap, w.cfg.Options.settingNames())
+	w.settings = w.cfg.Options.readSettings(w)
+	w.use(settingsUser(), append(refs, w.settings.refs...))
+	if len(w.settings.Streams) > 0 {
+		w.want()
 	}
-	refs = append(refs, w.cfg.Options.settingReferences(w)...)
-	w.use(settingsUser(), refs)
 }
 
 func (w *worker) lookAtService(k Key) {
