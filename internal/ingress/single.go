@@ -106,22 +106,34 @@ func (s *single) watch(ctx context.Context, version string) error {
 		return fmt.Errorf("watch %s: %w", s.key, err)
 	}
 	defer w.Stop()
-	for e := range w.ResultChan() {
-		switch e.Type {
-		case watch.Added, watch.Modified:
-			if is, ok := e.Object.(object); ok && is.GetName() == s.key.Name {
-				s.tell(s.key, is, nil)
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				if time.Since(begin) < time.Second {
+					return fmt.Errorf("watch %s: it ended at once", s.key)
+				}
+				return nil
 			}
-		case watch.Deleted:
-			if is, ok := e.Object.(object); ok && is.GetName() == s.key.Name {
-				s.tell(s.key, nil, nil)
-			}
-		case watch.Error:
-			err = apierrors.FromObject(e.Object)
+			err = s.event(e)
 		}
 	}
-	if err == nil && time.Since(begin) < time.Second {
-		err = fmt.Errorf("watch %s: it ended at once", s.key)
-	}
 	return err
+}
+
+// event tells of a change.
+func (s *single) event(e watch.Event) error {
+	is, ok := e.Object.(object)
+	switch {
+	case e.Type == watch.Error:
+		return fmt.Errorf("watch %s: %w", s.key, apierrors.FromObject(e.Object))
+	case !ok || is.GetName() != s.key.Name:
+	case e.Type == watch.Added || e.Type == watch.Modified:
+		s.tell(s.key, is, nil)
+	case e.Type == watch.Deleted:
+		s.tell(s.key, nil, nil)
+	}
+	return nil
 }
