@@ -58,6 +58,8 @@ func TestChunkedBody(t *testing.T) {
 		{"bare LF behind the size", "5\nhello\r\n0\r\n\r\n", "", "a chunk is malformed"},
 		{"bare CR behind the size", "5\rhello\r\n0\r\n\r\n", "", "a chunk is malformed"},
 		{"bare LF behind the data", "5\r\nhello\n0\r\n\r\n", "hello", "a chunk is malformed"},
+		{"another byte before the LF behind the data", "5\r\nhello \n0\r\n\r\n", "hello", "a chunk is malformed"},
+		{"another byte behind the CR", "5\r\nhello\r0\r\n\r\n", "hello", "a chunk is malformed"},
 		{"data longer than the size", "4\r\nhello\r\n0\r\n\r\n", "hell", "a chunk is malformed"},
 		{"no size", "\r\nhello\r\n0\r\n\r\n", "", "a chunk is malformed"},
 		{"extension alone", ";a\r\nhello\r\n0\r\n\r\n", "", "a chunk is malformed"},

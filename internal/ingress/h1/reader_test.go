@@ -50,7 +50,15 @@ func TestBuffersShrink(t *testing.T) {
 	var q Request
 	lim := DefaultRequestLimits()
 	text := "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000)
-	rd := NewReader(strings.NewReader(text+"GET / HTTP/1.1\r\nHost: h\r\n\r\n"), &pool)
+	const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+	messages := []string{text, get, text, get} // no read goes beyond one
+	rd := NewReader(readerFunc(func(p []byte) (int, error) {
+		n := copy(p, messages[0])
+		if messages[0] = messages[0][n:]; messages[0] == "" {
+			messages = messages[1:]
+		}
+		return n, nil
+	}), &pool)
 	if err := rd.ReadRequest(&q, &lim); err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +76,63 @@ func TestBuffersShrink(t *testing.T) {
 		t.Fatal(done, err)
 	}
 	rd.Release()
-	if err := rd.ReadRequest(&q, &lim); err != nil || rd.held != nil || rd.Buffered() != 0 {
+	if err := rd.ReadRequest(&q, &lim); err != nil {
 		t.Fatal(err)
+	}
+	// The next one gives it back, too.
+	for range 2 {
+		_, _ = q.Body.Discard(1 << 20)
+		if err := rd.ReadRequest(&q, &lim); err != nil || rd.held != nil {
+			t.Fatalf("%v; a buffer of the message before is held: %v", err, rd.held != nil)
+		}
 	}
 	rd.Release()
 	if rd.cur != nil {
 		t.Error("the buffer is held")
+	}
+}
+
+// Trailers stay while what follows is waited for.
+func TestTrailerOutlivesPeek(t *testing.T) {
+	var pool Buffers
+	var q Request
+	lim := DefaultRequestLimits()
+	rd := NewReader(strings.NewReader(chunkedHead+"ec0\r\n"+strings.Repeat("x", 0xec0)+"\r\n0\r\nX-Sum: abc\r\n\r\n"+strings.Repeat("y", 10000)), &pool)
+	if err := rd.ReadRequest(&q, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := q.Body.Discard(0xec0); !done {
+		t.Fatal(err)
+	}
+	if _, err := rd.Peek(10000); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(q.Body.Trailer().GetName("x-sum")); got != "abc" || string(q.Path) != "/" {
+		t.Errorf("the trailer is %q, the path %q", got, q.Path)
+	}
+}
+
+// An error that comes with bytes is told after them, even if the source tells it once.
+func TestErrorWithData(t *testing.T) {
+	failed := errors.New("failed")
+	for _, way := range []string{"next", "large"} {
+		first := true
+		src := readerFunc(func(p []byte) (int, error) {
+			if first {
+				first = false
+				return copy(p, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n"), nil
+			}
+			return copy(p, "abc"), failed
+		})
+		var pool Buffers
+		var q Request
+		lim := DefaultRequestLimits()
+		if err := NewReader(src, &pool).ReadRequest(&q, &lim); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := drain(&q.Body, way); got != "abc" || err != failed {
+			t.Errorf("%s: %q, %v", way, got, err)
+		}
 	}
 }
 

@@ -57,9 +57,6 @@ func (q *Request) addHTTP(src http.Header, lim *Limits) Reason {
 				return ReasonFieldTooLong
 			}
 		}
-		if idOf(name) == Host && q.Header.Has(Host) {
-			return ReasonDuplicateField
-		}
 	}
 	switch {
 	case n > lim.MaxFields:

@@ -36,6 +36,9 @@ func outcome(q *Request, err error) string {
 			s += " " + f.name
 		}
 	}
+	if string(q.Header.Get(Host)) != string(q.Host) {
+		s += fmt.Sprintf(" Host=%q", q.Header.Get(Host))
+	}
 	for i := range q.Header.Len() {
 		name, value := q.Header.Field(i)
 		if id := q.Header.FieldID(i); id != Host {
@@ -192,6 +195,9 @@ func TestRefusedRequests(t *testing.T) {
 		{"control in the target", "GET /\x01 HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
 		{"NUL in the target", "GET /\x00 HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
 		{"DEL in the target", "GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request line is malformed"},
+		{"raw space, anywhere", "GET /abc defghijklmnop HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
+		{"tab, anywhere", "GET /abc\tdefghijklmnop HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
+		{"fragment, anywhere", "GET /abc#defghijklmnop HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"fragment", "GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"nginx: bad escape in the path", "GET /%2 HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},
 		{"nginx: bad digits in an escape", "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", "400 the request target is malformed"},

@@ -1,6 +1,7 @@
 package nginx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -73,6 +74,10 @@ func (r *reader) clientCAs(c *table.ClientTLS, v string) error {
 // breakHost closes the host, for the value of an annotation that concerns all of it.
 func (r *reader) breakHost(c *table.ClientTLS, name string, err error) {
 	why := fmt.Sprintf("the value %q can't be used: %v", r.values[name], err)
+	if r.unseen(name, err) {
+		c.Broken = cmp.Or(c.Broken, why)
+		return
+	}
 	if c.Broken == "" {
 		c.Broken = r.prefix + "/" + name + ": " + why
 	}

@@ -2,7 +2,6 @@ package nginx
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"minato/internal/ingress/table"
@@ -44,7 +43,7 @@ func (r *reader) serviceBackend(s string) (*table.BackendRef, error) {
 	n := name(r.ing.Namespace, s)
 	r.refs = append(r.refs, Ref{Kind: "Service", NamespacedName: n})
 	if r.objects.Service(n) == nil {
-		return nil, fmt.Errorf("there is no Service %s; create it", n)
+		return nil, &missingError{"Service", n}
 	}
 	return &table.BackendRef{Namespace: n.Namespace, Service: n.Name}, nil
 }

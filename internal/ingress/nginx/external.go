@@ -174,8 +174,10 @@ func parseCacheDurations(s string) ([]table.CacheDuration, error) {
 		if d.Duration, err = parseTime(strings.Join(fields, " ")); err != nil {
 			return nil, fmt.Errorf("%q is not statuses and a time, such as 200 202 5m", item)
 		}
-		if last := fields[len(fields)-1]; last[len(last)-1] >= '0' && last[len(last)-1] <= '9' {
-			return nil, fmt.Errorf("%q has a time without a unit", item)
+		for _, f := range fields {
+			if last := f[len(f)-1]; last >= '0' && last <= '9' {
+				return nil, fmt.Errorf("%q has a time without a unit", item)
+			}
 		}
 		out = append(out, d)
 	}

@@ -29,3 +29,13 @@ func sortRefs(refs []Ref) []Ref {
 	})
 	return slices.Compact(refs)
 }
+
+// missingError is an object that isn't there.
+type missingError struct {
+	kind string
+	name types.NamespacedName
+}
+
+func (e *missingError) Error() string {
+	return "there is no " + e.kind + " " + e.name.String() + "; create it"
+}

@@ -102,5 +102,9 @@ func parseReplacement(s string) (*table.Replacement, error) {
 	if len(fields) != 2 {
 		return nil, errors.New("it is not off or two texts with a space between them")
 	}
-	return fromTo(fields[0], fields[1])
+	rep, allowed, err := replaceFrom(fields[0])
+	if err != nil {
+		return nil, err
+	}
+	return rep, replaceBy(rep, fields[1], allowed)
 }

@@ -28,6 +28,8 @@ const (
 	ReasonNoEffect = "AnnotationNoEffect"
 	// ReasonUnknown is an annotation with the prefix that ingress-nginx doesn't know.
 	ReasonUnknown = "AnnotationUnknown"
+	// ReasonUnseen is an object that is not among what was read, and may be in the cluster.
+	ReasonUnseen = "AnnotationObjectUnseen"
 )
 
 // reader reads the annotations of one Ingress.
@@ -131,12 +133,26 @@ func (r *reader) find(name, reason string, warning bool, message string) {
 func (r *reader) bad(name string, err error) {
 	a := known().byName[name]
 	name = r.written(name)
+	if r.unseen(name, err) {
+		return
+	}
 	why := fmt.Sprintf("the value %q can't be used: %v", r.values[name], err)
 	if a.Bad == BadCloses {
 		r.fault(name, why)
 		return
 	}
 	r.find(name, ReasonInvalid, true, why+". It is as if the annotation were absent.")
+}
+
+// unseen tells of an object that isn't there where objects may exist that were not read.
+func (r *reader) unseen(name string, err error) bool {
+	var gone *missingError
+	p, ok := r.objects.(interface{ Partial() bool })
+	if !ok || !p.Partial() || !errors.As(err, &gone) {
+		return false
+	}
+	r.find(name, ReasonUnseen, false, gone.kind+" "+gone.name.String()+" is not among what was read; in the cluster it must be there.")
+	return true
 }
 
 // fault closes all paths of the Ingress, and says why.
@@ -250,7 +266,7 @@ func (r *reader) secret(n types.NamespacedName) (*corev1.Secret, error) {
 	if s := r.objects.Secret(n); s != nil {
 		return s, nil
 	}
-	return nil, fmt.Errorf("there is no Secret %s; create it", n)
+	return nil, &missingError{"Secret", n}
 }
 
 func (r *reader) configMap(n types.NamespacedName) (*corev1.ConfigMap, error) {
@@ -258,7 +274,7 @@ func (r *reader) configMap(n types.NamespacedName) (*corev1.ConfigMap, error) {
 	if m := r.objects.ConfigMap(n); m != nil {
 		return m, nil
 	}
-	return nil, fmt.Errorf("there is no ConfigMap %s; create it", n)
+	return nil, &missingError{"ConfigMap", n}
 }
 
 // formerly says of a name that ingress-nginx had once what became of it.

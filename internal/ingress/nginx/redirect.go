@@ -10,15 +10,15 @@ import (
 
 func redirectAnnotations() []Annotation {
 	const group = "Redirects"
-	boolean := func(name string, key bool, def, note string) Annotation {
-		return Annotation{Name: name, Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadDefault, Values: "bool", Default: def, Example: "true", Key: key, Note: note}
+	boolean := func(name, def, example, note string) Annotation {
+		return Annotation{Name: name, Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadDefault, Values: "bool", Default: def, Example: example, Key: true, Note: note}
 	}
 	list := []Annotation{
-		boolean("ssl-redirect", true, "true for class nginx, false for class minato", "Plain HTTP is answered 308 with the https URL if the host has TLS."),
-		boolean("force-ssl-redirect", true, "false", "The same, whether the host has TLS or not."),
-		boolean("preserve-trailing-slash", true, "false", "The redirect to HTTPS keeps a slash at the end of the URL."),
-		boolean("use-port-in-redirects", true, "false", "The redirect to HTTPS shows the https port."),
-		boolean("relative-redirects", true, "false", "Redirects of the proxy's own keep a Location without scheme and host."),
+		boolean("ssl-redirect", "true for class nginx, false for class minato", "false", "Plain HTTP is answered 308 with the https URL if the host has TLS."),
+		boolean("force-ssl-redirect", "false", "true", "The same, whether the host has TLS or not."),
+		boolean("preserve-trailing-slash", "false", "true", "The redirect to HTTPS keeps a slash at the end of the URL."),
+		boolean("use-port-in-redirects", "false", "true", "The redirect to HTTPS shows the https port."),
+		boolean("relative-redirects", "false", "true", "Redirects of the proxy's own keep a Location without scheme and host."),
 		{
 			Name: "permanent-redirect", Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadCloses,
 			Values: "a URL or a path, without variables", Default: "none", Example: "https://example.com/new",
@@ -95,48 +95,65 @@ func (r *reader) proxyRedirect() {
 		return
 	}
 	to, hasTo := r.value("proxy-redirect-to")
-	rep, err := replacement(from, to, hasTo)
+	rep, wrong, err := replacement(from, to, hasTo)
 	if err != nil {
-		r.bad("proxy-redirect-from", err)
+		r.bad(wrong, err)
 		return
 	}
 	r.opts.Location.ProxyRedirect = rep
 }
 
-// replacement makes what replaces a part of Location, as proxy_redirect of nginx does.
-func replacement(from, to string, hasTo bool) (*table.Replacement, error) {
+// replacement makes what replaces a part of Location, as proxy_redirect of nginx does. With an error it returns the name
+// of the annotation that is wrong.
+func replacement(from, to string, hasTo bool) (*table.Replacement, string, error) {
+	const nameFrom, nameTo = "proxy-redirect-from", "proxy-redirect-to"
 	switch {
 	case from == "off":
-		return &table.Replacement{Off: true}, nil
+		return &table.Replacement{Off: true}, "", nil
 	case from == "default" || to == "default":
-		return &table.Replacement{Default: true}, nil
+		return &table.Replacement{Default: true}, "", nil
 	case !hasTo || to == "off":
-		return nil, errors.New("proxy-redirect-to has no text to replace it by; set that too")
+		return nil, nameFrom, errors.New("proxy-redirect-to has no text to replace it by; set that too")
 	}
-	return fromTo(from, to)
+	rep, allowed, err := replaceFrom(from)
+	if err != nil {
+		return nil, nameFrom, err
+	}
+	if err := replaceBy(rep, to, allowed); err != nil {
+		return nil, nameTo, err
+	}
+	return rep, "", nil
 }
 
-// fromTo makes a Replacement. From is a prefix, or a pattern behind "~" or "~*" (regardless of case).
-func fromTo(from, to string) (*table.Replacement, error) {
-	rep := &table.Replacement{From: from, To: to}
-	var allowed Vars
-	if pattern, ok := strings.CutPrefix(from, "~"); ok {
-		insensitive, fold := strings.CutPrefix(pattern, "*")
-		re, err := regex.Compile(insensitive, regex.Options{IgnoreCase: fold})
-		if err != nil {
-			return nil, err
-		}
-		rep.Pattern, allowed = re, CaptureVars
+// replaceFrom makes a Replacement without what it is replaced by. From is a prefix, or a pattern behind "~" or "~*"
+// (regardless of case), whose captures may then be used.
+func replaceFrom(from string) (*table.Replacement, Vars, error) {
+	rep := &table.Replacement{From: from}
+	if controlCharacter(from) >= 0 {
+		return nil, 0, errors.New("it has a control character")
 	}
-	if i := controlCharacter(from); i >= 0 {
-		return nil, errors.New("it has a control character")
+	pattern, ok := strings.CutPrefix(from, "~")
+	if !ok {
+		return rep, 0, nil
 	}
+	pattern, fold := strings.CutPrefix(pattern, "*")
+	re, err := regex.Compile(pattern, regex.Options{IgnoreCase: fold})
+	if err != nil {
+		return nil, 0, err
+	}
+	rep.Pattern = re
+	return rep, CaptureVars, nil
+}
+
+// replaceBy says what a Replacement puts in the place.
+func replaceBy(rep *table.Replacement, to string, allowed Vars) error {
 	t, err := ParseText(to, allowed)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	rep.To = to
 	if len(t.Parts) > 1 || len(t.Parts) == 1 && t.Parts[0].Var != table.VarNone {
 		rep.Expand = &t
 	}
-	return rep, nil
+	return nil
 }

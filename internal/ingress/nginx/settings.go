@@ -315,5 +315,5 @@ func (r *settingsReader) configMap(v string) (*corev1.ConfigMap, error) {
 	if m := r.objects.ConfigMap(n); m != nil {
 		return m, nil
 	}
-	return nil, fmt.Errorf("there is no ConfigMap %s; create it", n)
+	return nil, &missingError{"ConfigMap", n}
 }

@@ -26,9 +26,9 @@ func (r *settingsReader) location() {
 	set(r, "proxy-cookie-path", parseReplacement, func(v *table.Replacement) { both(func(l *table.Location) { l.CookiePath = v }) })
 	if from, ok := r.values["proxy-redirect-from"]; ok {
 		to, hasTo := r.values["proxy-redirect-to"]
-		rep, err := replacement(from, to, hasTo)
+		rep, wrong, err := replacement(from, to, hasTo)
 		if err != nil {
-			r.bad("proxy-redirect-from", err)
+			r.bad(wrong, err)
 		} else {
 			both(func(l *table.Location) { l.ProxyRedirect = rep })
 		}

@@ -165,14 +165,12 @@ func (f *flow) attemptHTTP1(ctx context.Context, loc *table.Location, ep *endpoi
 		u.close()
 		return outcomeInvalid, false
 	}
-	if f.client != nil {
-		f.client.asks(u, began)
-	}
+	f.look(ctx, u, began)
 	o = f.ask(loc, u)
-	if f.client != nil && !f.client.answered() {
-		o = outcomeGone
-	}
 	if o != outcomeAnswer {
+		if !f.looked() {
+			o = outcomeGone
+		}
 		if reused && o == outcomeError && !u.received {
 			o = outcomeStale
 		}
@@ -183,12 +181,32 @@ func (f *flow) attemptHTTP1(ctx context.Context, loc *table.Location, ep *endpoi
 	a.Header = time.Duration(clock() - began)
 	a.Status = f.resp.Status
 	if f.retryStatus(loc) && f.body.again() && f.idempotent(loc) {
+		f.looked()
 		f.body.stop()
 		u.close()
 		return outcomeStatus, true
 	}
 	f.pass(loc, u)
 	return outcomeAnswer, true
+}
+
+// look has the request at the endpoint ended when the client goes away, until looked.
+func (f *flow) look(ctx context.Context, u *upstreamConn, now int64) {
+	if f.client != nil {
+		f.client.asks(u, now)
+		return
+	}
+	f.unlook = context.AfterFunc(ctx, u.interrupt)
+}
+
+// looked ends look. It reports false if the client has gone: the connection to the endpoint is then of no use.
+func (f *flow) looked() bool {
+	if f.client != nil {
+		return f.client.answered()
+	}
+	stop := f.unlook
+	f.unlook = nil
+	return stop == nil || stop()
 }
 
 // connect returns a connection to the endpoint: one that was kept, or a new one.
@@ -329,11 +347,13 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 		length = -1
 	}
 	f.begun = true
-	if err := f.down.start(p.Status, p.Phrase, &p.Header, length, bodied); err != nil {
-		u.close()
-		return
+	err := f.down.start(p.Status, p.Phrase, &p.Header, length, bodied)
+	if err == nil {
+		err = f.passBody(u)
 	}
-	err := f.passBody(u)
+	if !f.looked() && err == nil {
+		err = errClientGone
+	}
 	f.x.Attempts[len(f.x.Attempts)-1].Bytes = p.Body.BytesRead()
 	if !f.body.sent() {
 		// The endpoint has answered without the whole body: neither connection can carry another request.
@@ -350,6 +370,8 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	u.set(0)
 	u.home.put(u, &f.view.pool, clock())
 }
+
+var errClientGone = errors.New("the client has gone away")
 
 // passBody passes the answer's body on as it comes.
 func (f *flow) passBody(u *upstreamConn) error {

@@ -162,7 +162,6 @@ func (b *requestBody) reader(f *flow) io.Reader {
 	case b.none:
 		return nil
 	case !b.here:
-		b.used = true
 		return &nextReader{f: f}
 	case b.file == nil:
 		return bytes.NewReader(b.mem)
@@ -180,7 +179,7 @@ type nextReader struct {
 
 func (r *nextReader) Read(p []byte) (int, error) {
 	if !r.sent {
-		r.sent = true
+		r.sent, r.f.body.used = true, true
 		if err := r.f.down.invite(); err != nil {
 			return 0, err
 		}

@@ -27,9 +27,8 @@ type transport struct {
 	pool
 	config *tls.Config // nil without TLS
 	mu     sync.Mutex
-	h2     *http2.ClientConn
+	h2     []*http2.ClientConn
 	h2tr   *http2.Transport
-	dying  bool
 }
 
 // transport returns how the endpoint is spoken to; nil for HTTP/1 without TLS.

@@ -71,6 +71,7 @@ type flow struct {
 	failures  int
 	record    Record
 	pathStart int
+	unlook    func() bool
 	upgrade   bool
 	begun     bool // the answer has begun
 }
@@ -300,7 +301,7 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 			return a
 		}
 	}
-	if loc.RequestBuffering {
+	if p := f.protocol(loc); loc.RequestBuffering && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
 		if status := f.body.fill(f, loc.RequestBuffer); status != 0 {
 			return x.Reply(status)
 		}

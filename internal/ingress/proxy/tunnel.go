@@ -16,6 +16,10 @@ import (
 func (f *flow) tunnel(loc *table.Location, u *upstreamConn) {
 	defer u.close()
 	p, c := &f.resp, f.client
+	if !f.looked() {
+		f.down.abort()
+		return
+	}
 	if c == nil || !f.upgrade {
 		// What was not asked for is not passed on.
 		f.answer(f.x.Reply(502))

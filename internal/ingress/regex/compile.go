@@ -49,12 +49,10 @@ func compile(p *parser, root *node, plain bool) *program {
 		return nil
 	}
 	c.join()
-	if !plain {
-		for i := range c.prog.insts {
-			c.tighten(int32(i))
-		}
+	for i := range c.prog.insts {
+		c.tighten(int32(i))
 	}
-	if set, all := c.follows(0, false); !all {
+	if set, all := c.follows(0, anywhere); !all {
 		c.prog.first = set
 	}
 	return c.prog

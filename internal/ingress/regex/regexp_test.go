@@ -344,6 +344,19 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
+func BenchmarkCompile(b *testing.B) {
+	for _, pattern := range []string{`^/app(/|$)(.*)`, `^/(?!api(/|$))([a-z]+)/\1/(.*)`} {
+		b.Run(pattern, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Compile(pattern, Options{IgnoreCase: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkCatastrophic(b *testing.B) {
 	for name, pattern := range map[string]string{"remembering": `^(a+)+$`, "ErrSteps": `^(a+)+\1$`} {
 		re, err := Compile(pattern, Options{})
