@@ -172,7 +172,10 @@ func (f *flow) http2Failure(err error, idle *idleTimer, reused bool) (outcome, b
 	switch {
 	case idle.fired.Load():
 		return outcomeTimeout, true
-	case errors.Is(err, errClientBody), errors.Is(err, errBodyTooLarge), errors.Is(err, context.Canceled):
+	case errors.Is(err, errBodyTooLarge):
+		f.gone = 413
+		return outcomeGone, true
+	case errors.Is(err, errClientBody), errors.Is(err, context.Canceled):
 		return outcomeGone, true
 	case errors.As(err, &stream) && stream.Code == http2.ErrCodeRefusedStream, reused && errors.As(err, &away):
 		return outcomeStale, false // RFC 9113, 8.7: the endpoint has not looked at it
@@ -194,7 +197,12 @@ func (f *flow) passHTTP2(resp *http.Response, body *upload, idle *idleTimer) {
 	f.finishHeader(&p.Header)
 	bodied := mayHaveBody(p.Status) && f.method != h1.MethodHead
 	f.begun = true
-	if f.down.start(p.Status, nil, &p.Header, resp.ContentLength, bodied) != nil || f.down.flush() != nil {
+	if f.down.start(p.Status, nil, &p.Header, resp.ContentLength, bodied) != nil {
+		f.down.abort()
+		return
+	}
+	// An answer that is a header alone must stay one: gRPC has its status there.
+	if resp.ContentLength != 0 && f.down.flush() != nil {
 		f.down.abort()
 		return
 	}
