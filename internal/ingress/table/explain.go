@@ -138,7 +138,7 @@ func hostName(h string) string {
 	return h
 }
 
-func (t *Table) hostReason(name string, h *hostTable, by how, to string) string {
+func (t *Table) hostReason(name string, h *target, by how, to string) string {
 	switch by {
 	case byName:
 		return "a rule names host " + name
@@ -156,7 +156,7 @@ func (t *Table) hostReason(name string, h *hostTable, by how, to string) string 
 }
 
 // otherHosts says which hosts match less well.
-func (t *Table) otherHosts(name string, h *hostTable) []string {
+func (t *Table) otherHosts(name string, h *target) []string {
 	var others []string
 	if w := t.wildcard(name); w != nil && w != h {
 		others = append(others, w.server.Name+": a rule names the host itself; a host that exists never falls back to a wildcard, even where it has no path")
@@ -174,7 +174,7 @@ func (t *Table) otherHosts(name string, h *hostTable) []string {
 }
 
 // candidates lists what matches in the order of the match.
-func (x *Explanation) candidates(h *hostTable, path string, m *Match) {
+func (x *Explanation) candidates(h *target, path string, m *Match) {
 	var lost []Candidate
 	for _, c := range h.ordered() {
 		r := c.route
