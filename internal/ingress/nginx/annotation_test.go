@@ -26,7 +26,7 @@ func TestAllAnnotationsAreThere(t *testing.T) {
 		if a.Group == "" || a.Scope == "" || a.Bad == "" || a.Values == "" || a.Default == "" || a.Example == "" || a.Note == "" {
 			t.Errorf("%s: its row has an empty field: %+v", a.Name, a)
 		}
-		if (a.Support == Differs) != (a.Difference != "") && a.Support != Refused {
+		if a.Support == Differs && a.Difference == "" {
 			t.Errorf("%s: support %s and difference %q", a.Name, a.Support, a.Difference)
 		}
 		for _, n := range append([]string{a.AliasOf}, a.Needs...) {

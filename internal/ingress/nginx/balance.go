@@ -95,8 +95,8 @@ func (r *reader) affinity() {
 	if into(r, "session-cookie-secure", &secure, parseBool) {
 		c.Secure = &secure
 	}
-	into(r, "session-cookie-max-age", &c.MaxAge, parseInt)
-	into(r, "session-cookie-expires", &c.Expires, parseInt)
+	into(r, "session-cookie-max-age", &c.MaxAge, positive(parseInt))
+	into(r, "session-cookie-expires", &c.Expires, positive(parseInt))
 	into(r, "session-cookie-change-on-failure", &c.ChangeOnFailure, parseBool)
 }
 

@@ -406,6 +406,46 @@ func TestGlobalAuth(t *testing.T) {
 	}
 }
 
+// What a value changes nothing of is said, not passed over.
+func TestDifferencesAreTold(t *testing.T) {
+	for name, pairs := range map[string][]string{
+		"auth-keepalive-share-vars": a("auth-url", "http://a.test/", "auth-keepalive-share-vars", "true"),
+		"ssl-prefer-server-ciphers": a("ssl-prefer-server-ciphers", "true"),
+		"auth-realm":                a("auth-type", "basic", "auth-secret", "users", "auth-realm", "off"),
+		"ssl-ciphers":               a("ssl-ciphers", "HIGH:ECDHE-RSA-AES128-GCM-SHA256"),
+	} {
+		if _, f := read(t, pairs...); len(f) != 1 || f[0].Reason != ReasonDiffers || f[0].Field != DefaultPrefix+"/"+name {
+			t.Errorf("%s: %s", name, messages(f))
+		}
+	}
+	// nginx asks nobody for credentials with the realm "off".
+	o, _ := read(t, "auth-type", "basic", "auth-secret", "users", "auth-realm", "off")
+	if o.Location.Basic == nil || o.Location.Basic.Realm != "off" || len(o.Location.Basic.Users) != 1 {
+		t.Errorf("the realm off: %+v", o.Location.Basic)
+	}
+}
+
+// An event's message has 1,024 bytes at most.
+func TestMessagesFitEvents(t *testing.T) {
+	_, f := read(t, "configuration-snippet", strings.Repeat("proxy_set_header X-A b;\nreturn 301 /x;\n", 1)+longSnippet(), "upstream-vhost", "$"+strings.Repeat("x", 5000))
+	if len(f) != 2 {
+		t.Fatal(messages(f))
+	}
+	for _, x := range f {
+		if len(x.Message) > 1024 {
+			t.Errorf("%d bytes: %s", len(x.Message), x.Message)
+		}
+	}
+}
+
+func longSnippet() string {
+	var b strings.Builder
+	for _, d := range []string{"add_header", "deny", "allow", "rewrite", "if", "set", "gzip", "proxy_pass", "auth_basic", "limit_req", "error_page", "mirror", "sub_filter", "root", "include", "expires"} {
+		b.WriteString(d + " something_long_enough_to_fill_a_line;\n")
+	}
+	return b.String()
+}
+
 func TestPassthroughNeedsItsFlag(t *testing.T) {
 	d := testDefaults()
 	d.Passthrough = false
