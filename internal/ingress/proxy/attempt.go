@@ -247,9 +247,29 @@ func (f *flow) drop(u *upstreamConn) {
 // keepConn gives a connection to an endpoint back.
 func (f *flow) keepConn(u *upstreamConn) {
 	f.body.pump = nil // it has ended, and the connection is another's from now on
+	f.resp.Reset()
 	u.rd.Release()
 	u.set(0)
 	u.home.put(u, &f.view.pool, clock())
+}
+
+// hold keeps the connection, and so the answer's header, until the exchange has been told of; keep tells whether it can
+// carry another request then.
+func (f *flow) hold(u *upstreamConn, keep bool) { f.held, f.keepHeld = u, keep }
+
+// letGo ends hold.
+func (f *flow) letGo() {
+	u := f.held
+	if u == nil {
+		return
+	}
+	f.held = nil
+	if f.keepHeld {
+		f.keepConn(u)
+		return
+	}
+	f.resp.Reset()
+	u.close()
 }
 
 // look has the request at the endpoint ended when the client goes away, until looked.
@@ -420,15 +440,15 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	if !f.body.sent() {
 		// The endpoint has answered without the whole body: neither connection can carry another request.
 		f.body.stop()
-		u.close()
+		f.hold(u, false)
 		f.down.abort()
 		return
 	}
 	if err != nil || !p.KeepAlive || !p.Body.Done() || u.rd.Buffered() > 0 {
-		u.close()
+		f.hold(u, false)
 		return
 	}
-	f.keepConn(u)
+	f.hold(u, true)
 }
 
 var errClientGone = errors.New("the client has gone away")

@@ -40,9 +40,13 @@ type clientConn struct {
 	rd   *h1.Reader
 	watch
 
+	base        net.Conn // what was accepted
+	number      uint64
+	socket      netip.AddrPort
 	peer, local netip.AddrPort
 	port        portText
 	requests    int
+	streams     atomic.Int64 // requests of HTTP/2
 	state       atomic.Int32
 	since       atomic.Int64  // when it began to wait for an endpoint; 0 if it does not
 	gone        atomic.Bool   // the client has closed the connection
@@ -64,8 +68,9 @@ func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 	if l.Port != 0 {
 		c.local = netip.AddrPortFrom(c.local.Addr(), l.Port)
 	}
-	s.watches.add(&c.watch, conn)
+	c.socket, c.base, c.number = c.peer, conn, s.number.Add(1)
 	c.watch.client = c
+	s.watches.add(&c.watch, conn)
 	defer s.watches.remove(&c.watch)
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -134,9 +139,12 @@ func (c *clientConn) run() {
 			c.err = c.rd.ReadRequest(&f.req, &f.view.limits)
 		}
 		keep := c.request(f, c.err)
+		unread := c.err != nil || !f.req.Body.Done()
 		c.srv.release(f)
 		if !keep {
-			c.linger()
+			if unread {
+				c.linger()
+			}
 			return
 		}
 	}
@@ -300,7 +308,7 @@ func (c *clientConn) refuse(f *flow, err error) {
 // the connection and lose it.
 func (c *clientConn) linger() {
 	w, ok := c.conn.(interface{ CloseWrite() error })
-	if !ok || c.gone.Load() || c.rd.Buffered() == 0 && c.pendingDone() {
+	if !ok || c.gone.Load() {
 		return
 	}
 	if w.CloseWrite() != nil {
@@ -316,9 +324,6 @@ func (c *clientConn) linger() {
 		}
 	}
 }
-
-// pendingDone tells whether nothing of a request is still to come.
-func (c *clientConn) pendingDone() bool { return c.pending == nil || c.pending.req.Body.Done() }
 
 // lookForEnd ends the request at an endpoint whose client has closed its connection, as nginx does.
 func (c *clientConn) lookForEnd(now int64) {
