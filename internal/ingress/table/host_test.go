@@ -193,6 +193,9 @@ func TestFindings(t *testing.T) {
 		{"canary of another type", []*Ingress{ing("a", 2, "h P /x s").with(canary), ing("b", 2, "h E /x t")}, "a", ReasonCanary, "no other Ingress"},
 		{"canary of another prefix", []*Ingress{ing("a", 2, "h I /x s").with(canary), ing("b", 2, "h P /x t")}, "a", ReasonCanary, "write the same pathType"},
 		{"second canary", []*Ingress{ing("a", 2, "h P /x s").with(canary), ing("c", 3, "h P /x u").with(canary), ing("b", 2, "h P /x t")}, "a", ReasonCanary, "older canary d/c"},
+		{"certificate of an older one", []*Ingress{ing("a", 2, "h P /x s", "tls gone h"), ing("b", 1, "h P /y s", "tls c h").with(func(i *Ingress) {
+			i.Certificates = map[string]*Certificate{"c": cert("h")}
+		})}, "b", ReasonCertificate, "older Ingress d/a"},
 		{"certificate", []*Ingress{ing("a", 2, "h P /x s", "tls gone h")}, "a", ReasonCertificate, "Secret d/gone"},
 	} {
 		f := build(tt.ings...).Findings(key(tt.of))
