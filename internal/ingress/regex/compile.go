@@ -4,6 +4,8 @@ const (
 	// maxProgram bounds the instructions of a pattern, counted repetitions
 	// of groups being written out.
 	maxProgram = 8192
+	// maxVisits bounds the work of writing them out.
+	maxVisits = 16 * maxProgram
 	// maxEmptyLoops is how many loops with possibly empty iterations a
 	// pattern may have for its failed states to be remembered.
 	maxEmptyLoops = 4
@@ -20,6 +22,7 @@ type compiler struct {
 	within   uint8 // empty loops around
 	entries  map[int]int32
 	calls    []callSite
+	visits   int
 	tooLarge bool
 }
 
@@ -46,12 +49,10 @@ func compile(p *parser, root *node, plain bool) *program {
 		return nil
 	}
 	c.join()
-	if !plain {
-		for i := range c.prog.insts {
-			c.tighten(int32(i))
-		}
+	for i := range c.prog.insts {
+		c.tighten(int32(i))
 	}
-	if set, all := c.follows(0, false); !all {
+	if set, all := c.follows(0, anywhere); !all {
 		c.prog.first = set
 	}
 	return c.prog
@@ -126,6 +127,10 @@ func (c *compiler) intern(s *charset) *charset {
 }
 
 func (c *compiler) node(n *node) {
+	// Repetitions of what takes no instruction have to end too.
+	if c.visits++; c.visits > maxVisits {
+		c.tooLarge = true
+	}
 	if c.tooLarge {
 		return
 	}

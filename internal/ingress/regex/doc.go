@@ -18,5 +18,10 @@
 // nginx matches bytes, folds letters beyond ASCII, and sets captures of
 // empty iterations otherwise than PCRE does.
 //
+// What is not served is refused with an error that says so: UTF mode and other
+// options of the form (*UTF), verbs such as (*SKIP), callouts, conditions on
+// recursion, names that several groups share, look-behind of a length that
+// varies and may pass 255 bytes, and \K within look-arounds.
+//
 // The package is pure: no I/O, no clock, no mutable globals.
 package regex

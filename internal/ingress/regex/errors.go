@@ -7,9 +7,9 @@ import (
 
 // ErrSteps tells that a match was given up because it took more steps than
 // Options.MaxSteps, or more memory than such a match may take. Whether the
-// subject matches is not known. nginx logs an error in this case and goes on
-// as if the pattern had not matched; a caller that guards something with the
-// pattern does better to refuse the request.
+// subject matches is not known, so that a caller can't go on to the next
+// pattern. nginx logs an alert then, and answers the request with 500, for a
+// location as for a rewrite (measured with 1.22: "pcre2_match() failed: -47").
 var ErrSteps = errors.New("the match was given up because it took more steps than its bound allows")
 
 // SyntaxError tells why a pattern or a template is not taken.

@@ -57,6 +57,9 @@ func (g *generator) item(depth int) string {
 	if g.rand.IntN(3) > 0 || s == "" {
 		return s
 	}
+	if g.re2 && strings.Contains(`^ \z \b \B`, s) {
+		return s // PCRE refuses to repeat these, Go does not
+	}
 	s += g.pick("*", "+", "?", "{2}", "{1,2}", "{0,2}", "{1,}", "{0,3}", "{2,}")
 	if g.re2 {
 		return s + g.pick("", "", "?")

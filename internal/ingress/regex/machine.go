@@ -38,11 +38,13 @@ type call struct {
 
 // machine runs programs. It keeps its memory for the next match.
 type machine struct {
-	stack  []frame
-	slots  []int32
-	failed []uint64
-	calls  []call
-	saved  []int32
+	stack []frame
+	slots []int32
+	// unnoted tells that slots were set without a note for going back.
+	unnoted bool
+	failed  []uint64
+	calls   []call
+	saved   []int32
 }
 
 // search looks for the leftmost match within steps, and returns the steps
@@ -64,6 +66,10 @@ func (m *machine) search(p *program, s string, anchored, remember bool, steps in
 			}
 			steps -= (start - skipped) >> 3
 		}
+		if m.unnoted {
+			m.clearSlots()
+			steps -= len(m.slots) >> 4
+		}
 		m.slots[0] = int32(start)
 		var ok bool
 		if ok, steps = m.run(p, s, start, remember, steps); ok || steps < 0 {
@@ -79,9 +85,7 @@ func (m *machine) reset(p *program, length int, remember bool) {
 		m.slots = make([]int32, p.slots)
 	}
 	m.slots = m.slots[:p.slots]
-	for i := range m.slots {
-		m.slots[i] = -1
-	}
+	m.clearSlots()
 	m.stack, m.calls, m.saved = m.stack[:0], m.calls[:0], m.saved[:0]
 	if remember {
 		words := (states(p, length) + 63) / 64
@@ -91,6 +95,13 @@ func (m *machine) reset(p *program, length int, remember bool) {
 		m.failed = m.failed[:words]
 		clear(m.failed)
 	}
+}
+
+func (m *machine) clearSlots() {
+	for i := range m.slots {
+		m.slots[i] = -1
+	}
+	m.unnoted = false
 }
 
 // states is the number of states that may fail in a subject of this length.
@@ -106,8 +117,14 @@ func (m *machine) release() {
 	}
 }
 
-// set changes a slot and notes its value for going back.
+// set changes a slot and notes its value for going back. Without a choice to
+// go back to the attempt is over then, and search starts anew.
 func (m *machine) set(slot, value int32) {
+	if len(m.stack) == 0 {
+		m.slots[slot] = value
+		m.unnoted = true
+		return
+	}
 	m.stack = append(m.stack, frame{kind: frameUndo, pc: slot, pos: m.slots[slot]})
 	m.slots[slot] = value
 }
@@ -168,8 +185,10 @@ func (m *machine) run(p *program, s string, pos int, remember bool, steps int) (
 			}
 		case opTextFold:
 			t := p.texts[in.x]
-			if ok = hasPrefixFold(s[pos:], t); ok {
-				pos += len(t)
+			n := commonFold(s[pos:], t)
+			steps -= n >> 3
+			if ok = n == len(t); ok {
+				pos += n
 			}
 		case opJump:
 			pc = in.x
@@ -178,11 +197,25 @@ func (m *machine) run(p *program, s string, pos int, remember bool, steps int) (
 				ok = false
 				break
 			}
+			if pos < len(s) {
+				if in.set != nil && !in.set.has(s[pos]) {
+					pc = in.y
+					break
+				}
+				if in.follow != nil && !in.follow.has(s[pos]) {
+					pc = in.x
+					break
+				}
+			}
 			m.stack = append(m.stack, frame{kind: frameChoice, pc: in.y, pos: int32(pos)})
 			pc = in.x
 		case opLoop, opLoopAll:
 			end := m.stretch(in, s, pos)
-			steps -= (end - pos) >> 3
+			if in.b == 0 {
+				steps -= (end - pos) >> 3
+			} else { // found by a search that is much faster
+				steps -= (end - pos) >> 6
+			}
 			if ok = end-pos >= int(in.x); ok {
 				if least := pos + int(in.x); in.op == opLoop && end > least {
 					m.stack = append(m.stack, frame{kind: frameGive, pc: pc - 1, pos: int32(least), x: int32(end)})
@@ -214,7 +247,7 @@ func (m *machine) stretch(in *inst, s string, pos int) int {
 	if in.y >= 0 && limit-pos > int(in.y) {
 		limit = pos + int(in.y)
 	}
-	if in.b != 0 { // all bytes but one
+	if in.b != 0 { // set is all bytes but one
 		if n := strings.IndexByte(s[pos:limit], in.c); n >= 0 {
 			return pos + n
 		}
@@ -281,14 +314,16 @@ func (m *machine) back(p *program, s string, steps int) (pos int, pc int32, left
 	return 0, -1, steps
 }
 
-func hasPrefixFold(s, prefix string) bool {
-	if len(s) < len(prefix) {
-		return false
-	}
-	for i := 0; i < len(prefix); i++ {
-		if s[i] != prefix[i] && lower(s[i]) != prefix[i] {
-			return false
+// commonFold returns how many bytes s and the lower-case text have in common
+// at their start, without regard to case.
+func commonFold(s, text string) int {
+	n := min(len(s), len(text))
+	for i := 0; i < n; i++ {
+		if s[i] != text[i] && lower(s[i]) != text[i] {
+			return i
 		}
 	}
-	return true
+	return n
 }
+
+func hasPrefixFold(s, prefix string) bool { return commonFold(s, prefix) == len(prefix) }

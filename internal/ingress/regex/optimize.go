@@ -1,6 +1,9 @@
 package regex
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // join turns runs of single bytes into one opText. Nothing may jump into
 // such a run behind its start.
@@ -75,64 +78,71 @@ func run(insts []inst, target []bool, i int) (n int, text string, fold bool) {
 	return n, b.String(), fold
 }
 
-// tighten finds what must come behind a loop that gives back. Where no byte
-// that the loop takes can, giving back is in vain and is left out.
+// maxFollow bounds the instructions that are looked at for what may be next.
+const maxFollow = 48
+
+// tighten notes what the bytes that are next rule out.
+//
+// What comes behind a loop that gives back must begin with certain bytes:
+// where no byte that the loop takes is among them, giving back is in vain
+// and is left out. Of the two ways of a split the next byte often rules out
+// one, and then no choice has to be kept.
 func (c *compiler) tighten(at int32) {
 	in := &c.prog.insts[at]
-	if in.op != opLoop {
-		return
+	switch in.op {
+	case opLoop:
+		set, all := c.follows(at+1, givenBack)
+		if all {
+			return
+		}
+		if set.disjoint(in.set) {
+			in.op = opLoopAll
+			return
+		}
+		in.follow = c.intern(set)
+	case opSplit:
+		if set, all := c.follows(in.x, byteNext); !all {
+			in.set = c.intern(set)
+		}
+		if set, all := c.follows(in.y, byteNext); !all {
+			in.follow = c.intern(set)
+		}
 	}
-	set, all := c.follows(at+1, true)
-	if all {
-		return
-	}
-	if set.disjoint(in.set) {
-		in.op = opLoopAll
-		return
-	}
-	in.follow = c.intern(set)
 }
 
+// where says what is known of the place that follows is asked about.
+type where uint8
+
+const (
+	anywhere  where = iota
+	byteNext        // it is not the end of the subject
+	givenBack       // neither, and going on from the byte behind has failed
+)
+
 // follows returns a superset of the bytes of which one must be next for a
-// match to go on from at; all tells that there is no such set. With back set
-// it is asked for places that a loop gives back: another byte is sure to
-// follow there, and going on without one has been tried before.
-func (c *compiler) follows(at int32, back bool) (set *charset, all bool) {
+// match to go on from at; all tells that there is no such set.
+func (c *compiler) follows(at int32, w where) (set *charset, all bool) {
 	set = &charset{}
-	seen, cuts := map[int32]bool{}, map[int32]bool{}
+	var seen, cuts []int32
 	todo := []int32{at}
 	for len(todo) > 0 {
 		i := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if seen[i] {
+		if slices.Contains(seen, i) {
 			continue
 		}
-		seen[i] = true
-		if len(seen) > 64 {
+		if seen = append(seen, i); len(seen) > maxFollow {
 			return nil, true
 		}
 		in := &c.prog.insts[i]
-		switch in.op {
-		case opFail:
-		case opByte:
-			set.add(in.b)
-		case opByte2:
-			set.add(in.b)
-			set.add(in.c)
-		case opSet:
-			set.addSet(in.set)
-		case opText, opTextFold:
-			var b charset
-			b.add(c.prog.texts[in.x][0])
-			if in.op == opTextFold {
-				b.fold()
-			}
-			set.addSet(&b)
-		case opLoop, opLoopLazy, opLoopAll:
-			set.addSet(in.set)
-			if in.x == 0 {
+		if c.takes(in, set) {
+			if in.op >= opLoop && in.op <= opLoopAll && in.x == 0 {
 				todo = append(todo, i+1)
 			}
+			continue
+		}
+		switch in.op {
+		case opFail:
 		case opJump:
 			todo = append(todo, in.x)
 		case opSplit:
@@ -142,31 +152,31 @@ func (c *compiler) follows(at int32, back bool) (set *charset, all bool) {
 		case opSave, opClose, opEnter:
 			todo = append(todo, i+1)
 		case opBegin, opLineBegin, opWord, opNotWord:
-			if back {
-				return nil, true // going on may have failed here alone
+			if w == givenBack {
+				return nil, true // it may be this alone that has failed
 			}
 			todo = append(todo, i+1)
 		case opCut:
-			cuts[in.x] = true
+			cuts = append(cuts, in.x)
 			todo = append(todo, i+1)
 		case opEnd, opDollar, opLineEnd:
-			if !back {
+			if w == anywhere {
 				return nil, true
 			}
 			if in.op != opEnd {
 				set.add('\n')
 			}
-		case opMatch:
-			// The first way that leads here is taken and stays.
-			if !back {
-				return nil, true
-			}
 		case opCommit:
 			// So it is here for what is within the group; what is before it
 			// has come by the group's opCut.
-			if cuts[in.x] {
+			if slices.Contains(cuts, in.x) {
 				todo = append(todo, i+1)
-			} else if !back {
+			} else if w != givenBack {
+				return nil, true
+			}
+		case opMatch:
+			// The first way that leads here is taken and stays.
+			if w != givenBack {
 				return nil, true
 			}
 		default:
@@ -174,4 +184,28 @@ func (c *compiler) follows(at int32, back bool) (set *charset, all bool) {
 		}
 	}
 	return set, false
+}
+
+// takes adds the bytes that the instruction may take first; it returns false
+// for one that takes none.
+func (c *compiler) takes(in *inst, set *charset) bool {
+	switch in.op {
+	case opByte:
+		set.add(in.b)
+	case opByte2:
+		set.add(in.b)
+		set.add(in.c)
+	case opSet, opLoop, opLoopLazy, opLoopAll:
+		set.addSet(in.set)
+	case opText, opTextFold:
+		var b charset
+		b.add(c.prog.texts[in.x][0])
+		if in.op == opTextFold {
+			b.fold()
+		}
+		set.addSet(&b)
+	default:
+		return false
+	}
+	return true
 }

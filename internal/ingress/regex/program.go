@@ -50,7 +50,7 @@ type inst struct {
 	b, c    byte
 	x, y, z int32
 	set     *charset
-	follow  *charset // opLoop: bytes of which one must follow, or nil
+	follow  *charset // opLoop: bytes of which one must follow, or nil; opSplit: set is that for x, and follow for y
 }
 
 // program is a compiled pattern.

@@ -113,35 +113,36 @@ func taken(s string, caps []int) []string {
 
 func TestCompileErrors(t *testing.T) {
 	for pattern, want := range map[string]string{
-		`/a(b`:                    `"/a(b" is not taken: at byte 3, "(b": the group does not end; close it with a parenthesis, or write \( for the character itself`,
-		`/a)b`:                    `at byte 3, ")b": the parenthesis closes no group; write \) for a literal parenthesis`,
-		`/[a`:                     `at byte 2, "[a": the class does not end`,
-		`/*`:                      "", // a slash any number of times
-		`*.html`:                  `at byte 1, "*.html": the quantifier follows nothing that could be repeated; write \* for the character itself`,
-		`/a**`:                    `at byte 4, "*": the quantifier follows nothing`,
-		`/a{3,2}`:                 `at byte 3, "{3,2}": the quantifier's least count is above its greatest; swap them`,
-		`/a{70000}`:               `a quantifier counts to 65535 at most`,
-		`/a\`:                     `at byte 3, "\\": the pattern ends in a backslash; write \\ for the character itself`,
-		`/\y`:                     `the escape \y means nothing; write y for the letter itself`,
-		`/(a)\2`:                  `at byte 5, "\\2": the pattern has 1 groups, and the reference is to group 2`,
-		`/\k<x>`:                  `the pattern has no group of the name "x"`,
-		`/[z-a]`:                  `the range in the class is out of order; swap its ends`,
-		`/[\w-z]`:                 `the range in the class does not go from a character to a character`,
-		`/[[:foo:]]`:              `there is no class of the name "foo"`,
-		`[:alpha:]`:               `a class of POSIX stands only within a class`,
-		`/(?<=a+)b`:               `at byte 2, "(?<=a+)b": a look-behind of varying length goes back 255 bytes at most`,
-		`/(?<n>a)(?<n>b)`:         `two groups have the name "n"`,
-		`/(?y)`:                   `there is no option or group (?y`,
-		`(*UTF8)/é`:               `the option (*UTF8) is not served; remove it and match bytes`,
-		`/a(*SKIP)b`:              `the verb (*SKIP) is not served`,
-		`/\x{100}`:                `matching is on bytes, and the value is above 255; write the bytes of its UTF-8 form`,
-		`/\p{Nope}`:               `there is no property of the name "Nope"`,
-		`/(?:(?:a{99}b){99}){99}`: `the pattern takes more than 8192 instructions`,
-		strings.Repeat("a", 4097): `a pattern has at most 4096 bytes, this one has 4097`,
-		strings.Repeat("(", 251):  `groups are nested more than 250 deep`,
-		`/(?C1)a`:                 `callouts are not served`,
-		`/(?(1)a|b|c)(d)`:         `the condition has too many branches`,
-		`(?=a\K)`:                 `\K may not be in a look-around`,
+		`(?:(?:(?:){65535}){65535}){65535}`: `takes more than 8192 instructions`,
+		`/a(b`:                              `"/a(b" is not taken: at byte 3, "(b": the group does not end; close it with a parenthesis, or write \( for the character itself`,
+		`/a)b`:                              `at byte 3, ")b": the parenthesis closes no group; write \) for a literal parenthesis`,
+		`/[a`:                               `at byte 2, "[a": the class does not end`,
+		`/*`:                                "", // a slash any number of times
+		`*.html`:                            `at byte 1, "*.html": the quantifier follows nothing that could be repeated; write \* for the character itself`,
+		`/a**`:                              `at byte 4, "*": the quantifier follows nothing`,
+		`/a{3,2}`:                           `at byte 3, "{3,2}": the quantifier's least count is above its greatest; swap them`,
+		`/a{70000}`:                         `a quantifier counts to 65535 at most`,
+		`/a\`:                               `at byte 3, "\\": the pattern ends in a backslash; write \\ for the character itself`,
+		`/\y`:                               `the escape \y means nothing; write y for the letter itself`,
+		`/(a)\2`:                            `at byte 5, "\\2": the pattern has 1 groups, and the reference is to group 2`,
+		`/\k<x>`:                            `the pattern has no group of the name "x"`,
+		`/[z-a]`:                            `the range in the class is out of order; swap its ends`,
+		`/[\w-z]`:                           `the range in the class does not go from a character to a character`,
+		`/[[:foo:]]`:                        `there is no class of the name "foo"`,
+		`[:alpha:]`:                         `a class of POSIX stands only within a class`,
+		`/(?<=a+)b`:                         `at byte 2, "(?<=a+)b": a look-behind of varying length goes back 255 bytes at most`,
+		`/(?<n>a)(?<n>b)`:                   `two groups have the name "n"`,
+		`/(?y)`:                             `there is no option or group (?y`,
+		`(*UTF8)/é`:                         `the option (*UTF8) is not served; remove it and match bytes`,
+		`/a(*SKIP)b`:                        `the verb (*SKIP) is not served`,
+		`/\x{100}`:                          `matching is on bytes, and the value is above 255; write the bytes of its UTF-8 form`,
+		`/\p{Nope}`:                         `there is no property of the name "Nope"`,
+		`/(?:(?:a{99}b){99}){99}`:           `the pattern takes more than 8192 instructions`,
+		strings.Repeat("a", 4097):           `a pattern has at most 4096 bytes, this one has 4097`,
+		strings.Repeat("(", 251):            `groups are nested more than 250 deep`,
+		`/(?C1)a`:                           `callouts are not served`,
+		`/(?(1)a|b|c)(d)`:                   `the condition has too many branches`,
+		`(?=a\K)`:                           `\K may not be in a look-around`,
 	} {
 		_, err := Compile(pattern, Options{})
 		if want == "" {
@@ -338,6 +339,19 @@ func BenchmarkMatch(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				re.FindStringSubmatchIndex(bm.subject)
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for _, pattern := range []string{`^/app(/|$)(.*)`, `^/(?!api(/|$))([a-z]+)/\1/(.*)`} {
+		b.Run(pattern, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Compile(pattern, Options{IgnoreCase: true}); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -113,12 +113,16 @@ func (t *Template) Variables() []string {
 }
 
 // Bind returns the template with each variable that has the name of a group
-// of re turned into that capture, as nginx has it for (?<name>…).
+// of re turned into that capture, as nginx has it for (?<name>…). As with all
+// variables of nginx, case makes no difference.
 func (t *Template) Bind(re *Regexp) *Template {
 	bound := &Template{src: t.src, parts: slices.Clone(t.parts)}
-	for i, p := range bound.parts {
-		if n, ok := re.CaptureIndex(p.text); ok && p.isVar {
-			bound.parts[i] = part{capture: n}
+	for _, name := range re.CaptureNames() {
+		n, _ := re.CaptureIndex(name)
+		for i, p := range bound.parts {
+			if p.isVar && strings.EqualFold(p.text, name) {
+				bound.parts[i] = part{capture: n}
+			}
 		}
 	}
 	return bound
