@@ -225,6 +225,8 @@ type Replacement struct {
 	Off, Default bool
 	From, To     string
 	Pattern      *regex.Regexp // From as a pattern ("~…")
+	// Expand is To if it has variables or captures of Pattern, else nil.
+	Expand *Text
 }
 
 // HostOptions apply to a host as a whole.
@@ -310,6 +312,7 @@ type CookieOption struct {
 	MaxAge          int // seconds; 0 is none
 	Expires         int // seconds; 0 is none
 	ChangeOnFailure bool
+	Partitioned     bool // session-cookie-partitioned
 }
 
 // Canary takes part of the requests of another Ingress (canary-*).

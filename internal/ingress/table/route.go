@@ -97,6 +97,8 @@ type CanaryUpstream struct {
 
 // Finding is what somebody should know about an Ingress: a path that another Ingress has, a field that can't be honoured.
 type Finding struct {
+	// Kind is that of the object: "" for an Ingress, ConfigMap for one of settings.
+	Kind    string
 	Ingress types.NamespacedName
 	// Field is the path of the field or the annotation's name.
 	Field string

@@ -71,6 +71,9 @@ type Settings struct {
 	Workers             int                  // worker-processes; 0 is one for each CPU
 	MaxConnections      int                  // max-worker-connections
 	ShutdownTimeout     time.Duration        // worker-shutdown-timeout
+	StreamTimeout       time.Duration        // proxy-stream-timeout
+	StreamTries         int                  // proxy-stream-next-upstream-tries; 1 with proxy-stream-next-upstream: "false", 0 without bound
+	StreamRetryTime     time.Duration        // proxy-stream-next-upstream-timeout; 0 without bound
 	Streams             []Stream             // tcp-services, udp-services
 	DefaultBackend      *BackendRef          // --default-backend-service
 	DefaultCertificate  types.NamespacedName // --default-ssl-certificate
@@ -81,7 +84,9 @@ type Settings struct {
 // HSTS is Strict-Transport-Security on answers over TLS.
 type HSTS struct {
 	Enabled, SubDomains, Preload bool
-	MaxAge                       int64 // seconds
+	// AllClasses extends it to hosts of ClassMinato: the settings ask for it, which is more than a default.
+	AllClasses bool
+	MaxAge     int64 // seconds
 }
 
 // TLSSettings are how clients are spoken to over TLS.

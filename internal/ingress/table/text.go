@@ -42,13 +42,50 @@ const (
 	VarSSLProtocol               // $ssl_protocol
 	VarSSLCipher                 // $ssl_cipher
 	VarMsec                      // $msec
+	VarServerAddr                // $server_addr: the address that the client reached
+	VarUpstreamName              // $proxy_upstream_name: namespace-service-port
+	VarSSLClientCert             // $ssl_client_escaped_cert: the client's certificate, URL-encoded PEM
+	VarSSLServerName             // $ssl_server_name: the name of SNI
+	VarHostname                  // $hostname: the node's name
+	VarProxyProtocolAddr         // $proxy_protocol_addr
+
+	// Those that follow are known when a request has been answered: they occur in formats of logs alone.
+
+	VarTimeLocal               // $time_local
+	VarTimeISO8601             // $time_iso8601
+	VarRequestLine             // $request
+	VarStatus                  // $status
+	VarBodyBytesSent           // $body_bytes_sent
+	VarBytesSent               // $bytes_sent
+	VarRequestLength           // $request_length
+	VarRequestTime             // $request_time
+	VarUpstreamAddr            // $upstream_addr
+	VarUpstreamStatus          // $upstream_status
+	VarUpstreamConnectTime     // $upstream_connect_time
+	VarUpstreamHeaderTime      // $upstream_header_time
+	VarUpstreamResponseTime    // $upstream_response_time
+	VarUpstreamResponseLength  // $upstream_response_length
+	VarAlternativeUpstreamName // $proxy_alternative_upstream_name: that of a canary
+	VarConnection              // $connection: a number
+	VarConnectionRequests      // $connection_requests
+	VarPipe                    // $pipe
+	VarPID                     // $pid
+	VarSentHeader              // $sent_http_NAME: a header of the answer
+	VarUpstreamHeader          // $upstream_http_NAME: a header of the backend's answer
+	VarLocationPath            // $location_path
+	VarProtocol                // $protocol: TCP or UDP, in the log of streams
+	VarBytesReceived           // $bytes_received, in the log of streams
+	VarSessionTime             // $session_time, in the log of streams
+	VarUpstreamBytesSent       // $upstream_bytes_sent, in the log of streams
+	VarUpstreamBytesReceived   // $upstream_bytes_received, in the log of streams
+	VarRealIPRemoteAddr        // $realip_remote_addr: the address before PROXY protocol or X-Forwarded-For
 )
 
 // Part is a piece of a Text: a literal, or a variable if Var is not VarNone.
 type Part struct {
 	Literal string
 	Var     Var
-	// Name is the parameter of VarHeader (lower case, with "-"), VarArg, VarCookie (as written) and VarCapture.
+	// Name is the parameter of VarHeader, VarSentHeader and VarUpstreamHeader (lower case, with "-"), VarArg, VarCookie (as written) and VarCapture.
 	Name string
 }
 

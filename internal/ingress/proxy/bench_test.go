@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"bytes"
+	"net"
+	"testing"
+)
+
+// tiny is a backend that answers whatever has come.
+func tiny(answer []byte) func(net.Conn) {
+	return func(c net.Conn) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				return
+			}
+			for range bytes.Count(buf[:n], headEnd) {
+				if _, err := c.Write(answer); err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+var smallAnswer = []byte("HTTP/1.1 200 OK\r\nServer: tiny\r\nDate: Fri, 27 Nov 2026 12:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!")
+
+var smallRequest = []byte("GET /plain/path HTTP/1.1\r\nHost: a.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
+
+// BenchmarkSmall is a small request on a kept connection, with client, proxy and backend in one process.
+func BenchmarkSmall(b *testing.B) {
+	r := start(b, tableOf(settings(), ingress("a", nil, "a.example / web")), func(c *Config) { c.Observer = nil })
+	r.backend("web", rawBackend(b, tiny(smallAnswer)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		c, err := net.Dial("tcp", r.http)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 4<<10)
+		for pb.Next() {
+			if _, err := c.Write(smallRequest); err != nil {
+				b.Error(err)
+				return
+			}
+			n := 0
+			for !bytes.HasSuffix(buf[:n], []byte("World!")) {
+				m, err := c.Read(buf[n:])
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				n += m
+			}
+		}
+	})
+}

@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"minato/internal/ingress/table"
+)
+
+// h2Client speaks HTTP/2 with the proxy.
+func (r *rig) h2Client(change func(*tls.Config)) *http.Client {
+	conf := &tls.Config{InsecureSkipVerify: true}
+	if change != nil {
+		change(conf)
+	}
+	t := &http.Transport{
+		TLSClientConfig: conf, ForceAttemptHTTP2: true, DisableCompression: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, r.https)
+		},
+	}
+	r.t.Cleanup(t.CloseIdleConnections)
+	return &http.Client{Transport: t, Timeout: 20 * time.Second}
+}
+
+func TestHTTP2(t *testing.T) {
+	s := settings()
+	s.HSTS = table.HSTS{Enabled: true, MaxAge: 10, SubDomains: true}
+	r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
+	cert := selfSigned(t, "a.example")
+	r.SetDefaultCertificate(cert)
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Server", "secret")
+		w.Header().Set("Strict-Transport-Security", "max-age=1")
+		echo(w, q)
+	}))
+	c := r.h2Client(nil)
+	for _, size := range []int{0, 10, 100_000, 2 << 20} {
+		resp, err := c.Post("https://a.example/p?q", "text/plain", bytes.NewReader(make([]byte, size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		if resp.ProtoMajor != 2 || resp.StatusCode != 200 || !strings.Contains(string(b), fmt.Sprintf("body %d, length %d", size, size)) {
+			t.Fatalf("%d: %s %d %s", size, resp.Proto, resp.StatusCode, b)
+		}
+		if !strings.Contains(string(b), "X-Forwarded-Proto: https\r\n") || !strings.Contains(string(b), "X-Forwarded-Port: 443\r\n") {
+			t.Errorf("%s", b)
+		}
+		if resp.Header.Get("Server") != "" || resp.Header.Get("Strict-Transport-Security") != "max-age=10; includeSubDomains" {
+			t.Errorf("%v", resp.Header)
+		}
+	}
+	resp, err := c.Get("https://other.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 404 {
+		t.Errorf("another host: %d", resp.StatusCode)
+	}
+}
+
+// TestHTTP2WithoutTLS: prior knowledge is not accepted on port 80, nor is an upgrade to h2c.
+func TestHTTP2WithoutTLS(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.backend("web", serve(t, echo))
+	c, err := net.Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(c, http2.ClientPreface)
+	b, _ := io.ReadAll(c)
+	if !bytes.HasPrefix(b, []byte("HTTP/1.1 505")) && !bytes.HasPrefix(b, []byte("HTTP/1.1 400")) {
+		t.Errorf("answer to the preface: %q", b)
+	}
+	resp := r.ask("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n")
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 200 || strings.Contains(string(body), "h2c") || strings.Contains(string(body), "Settings") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
+// TestRapidReset: a client that opens streams and resets them is cut off soon (CVE-2023-44487), and so is one that
+// sends pings without end.
+func TestRapidReset(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, echo))
+	for name, flood := range map[string]func(fr *http2.Framer, i int, block []byte) error{
+		"resets": func(fr *http2.Framer, i int, block []byte) error {
+			id := uint32(2*i + 1)
+			if err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true}); err != nil {
+				return err
+			}
+			return fr.WriteRSTStream(id, http2.ErrCodeCancel)
+		},
+		"pings":    func(fr *http2.Framer, i int, _ []byte) error { return fr.WritePing(false, [8]byte{}) },
+		"settings": func(fr *http2.Framer, i int, _ []byte) error { return fr.WriteSettings() },
+		"continuations": func(fr *http2.Framer, i int, block []byte) error {
+			if i == 0 {
+				return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block})
+			}
+			return fr.WriteContinuation(1, false, []byte{0x00, 1, 'x', 1, 'y'})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := tls.Dial("tcp", r.https, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprint(c, http2.ClientPreface)
+			fr := http2.NewFramer(c, nil)
+			if err := fr.WriteSettings(); err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+			var buf bytes.Buffer
+			enc := hpack.NewEncoder(&buf)
+			for k, v := range map[string]string{":method": "GET", ":scheme": "https", ":path": "/", ":authority": "a.example"} {
+				_ = enc.WriteField(hpack.HeaderField{Name: k, Value: v})
+			}
+			block := bytes.Clone(buf.Bytes())
+			for i := range 100_000 {
+				if flood(fr, i, block) != nil {
+					t.Logf("cut off after %d", i)
+					return
+				}
+			}
+			t.Error("the flood went on")
+		})
+	}
+}
+
+func selfSigned(t testing.TB, names ...string) *tls.Certificate {
+	t.Helper()
+	return newAuthority(t, "self").issue(t, &x509.Certificate{DNSNames: names})
+}
