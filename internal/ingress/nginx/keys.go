@@ -154,6 +154,7 @@ func accessKeys() []Key {
 		g.row("no-auth-locations", "a list of paths", "/.well-known/acme-challenge", "/health", "Where the global authentication asks nobody."),
 		g.row("allow-cross-namespace-resources", "bool", "false", "true", "Whether annotations may name Secrets and ConfigMaps of other namespaces."),
 		g.row("global-allowed-response-headers", "a list of headers", "none", "X-Frame-Options,Cache-Control", "What custom-headers may set."),
+		g.row("annotations-risk-level", "Low, Medium, High or Critical", "High", "Medium", "An Ingress with an annotation of a higher risk, by ingress-nginx's list of them, answers 503. Snippets are refused at each level, and the rest of their Ingress is served."),
 		g.row("annotation-value-word-blocklist", "a list of words", "none", "load_module,lua_package", "An Ingress with an annotation that has one of them answers 503."),
 	}
 }

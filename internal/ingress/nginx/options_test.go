@@ -203,9 +203,9 @@ func TestOptions(t *testing.T) {
 		}},
 		{"affinity and all of its kin", a("affinity", "cookie", "affinity-mode", "persistent", "affinity-canary-behavior", "legacy", "session-cookie-name", "r", "session-cookie-path", "/p",
 			"session-cookie-domain", ".e.test", "session-cookie-samesite", "strict", "session-cookie-conditional-samesite-none", "true", "session-cookie-secure", "true",
-			"session-cookie-max-age", "5", "session-cookie-expires", "6", "session-cookie-change-on-failure", "true"), func(o *table.Options) {
+			"session-cookie-max-age", "5", "session-cookie-expires", "6", "session-cookie-change-on-failure", "true", "session-cookie-partitioned", "true"), func(o *table.Options) {
 			o.Upstream = table.UpstreamOptions{Set: table.SetAffinity, Affinity: &table.CookieOption{Persistent: true, CanaryLegacy: true, Name: "r", Path: "/p", Domain: ".e.test", SameSite: "Strict",
-				ConditionalNone: true, Secure: &yes, MaxAge: 5, Expires: 6, ChangeOnFailure: true}}
+				ConditionalNone: true, Secure: &yes, MaxAge: 5, Expires: 6, ChangeOnFailure: true, Partitioned: true}}
 		}},
 		{"canary: weight", a("canary", "true", "canary-weight", "20", "canary-weight-total", "1000"), func(o *table.Options) { o.Canary = &table.Canary{Weight: 20, Total: 1000} }},
 		{"canary-weight-total: counts only above 100", a("canary", "true", "canary-weight", "20", "canary-weight-total", "50"), func(o *table.Options) {
@@ -355,6 +355,35 @@ func TestRefs(t *testing.T) {
 	want := []Ref{{"ConfigMap", name("shop", "answer-headers")}, {"Secret", name("shop", "clients-ca")}, {"Secret", name("shop", "gone")}, {"Service", name("shop", "missing")}}
 	if !cmp.Equal(refs, want) {
 		t.Errorf("references %v, want %v", refs, want)
+	}
+}
+
+// A risk above the level that is set closes; by default none does, and snippets are refused without closing.
+func TestRisk(t *testing.T) {
+	for _, c := range []struct {
+		level  Risk
+		pairs  []string
+		closed bool
+	}{
+		{0, a("auth-url", "http://a.test/"), false},
+		{RiskHigh, a("auth-url", "http://a.test/"), false},
+		{RiskMedium, a("auth-url", "http://a.test/"), true},
+		{RiskMedium, a("rewrite-target", "/"), false},
+		{RiskLow, a("rewrite-target", "/"), true},
+		{RiskLow, a("use-regex", "true", "proxy-read-timeout", "1"), false},
+		{RiskLow, a("server-snippet", "return 404;"), false},
+	} {
+		d := testDefaults()
+		d.MaxRisk = c.level
+		o, f, _ := Read(ingress(c.pairs...), table.ClassNginx, d, newCluster(t))
+		if (o.Fault != "") != c.closed || c.closed && !strings.Contains(messages(f), "annotations-risk-level") {
+			t.Errorf("level %s, %v: fault %q, %s", c.level, c.pairs, o.Fault, messages(f))
+		}
+	}
+	for _, a := range Annotations() {
+		if strings.HasSuffix(a.Name, "-snippet") != (riskOf(a.Name) == RiskCritical) {
+			t.Errorf("%s: %s", a.Name, riskOf(a.Name))
+		}
 	}
 }
 

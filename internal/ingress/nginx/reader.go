@@ -83,6 +83,10 @@ func (r *reader) collect() {
 			r.fault(a.Name, fmt.Sprintf("its value has %q, which the key annotation-value-word-blocklist doesn't allow", word))
 			continue
 		}
+		if risk := riskOf(name); r.d.MaxRisk != 0 && risk > r.d.MaxRisk && a.Support != Refused {
+			r.fault(a.Name, fmt.Sprintf("its risk is %s, and the key annotations-risk-level allows %s", risk, r.d.MaxRisk))
+			continue
+		}
 		r.values[name] = value
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.values)) {

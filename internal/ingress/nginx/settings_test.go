@@ -184,7 +184,8 @@ func TestSettings(t *testing.T) {
 		{"statuses and places", a("http-redirect-code", "301", "limit-req-status-code", "429", "limit-conn-status-code", "430", "no-tls-redirect-locations", "/a,/b", "no-auth-locations", "/c"), s(func(s *table.Settings) {
 			s.RedirectCode, s.LimitRequestStatus, s.LimitConnStatus, s.NoTLSRedirect, s.NoAuth = 301, 429, 430, []string{"/a", "/b"}, []string{"/c"}
 		})},
-		{"what annotations may", a("allow-cross-namespace-resources", "true", "global-allowed-response-headers", "X-A,x-b", "annotation-value-word-blocklist", "a,b"), func(b both) {
+		{"what annotations may", a("allow-cross-namespace-resources", "true", "global-allowed-response-headers", "X-A,x-b", "annotation-value-word-blocklist", "a,b", "annotations-risk-level", "Critical"), func(b both) {
+			b.D.MaxRisk = RiskCritical
 			b.D.CrossNamespace, b.D.ResponseHeaders, b.D.Blocklist = true, []string{"x-a", "x-b"}, []string{"a", "b"}
 		}},
 		{"global-auth-*", a("global-auth-url", "http://a.test/$host", "global-auth-method", "POST", "global-auth-signin", "$scheme://$host/in", "global-auth-signin-redirect-param", "n", "global-auth-response-headers", "X-U",

@@ -229,9 +229,7 @@ func (b *Builder) routeOf(c *claim) *Route {
 		}
 		switch {
 		case by == nil:
-			if r.Location = b.settings.Location; r.Location == nil {
-				r.Location = &b.nothing
-			}
+			r.Location = b.unasked
 		case by.bare != nil:
 			r.Location = by.bare
 		default:
