@@ -24,6 +24,7 @@ const (
 	outcomeInvalid // what came is no HTTP, or too large
 	outcomeGone    // the client has gone
 	outcomeStatus  // an answer of a status after which another endpoint is asked
+	outcomeReplace // the answer is replaced by another backend's, see flow.substitute
 	outcomeConfig  // the endpoint cannot be spoken to as the route wants it
 )
 
@@ -45,10 +46,6 @@ func (f *flow) attempts(ctx context.Context, h *exchange.Hooks, loc *table.Locat
 	if loc.Retry.Total > 0 {
 		deadline = f.start + int64(loc.Retry.Total)
 	}
-	tries := loc.Retry.Tries
-	if tries <= 0 {
-		tries = len(set.all)
-	}
 	f.cand.set = set
 	for stale := 0; ; {
 		ep := f.pick(h)
@@ -56,24 +53,57 @@ func (f *flow) attempts(ctx context.Context, h *exchange.Hooks, loc *table.Locat
 		switch {
 		case o == outcomeAnswer:
 			return nil
+		case o == outcomeReplace:
+			f.askSubstitute()
+			continue
 		case o == outcomeStale && stale < maxStale && f.body.again() && (f.idempotent(loc) || !sent):
 			stale++ // the endpoint is alive as far as is known, so that the try does not count
 			continue
 		}
 		f.cand.tried = append(f.cand.tried, ep)
-		if len(f.cand.tried) >= tries || !f.mayRetry(loc, o, sent) || deadline > 0 && clock() > deadline || ctx.Err() != nil {
-			return f.failed(h, o)
+		over := len(f.cand.tried) >= orInt(loc.Retry.Tries, len(f.cand.set.all)) || deadline > 0 && clock() > deadline
+		if !over && ctx.Err() == nil && f.mayRetry(loc, o, sent) {
+			continue
 		}
+		if o != outcomeGone && f.body.again() && f.replacement(h, o.status(), false) {
+			f.askSubstitute()
+			continue
+		}
+		if o == outcomeGone && f.gone != 0 {
+			return f.x.Reply(f.gone)
+		}
+		return f.x.Reply(o.status())
 	}
+}
+
+// replacement tells whether an answer of the status is to be replaced by another backend's, which then is substitute.
+// It happens once for a request.
+func (f *flow) replacement(h *exchange.Hooks, status int, fromBackend bool) bool {
+	if h.Replace == nil || f.substitute != nil || !f.body.again() {
+		return false
+	}
+	f.x.FromBackend = fromBackend
+	ref := h.Replace(&f.x, status)
+	if ref == nil {
+		return false
+	}
+	set := f.srv.backends.get(*ref).set.Load()
+	if len(set.all) == 0 {
+		return false
+	}
+	f.substitute = set
+	return true
+}
+
+// askSubstitute has the attempts that follow go to the substitute.
+func (f *flow) askSubstitute() {
+	f.cand.set = f.substitute
+	f.cand.tried = f.cand.tried[:0]
+	f.x.RewrittenTarget = "/"
 }
 
 // maxStale bounds how many connections that were kept may prove closed for one request.
 const maxStale = 4
-
-// failed answers for endpoints that did not.
-func (f *flow) failed(h *exchange.Hooks, o outcome) *exchange.Answer {
-	return f.x.Reply(o.status())
-}
 
 // pick chooses the endpoint of the next attempt.
 func (f *flow) pick(h *exchange.Hooks) *endpoint {
@@ -174,20 +204,52 @@ func (f *flow) attemptHTTP1(ctx context.Context, loc *table.Location, ep *endpoi
 		if reused && o == outcomeError && !u.received {
 			o = outcomeStale
 		}
-		f.body.stop()
+		if err := f.body.stop(); errors.Is(err, errClientBody) && o != outcomeGone {
+			f.gone, o = bodyStatus(err), outcomeGone
+		}
 		u.close()
 		return o, true
 	}
 	a.Header = time.Duration(clock() - began)
 	a.Status = f.resp.Status
 	if f.retryStatus(loc) && f.body.again() && f.idempotent(loc) {
-		f.looked()
-		f.body.stop()
-		u.close()
+		f.drop(u)
 		return outcomeStatus, true
+	}
+	if h := f.srv.hooks.load(); h.Replace != nil && f.resp.Status >= 300 {
+		f.x.Status, f.x.Response = f.resp.Status, &f.resp.Header
+		if f.replacement(h, f.resp.Status, true) {
+			f.drop(u)
+			return outcomeReplace, true
+		}
 	}
 	f.pass(loc, u)
 	return outcomeAnswer, true
+}
+
+// drop ends an answer that is not passed on. The connection is kept if all of it is here.
+func (f *flow) drop(u *upstreamConn) {
+	alive := f.looked()
+	p := &f.resp
+	n := p.Body.Remaining()
+	if !alive || !f.body.sent() || n < 0 || n > int64(u.rd.Buffered()) || !p.KeepAlive {
+		f.body.stop()
+		u.close()
+		return
+	}
+	if done, err := p.Body.Discard(n); err != nil || !done || u.rd.Buffered() > 0 {
+		u.close()
+		return
+	}
+	f.keepConn(u)
+}
+
+// keepConn gives a connection to an endpoint back.
+func (f *flow) keepConn(u *upstreamConn) {
+	f.body.pump = nil // it has ended, and the connection is another's from now on
+	u.rd.Release()
+	u.set(0)
+	u.home.put(u, &f.view.pool, clock())
 }
 
 // look has the request at the endpoint ended when the client goes away, until looked.
@@ -366,9 +428,7 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 		u.close()
 		return
 	}
-	u.rd.Release()
-	u.set(0)
-	u.home.put(u, &f.view.pool, clock())
+	f.keepConn(u)
 }
 
 var errClientGone = errors.New("the client has gone away")

@@ -72,8 +72,11 @@ type flow struct {
 	record    Record
 	pathStart int
 	unlook    func() bool
-	upgrade   bool
-	begun     bool // the answer has begun
+	gone      int // the status for a client that did not send its body; 0 is that of one that has gone
+	// substitute are the endpoints whose answer replaces another (custom-http-errors); nil as long as there is none.
+	substitute *endpointSet
+	upgrade    bool
+	begun      bool // the answer has begun
 }
 
 func newFlow(s *Server) *flow {
@@ -103,7 +106,7 @@ func (s *Server) release(f *flow) {
 	if cap(f.buf) > 16<<10 {
 		f.buf = make([]byte, 0, 512)
 	}
-	f.upgrade, f.begun = false, false
+	f.upgrade, f.begun, f.substitute, f.unlook, f.gone = false, false, nil, nil, 0
 	s.flows.Put(f)
 }
 

@@ -172,7 +172,10 @@ func (f *flow) http2Failure(err error, idle *idleTimer, reused bool) (outcome, b
 	switch {
 	case idle.fired.Load():
 		return outcomeTimeout, true
-	case errors.Is(err, errClientBody), errors.Is(err, errBodyTooLarge), errors.Is(err, context.Canceled):
+	case errors.Is(err, errBodyTooLarge):
+		f.gone = 413
+		return outcomeGone, true
+	case errors.Is(err, errClientBody), errors.Is(err, context.Canceled):
 		return outcomeGone, true
 	case errors.As(err, &stream) && stream.Code == http2.ErrCodeRefusedStream, reused && errors.As(err, &away):
 		return outcomeStale, false // RFC 9113, 8.7: the endpoint has not looked at it

@@ -57,23 +57,27 @@ func (b *requestBody) sent() bool {
 	}
 }
 
-// stop ends a body that is being sent, with the connection to the endpoint, and waits for that.
-func (b *requestBody) stop() {
+// stop ends a body that is being sent, with the connection to the endpoint, and waits for that. It returns why the body
+// was not sent to its end.
+func (b *requestBody) stop() error {
 	p := b.pump
 	if p == nil {
-		return
+		return nil
+	}
+	select {
+	case <-p.done:
+		b.pump = nil
+		return p.err
+	default:
 	}
 	p.stop.Store(true)
 	p.u.interrupt()
 	if b.interrupt != nil {
-		select {
-		case <-p.done:
-		default:
-			b.interrupt()
-		}
+		b.interrupt()
 	}
 	<-p.done
 	b.pump = nil
+	return nil // it was stopped
 }
 
 // send sends the head in f.out and the body. A small request is written at once, and the first of the answer read.
