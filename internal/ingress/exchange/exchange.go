@@ -53,6 +53,14 @@ type Exchange struct {
 	// Client is the client's address as far as forwarding parties are trusted; Peer is the other end of the connection (or
 	// what the PROXY protocol says), and Local is this end.
 	Client, Peer, Local netip.AddrPort
+	// Socket is the other end of the connection as the kernel has it; ViaProxy tells that Peer is from the PROXY protocol.
+	Socket   netip.AddrPort
+	ViaProxy bool
+	// Connection is the connection's number, ConnectionRequests how many requests it has had, this one included, and Hostname
+	// the node's name.
+	Connection         uint64
+	ConnectionRequests int
+	Hostname           string
 	// TLS is nil where the connection is not encrypted. Verify says how the client's certificate was judged.
 	TLS    *tls.ConnectionState
 	Verify ClientVerify

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // the fingerprint that nginx's variable has
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/pem"
 	"net/url"
 	"strconv"
 	"strings"
@@ -67,12 +68,16 @@ func (x *Exchange) Lookup(v table.Var, name string) string {
 		return text(x.Header.Get(h1.ContentLength))
 	case table.VarMsec:
 		return Msec(time.Now())
-	case table.VarRemoteAddr, table.VarRemotePort, table.VarServerPort, table.VarProxyAddXForwardedFor:
+	case table.VarHostname:
+		return x.Hostname
+	case table.VarRemoteAddr, table.VarRemotePort, table.VarServerAddr, table.VarProxyProtocolAddr, table.VarRealIPRemoteAddr,
+		table.VarServerPort, table.VarProxyAddXForwardedFor:
 		return x.addressVar(v)
-	case table.VarNamespace, table.VarIngressName, table.VarServiceName, table.VarServicePort:
+	case table.VarNamespace, table.VarIngressName, table.VarServiceName, table.VarServicePort, table.VarUpstreamName:
 		return x.routeVar(v)
 	case table.VarSSLClientSDN, table.VarSSLClientIDN, table.VarSSLClientVerify, table.VarSSLClientFingerprint,
-		table.VarSSLClientSerial, table.VarSSLProtocol, table.VarSSLCipher:
+		table.VarSSLClientSerial, table.VarSSLProtocol, table.VarSSLCipher,
+		table.VarSSLServerName, table.VarSSLClientCert:
 		return x.tlsVar(v)
 	default:
 		return ""
@@ -87,6 +92,15 @@ func (x *Exchange) addressVar(v table.Var) string {
 		return strconv.Itoa(int(x.Client.Port()))
 	case table.VarServerPort:
 		return strconv.Itoa(int(x.Local.Port()))
+	case table.VarServerAddr:
+		return x.Local.Addr().String()
+	case table.VarRealIPRemoteAddr:
+		return x.Socket.Addr().String()
+	case table.VarProxyProtocolAddr:
+		if !x.ViaProxy {
+			return ""
+		}
+		return x.Peer.Addr().String()
 	default:
 		if got := x.Header.Get(h1.XForwardedFor); len(got) > 0 {
 			return string(got) + ", " + x.Peer.Addr().String()
@@ -107,6 +121,8 @@ func (x *Exchange) routeVar(v table.Var) string {
 		return ""
 	case v == table.VarServiceName:
 		return x.Route.Backend.Service
+	case v == table.VarUpstreamName:
+		return UpstreamName(x.Route.Backend)
 	default:
 		return x.Route.Backend.Port
 	}
@@ -131,6 +147,9 @@ func (x *Exchange) tlsVar(v table.Var) string {
 			return "NONE"
 		}
 	}
+	if v == table.VarSSLServerName {
+		return x.TLS.ServerName
+	}
 	if len(x.TLS.PeerCertificates) == 0 {
 		return ""
 	}
@@ -140,6 +159,8 @@ func (x *Exchange) tlsVar(v table.Var) string {
 		return cert.Subject.String()
 	case table.VarSSLClientIDN:
 		return cert.Issuer.String()
+	case table.VarSSLClientCert:
+		return EscapedPEM(cert.Raw)
 	case table.VarSSLClientSerial:
 		return strings.ToUpper(hex.EncodeToString(cert.SerialNumber.Bytes()))
 	default:
@@ -199,4 +220,15 @@ func Msec(t time.Time) string {
 	b := strconv.AppendInt(nil, t.Unix(), 10)
 	ms := t.Nanosecond() / int(time.Millisecond)
 	return string(append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10)))
+}
+
+// UpstreamName is ingress-nginx's name of an upstream: namespace-service-port.
+func UpstreamName(u *table.Upstream) string {
+	return u.Namespace + "-" + u.Service + "-" + u.Port
+}
+
+// EscapedPEM is a certificate as nginx's $ssl_client_escaped_cert has it: PEM, URL-encoded.
+func EscapedPEM(raw []byte) string {
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
+	return strings.ReplaceAll(url.QueryEscape(string(text)), "+", "%20")
 }

@@ -160,7 +160,7 @@ func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (
 	}
 	a := &f.x.Attempts[len(f.x.Attempts)-1]
 	a.Duration = time.Duration(clock() - began)
-	if o != outcomeAnswer {
+	if o != outcomeAnswer && o != outcomeStatus && o != outcomeReplace {
 		a.Status = o.status()
 	}
 	switch o {
@@ -250,6 +250,24 @@ func (f *flow) keepConn(u *upstreamConn) {
 	u.rd.Release()
 	u.set(0)
 	u.home.put(u, &f.view.pool, clock())
+}
+
+// hold keeps the connection, and so the answer's header, until the exchange has been told of; keep tells whether it can
+// carry another request then.
+func (f *flow) hold(u *upstreamConn, keep bool) { f.held, f.keepHeld = u, keep }
+
+// letGo ends hold.
+func (f *flow) letGo() {
+	u := f.held
+	if u == nil {
+		return
+	}
+	f.held = nil
+	if f.keepHeld {
+		f.keepConn(u)
+		return
+	}
+	u.close()
 }
 
 // look has the request at the endpoint ended when the client goes away, until looked.
@@ -420,15 +438,15 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	if !f.body.sent() {
 		// The endpoint has answered without the whole body: neither connection can carry another request.
 		f.body.stop()
-		u.close()
+		f.hold(u, false)
 		f.down.abort()
 		return
 	}
 	if err != nil || !p.KeepAlive || !p.Body.Done() || u.rd.Buffered() > 0 {
-		u.close()
+		f.hold(u, false)
 		return
 	}
-	f.keepConn(u)
+	f.hold(u, true)
 }
 
 var errClientGone = errors.New("the client has gone away")

@@ -13,16 +13,17 @@ import (
 
 // requestBody is a request's body on its way to endpoints. If it was read ahead it can be sent more than once.
 type requestBody struct {
-	here   bool   // all of it is in mem and file
-	none   bool   // there is none
-	mem    []byte // a view of the connection's buffer, or own
-	own    []byte // kept for other requests
-	file   *os.File
-	size   int64
-	taken  int64 // of the memory that all bodies share
-	used   bool  // a body that streams has begun to be sent
-	length int64 // of a body that streams; -1 if it is not known
-	pump   *pump // sends it while the answer is read
+	here    bool   // all of it is in mem and file
+	none    bool   // there is none
+	mem     []byte // a view of the connection's buffer, or own
+	own     []byte // kept for other requests
+	file    *os.File
+	size    int64
+	taken   int64 // of the memory that all bodies share
+	streams bool  // it is read from the client while it is sent
+	used    bool  // a body that streams has begun to be sent
+	length  int64 // of a body that streams; -1 if it is not known
+	pump    *pump // sends it while the answer is read
 	// interrupt ends reading from the client; nil where that ends with the request.
 	interrupt func()
 }
@@ -123,7 +124,7 @@ func (b *requestBody) stream(f *flow) {
 		b.here, b.mem, b.size, b.none = true, p, int64(len(p)), len(p) == 0 && f.x.ContentLength <= 0
 		return
 	}
-	b.length = f.x.ContentLength
+	b.length, b.streams = f.x.ContentLength, true
 }
 
 // view is what of the body is in memory, and whole tells whether that is all.

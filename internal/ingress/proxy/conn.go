@@ -35,9 +35,13 @@ type clientConn struct {
 	rd   *h1.Reader
 	watch
 
+	base        net.Conn // what was accepted
+	number      uint64
+	socket      netip.AddrPort
 	peer, local netip.AddrPort
 	port        portText
 	requests    int
+	streams     atomic.Int64 // requests of HTTP/2
 	state       atomic.Int32
 	since       atomic.Int64  // when it began to wait for an endpoint; 0 if it does not
 	gone        atomic.Bool   // the client has closed the connection
@@ -59,8 +63,9 @@ func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 	if l.Port != 0 {
 		c.local = netip.AddrPortFrom(c.local.Addr(), l.Port)
 	}
-	s.watches.add(&c.watch, conn)
+	c.socket, c.base, c.number = c.peer, conn, s.number.Add(1)
 	c.watch.client = c
+	s.watches.add(&c.watch, conn)
 	defer s.watches.remove(&c.watch)
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {

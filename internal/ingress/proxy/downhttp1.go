@@ -135,7 +135,7 @@ func (d *downHTTP1) start(status int, phrase []byte, h *h1.Header, length int64,
 		d.out = append(d.out, "Transfer-Encoding: chunked\r\n"...)
 	}
 	// An unread body would be taken for the next request.
-	if !d.f.req.Body.Done() && !d.f.body.used || d.f.srv.draining.Load() || d.tooMany() {
+	if !d.f.body.streams && !d.f.req.Body.Done() || d.f.srv.draining.Load() || d.tooMany() {
 		d.closing = true
 	}
 	switch {

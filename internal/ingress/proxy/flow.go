@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"math/rand/v2"
-	"net/netip"
 	"strconv"
 	"time"
 	"unsafe"
@@ -56,7 +55,6 @@ type flow struct {
 	h1   downHTTP1
 	body requestBody
 	cand candidates
-	hold []*endpoint // of cand.tried
 
 	method    h1.Method
 	name      []byte // the method's
@@ -71,6 +69,8 @@ type flow struct {
 	failures  int
 	record    Record
 	pathStart int
+	held      *upstreamConn // see hold
+	keepHeld  bool
 	unlook    func() bool
 	gone      int // the status for a client that did not send its body; 0 is that of one that has gone
 	// substitute are the endpoints whose answer replaces another (custom-http-errors); nil as long as there is none.
@@ -135,12 +135,11 @@ func (f *flow) fromHTTP1(c *clientConn) {
 	x.Method, x.HTTPHost = str(q.MethodName), str(q.Host)
 	x.Query, x.HasQuery = str(q.Query), q.HasQuery
 	x.ContentLength = q.ContentLength
-	x.Peer, x.Local, x.TLS = c.peer, c.local, c.tls
 	if f.sni = c.sni; c.sni != nil {
 		x.Verify = c.sni.verified(c.tls)
 	}
 	f.setTarget(q)
-	f.fill(c.tls != nil, &c.port)
+	f.fill(c, c.requests)
 }
 
 // setTarget makes the target of one in absolute form one in origin form.
@@ -158,19 +157,22 @@ func (f *flow) setTarget(q *h1.Request) {
 }
 
 // fill sets what does not depend on the version of HTTP.
-func (f *flow) fill(encrypted bool, port *portText) {
+func (f *flow) fill(c *clientConn, requests int) {
 	x := &f.x
 	now := time.Now()
 	f.start = int64(now.Sub(epoch)) + 1
 	x.Start, x.Settings, x.Header = now, f.view.settings, f.header
 	x.Host = f.lowerHost(x.HTTPHost)
 	x.Scheme = "http"
-	if encrypted {
+	if c.tls != nil {
 		x.Scheme = "https"
 	}
-	x.BestHost, x.ForwardedPort = x.HTTPHost, port.text()
+	x.Peer, x.Local, x.TLS = c.peer, c.local, c.tls
+	x.Socket, x.ViaProxy = c.socket, c.socket != c.peer
+	x.Connection, x.ConnectionRequests, x.Hostname = c.number, requests, f.srv.cfg.Hostname
+	x.BestHost, x.ForwardedPort = x.HTTPHost, c.port.text()
 	x.Client = x.Peer
-	f.trust(port)
+	f.trust(&c.port)
 	f.requestID()
 }
 
@@ -240,6 +242,8 @@ func (f *flow) end() {
 		f.record = Record{Exchange: x, Duration: time.Duration(clock() - f.start)}
 		f.srv.cfg.Observer.Observe(&f.record)
 	}
+	x.Response = nil
+	f.letGo()
 }
 
 // decide goes through what comes before the backend, and the backend, in the order of ingress-nginx. It returns nil if the
@@ -247,6 +251,7 @@ func (f *flow) end() {
 func (f *flow) decide(ctx context.Context) *exchange.Answer {
 	x, h := &f.x, f.srv.hooks.load()
 	if !f.locate() {
+		f.h1.closing = true // as nginx does with whatever it answers with 400
 		return x.Reply(400)
 	}
 	if f.misdirected() {
@@ -378,5 +383,3 @@ func (p *portText) set(n uint16) {
 	}
 }
 func (p *portText) text() string { return p.s }
-
-var _ = netip.AddrPort{}

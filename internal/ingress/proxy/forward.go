@@ -201,8 +201,6 @@ func (f *flow) clientCertificate() {
 	_ = h.AddString(h1.SSLClientSubjectDN, x.Lookup(table.VarSSLClientSDN, ""))
 	_ = h.AddString(h1.SSLClientIssuerDN, x.Lookup(table.VarSSLClientIDN, ""))
 	if want.PassUpstream && len(x.TLS.PeerCertificates) > 0 {
-		_ = h.AddString(h1.SSLClientCert, escapedPEM(x.TLS.PeerCertificates[0].Raw))
+		_ = h.AddString(h1.SSLClientCert, exchange.EscapedPEM(x.TLS.PeerCertificates[0].Raw))
 	}
 }
-
-var _ = exchange.HTTP10

@@ -197,7 +197,12 @@ func (f *flow) passHTTP2(resp *http.Response, body *upload, idle *idleTimer) {
 	f.finishHeader(&p.Header)
 	bodied := mayHaveBody(p.Status) && f.method != h1.MethodHead
 	f.begun = true
-	if f.down.start(p.Status, nil, &p.Header, resp.ContentLength, bodied) != nil || f.down.flush() != nil {
+	if f.down.start(p.Status, nil, &p.Header, resp.ContentLength, bodied) != nil {
+		f.down.abort()
+		return
+	}
+	// An answer that is a header alone must stay one: gRPC has its status there.
+	if resp.ContentLength != 0 && f.down.flush() != nil {
 		f.down.abort()
 		return
 	}

@@ -141,14 +141,13 @@ func (f *flow) fromHTTP2(c *clientConn, d *downHTTP2) int {
 	x.Version, x.Method, x.HTTPHost = exchange.HTTP2, r.Method, r.Host
 	x.Target, x.Query, x.HasQuery = str(q.Target), str(q.Query), q.HasQuery
 	x.ContentLength = r.ContentLength
-	x.Peer, x.Local, x.TLS = c.peer, c.local, c.tls
 	x.Verify = c.sni.verified(c.tls)
 	host := q.Header.Get(h1.Host)
 	valid := h1.ValidHost(bytesOf(r.Host))
 	if !valid {
 		x.HTTPHost = ""
 	}
-	f.fill(true, &c.port)
+	f.fill(c, int(c.streams.Add(1)))
 	limits := &f.view.limits
 	switch {
 	case !h1.ValidMethod(r.Method), reason != h1.ReasonNone, !valid, host != nil && str(host) != r.Host:

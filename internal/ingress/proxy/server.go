@@ -34,6 +34,8 @@ type Config struct {
 	Observer Observer
 	// TempDir is where bodies are kept that do not fit into their buffer, in files without a name. "" is the system's.
 	TempDir string
+	// Hostname is the node's name.
+	Hostname string
 	// BodyMemory bounds what such bodies take in memory, in bytes, where no file can be made. 0 is 64 MiB.
 	BodyMemory int64
 	// Dial connects to endpoints; nil is TCP.
@@ -58,13 +60,14 @@ type Server struct {
 	h2       h2Server
 	tickets  ticketKeys
 
-	draining                    atomic.Bool
-	closed                      chan struct{}
-	end                         sync.Once
-	conns                       sync.WaitGroup
-	open                        atomic.Int64 // connections of clients
-	accepted, handled, requests atomic.Int64
-	reading, writing, waiting   atomic.Int64
+	draining atomic.Bool
+	closed   chan struct{}
+	end      sync.Once
+	conns    sync.WaitGroup
+	open     atomic.Int64 // connections of clients
+	number   atomic.Uint64
+	accepted atomic.Int64
+	requests atomic.Int64
 }
 
 // New checks the configuration. It starts nothing.
@@ -167,7 +170,7 @@ func (s *Server) waitForConns(most time.Duration, hard bool) bool {
 	if hard {
 		s.watches.each(func(w *watch) {
 			if w.client != nil {
-				_ = w.client.conn.Close()
+				_ = w.client.base.Close()
 			}
 		})
 		<-done

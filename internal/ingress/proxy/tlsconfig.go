@@ -5,11 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -46,8 +43,8 @@ func (c *clientConn) handshake(v *view) bool {
 		if peeked == nil {
 			return false
 		}
-		if r := v.passthrough(name); r != nil {
-			c.srv.passThrough(c, peeked, v.backend(r.Backend, &c.srv.backends))
+		if u := v.passthrough(name); u != nil {
+			c.srv.passThrough(c, peeked, v.backend(u, &c.srv.backends))
 			return false
 		}
 		base = peeked
@@ -290,10 +287,4 @@ func (f *flow) certificate() *exchange.Answer {
 	default:
 		return x.Reply(400)
 	}
-}
-
-// escapedPEM is a certificate as ssl-client-cert has it.
-func escapedPEM(raw []byte) string {
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
-	return strings.ReplaceAll(url.QueryEscape(string(text)), "+", "%20")
 }

@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"minato/internal/ingress/exchange"
+	"minato/internal/ingress/table"
+)
+
+// TestSmuggling: what two parsers could read in two ways never reaches the endpoint, and ends the connection.
+func TestSmuggling(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web"), ingress("s", loc(func(l *table.Location) { l.RequestBuffering = false }), "s.example / web")), nil)
+	var seen atomic.Int32
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		seen.Add(1)
+		_, _ = io.Copy(io.Discard, q.Body)
+	}))
+	const evil = "GET /evil HTTP/1.1\r\nHost: a.example\r\n\r\n"
+	for name, text := range map[string]string{
+		"length and coding":      "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"two lengths":            "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
+		"a list of lengths":      "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5, 5\r\n\r\n12345",
+		"a length with a sign":   "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: +5\r\n\r\n12345",
+		"space before the colon": "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+		"folded field":           "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+		"another coding":         "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+		"chunked twice":          "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+		"bare LF":                "GET / HTTP/1.1\nHost: a.example\n\n",
+		"bare CR":                "GET / HTTP/1.1\r\nHost: a.example\rX: y\r\n\r\n",
+		"NUL":                    "GET / HTTP/1.1\r\nHost: a.example\r\nX: a\x00b\r\n\r\n",
+		"two hosts":              "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
+		"a host with a path":     "GET / HTTP/1.1\r\nHost: a.example/x\r\n\r\n",
+		"no host":                "GET / HTTP/1.1\r\n\r\n",
+		"above the root":         "GET /a/../../b HTTP/1.1\r\nHost: a.example\r\n\r\n",
+		"above, escaped":         "GET /%2e%2e/b HTTP/1.1\r\nHost: a.example\r\n\r\n",
+		"HTTP/1.0 with a coding": "POST / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"chunk size of letters":  "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+		"chunk size too large":   "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+		"chunk without its CRLF": "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX0\r\n\r\n",
+		"field name of no token": "GET / HTTP/1.1\r\nHost: a.example\r\nX(y): z\r\n\r\n",
+		"CONNECT":                "CONNECT a.example:80 HTTP/1.1\r\nHost: a.example\r\n\r\n",
+		"TRACE":                  "TRACE / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen.Store(0)
+			c, err := net.Dial("tcp", r.http)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			fmt.Fprint(c, text+evil)
+			rd := bufio.NewReader(c)
+			resp, err := http.ReadResponse(rd, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode < 400 || resp.StatusCode >= 600 || resp.StatusCode == 404 {
+				t.Errorf("answered %d", resp.StatusCode)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			if rest, _ := io.ReadAll(rd); len(rest) > 0 {
+				t.Errorf("a second answer: %q", rest)
+			}
+			if n := seen.Load(); n > 0 {
+				t.Errorf("%d requests have reached the endpoint", n)
+			}
+		})
+	}
+	// The same body framing, streamed: what has begun must not become another request.
+	resp := r.ask("POST / HTTP/1.1\r\nHost: s.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX0\r\n\r\n" + evil)
+	if resp.StatusCode != 400 {
+		t.Errorf("a bad chunk in a body that streams: %d", resp.StatusCode)
+	}
+}
+
+// TestAnswerSmuggling: an endpoint's answer that is no good HTTP is 502, and what comes behind an answer is not
+// taken for the next one.
+func TestAnswerSmuggling(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", loc(func(l *table.Location) { l.Retry.Tries = 1 }), "a.example / web")), nil)
+	for name, c := range map[string]struct {
+		text string
+		want int
+	}{
+		"length and coding":     {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok", 502},
+		"bare LF":               {"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 502},
+		"a header of 5k":        {"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 5<<10) + "\r\n\r\n", 502},
+		"an answer behind one":  {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 200},
+		"101 without a wish":    {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 502},
+		"a status of no number": {"HTTP/1.1 2xx OK\r\n\r\n", 502},
+	} {
+		r.backend("web", rawBackend(t, func(conn net.Conn) {
+			for {
+				if _, err := conn.Read(make([]byte, 4<<10)); err != nil {
+					return
+				}
+				fmt.Fprint(conn, c.text)
+			}
+		}))
+		for range 3 {
+			resp, body := r.get("a.example", "/")
+			if resp.StatusCode != c.want || c.want == 200 && body != "ok" {
+				t.Errorf("%s: %d %q", name, resp.StatusCode, body)
+			}
+		}
+	}
+}
+
+// TestHeaderInjection: no text of a filter becomes another field.
+func TestHeaderInjection(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.backend("web", serve(t, heads))
+	r.SetHooks(exchange.Hooks{
+		Response: func(x *exchange.Exchange) {
+			_ = x.Response.SetName("X-A", "a\r\nX-Evil: 1")
+			_ = x.Response.SetName("X-B\r\nX-Evil", "1")
+		},
+	})
+	resp, body := r.get("a.example", "/?%0d%0aX-Evil:%201", "X-Mine", "v")
+	if resp.Header.Get("X-Evil") != "" || strings.Contains(body, "X-Evil:") {
+		t.Errorf("%v %s", resp.Header, body)
+	}
+}
+
+// TestSlowClients: a client that does not complete its header or its body is answered 408 and cut off.
+func TestSlowClients(t *testing.T) {
+	s := settings()
+	s.HeaderTimeout, s.BodyTimeout = 300*time.Millisecond, 300*time.Millisecond
+	r := start(t, tableOf(s, ingress("a", nil, "a.example / web"), ingress("s", loc(func(l *table.Location) { l.RequestBuffering = false }), "s.example / web")), nil)
+	r.backend("web", serve(t, echo))
+	for name, text := range map[string]string{
+		"header": "GET / HTTP/1.1\r\nHost: a.example\r\nX: ",
+		"body":   "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nabc",
+		"stream": "POST / HTTP/1.1\r\nHost: s.example\r\nContent-Length: 10\r\n\r\nabc",
+	} {
+		began := time.Now()
+		resp := r.ask(text)
+		if resp.StatusCode != 408 || time.Since(began) > 5*time.Second {
+			t.Errorf("%s: %d after %v", name, resp.StatusCode, time.Since(began))
+		}
+	}
+	// A header that comes a byte at a time is bounded as a whole.
+	c, err := net.Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	began := time.Now()
+	for time.Since(began) < 5*time.Second {
+		if _, err := io.WriteString(c, "G"); err != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if time.Since(began) > 4*time.Second {
+		t.Error("a header that comes a byte at a time was waited for")
+	}
+}
