@@ -232,12 +232,7 @@ func (c *Controller) address() []networkingv1.IngressLoadBalancerIngress {
 
 // serves tells whether an endpoint of the Service is ready.
 func (c *Controller) serves() bool {
-	all, _ := c.cfg.Slices.Informer().GetIndexer().ByIndex(bySliceService, c.cfg.Publish.String()) // an index that is there makes no error
-	for _, o := range all {
-		s, ok := o.(*discoveryv1.EndpointSlice)
-		if !ok {
-			continue
-		}
+	for _, s := range c.slices() {
 		for i := range s.Endpoints {
 			if ready := s.Endpoints[i].Conditions.Ready; ready == nil || *ready {
 				return true
@@ -245,6 +240,18 @@ func (c *Controller) serves() bool {
 		}
 	}
 	return false
+}
+
+// slices are those of the Service.
+func (c *Controller) slices() []*discoveryv1.EndpointSlice {
+	all, _ := c.cfg.Slices.Informer().GetIndexer().ByIndex(bySliceService, c.cfg.Publish.String()) // an index that is there makes no error
+	out := make([]*discoveryv1.EndpointSlice, 0, len(all))
+	for _, o := range all {
+		if s, ok := o.(*discoveryv1.EndpointSlice); ok {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // addressOf is where a Service is reached from outside, as ingress-nginx has it for --publish-service.

@@ -19,8 +19,12 @@ type Facts struct {
 	// DNS are the servers at which the names of Services of type ExternalName are looked up; without any, the machine's.
 	DNS []netip.Addr `json:"dns,omitempty"`
 	// Domain is the cluster's.
-	Domain  string  `json:"domain,omitempty"`
-	Options Options `json:"options"`
+	Domain string `json:"domain,omitempty"`
+	// Namespace and Pod are labels of the metrics: where the proxy runs, as ingress-nginx tells it.
+	Namespace      string  `json:"namespace,omitempty"`
+	Pod            string  `json:"pod,omitempty"`
+	MetricsPerHost bool    `json:"metricsPerHost,omitempty"`
+	Options        Options `json:"options"`
 }
 
 // State is what a node's proxy is like at one time.
@@ -35,6 +39,8 @@ type State struct {
 type StreamPort struct {
 	Port uint16 `json:"port"`
 	UDP  bool   `json:"udp,omitempty"`
+	// Bound is where it is served at each of the node's addresses; the Process knows.
+	Bound map[netip.Addr]uint16 `json:"-"`
 }
 
 // Findings are what a node's proxy has found about one Ingress, in place of what it found before.

@@ -8,16 +8,44 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+
+	"minato/internal/version"
 )
 
 // health answers /healthz and /metrics.
-type health struct{ node *Node }
+type health struct {
+	node          *Node
+	expiry, build *prometheus.Desc
+}
 
-func newHealth(n *Node) *health { return &health{node: n} }
+func newHealth(n *Node) *health {
+	return &health{
+		node:   n,
+		expiry: prometheus.NewDesc("nginx_ingress_controller_ssl_expire_time_seconds", "Number of seconds since 1970 to the SSL Certificate expire", []string{"host"}, nil),
+		build:  prometheus.NewDesc("nginx_ingress_controller_build_info", "A metric with a constant '1' labeled with information about the build.", []string{"release"}, nil),
+	}
+}
 
-func (h *health) handler() http.Handler {
+// Describe implements prometheus.Collector.
+func (h *health) Describe(ch chan<- *prometheus.Desc) { ch <- h.expiry; ch <- h.build }
+
+// Collect implements prometheus.Collector.
+func (h *health) Collect(ch chan<- prometheus.Metric) {
+	v := version.Get()
+	ch <- prometheus.MustNewConstMetric(h.build, prometheus.GaugeValue, 1, v.String())
+	h.node.found.Lock()
+	defer h.node.found.Unlock()
+	for host, at := range h.node.found.expiry {
+		ch <- prometheus.MustNewConstMetric(h.expiry, prometheus.GaugeValue, float64(at.Unix()), host)
+	}
+}
+
+func (h *health) handler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !h.node.ready.Load() {
 			http.Error(w, "not everything is served yet, or not any more", http.StatusServiceUnavailable)
@@ -29,8 +57,8 @@ func (h *health) handler() http.Handler {
 }
 
 // serve answers until ctx ends.
-func (h *health) serve(ctx context.Context, listeners []net.Listener) error {
-	server := &http.Server{Handler: h.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10}
+func (h *health) serve(ctx context.Context, listeners []net.Listener, registry *prometheus.Registry) error {
+	server := &http.Server{Handler: h.handler(registry), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		g.Go(func() error {

@@ -26,6 +26,7 @@ type loop struct {
 	node   *Node
 	log    *slog.Logger
 	server *proxy.Server
+	parts  *parts
 	made   *tls.Certificate // the default certificate where the settings name none
 	facts  Facts
 
@@ -38,9 +39,11 @@ type loop struct {
 
 	builder  *table.Builder
 	table    *table.Table
+	tables   uint64
 	readings map[types.NamespacedName]*read
 	parsed   map[Key]*parsedSecret
 	ends     *endpoints
+	streams  *streams
 	findAt   time.Time // when findings are to be compared; zero if nothing has changed
 	shutdown atomic.Int64
 }
@@ -55,12 +58,18 @@ type read struct {
 // findingsPause is how long changes are collected before findings are compared, which takes a look at all Ingresses.
 const findingsPause = 250 * time.Millisecond
 
-func newLoop(n *Node, server *proxy.Server, made *tls.Certificate) *loop {
+func newLoop(n *Node, p *parts, made *tls.Certificate) *loop {
 	l := &loop{
-		node: n, log: n.log, server: server, made: made, objects: map[Key]object{}, slices: map[types.NamespacedName]map[Key]struct{}{},
+		node: n, log: n.log, server: p.server, parts: p, made: made, objects: map[Key]object{}, slices: map[types.NamespacedName]map[Key]struct{}{},
 		used: newUsage(), builder: table.NewBuilder(), readings: map[types.NamespacedName]*read{}, parsed: map[Key]*parsedSecret{},
 	}
 	l.ends = newEndpoints(l, n.names)
+	l.streams = &streams{node: n, server: p.server, running: map[runningStream]context.CancelFunc{}}
+	if p.access != nil {
+		l.streams.log = p.access
+	} else {
+		l.streams.log = noStreamLog{}
+	}
 	return l
 }
 
@@ -83,6 +92,7 @@ func (l *loop) run(ctx context.Context, first chan<- struct{}) {
 		facts, batch, synced, told := l.node.take()
 		if told {
 			l.step(facts, batch)
+			l.streams.reconcile(ctx, l.set.Streams)
 		}
 		l.ends.renamed()
 		if synced && first != nil {
@@ -133,6 +143,8 @@ func (l *loop) step(facts Facts, batch map[Key]Change) {
 	if t != l.table {
 		l.table = t
 		l.server.SetTable(t)
+		l.tables++
+		l.parts.metrics.Reloaded(l.tables, time.Now(), nil)
 	}
 	for ref := range gone {
 		l.ends.forget(ref)
@@ -218,6 +230,7 @@ func (l *loop) readSettings(w *work) {
 	for _, f := range l.set.findings {
 		l.log.Warn("A setting of the ingress is not used as it is written", "object", f.Ingress.String(), "key", f.Field, "reason", f.Reason, "message", f.Message)
 	}
+	l.node.setStreams(l.set.Streams)
 	certificate := l.made
 	if n := l.set.DefaultCertificate; n.Name != "" {
 		if c, err := l.certificate(n); err != nil {
@@ -341,6 +354,18 @@ func (l *loop) compareFindings() {
 		}
 		f.all[n], f.fresh[n], fresh = now, struct{}{}, true
 	}
+	l.parts.metrics.Retain(func(namespace, ingress string) bool {
+		return l.readings[types.NamespacedName{Namespace: namespace, Name: ingress}] != nil
+	})
+	f.expiry = map[string]time.Time{}
+	for _, p := range l.parsed {
+		if p.certificate == nil {
+			continue
+		}
+		for _, host := range p.certificate.Names {
+			f.expiry[host] = p.certificate.NotAfter
+		}
+	}
 	for n := range f.all {
 		if l.readings[n] == nil {
 			delete(f.all, n)
@@ -351,3 +376,8 @@ func (l *loop) compareFindings() {
 		poke(l.node.changed)
 	}
 }
+
+// noStreamLog takes lines of streams and writes them nowhere.
+type noStreamLog struct{}
+
+func (noStreamLog) Line([]byte) {}

@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 
+	"minato/internal/ingress/filter"
 	"minato/internal/ingress/proxy"
+	"minato/internal/ingress/table"
 )
 
 // NodeConfig is what a Node needs.
@@ -35,16 +41,23 @@ type Node struct {
 	mu      sync.Mutex
 	facts   *Facts // nil before Tell
 	sockets *sockets
-	pending map[Key]Change
-	synced  bool
-	told    bool // there is something new of the above
-	ready   atomic.Bool
-	ran     bool
+	// streamFiles are the sockets of streams; the files are somebody else's.
+	streamFiles map[Socket]*os.File
+	streamPorts []StreamPort
+	pending     map[Key]Change
+	synced      bool
+	told        bool // there is something new of the above
+	ready       atomic.Bool
+	ran         bool
+
+	serving sync.WaitGroup // of streams
 
 	found struct { // what the loop has found
 		sync.Mutex
 		all   map[types.NamespacedName]Findings
 		fresh map[types.NamespacedName]struct{}
+		// expiry is when the certificates of hosts end.
+		expiry map[string]time.Time
 	}
 }
 
@@ -77,6 +90,7 @@ func (n *Node) Tell(f Facts) {
 type sockets struct {
 	proxied []proxy.Listener
 	status  []net.Listener
+	access  io.Writer // nil without an access log
 }
 
 func (s *sockets) close() {
@@ -92,11 +106,25 @@ func (s *sockets) close() {
 func (n *Node) Serve(list socketList, files []*os.File) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.streamFiles, n.told = map[Socket]*os.File{}, true
+	for i, k := range list.Sockets {
+		if _, _, is := parseStreamName(k.Name); is {
+			n.streamFiles[k] = files[i]
+		}
+	}
+	poke(n.wake)
 	if n.sockets != nil || len(files) == 0 {
-		return nil // the sockets of a node do not change while its proxy lives
+		return nil // the other sockets of a node do not change while its proxy lives
 	}
 	s := &sockets{}
 	for i, k := range list.Sockets {
+		if k.Name == socketAccessLog {
+			s.access = &accessLog{files[i]}
+			continue
+		}
+		if k.Name != socketHTTP && k.Name != socketHTTPS && k.Name != socketStatus {
+			continue
+		}
 		l, err := net.FileListener(files[i])
 		if err != nil {
 			s.close()
@@ -109,12 +137,9 @@ func (n *Node) Serve(list socketList, files []*os.File) error {
 			s.proxied = append(s.proxied, proxy.Listener{Listener: l, TLS: true, Port: 443})
 		case socketStatus:
 			s.status = append(s.status, l)
-		default:
-			l.Close()
 		}
 	}
-	n.sockets, n.told = s, true
-	poke(n.wake)
+	n.sockets = s
 	return nil
 }
 
@@ -142,7 +167,26 @@ func (n *Node) Drain() {
 func (n *Node) Changed() <-chan struct{} { return n.changed }
 
 // State says what the Node is like.
-func (n *Node) State() State { return State{Ready: n.ready.Load()} }
+func (n *Node) State() State {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return State{Ready: n.ready.Load(), Streams: n.streamPorts}
+}
+
+// setStreams notes the streams that the settings ask for.
+func (n *Node) setStreams(all []table.Stream) {
+	ports := make([]StreamPort, 0, len(all))
+	for _, s := range all {
+		ports = append(ports, StreamPort{Port: s.Port, UDP: s.UDP})
+	}
+	n.mu.Lock()
+	same := slices.EqualFunc(n.streamPorts, ports, func(a, b StreamPort) bool { return a.Port == b.Port && a.UDP == b.UDP })
+	n.streamPorts = ports
+	n.mu.Unlock()
+	if !same {
+		poke(n.changed)
+	}
+}
 
 // Findings returns what was found about Ingresses since it was called last, or all there is.
 func (n *Node) Findings(all bool) []Findings {
@@ -180,20 +224,20 @@ func (n *Node) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
-	server, err := proxy.New(proxy.Config{Logger: n.log, Listeners: s.proxied})
-	if err != nil {
-		return fmt.Errorf("ingress of a node: %w", err)
-	}
-	certificate, err := makeDefaultCertificate(time.Now())
+	parts, err := n.assemble(s)
 	if err != nil {
 		return err
 	}
-	server.SetDefaultCertificate(certificate)
-	l := newLoop(n, server, certificate)
+	defer parts.filters.Close()
+	server, l := parts.server, parts.loop
+	defer n.serving.Wait()
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	g.Go(func() error { return n.health.serve(ctx, s.status) })
+	g.Go(func() error { return n.health.serve(ctx, s.status, parts.registry) })
+	if parts.access != nil {
+		g.Go(func() error { return parts.access.Run(ctx) })
+	}
 	g.Go(func() error { n.names.run(ctx); return nil })
 	first := make(chan struct{})
 	g.Go(func() error { l.run(ctx, first); return nil })
@@ -202,6 +246,59 @@ func (n *Node) Run(ctx context.Context) error {
 		return n.serve(ctx, server, l, first)
 	})
 	return g.Wait()
+}
+
+// parts are what Run runs.
+type parts struct {
+	server   *proxy.Server
+	filters  *filter.Filters
+	metrics  *proxy.Metrics
+	access   *proxy.AccessLog // nil without one
+	registry *prometheus.Registry
+	loop     *loop
+}
+
+// assemble puts the parts together.
+func (n *Node) assemble(s *sockets) (*parts, error) {
+	n.mu.Lock()
+	facts := *n.facts
+	n.mu.Unlock()
+	p := &parts{
+		metrics: proxy.NewMetrics(proxy.MetricsConfig{
+			ControllerClass: table.ControllerMinato, ControllerNamespace: facts.Namespace, ControllerPod: facts.Pod, PerHost: facts.MetricsPerHost,
+		}),
+		registry: prometheus.NewRegistry(),
+	}
+	observers := proxy.Observers{p.metrics}
+	var err error
+	if s.access != nil {
+		if p.access, err = proxy.NewAccessLog(proxy.AccessLogConfig{Writer: s.access}); err != nil {
+			return nil, fmt.Errorf("ingress of a node: %w", err)
+		}
+		observers = append(observers, p.access)
+	}
+	if p.server, err = proxy.New(proxy.Config{Logger: n.log, Listeners: s.proxied, Observer: observers}); err != nil {
+		return nil, fmt.Errorf("ingress of a node: %w", err)
+	}
+	if p.filters, err = filter.New(filter.Config{Logger: n.log}); err != nil {
+		return nil, fmt.Errorf("ingress of a node: %w", err)
+	}
+	p.server.SetHooks(p.filters.Hooks())
+	certificate, err := makeDefaultCertificate(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	p.server.SetDefaultCertificate(certificate)
+	p.loop = newLoop(n, p, certificate)
+	if err := p.metrics.Bind(p.server); err != nil {
+		return nil, fmt.Errorf("ingress of a node: %w", err)
+	}
+	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), p.metrics, n.health} {
+		if err := p.registry.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics of the ingress: %w", err)
+		}
+	}
+	return p, nil
 }
 
 // awaitSockets returns the sockets once there are some; nil if ctx or the Node's life has ended before.

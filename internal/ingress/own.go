@@ -3,6 +3,8 @@ package ingress
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,8 +43,8 @@ func (c *Controller) makeClasses(ctx context.Context) {
 func (c *Controller) makeClassesNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	maps := c.cfg.Client.CoreV1().ConfigMaps(Namespace)
-	if _, err := maps.Get(ctx, madeName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	configMaps := c.cfg.Client.CoreV1().ConfigMaps(Namespace)
+	if _, err := configMaps.Get(ctx, madeName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		if err != nil {
 			return fmt.Errorf("read ConfigMap %s/%s: %w", Namespace, madeName, err)
 		}
@@ -54,7 +56,7 @@ func (c *Controller) makeClassesNow(ctx context.Context) error {
 			return fmt.Errorf("create IngressClass %s: %w", class.Name, err)
 		}
 	}
-	_, err := maps.Create(ctx, &corev1.ConfigMap{
+	_, err := configMaps.Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: madeName},
 		Data:       map[string]string{"made": ClassMinato + "," + ClassNginx},
 	}, metav1.CreateOptions{FieldManager: fieldManager})
@@ -74,9 +76,13 @@ func ownClasses() []*networkingv1.IngressClass {
 	return out
 }
 
-// makeService makes the Service through which clients come, if there is none. One that is there is as its users want it.
-func (c *Controller) makeService(ctx context.Context) error {
-	if _, ok := stored[*corev1.Service](c.cfg.Services.Informer(), keyOf(KindService, c.cfg.Publish)); ok {
+// makeService makes the Service through which clients come, if there is none and somebody wants it. One that is there is as its users want it, but
+// for the ports of streams.
+func (c *Controller) makeService(ctx context.Context, wanted bool) error {
+	if s, ok := stored[*corev1.Service](c.cfg.Services.Informer(), keyOf(KindService, c.cfg.Publish)); ok {
+		return c.keepStreams(ctx, s)
+	}
+	if !wanted && len(c.slices()) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
@@ -87,6 +93,47 @@ func (c *Controller) makeService(ctx context.Context) error {
 		return fmt.Errorf("create Service %s: %w", c.cfg.Publish, err)
 	}
 	return nil
+}
+
+// keepStreams gives the Service the ports of the streams that proxies serve, and takes those away that none does.
+func (c *Controller) keepStreams(ctx context.Context, s *corev1.Service) error {
+	served := map[string]bool{}
+	for _, slice := range c.slices() {
+		for _, p := range slice.Ports {
+			if p.Name != nil {
+				if _, _, ok := parseStreamName(*p.Name); ok {
+					served[*p.Name] = true
+				}
+			}
+		}
+	}
+	var ports []corev1.ServicePort
+	for _, p := range s.Spec.Ports {
+		if _, _, ours := parseStreamName(p.Name); !ours || served[p.Name] {
+			ports = append(ports, p)
+			delete(served, p.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(served)) {
+		udp, port, _ := parseStreamName(name)
+		taken := func(p corev1.ServicePort) bool { return p.Port == int32(port) && p.Protocol == protocolOf(udp) }
+		if slices.ContainsFunc(ports, taken) {
+			continue // it is a port that a user has given the Service
+		}
+		ports = append(ports, corev1.ServicePort{Name: name, Port: int32(port), TargetPort: intstr.FromInt32(int32(port)), Protocol: protocolOf(udp)})
+	}
+	if len(ports) == len(s.Spec.Ports) && !slices.ContainsFunc(ports, func(p corev1.ServicePort) bool { return !slices.Contains(s.Spec.Ports, p) }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	updated := s.DeepCopy()
+	updated.Spec.Ports = ports
+	if _, err := c.cfg.Client.CoreV1().Services(s.Namespace).Update(ctx, updated, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsConflict(err) {
+		c.everything()
+		return fmt.Errorf("write the ports of Service %s: %w", c.cfg.Publish, err)
+	}
+	return nil // after a conflict, the informer tells what it is like now
 }
 
 func (c *Controller) ownService() *corev1.Service {

@@ -31,6 +31,8 @@ type ProcessConfig struct {
 	// Addresses are the node's, and Listen opens sockets there.
 	Addresses []netip.Addr
 	Listen    Listen
+	// AccessLog is the path of the file that requests are logged to; empty for none.
+	AccessLog string
 	// Facts are those of the node. Call Retell when they have changed.
 	Facts func() Facts
 	// Found is called with what the proxy finds about Ingresses; nil if nobody wants to know.
@@ -129,13 +131,10 @@ func (p *Process) session(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	if err := p.sockets.open(ctx, p.sockets.keep(p.wantedSockets()), p.c.Listen); err != nil {
-		return err
-	}
 	if err := w.sendJSON(frameConfig, p.c.Facts()); err != nil {
 		return err
 	}
-	if err := w.sendSockets(p.sockets.list()); err != nil {
+	if err := p.giveSockets(ctx, w, nil); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -146,6 +145,69 @@ func (p *Process) session(ctx context.Context) error {
 	})
 	g.Go(func() error { return p.retellFacts(ctx, w) })
 	return g.Wait()
+}
+
+// giveSockets has the Helper serve at the node's sockets, and at those of streams. Without streams, those that it has already
+// stay until it tells which ones it wants.
+func (p *Process) giveSockets(ctx context.Context, w *wire, streams []StreamPort) error {
+	wanted := p.wantedSockets()
+	for k := range p.sockets {
+		if _, _, is := parseStreamName(k.Name); is && streams == nil {
+			wanted = append(wanted, k)
+		}
+	}
+	missing := p.sockets.keep(wanted)
+	if err := p.sockets.open(ctx, missing, p.c.Listen); err != nil {
+		return err
+	}
+	var more []Socket
+	for _, s := range streams {
+		for _, a := range p.c.Addresses {
+			more = append(more, streamSocket(s, a))
+		}
+	}
+	missing = p.sockets.keep(append(wanted, more...))
+	if err := p.sockets.open(ctx, missing, p.c.Listen); err != nil {
+		p.c.Logger.Error("A stream has no socket, and is not served", "error", err)
+	}
+	return w.sendSockets(p.sockets.list())
+}
+
+// bind notes where streams are served, and opens what they need.
+func (p *Process) bind(ctx context.Context, w *wire, s *State) error {
+	have := map[string]bool{}
+	for k := range p.sockets {
+		if _, _, is := parseStreamName(k.Name); is {
+			have[k.Name] = true
+		}
+	}
+	changed := len(have) != len(s.Streams)
+	for _, x := range s.Streams {
+		changed = changed || !have[streamName(x.UDP, x.Port)]
+	}
+	if changed {
+		if s.Streams == nil {
+			s.Streams = []StreamPort{}
+		}
+		if err := p.giveSockets(ctx, w, s.Streams); err != nil {
+			return err
+		}
+	}
+	for i := range s.Streams {
+		x := &s.Streams[i]
+		x.Bound = map[netip.Addr]uint16{}
+		for _, a := range p.c.Addresses {
+			k := streamSocket(*x, a)
+			if f := p.sockets[k]; f != nil {
+				port, err := boundPort(k, f)
+				if err != nil {
+					return fmt.Errorf("find the port of the stream %s: %w", k.Name, err)
+				}
+				x.Bound[a] = port
+			}
+		}
+	}
+	return nil
 }
 
 // send sends what belongs together.
@@ -209,6 +271,9 @@ func (p *Process) listen(ctx context.Context, w *wire) error {
 			if s.Ready {
 				p.forget()
 			}
+			if err := p.bind(ctx, w, &s); err != nil {
+				return err
+			}
 			p.set(true, s, nil)
 		case frameFindings:
 			var all []Findings
@@ -243,6 +308,9 @@ func (p *Process) wantedSockets() []Socket {
 		}{{socketHTTP, HTTPPort}, {socketHTTPS, HTTPSPort}, {socketStatus, StatusPort}} {
 			out = append(out, Socket{Name: s.name, Network: "tcp", Address: netip.AddrPortFrom(a, s.port)})
 		}
+	}
+	if p.c.AccessLog != "" {
+		out = append(out, Socket{Name: socketAccessLog, Network: "file", Path: p.c.AccessLog})
 	}
 	return out
 }

@@ -168,7 +168,19 @@ func (r *Registration) slice(a netip.Addr, state State) *discoveryv1.EndpointSli
 	}{{socketHTTP, HTTPPort}, {socketHTTPS, HTTPSPort}} {
 		out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: &p.name, Port: &p.port, Protocol: new(corev1.ProtocolTCP)})
 	}
+	for _, s := range state.Streams {
+		if port, ok := s.Bound[a]; ok {
+			out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: new(streamName(s.UDP, s.Port)), Port: new(int32(port)), Protocol: new(protocolOf(s.UDP))})
+		}
+	}
 	return out
+}
+
+func protocolOf(udp bool) corev1.Protocol {
+	if udp {
+		return corev1.ProtocolUDP
+	}
+	return corev1.ProtocolTCP
 }
 
 func (r *Registration) ensureSlice(ctx context.Context, want *discoveryv1.EndpointSlice) error {

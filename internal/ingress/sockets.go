@@ -28,8 +28,9 @@ const (
 // Socket is an open listening socket: what it is for, and where it is.
 type Socket struct {
 	Name    string         `json:"name"`
-	Network string         `json:"network"` // tcp or udp
-	Address netip.AddrPort `json:"address"`
+	Network string         `json:"network"` // tcp or udp; file is a file in place of a socket
+	Address netip.AddrPort `json:"address"` // where port 0 is one that the kernel chooses
+	Path    string         `json:"path,omitempty"`
 }
 
 // socketList is the content of frameSockets.
@@ -100,6 +101,9 @@ type Listen interface {
 }
 
 func openSocket(ctx context.Context, k Socket, listen Listen) (*os.File, error) {
+	if k.Network == "file" {
+		return os.OpenFile(k.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	}
 	var opened interface{ Close() error }
 	var err error
 	if k.Network == "udp" {

@@ -82,8 +82,8 @@ func (w *statusWriter) step(ctx context.Context) error {
 		}
 	}
 	w.begun = true
-	if any && w.cfg.Own {
-		failed = w.makeService(ctx)
+	if w.cfg.Own && (any || all) {
+		failed = w.makeService(ctx, any)
 	}
 	for _, f := range found {
 		w.tellFindings(f)

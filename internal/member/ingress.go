@@ -54,7 +54,8 @@ func (m *Member) newIngress() error {
 		},
 		Socket: m.cfg.IngressSocket, Build: version.Get().String(),
 		Objects: m.cfg.Watch.ingress, Addresses: m.cfg.Addresses, Listen: m.cfg.Netns,
-		Facts: m.ingressFacts, Found: m.cfg.Watch.found,
+		AccessLog: filepath.Join(m.cfg.DataDir, "ingress-access.log"),
+		Facts:     m.ingressFacts, Found: m.cfg.Watch.found,
 	})
 	if err != nil {
 		return err
@@ -79,7 +80,8 @@ func (m *Member) prepareIngress() error {
 func (m *Member) ingressFacts() ingress.Facts {
 	return ingress.Facts{
 		Node: m.cfg.Name, Zone: m.zone(), IPv6First: m.cfg.Addresses[0].Is6(),
-		DNS: m.cfg.ClusterDNS, Domain: m.cfg.ClusterDomain, Options: ingress.DefaultOptions(),
+		DNS: m.cfg.ClusterDNS, Domain: m.cfg.ClusterDomain,
+		Namespace: ingress.Namespace, Pod: ingress.Name + "-" + m.cfg.Name, Options: ingress.DefaultOptions(),
 	}
 }
 

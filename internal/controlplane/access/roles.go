@@ -139,6 +139,7 @@ func Roles() []rbacv1.Role {
 		),
 		role(metav1.NamespaceSystem, RoleIngress,
 			rule([]string{"create"}, groupCore, "services", "configmaps"),
+			named(rule([]string{"update"}, groupCore, "services"), "minato-ingress"),
 			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-ingress-classes"),
 		),
 		// The EndpointSlices are named after nodes.
