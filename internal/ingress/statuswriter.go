@@ -245,7 +245,9 @@ func (c *Controller) Clear(ctx context.Context) error {
 			continue
 		}
 		if patch := w.statusChange(ing, true); patch != nil {
-			writes = append(writes, func() error { return w.write(ctx, types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}, patch) })
+			writes = append(writes, func() error {
+				return w.write(ctx, types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}, patch)
+			})
 		}
 	}
 	return atOnce(writersAtOnce, writes)

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,13 +91,32 @@ func (a *alone) clearStatus(c *ingress.Controller) {
 	}
 }
 
-// tellFindings passes on what the Node finds.
-func (a *alone) tellFindings(ctx context.Context) error {
+// streamRetry is the pause before the port of a stream is tried again.
+const streamRetry = 5 * time.Second
+
+// followNode passes on what the Node finds, and opens the ports of streams.
+func (a *alone) followNode(ctx context.Context) error {
+	streams := ingress.NewStreamListeners(a.node)
+	defer streams.Close()
+	var again <-chan time.Time
+	failing := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.node.Changed():
+		case <-again:
+		}
+		again = nil
+		err := streams.Look(ctx, everywhere{})
+		if err != nil {
+			again = time.After(streamRetry)
+		}
+		if text := fmt.Sprint(err); err != nil && text != failing {
+			failing = text
+			a.log.Error("A port of the ConfigMaps of TCP and UDP services can't be opened, which is tried again", "error", err)
+		} else if err == nil {
+			failing = ""
 		}
 		c := a.controller.Load()
 		if c == nil {

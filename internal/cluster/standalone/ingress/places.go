@@ -108,7 +108,9 @@ func (p *places) find() []networkingv1.IngressLoadBalancerIngress {
 	slices.SortFunc(out, func(a, b networkingv1.IngressLoadBalancerIngress) int {
 		return strings.Compare(a.IP+a.Hostname, b.IP+b.Hostname)
 	})
-	return slices.CompactFunc(out, func(a, b networkingv1.IngressLoadBalancerIngress) bool { return a.IP == b.IP && a.Hostname == b.Hostname })
+	return slices.CompactFunc(out, func(a, b networkingv1.IngressLoadBalancerIngress) bool {
+		return a.IP == b.IP && a.Hostname == b.Hostname
+	})
 }
 
 func written(address string) networkingv1.IngressLoadBalancerIngress {

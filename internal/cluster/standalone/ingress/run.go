@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -116,7 +117,7 @@ func (a *alone) listen() (out ingress.Listeners, err error) {
 		plain.Close()
 		return out, err
 	}
-	return ingress.Listeners{HTTP: []net.Listener{plain}, HTTPS: []net.Listener{secure}}, nil
+	return ingress.Listeners{HTTP: []net.Listener{plain}, HTTPS: []net.Listener{secure}, AccessLog: os.Stdout}, nil
 }
 
 // factory makes informers that this process starts.
@@ -153,19 +154,17 @@ func (a *alone) assemble(ctx context.Context) error {
 	if a.events, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: a.client, Logger: a.log}); err != nil {
 		return err
 	}
-	if a.node, err = ingress.NewNode(ingress.NodeConfig{Logger: a.log}); err != nil {
+	a.metrics = prometheus.NewRegistry()
+	if a.node, err = ingress.NewNode(ingress.NodeConfig{Logger: a.log, Registry: a.metrics}); err != nil {
 		return err
 	}
-	if _, err := a.newController(); err != nil { // which has its informers started with the others
-		return err
-	}
-	a.metrics, err = a.registry()
+	_, err = a.newController() // which has its informers started with the others
 	return err
 }
 
 // facts are what the Node has to know. Without a zone and a name, hints of endpoints have no say.
 func (a *alone) facts(ctx context.Context) (ingress.Facts, error) {
-	f := ingress.Facts{Options: a.plan.options}
+	f := ingress.Facts{Options: a.plan.options, Namespace: a.plan.pod.Namespace, Pod: a.plan.pod.Name, MetricsPerHost: a.cfg.MetricsPerHost}
 	if !a.cfg.Topology {
 		return f, nil
 	}
@@ -198,7 +197,7 @@ func (a *alone) run() error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.objects.Run(ctx) })
 	g.Go(func() error { return a.objects.Follow(ctx, a.node.Apply) })
-	g.Go(func() error { return a.tellFindings(ctx) })
+	g.Go(func() error { return a.followNode(ctx) })
 	g.Go(func() error {
 		defer end()
 		err := a.node.Run(ctx)

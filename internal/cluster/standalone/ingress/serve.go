@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"minato/internal/host"
@@ -55,16 +53,4 @@ func (a *alone) handler() http.Handler {
 		}
 	})
 	return mux
-}
-
-func (a *alone) registry() (*prometheus.Registry, error) {
-	r := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	} {
-		if err := r.Register(c); err != nil {
-			return nil, fmt.Errorf("metrics of the ingress: %w", err)
-		}
-	}
-	return r, nil
 }
