@@ -289,7 +289,12 @@ func (n *Node) assemble(s *sockets) (*parts, error) {
 		return nil, err
 	}
 	p.server.SetDefaultCertificate(certificate)
-	p.loop = newLoop(n, p, certificate)
+	p.loop = newLoop(n, p.server, certificate)
+	p.loop.metrics = p.metrics
+	p.loop.streams = &streams{node: n, server: p.server, log: noStreamLog{}, running: map[runningStream]context.CancelFunc{}}
+	if p.access != nil {
+		p.loop.streams.log = p.access
+	}
 	if err := p.metrics.Bind(p.server); err != nil {
 		return nil, fmt.Errorf("ingress of a node: %w", err)
 	}
