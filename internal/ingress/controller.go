@@ -38,11 +38,12 @@ type ControllerConfig struct {
 	// those in place of it.
 	Publish   types.NamespacedName
 	Addresses []networkingv1.IngressLoadBalancerIngress
-	// Find, if not nil, finds the addresses in place of both; Moved has it called again. KeepStatus leaves every status as it is.
-	Find       func() []networkingv1.IngressLoadBalancerIngress
-	KeepStatus bool
+	// Find, if not nil, finds the addresses in place of both; Moved has it called again.
+	Find func() []networkingv1.IngressLoadBalancerIngress
 	// Namespaces, if not nil, are those whose Ingresses are served.
 	Namespaces *Namespaces
+	// NoStatus leaves the status of Ingresses to somebody else.
+	NoStatus bool
 	// Own has the Service made with the first Ingress, and the IngressClasses once in a cluster's life.
 	Own    bool
 	Events Events
@@ -275,8 +276,8 @@ func addressOf(s *corev1.Service) []networkingv1.IngressLoadBalancerIngress {
 	default:
 		if len(s.Spec.ExternalIPs) > 0 {
 			ips(s.Spec.ExternalIPs...)
-		} else if s.Spec.Type == corev1.ServiceTypeClusterIP {
-			ips(s.Spec.ClusterIPs...)
+		} else {
+			ips(s.Spec.ClusterIP)
 		}
 	}
 	return out

@@ -26,10 +26,7 @@ func (n *Node) Listen(l Listeners) {
 	for _, one := range l.HTTPS {
 		s.proxied = append(s.proxied, proxy.Listener{Listener: one, TLS: true})
 	}
-	n.mu.Lock()
-	n.sockets, n.told = s, true
-	n.mu.Unlock()
-	poke(n.wake)
+	n.use(s)
 }
 
 // StreamListeners keeps the sockets of the streams of such a Node open: each at its own port of all addresses.

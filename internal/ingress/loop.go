@@ -20,15 +20,23 @@ import (
 	"minato/internal/ingress/table"
 )
 
+// dataPath is what a loop tells of a proxy.
+type dataPath interface {
+	SetTable(*table.Table)
+	SetEndpoints(table.BackendRef, []proxy.Endpoint)
+	SetDefaultCertificate(*tls.Certificate)
+}
+
 // loop is the goroutine that makes what a Node's proxy serves. It has all objects, and looks only at what has changed and at
 // what refers to that.
 type loop struct {
 	node   *Node
 	log    *slog.Logger
-	server *proxy.Server
-	parts  *parts
-	made   *tls.Certificate // the default certificate where the settings name none
-	facts  Facts
+	server dataPath
+	// metrics may be nil.
+	metrics *proxy.Metrics
+	made    *tls.Certificate // the default certificate where the settings name none
+	facts   Facts
 
 	objects map[Key]object
 	slices  map[types.NamespacedName]map[Key]struct{} // of a Service
@@ -43,7 +51,7 @@ type loop struct {
 	readings map[types.NamespacedName]*read
 	parsed   map[Key]*parsedSecret
 	ends     *endpoints
-	streams  *streams
+	streams  *streams  // nil without a proxy
 	findAt   time.Time // when findings are to be compared; zero if nothing has changed
 	shutdown atomic.Int64
 }
@@ -58,18 +66,12 @@ type read struct {
 // findingsPause is how long changes are collected before findings are compared, which takes a look at all Ingresses.
 const findingsPause = 250 * time.Millisecond
 
-func newLoop(n *Node, p *parts, made *tls.Certificate) *loop {
+func newLoop(n *Node, server dataPath, made *tls.Certificate) *loop {
 	l := &loop{
-		node: n, log: n.log, server: p.server, parts: p, made: made, objects: map[Key]object{}, slices: map[types.NamespacedName]map[Key]struct{}{},
+		node: n, log: n.log, server: server, made: made, objects: map[Key]object{}, slices: map[types.NamespacedName]map[Key]struct{}{},
 		used: newUsage(), builder: table.NewBuilder(), readings: map[types.NamespacedName]*read{}, parsed: map[Key]*parsedSecret{},
 	}
 	l.ends = newEndpoints(l, n.names)
-	l.streams = &streams{node: n, server: p.server, running: map[runningStream]context.CancelFunc{}}
-	if p.access != nil {
-		l.streams.log = p.access
-	} else {
-		l.streams.log = noStreamLog{}
-	}
 	return l
 }
 
@@ -92,7 +94,9 @@ func (l *loop) run(ctx context.Context, first chan<- struct{}) {
 		facts, batch, synced, told := l.node.take()
 		if told {
 			l.step(facts, batch)
-			l.streams.reconcile(ctx, l.set.Streams)
+			if l.streams != nil {
+				l.streams.reconcile(ctx, l.set.Streams)
+			}
 		}
 		l.ends.renamed()
 		if synced && first != nil {
@@ -144,7 +148,9 @@ func (l *loop) step(facts Facts, batch map[Key]Change) {
 		l.table = t
 		l.server.SetTable(t)
 		l.tables++
-		l.parts.metrics.Reloaded(l.tables, time.Now(), nil)
+		if l.metrics != nil {
+			l.metrics.Reloaded(l.tables, time.Now(), nil)
+		}
 	}
 	for ref := range gone {
 		l.ends.forget(ref)
@@ -354,9 +360,11 @@ func (l *loop) compareFindings() {
 		}
 		f.all[n], f.fresh[n], fresh = now, struct{}{}, true
 	}
-	l.parts.metrics.Retain(func(namespace, ingress string) bool {
-		return l.readings[types.NamespacedName{Namespace: namespace, Name: ingress}] != nil
-	})
+	if l.metrics != nil {
+		l.metrics.Retain(func(namespace, ingress string) bool {
+			return l.readings[types.NamespacedName{Namespace: namespace, Name: ingress}] != nil
+		})
+	}
 	f.expiry = map[string]time.Time{}
 	for _, p := range l.parsed {
 		if p.certificate == nil {

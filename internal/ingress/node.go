@@ -157,6 +157,14 @@ func (n *Node) serveStreams(list socketList, files []*os.File) {
 	poke(n.wake)
 }
 
+// use gives the Node the listeners that it is to serve.
+func (n *Node) use(s *sockets) {
+	n.mu.Lock()
+	n.sockets, n.told = s, true
+	n.mu.Unlock()
+	poke(n.wake)
+}
+
 // Apply gives the Node what has changed. What came before the loop has looked at it is looked at together.
 func (n *Node) Apply(batch []Change, synced bool) {
 	n.mu.Lock()
@@ -303,7 +311,12 @@ func (n *Node) assemble(s *sockets) (*parts, error) {
 		return nil, err
 	}
 	p.server.SetDefaultCertificate(certificate)
-	p.loop = newLoop(n, p, certificate)
+	p.loop = newLoop(n, p.server, certificate)
+	p.loop.metrics = p.metrics
+	p.loop.streams = &streams{node: n, server: p.server, log: noStreamLog{}, running: map[runningStream]context.CancelFunc{}}
+	if p.access != nil {
+		p.loop.streams.log = p.access
+	}
 	if err := p.metrics.Bind(p.server); err != nil {
 		return nil, fmt.Errorf("ingress of a node: %w", err)
 	}

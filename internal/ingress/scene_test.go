@@ -114,7 +114,7 @@ func (w *world) must(_ any, err error) {
 
 var versions atomic.Int64
 
-func meta(name string) metav1.ObjectMeta {
+func metaOf(name string) metav1.ObjectMeta {
 	n := versions.Add(1)
 	return metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(fmt.Sprintf("uid-%d", n)), ResourceVersion: strconv.FormatInt(n+100, 10), CreationTimestamp: metav1.Unix(1_700_000_000+n, 0)}
 }
@@ -122,13 +122,13 @@ func meta(name string) metav1.ObjectMeta {
 // service makes a Service with one port, 80, and the endpoints.
 func (w *world) service(name string, at ...netip.AddrPort) {
 	w.t.Helper()
-	s := &corev1.Service{ObjectMeta: meta(name), Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, Ports: []corev1.ServicePort{{Port: 80}}}}
+	s := &corev1.Service{ObjectMeta: metaOf(name), Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, Ports: []corev1.ServicePort{{Port: 80}}}}
 	w.must(w.client.CoreV1().Services("default").Create(w.t.Context(), s, metav1.CreateOptions{}))
 	w.must(w.client.DiscoveryV1().EndpointSlices("default").Create(w.t.Context(), slice(name, at...), metav1.CreateOptions{}))
 }
 
 func slice(service string, at ...netip.AddrPort) *discoveryv1.EndpointSlice {
-	s := &discoveryv1.EndpointSlice{ObjectMeta: meta(service + "-1"), AddressType: discoveryv1.AddressTypeIPv4}
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(service + "-1"), AddressType: discoveryv1.AddressTypeIPv4}
 	s.Labels = map[string]string{discoveryv1.LabelServiceName: service}
 	for _, a := range at {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{a.Addr().String()}})
@@ -139,7 +139,7 @@ func slice(service string, at ...netip.AddrPort) *discoveryv1.EndpointSlice {
 
 func ingressOf(name, host, service string) *networkingv1.Ingress {
 	class := ClassMinato
-	return &networkingv1.Ingress{ObjectMeta: meta(name), Spec: networkingv1.IngressSpec{
+	return &networkingv1.Ingress{ObjectMeta: metaOf(name), Spec: networkingv1.IngressSpec{
 		IngressClassName: &class,
 		Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
 			Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: new(networkingv1.PathTypePrefix), Backend: networkingv1.IngressBackend{

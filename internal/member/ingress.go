@@ -122,3 +122,8 @@ func (m *Member) zoneChanged(was *string) {
 		m.ingressPlace.Look()
 	}
 }
+
+// IngressPicture answers questions about what the node's proxy serves.
+func (m *Member) IngressPicture() (*ingress.Picture, error) {
+	return ingress.NewPicture(m.cfg.Watch.ingress.Current(), m.ingressFacts())
+}

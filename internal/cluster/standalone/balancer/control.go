@@ -24,8 +24,8 @@ func (b *balancer) compete(ctx context.Context) error {
 		return err
 	}
 	l := foreign.Leader{
-		Client: b.electing, Namespace: config.Namespace, Name: component, Identity: b.cfg.Node,
-		Task: "give Services their addresses", Work: b.control, Log: b.log,
+		Client: b.electing, Namespace: config.Namespace, Name: component, Identity: b.cfg.Node, Work: b.control,
+		Begins: "This process gives Services their addresses from now on", Logger: b.log,
 	}
 	return l.Run(ctx)
 }

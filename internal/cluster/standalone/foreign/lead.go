@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// The terms of the Lease: those of Kubernetes' own controllers. Addresses that are given work on while nobody leads.
+// The terms of the Lease: those of Kubernetes' own controllers. What was done works on while nobody leads.
 const (
 	leaseDuration = 15 * time.Second
 	renewDeadline = 10 * time.Second
@@ -23,21 +23,18 @@ const (
 // Leader does its work in one process of the cluster at a time: the one that holds the Lease.
 type Leader struct {
 	Client kubernetes.Interface
-	// Namespace and Name are those of the Lease.
-	Namespace, Name string
-	// Identity is the process's. One that lasts, such as the name of a node that has one process, lets a process that comes
-	// back lead again at once.
-	Identity string
-	// Duration is how long a holder that is dead keeps the Lease; 0 is 15 seconds.
+	// Namespace and Name are the Lease's. Identity is the process's: with the node's name, where there is one process on a
+	// node, a process that comes back leads again at once.
+	Namespace, Name, Identity string
+	// Duration is how long a holder that has died keeps the Lease; 0 is 15 seconds.
 	Duration time.Duration
-	// Task says what the leader does, for the log, such as "give Services their addresses".
-	Task string
-	Work func(ctx context.Context) error
-	Log  *slog.Logger
+	Work     func(ctx context.Context) error
+	// Begins is logged when the work begins.
+	Begins string
+	Logger *slog.Logger
 }
 
-// ErrLost says that another process leads from now on, or this one does once it gets the Lease again.
-var ErrLost = errors.New("the Lease is lost; another process leads from now on, or this one does once it gets it again")
+var errLost = errors.New("the Lease is lost; another process leads from now on, or this one does once it gets it again")
 
 // Run waits for the Lease and does the work for as long as it has it. The Lease is given up only after the work has ended.
 func (l *Leader) Run(ctx context.Context) error {
@@ -75,7 +72,7 @@ func (l *Leader) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-ended: // it has lost the Lease before it could say that it got it
-		return ErrLost
+		return errLost
 	case held := <-started:
 		return l.lead(ctx, held)
 	}
@@ -83,13 +80,13 @@ func (l *Leader) Run(ctx context.Context) error {
 
 // lead does the work until ctx ends or the Lease, held while the other context lasts, is lost.
 func (l *Leader) lead(ctx, held context.Context) error {
-	l.Log.Info("This process leads from now on", "task", l.Task, "identity", l.Identity)
+	l.Logger.Info(l.Begins, "identity", l.Identity)
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(held, stop)()
 	err := l.Work(working)
 	if err == nil && ctx.Err() == nil {
-		err = ErrLost
+		err = errLost
 	}
 	return err
 }

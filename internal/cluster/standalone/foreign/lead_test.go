@@ -22,7 +22,7 @@ func TestLeader(t *testing.T) {
 	start := func(identity string) (stop func() error) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		l := &Leader{Client: client, Namespace: "ns", Name: "lease", Identity: identity, Log: slog.New(slog.DiscardHandler), Work: func(ctx context.Context) error {
+		l := &Leader{Client: client, Namespace: "ns", Name: "lease", Identity: identity, Logger: slog.New(slog.DiscardHandler), Work: func(ctx context.Context) error {
 			events <- identity + " begins"
 			<-ctx.Done()
 			lease, err := client.CoordinationV1().Leases("ns").Get(context.Background(), "lease", metav1.GetOptions{})
@@ -74,7 +74,7 @@ func TestLeader(t *testing.T) {
 // Work that fails ends the term, and its error is told.
 func TestLeaderFails(t *testing.T) {
 	broken := errors.New("broken")
-	l := &Leader{Client: fake.NewClientset(), Namespace: "ns", Name: "lease", Identity: "one", Log: slog.New(slog.DiscardHandler), Work: func(context.Context) error { return broken }}
+	l := &Leader{Client: fake.NewClientset(), Namespace: "ns", Name: "lease", Identity: "one", Logger: slog.New(slog.DiscardHandler), Work: func(context.Context) error { return broken }}
 	if err := l.Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}

@@ -17,7 +17,7 @@ func (a *alone) newController() (*ingress.Controller, error) {
 	cfg := ingress.ControllerConfig{
 		Client: a.client, Ingresses: main.Networking().V1().Ingresses(), Classes: main.Networking().V1().IngressClasses(),
 		Services: a.published.Core().V1().Services(), Slices: a.published.Discovery().V1().EndpointSlices(),
-		Options: a.plan.options, Publish: a.plan.publish, Addresses: a.plan.addresses, KeepStatus: !a.cfg.UpdateStatus,
+		Options: a.plan.options, Publish: a.plan.publish, Addresses: a.plan.addresses, NoStatus: !a.cfg.UpdateStatus,
 		Namespaces: a.namespaces, Events: events{a}, Logger: a.log,
 	}
 	if a.places != nil {
@@ -37,7 +37,7 @@ func (a *alone) compete(ctx context.Context) error {
 	}
 	l := foreign.Leader{
 		Client: a.electing, Namespace: a.plan.lease.Namespace, Name: a.plan.lease.Name, Identity: a.plan.identity, Duration: a.cfg.ElectionTTL,
-		Task: "write the status of Ingresses, and events", Work: a.control, Log: a.log,
+		Work: a.control, Begins: "This process writes the status of Ingresses, and events, from now on", Logger: a.log,
 	}
 	err := l.Run(ctx)
 	if a.told.Err() != nil {
