@@ -77,6 +77,7 @@ type flow struct {
 	substitute *endpointSet
 	upgrade    bool
 	begun      bool // the answer has begun
+	unbuffered bool // the answer must not be held back
 }
 
 func newFlow(s *Server) *flow {
@@ -299,16 +300,25 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		h.Choose(x)
 	}
 	set := f.view.backend(x.Upstream, &f.srv.backends).set.Load()
-	if len(set.all) == 0 {
-		var a *exchange.Answer
-		if set, a = f.noEndpoints(loc); a != nil {
-			return a
+	standIn := len(set.all) == 0
+	if standIn {
+		if set = f.standIn(loc); set == nil {
+			return x.Reply(503)
 		}
 	}
 	f.forward(loc)
+	if loc.Pace != nil {
+		x.Pace = *loc.Pace
+	}
 	if h.Access != nil {
 		if a := h.Access(ctx, x); a != nil {
 			return a
+		}
+	}
+	if standIn {
+		f.substitute = set
+		if x.FromBackend = false; h.Replace != nil {
+			h.Replace(x, 503) // what the backend is told; which one it is, is known
 		}
 	}
 	if p := f.protocol(loc); loc.RequestBuffering && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
@@ -336,17 +346,16 @@ func (f *flow) withoutBackend(ctx context.Context, h *exchange.Hooks, loc *table
 	return f.x.Reply(status)
 }
 
-// noEndpoints returns the endpoints of the backend that stands in for one without any, or an answer.
-func (f *flow) noEndpoints(loc *table.Location) (*endpointSet, *exchange.Answer) {
+// standIn returns the endpoints of the backend that stands in for one without any (default-backend), or nil.
+func (f *flow) standIn(loc *table.Location) *endpointSet {
 	if loc.ErrorsBackend == nil {
-		return nil, f.x.Reply(503)
+		return nil
 	}
 	set := f.srv.backends.get(*loc.ErrorsBackend).set.Load()
 	if len(set.all) == 0 {
-		return nil, f.x.Reply(503)
+		return nil
 	}
-	f.x.Status = 503
-	return set, nil
+	return set
 }
 
 // locate finds the route. It reports false for a path that cannot be served.
