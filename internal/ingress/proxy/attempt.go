@@ -108,7 +108,7 @@ const maxStale = 4
 // pick chooses the endpoint of the next attempt.
 func (f *flow) pick(h *exchange.Hooks) *endpoint {
 	f.cand.now = clock()
-	if len(f.cand.set.all) == 1 {
+	if len(f.cand.set.all) == 1 && (f.x.Upstream == nil || f.x.Upstream.Options.Affinity == nil) {
 		return f.cand.set.all[0]
 	}
 	if h.Pick != nil {
@@ -427,6 +427,9 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	bodied := mayHaveBody(p.Status) && f.method != h1.MethodHead
 	if !mayHaveBody(p.Status) && p.Status != 304 {
 		length = -1
+	}
+	if bodied {
+		length = f.encode(length)
 	}
 	f.begun = true
 	err := f.down.start(p.Status, p.Phrase, &p.Header, length, bodied)

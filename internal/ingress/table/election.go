@@ -222,6 +222,7 @@ func (b *Builder) routeOf(c *claim) *Route {
 	if len(c.takers) > 0 {
 		w := c.takers[0]
 		by, r.PathType, r.Location = w.e, w.p.pathType, w.e.location
+		r.Affinity = w.e.ing.Options.Upstream.Affinity != nil
 	} else {
 		r.Generated = true
 		if by = c.fallback; by == nil && len(h.members) > 0 {
