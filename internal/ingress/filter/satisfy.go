@@ -87,10 +87,10 @@ func (b *before) removeClaims(x *exchange.Exchange, loc *table.Location) {
 		}
 		x.Forward.DelName(name)
 	}
-	if !x.Settings.Underscores || len(loc.External.ResponseHeaders) == 0 {
+	if !x.Settings.Underscores && !x.Settings.KeepInvalidHeaders || len(loc.External.ResponseHeaders) == 0 {
 		return
 	}
-	// To many backends an underscore is a hyphen.
+	// To many backends an underscore, or whatever is no letter and no digit, is a hyphen.
 	x.Forward.DelFunc(func(id h1.ID, name, _ []byte) bool {
 		if id != h1.Unknown {
 			return false
@@ -113,7 +113,7 @@ func sameVariable(a []byte, b string) bool {
 		if 'A' <= c && c <= 'Z' {
 			return c + 'a' - 'A'
 		}
-		if c == '_' {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			return '-'
 		}
 		return c

@@ -247,6 +247,7 @@ func (f *flow) drop(u *upstreamConn) {
 // keepConn gives a connection to an endpoint back.
 func (f *flow) keepConn(u *upstreamConn) {
 	f.body.pump = nil // it has ended, and the connection is another's from now on
+	f.resp.Reset()
 	u.rd.Release()
 	u.set(0)
 	u.home.put(u, &f.view.pool, clock())
@@ -267,6 +268,7 @@ func (f *flow) letGo() {
 		f.keepConn(u)
 		return
 	}
+	f.resp.Reset()
 	u.close()
 }
 

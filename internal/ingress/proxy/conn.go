@@ -134,9 +134,12 @@ func (c *clientConn) run() {
 			c.err = c.rd.ReadRequest(&f.req, &f.view.limits)
 		}
 		keep := c.request(f, c.err)
+		unread := c.err != nil || !f.req.Body.Done()
 		c.srv.release(f)
 		if !keep {
-			c.linger()
+			if unread {
+				c.linger()
+			}
 			return
 		}
 	}
@@ -292,7 +295,7 @@ func (c *clientConn) refuse(f *flow, err error) {
 // the connection and lose it.
 func (c *clientConn) linger() {
 	w, ok := c.conn.(interface{ CloseWrite() error })
-	if !ok || c.gone.Load() || c.rd.Buffered() == 0 && c.pendingDone() {
+	if !ok || c.gone.Load() {
 		return
 	}
 	if w.CloseWrite() != nil {
@@ -308,9 +311,6 @@ func (c *clientConn) linger() {
 		}
 	}
 }
-
-// pendingDone tells whether nothing of a request is still to come.
-func (c *clientConn) pendingDone() bool { return c.pending == nil || c.pending.req.Body.Done() }
 
 // lookForEnd ends the request at an endpoint whose client has closed its connection, as nginx does.
 func (c *clientConn) lookForEnd(now int64) {

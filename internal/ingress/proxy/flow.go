@@ -94,6 +94,8 @@ func (s *Server) flow() *flow { return s.flows.Get().(*flow) }
 // release takes a flow back.
 func (s *Server) release(f *flow) {
 	f.x.Reset()
+	f.req.Reset()
+	f.resp.Reset()
 	f.body.close(s)
 	f.h1.reset(s)
 	f.down, f.client, f.sni, f.view, f.header, f.name, f.raw = nil, nil, nil, nil, nil, nil, nil

@@ -312,6 +312,7 @@ type CookieOption struct {
 	MaxAge          int // seconds; 0 is none
 	Expires         int // seconds; 0 is none
 	ChangeOnFailure bool
+	Partitioned     bool // session-cookie-partitioned
 }
 
 // Canary takes part of the requests of another Ingress (canary-*).
