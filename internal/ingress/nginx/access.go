@@ -21,7 +21,7 @@ func accessAnnotations() []Annotation {
 	limits := []string{"limit-rps", "limit-rpm", "limit-connections"}
 	limit := func(name, example, note string) Annotation {
 		a := row(name, "a whole number", "no limit", example, note)
-		a.Support, a.Difference = Differs, "A value that can't be read closes the paths; ingress-nginx serves without a limit then."
+		a.Difference = "A value that can't be read closes the paths; ingress-nginx serves without a limit then."
 		return a
 	}
 	burst := row("limit-burst-multiplier", "a whole number", "5", "3", "How many times a rate is let through at once.")

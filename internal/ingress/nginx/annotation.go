@@ -57,7 +57,8 @@ type Annotation struct {
 	Values, Default, Example string
 	// Key tells that a key of the ConfigMap with the same name sets the default.
 	Key bool
-	// Note says what it does; Difference what is not as in ingress-nginx.
+	// Note says what it does; Difference what is not as in ingress-nginx. An annotation that is Honoured has one if it
+	// concerns some values alone, which findings then tell of.
 	Note, Difference string
 	// Needs are annotations of which one must be there for this one to act.
 	Needs []string

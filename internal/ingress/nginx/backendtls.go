@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"errors"
+	"strings"
 
 	"minato/internal/ingress/certs"
 	"minato/internal/ingress/table"
@@ -23,7 +24,7 @@ func backendTLSAnnotations() []Annotation {
 		row("proxy-ssl-verify-depth", "a whole number", "1", "2", "How many authorities there may be between a certificate and the root.", ""),
 		row("proxy-ssl-name", "a text with variables", "the Host header's", "internal.example.com", "The name that is verified, and sent with SNI.", alone),
 		row("proxy-ssl-server-name", "`on` or `off`", "off", "on", "Whether SNI is sent.", alone),
-		row("proxy-ssl-protocols", "a list of `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3`", "TLSv1.2", "TLSv1.2 TLSv1.3", "The versions of TLS; those between the lowest and the highest are spoken.", alone),
+		row("proxy-ssl-protocols", "a list of `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3`", "TLSv1.2 TLSv1.3", "TLSv1.2", "The versions of TLS; those between the lowest and the highest are spoken.", "The default there is TLSv1.2 alone. "+alone),
 		row("proxy-ssl-ciphers", "OpenSSL names, with `:` between them", "DEFAULT", "ECDHE-RSA-AES128-GCM-SHA256", "The cipher suites of TLS 1.2.", "Suites that Go's TLS library lacks are left out. "+alone),
 	}
 }
@@ -31,10 +32,8 @@ func backendTLSAnnotations() []Annotation {
 func readBackendTLS(r *reader) {
 	t := &table.BackendTLS{Depth: 1}
 	asked := false
-	for _, a := range backendTLSAnnotations() {
-		if _, ok := r.value(a.Name); ok {
-			asked = true
-		}
+	for name := range r.values {
+		asked = asked || strings.HasPrefix(name, "proxy-ssl-")
 	}
 	if !asked {
 		return

@@ -33,6 +33,7 @@ func balanceAnnotations() []Annotation {
 		cookie("samesite", "`None`, `Lax` or `Strict`", "none", "Lax", "SameSite of the cookie."),
 		cookie("conditional-samesite-none", "bool", "false", "true", "SameSite=None is left out for browsers that take it wrongly."),
 		cookie("secure", "bool", "whether the request came over TLS", "true", "Secure of the cookie; always over TLS."),
+		cookie("partitioned", "bool", "false", "true", "Partitioned of the cookie."),
 		cookie("max-age", "seconds", "none", "172800", "Max-Age of the cookie."),
 		cookie("expires", "seconds", "none", "172800", "Expires of the cookie."),
 		cookie("change-on-failure", "bool", "false", "true", "A client whose endpoint fails gets another one for good."),
@@ -95,8 +96,9 @@ func (r *reader) affinity() {
 	if into(r, "session-cookie-secure", &secure, parseBool) {
 		c.Secure = &secure
 	}
-	into(r, "session-cookie-max-age", &c.MaxAge, parseInt)
-	into(r, "session-cookie-expires", &c.Expires, parseInt)
+	into(r, "session-cookie-partitioned", &c.Partitioned, parseBool)
+	into(r, "session-cookie-max-age", &c.MaxAge, positive(parseInt))
+	into(r, "session-cookie-expires", &c.Expires, positive(parseInt))
 	into(r, "session-cookie-change-on-failure", &c.ChangeOnFailure, parseBool)
 }
 

@@ -17,10 +17,10 @@ func basicAnnotations() []Annotation {
 		return Annotation{Name: name, Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadCloses, Values: values, Default: def, Example: example, Note: note}
 	}
 	secret := row("auth-secret", "[namespace/]name of a Secret", "none", "users", "Who may pass. With auth-file it has an htpasswd (or htdigest) file under the key `auth`, with auth-map a hash under each user's name.")
-	secret.Support, secret.Difference = Differs, "Hashes of DES crypt, bcrypt above cost 12 and SHA-crypt above 100,000 rounds are refused with a finding; such a user can't log in. `{PLAIN}`, `{SHA}`, `{SSHA}`, MD5, bcrypt and SHA-crypt are verified."
+	secret.Difference = "Hashes of DES crypt, bcrypt above cost 12 and SHA-crypt above 100,000 rounds are refused with a finding; such a user can't log in. `{PLAIN}`, `{SHA}`, `{SSHA}`, MD5, bcrypt and SHA-crypt are verified."
 	kind := row("auth-secret-type", "`auth-file` or `auth-map`", "auth-file", "auth-map", "The form of the Secret.")
 	realm := row("auth-realm", "a text", "Authentication Required", "the shop", "The realm of the challenge.")
-	realm.Support, realm.Bad, realm.Difference = Differs, BadDefault, "The value `off` is a realm of this name; nginx asks nobody for credentials then."
+	realm.Bad, realm.Difference = BadDefault, "The value `off` is a realm of this name; nginx asks nobody for credentials then. The default there is empty."
 	secret.Needs, kind.Needs, realm.Needs = []string{"auth-type"}, []string{"auth-type"}, []string{"auth-type"}
 	return []Annotation{
 		row("auth-type", "`basic` or `digest`", "none", "basic", "Clients are asked for a name and a password: 401 without. Authorization isn't passed to the backend."),
@@ -41,6 +41,9 @@ func readBasic(r *reader) {
 		}
 		return s, nil
 	})
+	if b.Realm == "off" {
+		r.differs("auth-realm")
+	}
 	form := certs.AuthFile
 	into(r, "auth-secret-type", &form, oneOf([]string{"auth-file", "auth-map"}, certs.AuthFile, certs.AuthMap))
 	v, ok := r.value("auth-secret")

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
+	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,8 +74,12 @@ func Check(objects []runtime.Object, c CheckConfig) (*Report, error) {
 	if cm != nil || len(findings) > 0 {
 		r.Settings = append(r.Settings, checkSettings(cm, findings))
 	}
+	r.Settings = append(r.Settings, set.checkStreams()...)
 	for _, key := range slices.SortedFunc(maps.Keys(set.ingresses), compareNames) {
 		r.Ingresses = append(r.Ingresses, set.check(set.ingresses[key], d, c.Class))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(set.old), compareNames) {
+		r.Ingresses = append(r.Ingresses, CheckedObject{Namespace: key.Namespace, Name: key.Name, Why: "it is of " + set.old[key] + ", and was not looked at; write it as networking.k8s.io/v1"})
 	}
 	return r, nil
 }
@@ -130,6 +136,11 @@ func item(field, value, name string, findings []table.Finding) Item {
 		case ReasonNoEffect:
 			// It does as little here as in ingress-nginx.
 			it.Support, it.Notes = Honoured, nil
+		}
+		if lines := snippetAdvice(value); f.Reason == ReasonRefused && strings.HasSuffix(name, "-snippet") {
+			it.Notes = append(it.Notes, "it is not honoured; the rest of the Ingress is served. In its place:")
+			it.Notes = append(it.Notes, lines...)
+			continue
 		}
 		note := strings.TrimPrefix(f.Message, field+": ")
 		if !slices.Contains(it.Notes, note) {
@@ -212,9 +223,30 @@ func checkSettings(cm *corev1.ConfigMap, findings []table.Finding) CheckedObject
 	return out
 }
 
+// checkStreams judges the ConfigMaps of TCP and UDP services, wherever settings may be.
+func (s *objectSet) checkStreams() []CheckedObject {
+	var out []CheckedObject
+	for _, n := range SettingsNames() {
+		for _, protocol := range [...]string{"tcp", "udp"} {
+			m := s.configMaps[name(n.Namespace, protocol+"-services")]
+			if m == nil {
+				continue
+			}
+			tcp, udp := m, (*corev1.ConfigMap)(nil)
+			if protocol == "udp" {
+				tcp, udp = nil, m
+			}
+			_, findings := ReadStreams(tcp, udp)
+			out = append(out, checkSettings(m, findings))
+		}
+	}
+	return out
+}
+
 // objectSet holds objects by name.
 type objectSet struct {
 	ingresses  map[types.NamespacedName]*networkingv1.Ingress
+	old        map[types.NamespacedName]string // Ingresses of versions before v1, with the version
 	classes    []*networkingv1.IngressClass
 	secrets    map[types.NamespacedName]*corev1.Secret
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
@@ -225,6 +257,7 @@ type objectSet struct {
 func newObjectSet(objects []runtime.Object) (*objectSet, error) {
 	s := &objectSet{
 		ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
+		old:        map[types.NamespacedName]string{},
 		secrets:    map[types.NamespacedName]*corev1.Secret{},
 		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
 		services:   map[types.NamespacedName]*corev1.Service{},
@@ -251,6 +284,10 @@ func (s *objectSet) add(objects []runtime.Object) error {
 				o.Namespace = "default"
 			}
 			s.ingresses[name(o.Namespace, o.Name)] = o
+		case *networkingv1beta1.Ingress:
+			s.old[name(cmp.Or(o.Namespace, "default"), o.Name)] = "networking.k8s.io/v1beta1"
+		case *extensionsv1beta1.Ingress:
+			s.old[name(cmp.Or(o.Namespace, "default"), o.Name)] = "extensions/v1beta1"
 		case *networkingv1.IngressClass:
 			s.classes = append(s.classes, o)
 		case *corev1.Secret:

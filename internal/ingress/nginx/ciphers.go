@@ -48,6 +48,15 @@ func cipherID(name string) uint16 {
 	return 0
 }
 
+// defaultCiphers are those of ingress-nginx's default that crypto/tls has: with forward secrecy and AEAD.
+func defaultCiphers() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
+}
+
 // parseCiphers parses a list of OpenSSL's names. Those that can't be had are returned by name.
 func parseCiphers(s string) (ids []uint16, unknown []string) {
 	seen := map[uint16]bool{}

@@ -19,7 +19,7 @@ func clientTLSAnnotations() []Annotation {
 	secret := row("auth-tls-secret", "[namespace/]name of a Secret with ca.crt, and ca.crl if certificates are revoked", "none", "clients-ca", "Clients must have a certificate of these authorities: 400 without. Requests over plain HTTP are not checked.", BadClosesHost)
 	secret.Needs = nil
 	verify := row("auth-tls-verify-client", "`on`, `off`, `optional` or `optional_no_ca`", "on", "optional", "Whether a certificate is asked for, and whether it must be valid.", BadDefault)
-	verify.Support, verify.Difference = Differs, "Any other value is taken as `on`, with a finding."
+	verify.Difference = "Any other value is taken as `on`, with a finding."
 	return []Annotation{
 		secret, verify,
 		row("auth-tls-verify-depth", "a whole number", "1", "2", "How many authorities there may be between a certificate and the root.", BadDefault),
@@ -73,7 +73,7 @@ func (r *reader) clientCAs(c *table.ClientTLS, v string) error {
 
 // breakHost closes the host, for the value of an annotation that concerns all of it.
 func (r *reader) breakHost(c *table.ClientTLS, name string, err error) {
-	why := fmt.Sprintf("the value %q can't be used: %v", r.values[name], err)
+	why := fmt.Sprintf("the value %s can't be used: %v", quoted(r.values[name]), err)
 	if r.unseen(name, err) {
 		c.Broken = cmp.Or(c.Broken, why)
 		return

@@ -23,7 +23,6 @@ func corsAnnotations() []Annotation {
 	enable := row("enable-cors", "bool", "false", "true", "Answers preflights 204 and marks answers. Without a match of the origin nothing is added, and OPTIONS goes to the backend.")
 	enable.Needs = nil
 	origin := row("cors-allow-origin", "a list of scheme://host[:port], scheme://*.host, or `*`", "`*`", "https://*.example.com, https://example.org", "The origins that may ask.")
-	origin.Support = Differs
 	origin.Difference = "Items that can't be read are left out; if none is left, no origin is allowed. ingress-nginx allows all then."
 	return []Annotation{
 		enable, origin,

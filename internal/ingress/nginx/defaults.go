@@ -22,6 +22,8 @@ type Defaults struct {
 	ResponseHeaders []string
 	// Blocklist are words that no value may have (annotation-value-word-blocklist).
 	Blocklist []string
+	// MaxRisk, if not zero, closes Ingresses that have annotations of a higher risk (annotations-risk-level).
+	MaxRisk Risk
 	// Passthrough lets hosts use ssl-passthrough (--enable-ssl-passthrough).
 	Passthrough bool
 	// GlobalFault closes the paths of all Ingresses that don't opt out of the global authentication: its URL, or what

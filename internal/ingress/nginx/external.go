@@ -19,6 +19,10 @@ func externalAnnotations() []Annotation {
 		return Annotation{Name: name, Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadCloses, Values: values, Default: def, Example: example, Note: note, Needs: []string{"auth-url"}}
 	}
 	differs := func(a Annotation, difference string) Annotation {
+		a.Difference = difference
+		return a
+	}
+	share := func(a Annotation, difference string) Annotation {
 		a.Support, a.Difference = Differs, difference
 		return a
 	}
@@ -42,7 +46,7 @@ func externalAnnotations() []Annotation {
 		differs(row("auth-keepalive", "a whole number", "0", "16", "How many idle connections to that server are kept."), keepalive),
 		differs(row("auth-keepalive-requests", "a whole number", "1000", "500", "How many requests one such connection serves."), keepalive),
 		differs(row("auth-keepalive-timeout", "seconds", "60", "30", "How long it is kept idle."), keepalive),
-		differs(row("auth-keepalive-share-vars", "bool", "false", "true", "Whether that request shares the request's variables."), "They are shared always: that request carries the same X-Request-ID."),
+		share(row("auth-keepalive-share-vars", "bool", "false", "true", "Whether that request shares the request's variables."), "They are shared always: that request carries the same X-Request-ID."),
 		global,
 	}
 }

@@ -59,7 +59,7 @@ func closing[T any](r *settingsReader, key string, f *T, parse func(string) (T, 
 		*f = parsed
 		return
 	}
-	why := fmt.Sprintf("the value %q can't be used: %v", v, err)
+	why := fmt.Sprintf("the value %s can't be used: %v", quoted(v), err)
 	if r.d.GlobalFault == "" {
 		r.d.GlobalFault = fmt.Sprintf("the key %s of ConfigMap %s: %s", key, r.cm, why)
 	}

@@ -21,8 +21,8 @@ func hostAnnotations() []Annotation {
 			Note: "TLS connections for this host are passed to the backend of `/` as they are. Needs --enable-ssl-passthrough.",
 		},
 		{
-			Name: "ssl-ciphers", Group: group, Scope: ScopeHost, Support: Differs, Bad: BadDefault, Key: true,
-			Values: "OpenSSL names, with `:` between them", Default: "the TLS library's", Example: "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384",
+			Name: "ssl-ciphers", Group: group, Scope: ScopeHost, Support: Honoured, Bad: BadDefault, Key: true,
+			Values: "OpenSSL names, with `:` between them", Default: "the six of ECDHE with AEAD", Example: "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384",
 			Note:       "The cipher suites of TLS 1.2.",
 			Difference: "Suites that Go's TLS library lacks (DHE, CAMELLIA, …) and OpenSSL's group names (HIGH, !aNULL, …) are left out, with a finding that names them.",
 		},

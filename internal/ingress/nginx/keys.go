@@ -49,6 +49,12 @@ func (g keyRows) row(name, values, def, example, note string) Key {
 	return Key{Name: name, Group: string(g), Support: Honoured, Values: values, Default: def, Example: example, Note: note}
 }
 
+// but adds a difference that concerns some values alone.
+func (k Key) but(what string) Key {
+	k.Difference = what
+	return k
+}
+
 func (k Key) differs(how string) Key {
 	k.Support, k.Difference = Differs, how
 	return k
@@ -64,7 +70,7 @@ func clientKeys() []Key {
 		g.row("use-proxy-protocol", "bool", "false", "true", "Connections begin with PROXY protocol, version 1 or 2."),
 		g.row("proxy-protocol-header-timeout", "a duration of Go's", "5s", "10s", "How long that may take."),
 		g.row("proxy-real-ip-cidr", "a list of addresses and CIDRs", "0.0.0.0/0", "10.0.0.0/8", "Who is believed.").
-			differs("Items that can't be read are left out. If none is left, nobody is believed; ingress-nginx believes all."),
+			but("Items that can't be read are left out. If none is left, nobody is believed; ingress-nginx believes all."),
 	}
 }
 
@@ -72,8 +78,8 @@ func tlsKeys() []Key {
 	g := keyRows("TLS")
 	return []Key{
 		g.row("ssl-protocols", "a list of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3", "TLSv1.2 TLSv1.3", "TLSv1.3", "The versions of TLS; those between the lowest and the highest are spoken."),
-		g.row("ssl-ciphers", "OpenSSL names, with `:` between them", "the TLS library's", "ECDHE-RSA-AES128-GCM-SHA256", "The cipher suites of TLS 1.2.").
-			differs("Suites that Go's TLS library lacks are left out, with a finding."),
+		g.row("ssl-ciphers", "OpenSSL names, with `:` between them", "the six of ECDHE with AEAD", "ECDHE-RSA-AES128-GCM-SHA256", "The cipher suites of TLS 1.2.").
+			but("Suites that Go's TLS library lacks are left out, with a finding."),
 		g.row("ssl-session-tickets", "bool", "false", "true", "Whether sessions are resumed by tickets."),
 		g.row("ssl-reject-handshake", "bool", "false", "true", "Handshakes for names without a certificate are refused."),
 		g.row("ssl-redirect", "bool", "true for class nginx, false for class minato", "false", "As the annotation; a key that is set holds for both classes."),
@@ -148,6 +154,7 @@ func accessKeys() []Key {
 		g.row("no-auth-locations", "a list of paths", "/.well-known/acme-challenge", "/health", "Where the global authentication asks nobody."),
 		g.row("allow-cross-namespace-resources", "bool", "false", "true", "Whether annotations may name Secrets and ConfigMaps of other namespaces."),
 		g.row("global-allowed-response-headers", "a list of headers", "none", "X-Frame-Options,Cache-Control", "What custom-headers may set."),
+		g.row("annotations-risk-level", "Low, Medium, High or Critical", "High", "Medium", "An Ingress with an annotation of a higher risk, by ingress-nginx's list of them, answers 503. Snippets are refused at each level, and the rest of their Ingress is served."),
 		g.row("annotation-value-word-blocklist", "a list of words", "none", "load_module,lua_package", "An Ingress with an annotation that has one of them answers 503."),
 	}
 }
@@ -156,14 +163,14 @@ func globalAuthKeys() []Key {
 	g := keyRows("Global authentication")
 	const closed = "A value that can't be used closes all Ingresses that don't opt out; ingress-nginx goes on without authentication."
 	return []Key{
-		g.row("global-auth-url", "an http(s) URL with variables", "none", "http://auth.auth.svc/check", "As auth-url, for all Ingresses without one.").differs(closed),
-		g.row("global-auth-method", "a method", "GET", "POST", "As auth-method.").differs(closed),
-		g.row("global-auth-signin", "a URL with variables", "none", "https://auth.example.com/login", "As auth-signin.").differs(closed),
+		g.row("global-auth-url", "an http(s) URL with variables", "none", "http://auth.auth.svc/check", "As auth-url, for all Ingresses without one.").but(closed),
+		g.row("global-auth-method", "a method", "GET", "POST", "As auth-method.").but(closed),
+		g.row("global-auth-signin", "a URL with variables", "none", "https://auth.example.com/login", "As auth-signin.").but(closed),
 		g.row("global-auth-signin-redirect-param", "a name", "rd", "next", "As auth-signin-redirect-param."),
-		g.row("global-auth-response-headers", "a list of headers", "none", "X-User", "As auth-response-headers.").differs(closed),
-		g.row("global-auth-request-redirect", "a URL with variables", "the request's URI", "https://example.com$request_uri", "As auth-request-redirect.").differs(closed),
-		g.row("global-auth-cache-key", "a text with variables", "none", "$remote_user$http_authorization", "As auth-cache-key.").differs(closed),
-		g.row("global-auth-cache-duration", "a list of [statuses] time", "200 202 401 5m", "200 1m", "As auth-cache-duration.").differs(closed),
+		g.row("global-auth-response-headers", "a list of headers", "none", "X-User", "As auth-response-headers.").but(closed),
+		g.row("global-auth-request-redirect", "a URL with variables", "the request's URI", "https://example.com$request_uri", "As auth-request-redirect.").but(closed),
+		g.row("global-auth-cache-key", "a text with variables", "none", "$remote_user$http_authorization", "As auth-cache-key.").but(closed),
+		g.row("global-auth-cache-duration", "a list of [statuses] time", "200 202 401 5m", "200 1m", "As auth-cache-duration.").but(closed),
 		g.row("global-auth-always-set-cookie", "bool", "false", "true", "As auth-always-set-cookie."),
 	}
 }

@@ -203,9 +203,9 @@ func TestOptions(t *testing.T) {
 		}},
 		{"affinity and all of its kin", a("affinity", "cookie", "affinity-mode", "persistent", "affinity-canary-behavior", "legacy", "session-cookie-name", "r", "session-cookie-path", "/p",
 			"session-cookie-domain", ".e.test", "session-cookie-samesite", "strict", "session-cookie-conditional-samesite-none", "true", "session-cookie-secure", "true",
-			"session-cookie-max-age", "5", "session-cookie-expires", "6", "session-cookie-change-on-failure", "true"), func(o *table.Options) {
+			"session-cookie-max-age", "5", "session-cookie-expires", "6", "session-cookie-change-on-failure", "true", "session-cookie-partitioned", "true"), func(o *table.Options) {
 			o.Upstream = table.UpstreamOptions{Set: table.SetAffinity, Affinity: &table.CookieOption{Persistent: true, CanaryLegacy: true, Name: "r", Path: "/p", Domain: ".e.test", SameSite: "Strict",
-				ConditionalNone: true, Secure: &yes, MaxAge: 5, Expires: 6, ChangeOnFailure: true}}
+				ConditionalNone: true, Secure: &yes, MaxAge: 5, Expires: 6, ChangeOnFailure: true, Partitioned: true}}
 		}},
 		{"canary: weight", a("canary", "true", "canary-weight", "20", "canary-weight-total", "1000"), func(o *table.Options) { o.Canary = &table.Canary{Weight: 20, Total: 1000} }},
 		{"canary-weight-total: counts only above 100", a("canary", "true", "canary-weight", "20", "canary-weight-total", "50"), func(o *table.Options) {
@@ -358,6 +358,35 @@ func TestRefs(t *testing.T) {
 	}
 }
 
+// A risk above the level that is set closes; by default none does, and snippets are refused without closing.
+func TestRisk(t *testing.T) {
+	for _, c := range []struct {
+		level  Risk
+		pairs  []string
+		closed bool
+	}{
+		{0, a("auth-url", "http://a.test/"), false},
+		{RiskHigh, a("auth-url", "http://a.test/"), false},
+		{RiskMedium, a("auth-url", "http://a.test/"), true},
+		{RiskMedium, a("rewrite-target", "/"), false},
+		{RiskLow, a("rewrite-target", "/"), true},
+		{RiskLow, a("use-regex", "true", "proxy-read-timeout", "1"), false},
+		{RiskLow, a("server-snippet", "return 404;"), false},
+	} {
+		d := testDefaults()
+		d.MaxRisk = c.level
+		o, f, _ := Read(ingress(c.pairs...), table.ClassNginx, d, newCluster(t))
+		if (o.Fault != "") != c.closed || c.closed && !strings.Contains(messages(f), "annotations-risk-level") {
+			t.Errorf("level %s, %v: fault %q, %s", c.level, c.pairs, o.Fault, messages(f))
+		}
+	}
+	for _, a := range Annotations() {
+		if strings.HasSuffix(a.Name, "-snippet") != (riskOf(a.Name) == RiskCritical) {
+			t.Errorf("%s: %s", a.Name, riskOf(a.Name))
+		}
+	}
+}
+
 func TestBlocklist(t *testing.T) {
 	d := testDefaults()
 	d.Blocklist = []string{"by_lua"}
@@ -404,6 +433,46 @@ func TestGlobalAuth(t *testing.T) {
 	if got := ext(ingress("enable-global-auth", "false")); got != "" {
 		t.Errorf("a broken one, opted out: %q", got)
 	}
+}
+
+// What a value changes nothing of is said, not passed over.
+func TestDifferencesAreTold(t *testing.T) {
+	for name, pairs := range map[string][]string{
+		"auth-keepalive-share-vars": a("auth-url", "http://a.test/", "auth-keepalive-share-vars", "true"),
+		"ssl-prefer-server-ciphers": a("ssl-prefer-server-ciphers", "true"),
+		"auth-realm":                a("auth-type", "basic", "auth-secret", "users", "auth-realm", "off"),
+		"ssl-ciphers":               a("ssl-ciphers", "HIGH:ECDHE-RSA-AES128-GCM-SHA256"),
+	} {
+		if _, f := read(t, pairs...); len(f) != 1 || f[0].Reason != ReasonDiffers || f[0].Field != DefaultPrefix+"/"+name {
+			t.Errorf("%s: %s", name, messages(f))
+		}
+	}
+	// nginx asks nobody for credentials with the realm "off".
+	o, _ := read(t, "auth-type", "basic", "auth-secret", "users", "auth-realm", "off")
+	if o.Location.Basic == nil || o.Location.Basic.Realm != "off" || len(o.Location.Basic.Users) != 1 {
+		t.Errorf("the realm off: %+v", o.Location.Basic)
+	}
+}
+
+// An event's message has 1,024 bytes at most.
+func TestMessagesFitEvents(t *testing.T) {
+	_, f := read(t, "configuration-snippet", strings.Repeat("proxy_set_header X-A b;\nreturn 301 /x;\n", 1)+longSnippet(), "upstream-vhost", "$"+strings.Repeat("x", 5000))
+	if len(f) != 2 {
+		t.Fatal(messages(f))
+	}
+	for _, x := range f {
+		if len(x.Message) > 1024 {
+			t.Errorf("%d bytes: %s", len(x.Message), x.Message)
+		}
+	}
+}
+
+func longSnippet() string {
+	var b strings.Builder
+	for _, d := range []string{"add_header", "deny", "allow", "rewrite", "if", "set", "gzip", "proxy_pass", "auth_basic", "limit_req", "error_page", "mirror", "sub_filter", "root", "include", "expires"} {
+		b.WriteString(d + " something_long_enough_to_fill_a_line;\n")
+	}
+	return b.String()
 }
 
 func TestPassthroughNeedsItsFlag(t *testing.T) {

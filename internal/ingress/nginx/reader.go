@@ -83,6 +83,10 @@ func (r *reader) collect() {
 			r.fault(a.Name, fmt.Sprintf("its value has %q, which the key annotation-value-word-blocklist doesn't allow", word))
 			continue
 		}
+		if risk := riskOf(name); r.d.MaxRisk != 0 && risk > r.d.MaxRisk && a.Support != Refused {
+			r.fault(a.Name, fmt.Sprintf("its risk is %s, and the key annotations-risk-level allows %s", risk, r.d.MaxRisk))
+			continue
+		}
 		r.values[name] = value
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.values)) {
@@ -124,7 +128,7 @@ func (r *reader) find(name, reason string, warning bool, message string) {
 		Ingress: types.NamespacedName{Namespace: r.ing.Namespace, Name: r.ing.Name},
 		Field:   r.prefix + "/" + name,
 		Reason:  reason, Warning: warning,
-		Message: r.prefix + "/" + name + ": " + message,
+		Message: limited(r.prefix + "/" + name + ": " + message),
 	})
 }
 
@@ -136,7 +140,7 @@ func (r *reader) bad(name string, err error) {
 	if r.unseen(name, err) {
 		return
 	}
-	why := fmt.Sprintf("the value %q can't be used: %v", r.values[name], err)
+	why := fmt.Sprintf("the value %s can't be used: %v", quoted(r.values[name]), err)
 	if a.Bad == BadCloses {
 		r.fault(name, why)
 		return
@@ -155,10 +159,32 @@ func (r *reader) unseen(name string, err error) bool {
 	return true
 }
 
+// limited cuts a message to what an event takes: 1,024 bytes.
+func limited(s string) string {
+	const limit = 1000
+	if len(s) <= limit {
+		return s
+	}
+	n := limit
+	for n > 0 && s[n]&0xc0 == 0x80 { // not within a character
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// quoted is a value in quotes, cut to a length that leaves room in an event.
+func quoted(s string) string {
+	const limit = 120
+	if runes := []rune(s); len(runes) > limit {
+		s = string(runes[:limit]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
 // fault closes all paths of the Ingress, and says why.
 func (r *reader) fault(name, why string) {
 	if r.opts.Fault == "" {
-		r.opts.Fault = r.prefix + "/" + name + ": " + why
+		r.opts.Fault = limited(r.prefix + "/" + name + ": " + why)
 	}
 	r.find(name, ReasonInvalid, true, why+". All paths of this Ingress answer 503 until it is corrected.")
 }

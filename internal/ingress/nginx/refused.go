@@ -1,6 +1,11 @@
 package nginx
 
-import "strings"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
 
 func refusedAnnotations() []Annotation {
 	const group = "What is refused"
@@ -25,9 +30,9 @@ func refusedAnnotations() []Annotation {
 }
 
 func readRefused(r *reader) {
-	for _, a := range refusedAnnotations() {
-		v, ok := r.value(a.Name)
-		if !ok {
+	for _, name := range slices.Sorted(maps.Keys(r.values)) {
+		a, v := known().byName[name], r.values[name]
+		if a.Support != Refused {
 			continue
 		}
 		if !strings.HasSuffix(a.Name, "-snippet") {
@@ -44,6 +49,23 @@ func readRefused(r *reader) {
 			r.find(a.Name, ReasonNoEffect, false, "it has no directive.")
 			continue
 		}
-		r.find(a.Name, ReasonRefused, true, "snippets are not honoured, since they would be configuration of nginx; the rest of the Ingress is served. In their place: "+strings.Join(lines, "; ")+".")
+		r.find(a.Name, ReasonRefused, true, "snippets are not honoured, since they would be configuration of nginx; the rest of the Ingress is served. In their place: "+joined(lines)+".")
 	}
+}
+
+// joined makes one text of advice that fits an event, whose message has 1,024 bytes at most.
+func joined(lines []string) string {
+	const limit = 700
+	var b strings.Builder
+	for i, line := range lines {
+		if i > 0 && b.Len()+len(line) > limit {
+			fmt.Fprintf(&b, "; and %d more, which minato ingress check lists", len(lines)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }

@@ -29,7 +29,6 @@ func refusedKeys() []Key {
 	}
 	add("Snippets are not honoured: they would be configuration of nginx.",
 		"allow-snippet-annotations", "main-snippet", "http-snippet", "server-snippet", "stream-snippet", "location-snippet", "global-auth-snippet")
-	add("No value of an annotation becomes configuration, so none is more risky than another; a cluster's policy can refuse annotations.", "annotations-risk-level")
 	add("Paths only ever reach a matcher, so all that the API server admits is safe.", "strict-validate-path-type")
 	add("There is no web application firewall; put one before the backends.", "enable-modsecurity", "enable-owasp-modsecurity-crs", "modsecurity-snippet")
 	add("Lines go to the proxy's log; their place and level are set where it runs.", "access-log-params", "access-log-path", "http-access-log-path", "stream-access-log-path",

@@ -17,7 +17,7 @@ func rewriteAnnotations() []Annotation {
 			Note: "Replaces the path; the query is kept. A URL answers 302 with it. All paths of the host become patterns.",
 		},
 		{
-			Name: "use-regex", Group: group, Scope: ScopeLocation, Support: Differs, Bad: BadCloses,
+			Name: "use-regex", Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadCloses,
 			Values: "bool", Default: "false", Example: "true",
 			Note:       "All paths of the host are matched as patterns, regardless of case.",
 			Difference: "Patterns run with a bounded number of steps; one that needs more doesn't match.",

@@ -51,7 +51,7 @@ func NewSettings() *table.Settings {
 		TrustedProxies:     []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
 		ProxyHeaderTimeout: 5 * time.Second,
 		HSTS:               table.HSTS{Enabled: true, SubDomains: true, MaxAge: 31536000},
-		TLS:                table.TLSSettings{Min: tls.VersionTLS12, Max: tls.VersionTLS13, RedirectToHTTPS: true},
+		TLS:                table.TLSSettings{Min: tls.VersionTLS12, Max: tls.VersionTLS13, Ciphers: defaultCiphers(), RedirectToHTTPS: true},
 		HTTP2:              true, HTTP2Streams: 128,
 		KeepAlive: 75 * time.Second, KeepAliveRequests: 1000,
 		UpstreamIdle: 320, UpstreamIdleTimeout: time.Minute, UpstreamRequests: 10000, UpstreamTime: time.Hour,
@@ -106,18 +106,18 @@ func (r *settingsReader) refuse(key, value, note string) {
 	}
 	if strings.HasSuffix(key, "-snippet") {
 		if lines := snippetAdvice(value); len(lines) > 0 {
-			note += " In their place: " + strings.Join(lines, "; ") + "."
+			note += " In their place: " + joined(lines) + "."
 		}
 	}
 	r.find(key, ReasonSettingRefused, true, "it is not honoured. "+note)
 }
 
 func (r *settingsReader) find(key, reason string, warning bool, message string) {
-	r.findings = append(r.findings, table.Finding{Kind: "ConfigMap", Ingress: r.cm, Field: key, Reason: reason, Warning: warning, Message: key + ": " + message})
+	r.findings = append(r.findings, table.Finding{Kind: "ConfigMap", Ingress: r.cm, Field: key, Reason: reason, Warning: warning, Message: limited(key + ": " + message)})
 }
 
 func (r *settingsReader) bad(key string, err error) {
-	r.find(key, ReasonSettingInvalid, true, fmt.Sprintf("the value %q can't be used: %v. It is as if the key were absent.", r.values[key], err))
+	r.find(key, ReasonSettingInvalid, true, fmt.Sprintf("the value %s can't be used: %v. It is as if the key were absent.", quoted(r.values[key]), err))
 }
 
 // set parses a key's value and hands it on; absent or bad, nothing is done.

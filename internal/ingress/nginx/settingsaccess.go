@@ -72,6 +72,7 @@ func (r *settingsReader) access() {
 	field(r, "global-allowed-response-headers", &d.ResponseHeaders, func(v string) ([]string, error) {
 		return headerNames(strings.ToLower(v))
 	})
+	field(r, "annotations-risk-level", &d.MaxRisk, parseRisk)
 	field(r, "annotation-value-word-blocklist", &d.Blocklist, func(v string) ([]string, error) { return splitList(v), nil })
 }
 

@@ -185,18 +185,14 @@ func snippetAdvice(s string) []string {
 	return out
 }
 
-// shown is a directive's name with its first argument, cut to a length that fits an event.
+// shown is a directive with its arguments, cut to a length that fits an event.
 func shown(d directive) string {
-	text := d.name
-	if len(d.args) > 0 {
-		text += " " + d.args[0]
-	}
-	text = strings.Map(func(r rune) rune {
+	text := strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, text)
+	}, strings.Join(append([]string{d.name}, d.args...), " "))
 	const limit = 48
 	if runes := []rune(text); len(runes) > limit {
 		text = string(runes[:limit]) + "…"

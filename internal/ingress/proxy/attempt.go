@@ -108,7 +108,7 @@ const maxStale = 4
 // pick chooses the endpoint of the next attempt.
 func (f *flow) pick(h *exchange.Hooks) *endpoint {
 	f.cand.now = clock()
-	if len(f.cand.set.all) == 1 {
+	if len(f.cand.set.all) == 1 && (f.x.Upstream == nil || f.x.Upstream.Options.Affinity == nil) {
 		return f.cand.set.all[0]
 	}
 	if h.Pick != nil {
@@ -438,6 +438,9 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	if !mayHaveBody(p.Status) && p.Status != 304 {
 		length = -1
 	}
+	if bodied {
+		length = f.encode(length)
+	}
 	f.begun = true
 	err := f.down.start(p.Status, p.Phrase, &p.Header, length, bodied)
 	if err == nil {
@@ -497,7 +500,7 @@ func (f *flow) passBody(loc *table.Location, u *upstreamConn) error {
 // passSpliced moves the rest of a large body without copying it. It reports false if that cannot be done.
 func (f *flow) passSpliced(u *upstreamConn) (bool, error) {
 	c, left := f.client, f.resp.Body.Remaining()
-	if c == nil || c.raw == nil || c.tls != nil || u.raw == nil || left < spliceFrom || f.h1.chunked || !f.h1.bodied {
+	if c == nil || f.down != &f.h1 || c.raw == nil || c.tls != nil || u.raw == nil || left < spliceFrom || f.h1.chunked || !f.h1.bodied {
 		return false, nil
 	}
 	m := &mover{

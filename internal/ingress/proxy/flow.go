@@ -300,36 +300,35 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		h.Choose(x)
 	}
 	set := f.view.backend(x.Upstream, &f.srv.backends).set.Load()
-	standIn := len(set.all) == 0
-	if standIn {
-		if set = f.standIn(loc); set == nil {
-			return x.Reply(503)
-		}
+	if len(set.all) == 0 && x.Canary != nil {
+		// As with ingress-nginx, a canary without endpoints takes nothing.
+		x.Upstream, x.Canary = x.Route.Backend, nil
+		set = f.view.backend(x.Upstream, &f.srv.backends).set.Load()
 	}
 	f.forward(loc)
 	if loc.Pace != nil {
 		x.Pace = *loc.Pace
+	}
+	if len(set.all) == 0 {
+		if set = f.standIn(h, loc); set == nil {
+			return x.Reply(503)
+		}
 	}
 	if h.Access != nil {
 		if a := h.Access(ctx, x); a != nil {
 			return a
 		}
 	}
-	if standIn {
-		f.substitute = set
-		if x.FromBackend = false; h.Replace != nil {
-			h.Replace(x, 503) // what the backend is told; which one it is, is known
-		}
-	}
-	if p := f.protocol(loc); loc.RequestBuffering && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
+	mirrored := h.Mirror != nil && loc.Mirror != nil
+	if p := f.protocol(loc); (loc.RequestBuffering || mirrored && loc.Mirror.Body) && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
 		if status := f.body.fill(f, loc.RequestBuffer); status != 0 {
 			return x.Reply(status)
 		}
 	} else {
 		f.body.stream(f)
 	}
-	if h.Mirror != nil && loc.Mirror != nil {
-		h.Mirror(x, f.body.view(), f.body.whole())
+	if mirrored {
+		h.Mirror(x, &f.body)
 	}
 	return f.attempts(ctx, h, loc, set)
 }
@@ -346,15 +345,21 @@ func (f *flow) withoutBackend(ctx context.Context, h *exchange.Hooks, loc *table
 	return f.x.Reply(status)
 }
 
-// standIn returns the endpoints of the backend that stands in for one without any (default-backend), or nil.
-func (f *flow) standIn(loc *table.Location) *endpointSet {
-	if loc.ErrorsBackend == nil {
+// standIn returns the endpoints of the backend that answers for one without any, nil if there is none.
+func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
+	f.x.Status = 503
+	ref := loc.ErrorsBackend
+	if h.Replace != nil {
+		ref = h.Replace(&f.x, 503)
+	}
+	if ref == nil {
 		return nil
 	}
-	set := f.srv.backends.get(*loc.ErrorsBackend).set.Load()
+	set := f.srv.backends.get(*ref).set.Load()
 	if len(set.all) == 0 {
 		return nil
 	}
+	f.substitute = set
 	return set
 }
 

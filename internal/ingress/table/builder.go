@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"hash/maphash"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 // they came. A Builder is for one goroutine; its Tables are for all.
 type Builder struct {
 	gen       uint64
+	seed      maphash.Seed
 	settings  *Settings
 	entries   map[string]*entry
 	hosts     map[string]*host
@@ -23,7 +25,10 @@ type Builder struct {
 	names     map[string]*nameState
 	patterned map[*host]struct{} // hosts with alias patterns
 	table     *Table
-	nothing   Location // that of requests that nobody asks for
+	unasked   *Location // that of requests that nobody asks for
+	backends  map[BackendRef]int
+	// backendsBefore has those that came or went since BackendChanges, and whether they were there.
+	backendsBefore map[BackendRef]bool
 
 	// What has been touched since the last Table.
 	claims       map[*claim]struct{} // to be elected
@@ -80,12 +85,14 @@ func (c *claim) idle() bool {
 // NewBuilder returns a Builder without Ingresses and with zero Settings.
 func NewBuilder() *Builder {
 	b := &Builder{
+		seed:     maphash.MakeSeed(), // no answer depends on it
 		settings: &Settings{}, entries: map[string]*entry{}, hosts: map[string]*host{}, upstreams: map[BackendRef]*upstream{},
+		unasked: &Location{}, backends: map[BackendRef]int{}, backendsBefore: map[BackendRef]bool{},
 		names: map[string]*nameState{}, patterned: map[*host]struct{}{},
 		claims: map[*claim]struct{}{}, routes: map[*claim]struct{}{}, dirtyHosts: map[*host]struct{}{}, dirtyUps: map[*upstream]struct{}{},
 		dirtyNames: map[string]struct{}{}, dirtyEntries: map[string]struct{}{},
 	}
-	b.table = &Table{settings: b.settings, names: newPmap[target](), wild: newPmap[target](), told: newPmap[told]()}
+	b.table = &Table{settings: b.settings, names: newPmap[target](b.seed), wild: newPmap[target](b.seed), told: newPmap[told](b.seed)}
 	b.touchHost(b.host(""))
 	return b
 }
@@ -138,12 +145,20 @@ func (b *Builder) SetSettings(s *Settings) {
 			}
 		}
 	}
-	if !same(old.DefaultBackend, s.DefaultBackend) || !same(old.Location, s.Location) {
-		for _, h := range b.hosts {
-			b.touchHost(h)
-		}
-	} else if old.Location != s.Location {
-		s.Location = old.Location
+	unasked := s.Location
+	if unasked == nil {
+		unasked = &Location{}
+	}
+	if same(old.DefaultBackend, s.DefaultBackend) && same(b.unasked, unasked) {
+		return
+	}
+	b.count(old.DefaultBackend, -1)
+	b.count(s.DefaultBackend, 1)
+	if !same(b.unasked, unasked) {
+		b.unasked = unasked
+	}
+	for _, h := range b.hosts {
+		b.touchHost(h)
 	}
 }
 
@@ -171,9 +186,14 @@ func (b *Builder) enter(e *entry) {
 		}
 		b.claims[c] = struct{}{}
 	}
+	b.count(e.location.ErrorsBackend, 1)
 	for _, ref := range e.refs() {
+		b.count(&ref, 1)
 		u := b.upstream(ref)
-		u.members = insert(u.members, e, older)
+		u.members++
+		if e.setsUpstream {
+			u.optioned = insert(u.optioned, e, older)
+		}
 		b.dirtyUps[u] = struct{}{}
 	}
 }
@@ -203,9 +223,14 @@ func (b *Builder) withdraw(e *entry) {
 		}
 		b.claims[c] = struct{}{}
 	}
+	b.count(e.location.ErrorsBackend, -1)
 	for _, ref := range e.refs() {
+		b.count(&ref, -1)
 		u := b.upstream(ref)
-		u.members = slices.DeleteFunc(u.members, func(o *entry) bool { return o == e })
+		u.members--
+		if e.setsUpstream {
+			u.optioned = slices.DeleteFunc(u.optioned, func(o *entry) bool { return o == e })
+		}
 		b.dirtyUps[u] = struct{}{}
 	}
 }
@@ -232,7 +257,7 @@ func (r BackendRef) compare(o BackendRef) int {
 func (b *Builder) host(name string) *host {
 	h := b.hosts[name]
 	if h == nil {
-		h = &host{name: name, claims: map[pathKey]*claim{}, server: &Server{Name: name}}
+		h = &host{name: name, claims: map[pathKey]*claim{}, server: &Server{Name: name}, paths: paths{places: newPmap[pathPlace](b.seed)}}
 		b.hosts[name] = h
 	}
 	return h
@@ -302,15 +327,22 @@ func (b *Builder) sweep() {
 		}
 	}
 	for u := range b.dirtyUps {
-		if len(u.members)+len(u.users)+len(u.canaries)+len(u.canaryOf) == 0 {
+		if u.members+len(u.users)+len(u.canaries)+len(u.canaryOf) == 0 {
 			delete(b.upstreams, u.ref)
 		}
 	}
-	clear(b.claims)
-	clear(b.routes)
-	clear(b.dirtyHosts)
-	clear(b.dirtyUps)
-	clear(b.dirtyNames)
-	clear(b.dirtyEntries)
+	b.claims, b.routes = emptied(b.claims), emptied(b.routes)
+	b.dirtyHosts, b.dirtyUps = emptied(b.dirtyHosts), emptied(b.dirtyUps)
+	b.dirtyNames, b.dirtyEntries = emptied(b.dirtyNames), emptied(b.dirtyEntries)
 	b.dirtyAliases = false
+}
+
+// emptied returns the set without its elements. One that was large is let go: to walk over it would cost as much as if
+// it were full, at each edit.
+func emptied[K comparable](m map[K]struct{}) map[K]struct{} {
+	if len(m) > 256 {
+		return map[K]struct{}{}
+	}
+	clear(m)
+	return m
 }

@@ -157,18 +157,8 @@ func (b *Builder) unplace(c *claim) {
 }
 
 func (b *Builder) setPlain(c *claim, r *Route, rivals []Rival) {
-	c.host.radix = c.host.radix.update(b.gen, c.key.path, func(old *place) *place {
-		n := &place{}
-		if old != nil {
-			*n = *old
-		}
-		if c.key.exact {
-			n.exact, n.exactRivals = r, rivals
-		} else {
-			n.prefix, n.prefixRivals = r, rivals
-		}
-		return n
-	})
+	c.host.paths = c.host.paths.set(b.gen, c.key, r, rivals)
+	c.host.deepen(c.key.depthOf(), r != nil)
 }
 
 func (b *Builder) setPatterns(c *claim, r *Route, rivals []Rival) {
@@ -232,6 +222,7 @@ func (b *Builder) routeOf(c *claim) *Route {
 	if len(c.takers) > 0 {
 		w := c.takers[0]
 		by, r.PathType, r.Location = w.e, w.p.pathType, w.e.location
+		r.Affinity = w.e.ing.Options.Upstream.Affinity != nil
 	} else {
 		r.Generated = true
 		if by = c.fallback; by == nil && len(h.members) > 0 {
@@ -239,9 +230,7 @@ func (b *Builder) routeOf(c *claim) *Route {
 		}
 		switch {
 		case by == nil:
-			if r.Location = b.settings.Location; r.Location == nil {
-				r.Location = &b.nothing
-			}
+			r.Location = b.unasked
 		case by.bare != nil:
 			r.Location = by.bare
 		default:

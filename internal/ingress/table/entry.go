@@ -27,6 +27,8 @@ type entry struct {
 	fallback backend
 	// noRules is set for an Ingress that has a defaultBackend and nothing else.
 	noRules bool
+	// setsUpstream is whether the Ingress has UpstreamOptions.
+	setsUpstream bool
 }
 
 // part is one path of one host that an Ingress asks for.
@@ -71,6 +73,7 @@ func newEntry(ing *Ingress, noCatchAll bool) *entry {
 		ing: ing, key: types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, name: o.Namespace + "/" + o.Name,
 		created: o.CreationTimestamp.Unix(), location: &ing.Options.Location,
 		fallback: backendOf(o.Namespace, o.Spec.DefaultBackend), noRules: len(o.Spec.Rules) == 0,
+		setsUpstream: !ing.Options.Upstream.empty(),
 	}
 	if noCatchAll && o.Spec.DefaultBackend != nil {
 		e.refused = "an Ingress with a spec.defaultBackend isn't served, because catch-all Ingresses are turned off (--disable-catch-all); remove spec.defaultBackend"
@@ -172,6 +175,3 @@ func insert[T any](s []T, e T, order func(a, b T) int) []T {
 	i, _ := slices.BinarySearchFunc(s, e, order)
 	return slices.Insert(s, i, e)
 }
-
-// remove takes the elements of an Ingress out of a slice.
-func remove[T any](s []T, gone func(T) bool) []T { return slices.DeleteFunc(s, gone) }

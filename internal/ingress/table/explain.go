@@ -1,6 +1,7 @@
 package table
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -138,7 +139,7 @@ func hostName(h string) string {
 	return h
 }
 
-func (t *Table) hostReason(name string, h *hostTable, by how, to string) string {
+func (t *Table) hostReason(name string, h *target, by how, to string) string {
 	switch by {
 	case byName:
 		return "a rule names host " + name
@@ -156,7 +157,7 @@ func (t *Table) hostReason(name string, h *hostTable, by how, to string) string 
 }
 
 // otherHosts says which hosts match less well.
-func (t *Table) otherHosts(name string, h *hostTable) []string {
+func (t *Table) otherHosts(name string, h *target) []string {
 	var others []string
 	if w := t.wildcard(name); w != nil && w != h {
 		others = append(others, w.server.Name+": a rule names the host itself; a host that exists never falls back to a wildcard, even where it has no path")
@@ -167,14 +168,14 @@ func (t *Table) otherHosts(name string, h *hostTable) []string {
 			others = append(others, a.to+": a pattern of its server-alias matches, which counts after names and wildcards, and in the order of hosts")
 		}
 	}
-	if h != t.any && len(t.any.ordered()) > 1 {
+	if h != t.any && slices.ContainsFunc(t.any.ordered(), func(c candidate) bool { return !c.route.Generated }) {
 		others = append(others, "rules without host: they count only for hosts that nothing names")
 	}
 	return others
 }
 
 // candidates lists what matches in the order of the match.
-func (x *Explanation) candidates(h *hostTable, path string, m *Match) {
+func (x *Explanation) candidates(h *target, path string, m *Match) {
 	var lost []Candidate
 	for _, c := range h.ordered() {
 		r := c.route

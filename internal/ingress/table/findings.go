@@ -29,14 +29,18 @@ type told struct {
 
 // Findings returns what there is to say about an Ingress, in a stable order.
 func (t *Table) Findings(key types.NamespacedName) []Finding {
-	f, _ := t.told.get(key.Namespace + "/" + key.Name)
-	return f.findings
+	if x := t.told.get(key.Namespace + "/" + key.Name); x != nil {
+		return x.findings
+	}
+	return nil
 }
 
 // ClassReason returns why an Ingress is served, as Ingress.ClassReason has it.
 func (t *Table) ClassReason(namespace, name string) string {
-	f, _ := t.told.get(namespace + "/" + name)
-	return f.classReason
+	if x := t.told.get(namespace + "/" + name); x != nil {
+		return x.classReason
+	}
+	return ""
 }
 
 // tell writes what is known of all Ingresses that were touched into a table.
@@ -48,8 +52,8 @@ func (b *Builder) tell(t *Table) {
 			continue
 		}
 		found := b.find(e)
-		if old, ok := t.told.get(name); !ok || old.classReason != e.ing.ClassReason || !slices.Equal(old.findings, found) {
-			t.told = t.told.set(b.gen, name, told{found, e.ing.ClassReason})
+		if old := t.told.get(name); old == nil || old.classReason != e.ing.ClassReason || !slices.Equal(old.findings, found) {
+			t.told = t.told.set(b.gen, name, &told{found, e.ing.ClassReason})
 		}
 	}
 }
@@ -86,8 +90,10 @@ func (b *Builder) find(e *entry) []Finding {
 			l.host(b.hosts[name])
 		}
 	}
-	for _, ref := range e.refs() {
-		l.upstream(b.upstreams[ref])
+	if e.setsUpstream {
+		for _, ref := range e.refs() {
+			l.upstream(b.upstreams[ref])
+		}
 	}
 	return l.found
 }
@@ -205,6 +211,8 @@ func (l *teller) host(h *host) {
 		if _, problem := l.e.certificateFor(h.name); problem != "" {
 			l.say(true, "spec.tls", ReasonCertificate, "host ", h.name, " has the default certificate: ", problem)
 		}
+	} else if mine, _ := l.e.certificateFor(h.name); mine != nil && l.e.secures(h.name) && !same(mine, h.server.Certificate) {
+		l.say(true, "spec.tls", ReasonCertificate, "host ", h.name, " has another certificate: the older Ingress ", h.secured[0].name, " has a tls section for it, which alone counts")
 	}
 }
 
@@ -232,7 +240,7 @@ func (l *teller) upstream(u *upstream) {
 		if mine.Set&f.bit == 0 && f.zero(mine) {
 			continue
 		}
-		w := f.sayer(u.members)
+		w := f.sayer(u.optioned)
 		var a, b UpstreamOptions
 		f.copy(&a, mine)
 		f.copy(&b, &w.ing.Options.Upstream)

@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -16,11 +17,30 @@ type host struct {
 	wanting                              int // claims whose winner has the host matched as patterns
 	server                               *Server
 	said                                 map[string]*entry // by annotation: whose value holds for the host
-	radix                                radix
+	decided                              decided
+	paths                                paths       // of a host of plain paths
+	depths                               []int       // how many paths have so many elements
+	radix                                radix       // of a host of patterns
 	names                                []nameClaim // aliases and the name with or without www.
 }
 
 func (h *host) exists() bool { return h.name == "" || len(h.members) > 0 }
+
+// deepen counts a path of so many elements in or out.
+func (h *host) deepen(elements int, in bool) {
+	for len(h.depths) <= elements {
+		h.depths = append(h.depths, 0)
+	}
+	if in {
+		h.depths[elements]++
+	} else {
+		h.depths[elements]--
+	}
+	h.paths.depth = len(h.depths) - 1
+	for h.paths.depth > 0 && h.depths[h.paths.depth] == 0 {
+		h.paths.depth--
+	}
+}
 
 func (h *host) join(e *entry) {
 	h.members = insert(h.members, e, older)
@@ -112,19 +132,15 @@ func (b *Builder) serve(h *host) {
 		s.TLS = true
 		s.Certificate, _ = h.secured[0].certificateFor(h.name)
 	}
-	for _, list := range [][]*entry{h.optioned, h.secured, h.defaults} {
-		for _, e := range list {
-			b.dirtyEntries[e.name] = struct{}{}
-		}
-	}
+	b.touchTold(h, said)
 	b.rename(h, s, said[aliasAnnotation])
 	b.dirtyNames[h.name] = struct{}{}
-	h.said = said
 	if same(*s, *h.server) {
 		return
 	}
 	if s.Patterns != h.server.Patterns {
-		h.radix = radix{}
+		h.radix, h.depths = radix{}, nil
+		h.paths = paths{places: newPmap[pathPlace](b.seed)}
 		for _, c := range h.claims {
 			c.placed, c.patterns = false, nil
 			for _, t := range c.takers {
@@ -136,6 +152,42 @@ func (b *Builder) serve(h *host) {
 	for _, c := range h.claims {
 		b.routes[c] = struct{}{}
 	}
+}
+
+// decided is what the findings about a host depend on besides its Server.
+type decided struct {
+	first, fallback, secured *entry
+	rooted                   bool
+}
+
+// touchTold has the findings of those Ingresses looked at for which another one decides something now.
+func (b *Builder) touchTold(h *host, said map[string]*entry) {
+	var d decided
+	if len(h.members) > 0 {
+		d.first = h.members[0]
+	}
+	if h.exists() {
+		d.fallback, d.rooted = h.fallback(), h.hasRootPrefix()
+	}
+	if len(h.secured) > 0 {
+		d.secured = h.secured[0]
+	}
+	if d != h.decided {
+		if d.secured != h.decided.secured {
+			for _, e := range h.secured {
+				b.dirtyEntries[e.name] = struct{}{}
+			}
+		}
+		for _, e := range h.defaults {
+			b.dirtyEntries[e.name] = struct{}{}
+		}
+	}
+	if !maps.Equal(said, h.said) {
+		for _, e := range h.optioned {
+			b.dirtyEntries[e.name] = struct{}{}
+		}
+	}
+	h.decided, h.said = d, said
 }
 
 // nameState is who asks for a name without naming it as a host.
@@ -231,14 +283,14 @@ func (b *Builder) publish(t *Table) {
 				b.dirtyEntries[c.e.name] = struct{}{}
 			}
 		}
-		var v target
+		var v *target
 		if h := b.hosts[name]; h != nil && h.exists() {
-			v.host = &hostTable{server: h.server, radix: h.radix}
+			v = &target{server: h.server, paths: h.paths, radix: h.radix}
 		} else if st := b.names[name]; st != nil {
-			v.to, v.www = st.claims[0].h.name, st.claims[0].www
+			v = &target{to: st.claims[0].h.name, www: st.claims[0].www}
 		}
 		if name == "" {
-			t.any = v.host
+			t.any = v
 			continue
 		}
 		names := &t.names
@@ -246,7 +298,7 @@ func (b *Builder) publish(t *Table) {
 		if suffix, ok := strings.CutPrefix(name, "*."); ok {
 			names, key = &t.wild, name[len(name)-len(suffix)-1:]
 		}
-		if v == (target{}) {
+		if v == nil {
 			*names = names.del(b.gen, key)
 		} else {
 			*names = names.set(b.gen, key, v)

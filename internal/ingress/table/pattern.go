@@ -81,29 +81,6 @@ func (r radix) firstPattern(path string, m *Match) {
 	}
 }
 
-// patternsOn returns the lists of patterns whose literal beginning the path has, each in order.
-func (r radix) patternsOn(path string, heads [][]*pattern) [][]*pattern {
-	n := r.root
-	for i := 0; n != nil; {
-		if n.place != nil && len(n.place.patterns) > 0 {
-			heads = append(heads, n.place.patterns)
-		}
-		if i == len(path) {
-			break
-		}
-		k := strings.IndexByte(n.firsts, lower(path[i]))
-		if k < 0 {
-			break
-		}
-		n = n.kids[k]
-		if !hasPrefixFold(path[i:], n.label) {
-			break
-		}
-		i += len(n.label)
-	}
-	return heads
-}
-
 // hasPrefixFold tells whether s begins with a prefix in lower case. Only ASCII letters have case, as in the patterns.
 func hasPrefixFold(s, prefix string) bool {
 	if len(s) < len(prefix) {

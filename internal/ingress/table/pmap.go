@@ -1,71 +1,57 @@
 package table
 
-import (
-	"hash/maphash"
-	"math/bits"
-)
+import "hash/maphash"
 
-// pmap is a map from strings of which each edit makes a new version: versions share all nodes but those on the way to
-// the entry, so an edit costs the same at ten entries and at a hundred thousand, and readers of an old version are not
-// disturbed. Nodes that were made with the same generation are edited in place. The order of its entries is arbitrary.
+// pmap is a map from strings of which each edit makes a new version: versions share all but the bucket of the entry and
+// the list of buckets, so an edit costs one copy of that list, and readers of an older version are not disturbed. What
+// was made with the same generation is edited in place. The order of its entries is arbitrary. Its look-ups touch few
+// lines of memory, as those cost more than anything else where there are many routes.
 type pmap[V any] struct {
-	seed maphash.Seed
-	root *hamt[V]
-	len  int
+	seed    maphash.Seed
+	buckets []*bucket[V] // as many as a power of two
+	len     int
+	gen     uint64 // of the list
 }
 
-type hamt[V any] struct {
-	gen   uint64
-	bits  uint64 // which of the 64 places have a slot; unused below the last bit of the hash
-	slots []hslot[V]
-}
+const bucketSize = 8
 
-// hslot is an entry, or the node below.
-type hslot[V any] struct {
-	key   string
-	child *hamt[V]
-	value V
-}
-
-const (
-	hamtStep = 6
-	hamtEnd  = 64
-)
-
-func newPmap[V any]() pmap[V] { return pmap[V]{seed: maphash.MakeSeed(), root: &hamt[V]{}} }
-
-func (m *pmap[V]) get(key string) (v V, ok bool) {
-	h := maphash.String(m.seed, key)
-	n := m.root
-	for shift := uint(0); ; shift += hamtStep {
-		if shift >= hamtEnd {
-			for i := range n.slots {
-				if n.slots[i].key == key {
-					return n.slots[i].value, true
-				}
-			}
-			return v, false
-		}
-		bit := uint64(1) << (h >> shift & 63)
-		if n.bits&bit == 0 {
-			return v, false
-		}
-		s := &n.slots[bits.OnesCount64(n.bits&(bit-1))]
-		if s.child == nil {
-			if s.key == key {
-				return s.value, true
-			}
-			return v, false
-		}
-		n = s.child
+type bucket[V any] struct {
+	tags [bucketSize]uint32 // the upper half of the hashes
+	n    int
+	more *bucket[V]
+	gen  uint64
+	all  [bucketSize]struct {
+		key   string
+		value *V
 	}
 }
 
+func newPmap[V any](seed maphash.Seed) pmap[V] { return pmap[V]{seed: seed} }
+
+// get returns the value of a key, nil if there is none.
+func (m *pmap[V]) get(key string) *V {
+	if m.len == 0 {
+		return nil
+	}
+	h := maphash.String(m.seed, key)
+	tag := uint32(h >> 32)
+	for b := m.buckets[h&uint64(len(m.buckets)-1)]; b != nil; b = b.more {
+		for i := range b.n {
+			if b.tags[i] == tag && b.all[i].key == key {
+				return b.all[i].value
+			}
+		}
+	}
+	return nil
+}
+
 // set returns the map with the entry.
-func (m pmap[V]) set(gen uint64, key string, v V) pmap[V] {
-	added := false
-	m.root = m.root.set(m.seed, gen, 0, maphash.String(m.seed, key), hslot[V]{key: key, value: v}, &added)
-	if added {
+func (m pmap[V]) set(gen uint64, key string, v *V) pmap[V] {
+	if m.len >= 5*len(m.buckets) {
+		m = m.resized(gen, max(1, 2*len(m.buckets)))
+	}
+	m = m.own(gen)
+	if m.put(maphash.String(m.seed, key), key, v) {
 		m.len++
 	}
 	return m
@@ -73,93 +59,91 @@ func (m pmap[V]) set(gen uint64, key string, v V) pmap[V] {
 
 // del returns the map without the entry.
 func (m pmap[V]) del(gen uint64, key string) pmap[V] {
-	if _, ok := m.get(key); !ok {
+	if m.get(key) == nil {
 		return m
 	}
-	m.root = m.root.del(gen, 0, maphash.String(m.seed, key), key)
-	m.len--
-	return m
+	m = m.own(gen)
+	h := maphash.String(m.seed, key)
+	for p := &m.buckets[h&uint64(len(m.buckets)-1)]; ; p = &(*p).more {
+		b := ownBucket(p, gen)
+		for i := range b.n {
+			if b.all[i].key != key {
+				continue
+			}
+			b.n--
+			b.tags[i], b.all[i] = b.tags[b.n], b.all[b.n]
+			b.all[b.n].key, b.all[b.n].value = "", nil
+			if b.n == 0 {
+				*p = b.more
+			}
+			m.len--
+			if n := len(m.buckets); n > 1 && m.len < n {
+				m = m.resized(gen, n/2)
+			}
+			return m
+		}
+	}
 }
 
 // all calls f for each entry.
-func (m *pmap[V]) all(f func(key string, v V)) { m.root.all(f) }
-
-func (n *hamt[V]) all(f func(string, V)) {
-	for i := range n.slots {
-		if s := &n.slots[i]; s.child != nil {
-			s.child.all(f)
-		} else {
-			f(s.key, s.value)
-		}
-	}
-}
-
-// own returns the node, or a copy of it if an older version may have it.
-func (n *hamt[V]) own(gen uint64) *hamt[V] {
-	if n.gen == gen {
-		return n
-	}
-	return &hamt[V]{gen: gen, bits: n.bits, slots: append(make([]hslot[V], 0, len(n.slots)+1), n.slots...)}
-}
-
-func (n *hamt[V]) set(seed maphash.Seed, gen uint64, shift uint, h uint64, e hslot[V], added *bool) *hamt[V] {
-	n = n.own(gen)
-	if shift >= hamtEnd {
-		for i := range n.slots {
-			if n.slots[i].key == e.key {
-				n.slots[i] = e
-				return n
-			}
-		}
-		*added = true
-		n.slots = append(n.slots, e)
-		return n
-	}
-	bit := uint64(1) << (h >> shift & 63)
-	i := bits.OnesCount64(n.bits & (bit - 1))
-	if n.bits&bit == 0 {
-		*added = true
-		n.bits |= bit
-		n.slots = append(n.slots, hslot[V]{})
-		copy(n.slots[i+1:], n.slots[i:])
-		n.slots[i] = e
-		return n
-	}
-	s := &n.slots[i]
-	switch {
-	case s.child != nil:
-		s.child = s.child.set(seed, gen, shift+hamtStep, h, e, added)
-	case s.key == e.key:
-		*s = e
-	default:
-		other, ignored := *s, false
-		child := (&hamt[V]{gen: gen}).set(seed, gen, shift+hamtStep, maphash.String(seed, other.key), other, &ignored)
-		*s = hslot[V]{child: child.set(seed, gen, shift+hamtStep, h, e, added)}
-	}
-	return n
-}
-
-// del returns the node without an entry that is there.
-func (n *hamt[V]) del(gen uint64, shift uint, h uint64, key string) *hamt[V] {
-	n = n.own(gen)
-	i, bit := 0, uint64(0)
-	if shift >= hamtEnd {
-		for n.slots[i].key != key {
-			i++
-		}
-	} else {
-		bit = uint64(1) << (h >> shift & 63)
-		i = bits.OnesCount64(n.bits & (bit - 1))
-		if s := &n.slots[i]; s.child != nil {
-			s.child = s.child.del(gen, shift+hamtStep, h, key)
-			if len(s.child.slots) > 0 {
-				return n
+func (m *pmap[V]) all(f func(key string, v *V)) {
+	for _, b := range m.buckets {
+		for ; b != nil; b = b.more {
+			for i := range b.n {
+				f(b.all[i].key, b.all[i].value)
 			}
 		}
 	}
-	n.bits &^= bit
-	copy(n.slots[i:], n.slots[i+1:])
-	n.slots[len(n.slots)-1] = hslot[V]{}
-	n.slots = n.slots[:len(n.slots)-1]
-	return n
+}
+
+func (m pmap[V]) own(gen uint64) pmap[V] {
+	if m.gen != gen {
+		m.gen, m.buckets = gen, append([]*bucket[V](nil), m.buckets...)
+	}
+	return m
+}
+
+// put writes an entry into a map whose list is its own, and tells whether it is new.
+func (m *pmap[V]) put(h uint64, key string, v *V) bool {
+	tag := uint32(h >> 32)
+	p := &m.buckets[h&uint64(len(m.buckets)-1)]
+	before := 0
+	for b := *p; b != nil; b = b.more {
+		for i := range b.n {
+			if b.tags[i] == tag && b.all[i].key == key {
+				for range before {
+					p = &ownBucket(p, m.gen).more
+				}
+				ownBucket(p, m.gen).all[i].value = v
+				return false
+			}
+		}
+		before++
+	}
+	for ; *p != nil && (*p).n == bucketSize; p = &(*p).more {
+		ownBucket(p, m.gen)
+	}
+	if *p == nil {
+		*p = &bucket[V]{gen: m.gen}
+	}
+	b := ownBucket(p, m.gen)
+	b.tags[b.n], b.all[b.n].key, b.all[b.n].value = tag, key, v
+	b.n++
+	return true
+}
+
+// ownBucket makes a bucket one that may be changed.
+func ownBucket[V any](p **bucket[V], gen uint64) *bucket[V] {
+	if (*p).gen != gen {
+		c := **p
+		c.gen = gen
+		*p = &c
+	}
+	return *p
+}
+
+func (m pmap[V]) resized(gen uint64, n int) pmap[V] {
+	r := pmap[V]{seed: m.seed, gen: gen, len: m.len, buckets: make([]*bucket[V], n)}
+	m.all(func(key string, v *V) { r.put(maphash.String(r.seed, key), key, v) })
+	return r
 }

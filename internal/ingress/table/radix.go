@@ -2,33 +2,34 @@ package table
 
 import "strings"
 
-// radix holds the paths of one host by their text, or in a host of patterns by the lower-case text that each pattern
-// begins with. As with pmap, an edit makes a new version that shares all but the nodes on its way. Its form depends on
-// its keys alone, not on the order in which they came.
+// radix holds the patterns of one host by the lower-case text that each begins with. As with pmap, an edit makes a new
+// version that shares all but the nodes on its way. Its form depends on its keys alone, not on the order in which they
+// came.
 type radix struct {
 	root *rnode
 }
 
+// rnode is as large as a line of memory.
 type rnode struct {
-	label  string
-	firsts string // the first byte of each kid's label, ascending
-	kids   []*rnode
-	place  *place // nil where no key ends
-	gen    uint64
+	// text is the label, of which the length is given, and behind it the first byte of each kid's label, ascending.
+	text  string
+	label int
+	kids  []*rnode
+	place *place // nil where no key ends
+	gen   uint64
 }
 
-// place is what is known of one key. It is immutable.
+// place has the patterns of one key in the order in which they are tried. It is immutable.
 type place struct {
-	exact, prefix *Route
-	// patterns are in the order in which they are tried.
 	patterns []*pattern
-	// exactRivals and prefixRivals are the Ingresses that ask for the path too and don't have it.
-	exactRivals, prefixRivals []Rival
 }
 
-func (p *place) empty() bool {
-	return p == nil || p.exact == nil && p.prefix == nil && len(p.patterns) == 0
-}
+func (p *place) empty() bool { return p == nil || len(p.patterns) == 0 }
+
+func (n *rnode) labelText() string { return n.text[:n.label] }
+func (n *rnode) firsts() string    { return n.text[n.label:] }
+
+func (n *rnode) setLabel(label string) { n.text, n.label = label+n.firsts(), len(label) }
 
 // update returns the version in which the place of key is what f makes of the old one; either may be nil.
 func (r radix) update(gen uint64, key string, f func(*place) *place) radix {
@@ -59,29 +60,30 @@ func (n *rnode) update(gen uint64, key string, f func(*place) *place) *rnode {
 		}
 		return n
 	}
-	i := strings.IndexByte(n.firsts, key[0])
+	i := strings.IndexByte(n.firsts(), key[0])
 	if i < 0 {
 		if p := f(nil); !p.empty() {
-			n.insert(&rnode{gen: gen, label: strings.Clone(key), place: p})
+			n.insert(&rnode{gen: gen, text: strings.Clone(key), label: len(key), place: p})
 		}
 		return n
 	}
 	kid := n.kids[i]
-	if l := common(kid.label, key); l < len(kid.label) {
+	if l := common(kid.labelText(), key); l < kid.label {
+		upper := &rnode{gen: gen, text: kid.text[:l+1], label: l}
 		lower := kid.own(gen)
-		upper := &rnode{gen: gen, label: kid.label[:l], firsts: kid.label[l : l+1], kids: []*rnode{lower}}
-		lower.label = kid.label[l:]
+		lower.setLabel(kid.labelText()[l:])
+		upper.kids = []*rnode{lower}
 		kid = upper
 	}
-	kid = kid.update(gen, key[len(kid.label):], f)
+	kid = kid.update(gen, key[kid.label:], f)
 	switch {
 	case kid.place == nil && len(kid.kids) == 0:
-		n.firsts = n.firsts[:i] + n.firsts[i+1:]
+		n.text = n.text[:n.label+i] + n.text[n.label+i+1:]
 		n.kids = append(n.kids[:i], n.kids[i+1:]...)
 		return n
 	case kid.place == nil && len(kid.kids) == 1:
 		lower := kid.kids[0].own(gen)
-		lower.label = kid.label + lower.label
+		lower.setLabel(kid.labelText() + lower.labelText())
 		kid = lower
 	}
 	n.kids[i] = kid
@@ -89,11 +91,12 @@ func (n *rnode) update(gen uint64, key string, f func(*place) *place) *rnode {
 }
 
 func (n *rnode) insert(kid *rnode) {
-	first, i := kid.label[0], 0
-	for i < len(n.firsts) && n.firsts[i] < first {
+	first, i := kid.text[0], n.label
+	for i < len(n.text) && n.text[i] < first {
 		i++
 	}
-	n.firsts = n.firsts[:i] + string([]byte{first}) + n.firsts[i:]
+	n.text = n.text[:i] + string([]byte{first}) + n.text[i:]
+	i -= n.label
 	n.kids = append(n.kids, nil)
 	copy(n.kids[i+1:], n.kids[i:])
 	n.kids[i] = kid
@@ -109,61 +112,27 @@ func common(a, b string) int {
 	return n
 }
 
-// longest returns the route of a path in a host of plain paths: the exact one, else that of the longest prefix of whole
-// elements; nil if there is none. Prefix /foo/ has /foo too, where nothing else has it.
-func (r radix) longest(path string) *Route {
+// patternsOn returns the lists of patterns whose literal beginning the path has, each in order.
+func (r radix) patternsOn(path string, heads [][]*pattern) [][]*pattern {
 	n := r.root
-	if n == nil {
-		return nil
-	}
-	var best *Route
-	for i := 0; ; {
-		if p := n.place; p != nil {
-			if i == len(path) {
-				if p.exact != nil {
-					return p.exact
-				}
-				if p.prefix != nil {
-					return p.prefix
-				}
-			} else if p.prefix != nil && (path[i] == '/' || i > 0 && path[i-1] == '/') {
-				best = p.prefix
-			}
+	for i := 0; n != nil; {
+		if n.place != nil {
+			heads = append(heads, n.place.patterns)
 		}
 		if i == len(path) {
-			return withSlash(n, "", best)
+			break
 		}
-		k := strings.IndexByte(n.firsts, path[i])
+		k := strings.IndexByte(n.firsts(), lower(path[i]))
 		if k < 0 {
-			return best
+			break
 		}
-		kid := n.kids[k]
-		if len(path)-i < len(kid.label) {
-			return withSlash(n, path[i:], best)
+		n = n.kids[k]
+		if !hasPrefixFold(path[i:], n.labelText()) {
+			break
 		}
-		if path[i:i+len(kid.label)] != kid.label {
-			return best
-		}
-		i += len(kid.label)
-		n = kid
+		i += n.label
 	}
-}
-
-// withSlash looks for the prefix whose key is one slash longer than the path, of which rest is below n.
-func withSlash(n *rnode, rest string, best *Route) *Route {
-	first := byte('/')
-	if rest != "" {
-		first = rest[0]
-	}
-	k := strings.IndexByte(n.firsts, first)
-	if k < 0 {
-		return best
-	}
-	kid := n.kids[k]
-	if len(kid.label) == len(rest)+1 && kid.label[len(rest)] == '/' && kid.label[:len(rest)] == rest && kid.place != nil && kid.place.prefix != nil {
-		return kid.place.prefix
-	}
-	return best
+	return heads
 }
 
 // all calls f for each place, in the order of keys.
@@ -174,7 +143,7 @@ func (r radix) all(f func(key string, p *place)) {
 }
 
 func (n *rnode) all(above string, f func(string, *place)) {
-	key := above + n.label
+	key := above + n.labelText()
 	if n.place != nil {
 		f(key, n.place)
 	}

@@ -23,16 +23,16 @@ func TestRadixAgainstMap(t *testing.T) {
 			} else {
 				delete(want, k)
 			}
-			x = x.update(gen, k, func(*place) *place { return &place{prefix: v} })
+			x = x.update(gen, k, func(*place) *place { return one(v) })
 			got := map[string]*Route{}
-			x.all(func(k string, p *place) { got[k] = p.prefix })
+			x.all(func(k string, p *place) { got[k] = p.patterns[0].route })
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Fatalf("seed %d step %d: %v, want %v", seed, step, got, want)
 			}
 			var fresh radix
 			for _, k := range keys {
 				if want[k] != nil {
-					fresh = fresh.update(1, k, func(*place) *place { return &place{prefix: want[k]} })
+					fresh = fresh.update(1, k, func(*place) *place { return one(want[k]) })
 				}
 			}
 			if a, b := shape(x.root), shape(fresh.root); len(want) > 0 && a != b {
@@ -53,9 +53,16 @@ func shape(n *rnode) string {
 	if n == nil {
 		return ""
 	}
-	s := fmt.Sprintf("%q %v %q(", n.label, n.place != nil, n.firsts)
+	s := fmt.Sprintf("%q %v %q(", n.labelText(), n.place != nil, n.firsts())
 	for _, k := range n.kids {
 		s += shape(k)
 	}
 	return s + ")"
+}
+
+func one(r *Route) *place {
+	if r == nil {
+		return nil
+	}
+	return &place{patterns: []*pattern{{route: r}}}
 }

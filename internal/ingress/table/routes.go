@@ -15,21 +15,30 @@ func (t *Table) Routes() []*Route {
 	return routes
 }
 
+// Servers returns the Servers of all hosts that rules name, by name, and last the one of all other hosts.
+func (t *Table) Servers() []*Server {
+	var servers []*Server
+	for _, h := range t.hosts() {
+		servers = append(servers, h.server)
+	}
+	return servers
+}
+
 // hosts returns the hosts that rules name, by name, and last the one without name.
-func (t *Table) hosts() []*hostTable {
-	var hosts []*hostTable
-	take := func(_ string, v target) {
-		if v.host != nil {
-			hosts = append(hosts, v.host)
+func (t *Table) hosts() []*target {
+	var hosts []*target
+	take := func(_ string, v *target) {
+		if v.server != nil {
+			hosts = append(hosts, v)
 		}
 	}
 	t.names.all(take)
 	t.wild.all(take)
-	slices.SortFunc(hosts, func(a, b *hostTable) int { return strings.Compare(a.server.Name, b.server.Name) })
+	slices.SortFunc(hosts, func(a, b *target) int { return strings.Compare(a.server.Name, b.server.Name) })
 	return append(hosts, t.any)
 }
 
-func (h *hostTable) routes(routes []*Route) []*Route {
+func (h *target) routes(routes []*Route) []*Route {
 	for _, p := range h.ordered() {
 		if !p.again {
 			routes = append(routes, p.route)
@@ -48,22 +57,16 @@ type candidate struct {
 }
 
 // ordered returns what a host has, in the order in which it is tried.
-func (h *hostTable) ordered() []candidate {
+func (h *target) ordered() []candidate {
+	if !h.server.Patterns {
+		return h.paths.candidates()
+	}
 	var all []candidate
 	h.radix.all(func(_ string, p *place) {
-		if p.exact != nil {
-			all = append(all, candidate{route: p.exact, rivals: p.exactRivals})
-		}
-		if p.prefix != nil {
-			all = append(all, candidate{route: p.prefix, rivals: p.prefixRivals})
-		}
 		for _, x := range p.patterns {
 			all = append(all, candidate{route: x.route, rivals: x.rivals, pattern: x})
 		}
 	})
-	if !h.server.Patterns {
-		return all
-	}
 	slices.SortFunc(all, func(a, b candidate) int {
 		if a.pattern.before(b.pattern) {
 			return -1

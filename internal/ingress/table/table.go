@@ -13,20 +13,17 @@ type Table struct {
 	// wild has the wildcard hosts by what follows the star: ".example.com".
 	wild    pmap[target]
 	aliases []aliasPattern
-	any     *hostTable
+	any     *target
 	told    pmap[told] // by namespace/name of the Ingress
 }
 
 // target is what a name leads to: a host of its own, or another host, as an alias or by a redirect.
 type target struct {
-	host *hostTable
-	to   string
-	www  bool
-}
-
-type hostTable struct {
-	server *Server
-	radix  radix
+	server *Server // nil without a host of its own
+	paths  paths   // of a host of plain paths
+	radix  radix   // of a host of patterns
+	to     string
+	www    bool
 }
 
 type aliasPattern struct {
@@ -87,23 +84,17 @@ func (t *Table) Match(host, path string, m *Match) {
 	if h.server.Patterns {
 		h.radix.firstPattern(path, m)
 	} else {
-		m.Route = h.radix.longest(path)
+		m.Route = h.paths.find(path)
 	}
-	if m.Route.Location.SSLRedirect {
-		m.TLS = h.server.TLS && how != byDefault
-		if !m.TLS {
-			w := t.wildcard(name)
-			m.TLS = w != nil && w.server.TLS
-		}
-	}
+	m.TLS = m.Route.Location.SSLRedirect && t.secure(name, h, how)
 }
 
 // find returns the host that a name in lower case belongs to: exact names and aliases first, then wildcards, then
 // patterns, then the rules without host. For a redirect, to is the host redirected to.
-func (t *Table) find(name string) (h *hostTable, by how, to string) {
-	if v, ok := t.names.get(name); ok {
-		if v.host != nil {
-			return v.host, byName, ""
+func (t *Table) find(name string) (h *target, by how, to string) {
+	if v := t.names.get(name); v != nil {
+		if v.server != nil {
+			return v, byName, ""
 		}
 		by := byAlias
 		if v.www {
@@ -129,20 +120,22 @@ func (t *Table) find(name string) (h *hostTable, by how, to string) {
 }
 
 // named returns the host that rules name so.
-func (t *Table) named(name string) *hostTable {
+func (t *Table) named(name string) *target {
 	if name == "" {
 		return t.any
 	}
+	v := t.names.get(name)
 	if name[0] == '*' {
-		v, _ := t.wild.get(name[1:])
-		return v.host
+		v = t.wild.get(name[1:])
 	}
-	v, _ := t.names.get(name)
-	return v.host
+	if v == nil || v.server == nil {
+		return nil
+	}
+	return v
 }
 
 // wildcard returns the wildcard host of a name, or nil. The star is one label of letters, digits, "_" and "-".
-func (t *Table) wildcard(name string) *hostTable {
+func (t *Table) wildcard(name string) *target {
 	if t.wild.len == 0 {
 		return nil
 	}
@@ -150,14 +143,11 @@ func (t *Table) wildcard(name string) *hostTable {
 	if i <= 0 || !wordLabel(name[:i]) {
 		return nil
 	}
-	v, ok := t.wild.get(name[i:])
-	if !ok {
-		return nil
-	}
-	if v.host == nil {
+	v := t.wild.get(name[i:])
+	if v != nil && v.server == nil {
 		return t.named(v.to)
 	}
-	return v.host
+	return v
 }
 
 func wordLabel(s string) bool {

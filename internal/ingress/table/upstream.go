@@ -2,15 +2,18 @@ package table
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
 // upstream is a Service's port as the Builder keeps it.
 type upstream struct {
 	ref BackendRef
-	// members are the Ingresses that name it, sorted; users are the paths that lead to it.
-	members []*entry
-	users   map[*claim]struct{}
+	// members is how many Ingresses name it; optioned are those of them that set UpstreamOptions, sorted. Users are the
+	// paths that lead to it.
+	members  int
+	optioned []*entry
+	users    map[*claim]struct{}
 	// canaries hang on it, sorted: the first takes part. canaryOf are those on which it hangs itself.
 	canaries []attachment
 	canaryOf map[*upstream]int
@@ -33,13 +36,13 @@ func (a attachment) before(o attachment) int {
 func (b *Builder) resolve() {
 	hanging := map[*upstream]struct{}{}
 	for u := range b.dirtyUps {
-		if o := mergeUpstream(u.members); !same(o, u.options) {
+		if o := mergeUpstream(u.optioned); !same(o, u.options) {
 			u.options = o
 			for p := range u.canaryOf {
 				hanging[p] = struct{}{}
 			}
 		}
-		for _, e := range u.members {
+		for _, e := range u.optioned {
 			b.dirtyEntries[e.name] = struct{}{}
 		}
 		for _, a := range u.canaries {
@@ -96,6 +99,10 @@ func upstreamFields() []upstreamField {
 		{"upstream-hash-by", SetHashBy, func(o *UpstreamOptions) bool { return o.HashBy == nil }, func(to, from *UpstreamOptions) { to.HashBy, to.HashSubset = from.HashBy, from.HashSubset }},
 		{"affinity", SetAffinity, func(o *UpstreamOptions) bool { return o.Affinity == nil }, func(to, from *UpstreamOptions) { to.Affinity = from.Affinity }},
 	}
+}
+
+func (o *UpstreamOptions) empty() bool {
+	return o.Set == 0 && !slices.ContainsFunc(upstreamFields(), func(f upstreamField) bool { return !f.zero(o) })
 }
 
 // sayer returns the Ingress that decides a field: the oldest that sets it itself, else the oldest that has a value.
