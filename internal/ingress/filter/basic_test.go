@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
-
 	"minato/internal/ingress/htpasswd"
 )
 
@@ -19,19 +17,17 @@ func basicField(credentials string) string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(credentials))
 }
 
-func hashOf(t testing.TB, password string, cost int) string {
-	t.Helper()
-	h, err := bcrypt.GenerateFromPassword([]byte(password), cost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(h)
-}
+// Hashes of bcrypt: their names have the cost.
+const (
+	colon4 = "$2a$04$louSzHb/p/s2SOQT0QoIguyndPEc6bur9imL9r0F4krBB2mpAT8u." // pw:with colon
+	pw4    = "$2a$04$ZfgJSjncgCAPoqJQPRA8tefDWlBxQMqe75jYMxcpWNvNt4qnbj64m" // pw
+	pw10   = "$2a$10$fNIpgClhw9BNiR9nkEMZ4eat6SNALIpZArIMIsakMws1I49Sdr1VC" // pw
+	other4 = "$2a$04$aBpexnCcV7R5//kSnO0fcO8JFT0crvViCtvikPwg9x6.JF9uhpDhC" // other
+)
 
 // auth-type: basic, auth-secret, auth-secret-type, auth-realm, portable assertion 24.
 func TestBasic(t *testing.T) {
-	hash := hashOf(t, "pw:with colon", 4)
-	file := "ann:" + hash + "\nbob:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=\ncat:$apr1$zzzz\n"
+	file := "ann:" + colon4 + "\nbob:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=\ncat:$apr1$zzzz\n"
 	b := newBed(t).on("h.test /", "auth-type", "basic", "auth-secret", "users", "auth-realm", `the "shop"`).
 		on("m.test /", "auth-type", "basic", "auth-secret", "map", "auth-secret-type", "auth-map").
 		on("none.test /", "auth-type", "basic", "auth-secret", "missing").on("bad.test /", "auth-type", "basic", "auth-secret", "broken")
@@ -121,7 +117,7 @@ var someone = netip.MustParseAddr("192.0.2.1")
 // A hash is computed once for many requests with the same password, and for each user whom nobody knows.
 func TestPasswordsAreRemembered(t *testing.T) {
 	p := newPasswords([32]byte{1}, 1)
-	users := map[string]string{"ann": hashOf(t, "pw", 10)}
+	users := map[string]string{"ann": pw10}
 	took := func(user, password string, want bool) time.Duration {
 		t.Helper()
 		start := time.Now()
@@ -144,7 +140,7 @@ func TestPasswordsAreRemembered(t *testing.T) {
 	if unknown < wrong/10 {
 		t.Errorf("an unknown user takes %v, a known one %v", unknown, wrong)
 	}
-	users["ann"] = hashOf(t, "other", 4)
+	users["ann"] = other4
 	took("ann", "pw", false) // the Secret has changed
 	took("ann", "other", true)
 	if ok, err := p.verify(context.Background(), someone, nil, "ann", "", "pw"); ok || err != nil {
@@ -156,7 +152,7 @@ func TestPasswordsAreRemembered(t *testing.T) {
 // leave the others' alone.
 func TestPasswordsAreBounded(t *testing.T) {
 	p := newPasswords([32]byte{1}, 1)
-	users := map[string]string{"ann": hashOf(t, "pw", 4)}
+	users := map[string]string{"ann": pw4}
 	p.slots <- struct{}{} // a verification that takes long
 	var wg sync.WaitGroup
 	results := make(chan error, 100)
@@ -345,7 +341,7 @@ func FuzzDigest(f *testing.F) {
 
 func BenchmarkBasic(b *testing.B) {
 	bd := newBed(b).on("h.test /", "auth-type", "basic", "auth-secret", "users")
-	bd.secrets["users"] = map[string]string{"auth": "ann:" + hashOf(b, "pw", 10)}
+	bd.secrets["users"] = map[string]string{"auth": "ann:" + pw10}
 	x := bd.exchange("GET", "http://h.test/", basicField("ann:pw"))
 	h := bd.filters.Hooks()
 	ctx := context.Background()

@@ -284,3 +284,14 @@ func (r result) backend(name string) string {
 	}
 	return strings.Join(all, "|")
 }
+
+// answered is the Set-Cookie that a client gets with a backend's answer.
+func (r result) answered(h *exchange.Hooks, status int) string {
+	r.x.Status, r.x.Response, r.x.FromBackend = status, &h1.Header{}, true
+	h.Response(r.x)
+	var all []string
+	for v := range r.x.Response.Values("Set-Cookie") {
+		all = append(all, string(v))
+	}
+	return strings.Join(all, "|")
+}
