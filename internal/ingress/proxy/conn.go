@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"minato/internal/host/socket"
 	"minato/internal/ingress/h1"
 )
 
@@ -139,11 +140,11 @@ func (c *clientConn) putRaw(fd uintptr) bool {
 		case len(c.vec[0]) == 0 && len(c.vec[1]) == 0:
 			return true
 		case len(c.vec[1]) == 0:
-			n, err = rawWrite(fd, c.vec[0])
+			n, err = socket.Write(fd, c.vec[0])
 		case len(c.vec[0]) == 0:
-			n, err = rawWrite(fd, c.vec[1])
+			n, err = socket.Write(fd, c.vec[1])
 		default:
-			n, err = rawWritev(fd, c.vec[:])
+			n, err = socket.Writev(fd, c.vec[:])
 		}
 		if err != nil {
 			c.putErr = err
@@ -255,7 +256,7 @@ func (c *clientConn) hot(fd uintptr) bool {
 		full := true
 		if !c.slowBytes() {
 			space := c.rd.Space()
-			n, err := rawRead(fd, space)
+			n, err := socket.Read(fd, space)
 			if err == syscall.EAGAIN {
 				c.rd.Release()
 				return c.ended
@@ -370,7 +371,7 @@ func (c *clientConn) lookForEnd(now int64) {
 		return
 	}
 	closed := false
-	_ = c.raw.Control(func(fd uintptr) { closed = peekRaw(fd) == peekClosed })
+	_ = c.raw.Control(func(fd uintptr) { closed = socket.Peek(fd) == socket.Closed })
 	if closed && c.since.CompareAndSwap(since, aborting) {
 		c.gone.Store(true)
 		c.asked.interrupt()
