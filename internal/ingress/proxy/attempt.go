@@ -375,9 +375,9 @@ func (f *flow) ask(loc *table.Location, u *upstreamConn) outcome {
 			return errorOutcome(err, u)
 		}
 	}
-	limits := h1.ResponseLimits(orInt(int(loc.Buffering.HeaderSize), 4<<10))
+	f.limits = h1.ResponseLimits(orInt(int(loc.Buffering.HeaderSize), 4<<10))
 	for range 8 {
-		if err := u.rd.ReadResponse(&f.resp, f.method, &limits); err != nil {
+		if err := u.rd.ReadResponse(&f.resp, f.method, &f.limits); err != nil {
 			return errorOutcome(err, u)
 		}
 		if !f.resp.Interim() {

@@ -45,16 +45,17 @@ type downstream interface {
 
 // flow is an exchange with all that the proxy needs to serve it. Flows are used again.
 type flow struct {
-	srv  *Server
-	view *view
-	x    exchange.Exchange
-	req  h1.Request  // of HTTP/1
-	resp h1.Response // of an endpoint
-	own  h1.Header   // of an answer of the proxy
-	down downstream
-	h1   downHTTP1
-	body requestBody
-	cand candidates
+	srv    *Server
+	view   *view
+	x      exchange.Exchange
+	req    h1.Request  // of HTTP/1
+	resp   h1.Response // of an endpoint
+	limits h1.Limits   // of resp, which refers to them
+	own    h1.Header   // of an answer of the proxy
+	down   downstream
+	h1     downHTTP1
+	body   requestBody
+	cand   candidates
 
 	method    h1.Method
 	name      []byte // the method's
