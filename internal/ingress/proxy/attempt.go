@@ -25,7 +25,6 @@ const (
 	outcomeGone    // the client has gone
 	outcomeStatus  // an answer of a status after which another endpoint is asked
 	outcomeReplace // the answer is replaced by another backend's, see flow.substitute
-	outcomeConfig  // the endpoint cannot be spoken to as the route wants it
 )
 
 // status is what an outcome is answered with.
@@ -154,7 +153,7 @@ func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (
 	case table.ProtocolGRPC, table.ProtocolGRPCS:
 		o, sent = f.attemptHTTP2(ctx, loc, ep, began)
 	case table.ProtocolFCGI:
-		o = outcomeConfig
+		o, sent = f.attemptFastCGI(ctx, loc, ep, began)
 	default:
 		o, sent = f.attemptHTTP1(ctx, loc, ep, began)
 	}

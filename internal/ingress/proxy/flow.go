@@ -321,7 +321,7 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		}
 	}
 	mirrored := h.Mirror != nil && loc.Mirror != nil
-	if p := f.protocol(loc); (loc.RequestBuffering || mirrored && loc.Mirror.Body) && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
+	if f.readAhead(loc, mirrored && loc.Mirror.Body) {
 		if status := f.body.fill(f, loc.RequestBuffer); status != 0 {
 			return x.Reply(status)
 		}
@@ -332,6 +332,18 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		h.Mirror(x, &f.body)
 	}
 	return f.attempts(ctx, h, loc, set)
+}
+
+// readAhead tells whether the request's body is read to its end before an endpoint is asked. For gRPC it never is, and for
+// FastCGI always: its length is told first.
+func (f *flow) readAhead(loc *table.Location, mirrored bool) bool {
+	switch f.protocol(loc) {
+	case table.ProtocolGRPC, table.ProtocolGRPCS:
+		return false
+	case table.ProtocolFCGI:
+		return true
+	}
+	return loc.RequestBuffering || mirrored
 }
 
 // withoutBackend answers for a route that has no backend. To those who may not pass, the filters' answer comes before a 404.
