@@ -48,6 +48,7 @@ type afterState struct {
 	session  session
 	loads    *loads // of the endpoints that were asked, where they are picked by load
 	replaced bool   // another backend's answer is given
+	buf      []byte // of texts that become fields
 }
 
 func newAfter(cfg afterConfig) (*after, error) {
@@ -64,7 +65,7 @@ func newAfter(cfg afterConfig) (*after, error) {
 		cfg.Random = rand.Uint64
 	}
 	a := &after{cfg: cfg, mirrors: newMirrors(cfg)}
-	a.states.New = func() any { return &afterState{} }
+	a.states.New = func() any { return &afterState{buf: make([]byte, 0, 256)} }
 	a.balance.init(cfg.Random, cfg.Now)
 	a.compress.init(cfg.Compressions)
 	return a, nil
@@ -92,7 +93,7 @@ func (a *after) done(x *exchange.Exchange) {
 	if s.loads != nil {
 		a.balance.observe(s.loads, x.Attempts)
 	}
-	*s = afterState{}
+	*s = afterState{buf: s.buf[:0]}
 	x.Slots[slotAfter] = nil
 	a.states.Put(s)
 }

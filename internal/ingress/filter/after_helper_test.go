@@ -152,3 +152,7 @@ func textOf(parts ...any) *table.Text {
 }
 
 func numbered(prefix string, n int) string { return prefix + strconv.Itoa(n) }
+
+func testContext() (context.Context, context.CancelFunc) {
+	return context.WithCancel(context.Background())
+}

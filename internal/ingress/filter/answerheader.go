@@ -14,7 +14,7 @@ func (a *after) response(x *exchange.Exchange) {
 		answer(x, loc)
 	}
 	if s, ok := x.Slots[slotAfter].(*afterState); ok && s.session.option != nil {
-		s.session.setSession(x, a.cfg.Now())
+		s.setSession(x, a.cfg.Now())
 	}
 }
 

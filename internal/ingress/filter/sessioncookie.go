@@ -11,11 +11,10 @@ import (
 )
 
 // setSession adds the session cookie to the answer.
-func (s *session) setSession(x *exchange.Exchange, now time.Time) {
-	var room [512]byte
-	b := s.appendCookie(room[:0], x, now)
+func (s *afterState) setSession(x *exchange.Exchange, now time.Time) {
+	s.buf = s.session.appendCookie(s.buf[:0], x, now)
 	// What cannot be a field's value sets no cookie; the parts of it are checked when the annotations are read.
-	_ = x.Response.Add(h1.SetCookie, b)
+	_ = x.Response.Add(h1.SetCookie, s.buf)
 }
 
 // appendCookie appends the value of Set-Cookie (session-cookie-*), its attributes in ingress-nginx's order.

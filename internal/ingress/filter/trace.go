@@ -8,8 +8,11 @@ import (
 	"minato/internal/ingress/table"
 )
 
-// traceparentSize is the length of a traceparent of version 00.
-const traceparentSize = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+// emptyTraceparent is a traceparent of version 00 for IDs to be written into: version, trace, parent and flags, of which the
+// one says that the trace is sampled.
+const emptyTraceparent = "00-00000000000000000000000000000000-0000000000000000-01"
+
+const traceparentSize = len(emptyTraceparent)
 
 // trace gives the request to the backend a context of a trace (enable-opentelemetry; W3C Trace Context). A client's own is
 // gone on with under a new ID of a span, if it is believed (opentelemetry-trust-incoming-span; it is by default), else it
@@ -20,27 +23,20 @@ func (a *after) trace(x *exchange.Exchange, loc *table.Location) {
 	if loc.Tracing == nil || !*loc.Tracing {
 		return
 	}
-	h := &x.Forward
-	var b [traceparentSize]byte
+	h, s := &x.Forward, a.state(x)
+	s.buf = append(s.buf[:0], emptyTraceparent...)
+	b := s.buf
 	in := h.Get(h1.Traceparent)
 	if trusts := loc.TracingTrust == nil || *loc.TracingTrust; trusts && h.Count(h1.Traceparent) == 1 && validTraceparent(in) {
-		copy(b[:], in[:traceparentSize])
+		copy(b, in[:traceparentSize])
 		b[0], b[1] = '0', '0' // of the fields of later versions nothing is known: they are not passed
 	} else {
 		h.DelName("Tracestate") // it goes with the context that is replaced
-		a.newTrace(&b)
+		a.newID(b[3:19])
+		a.newID(b[19:35])
 	}
 	a.newID(b[36:52])
-	_ = h.Set(h1.Traceparent, b[:]) // it has only digits and hyphens
-}
-
-// newTrace makes the context of a new trace.
-func (a *after) newTrace(b *[traceparentSize]byte) {
-	b[0], b[1], b[2] = '0', '0', '-'
-	a.newID(b[3:19])
-	a.newID(b[19:35])
-	b[35] = '-'
-	b[52], b[53], b[54] = '-', '0', '1'
+	_ = h.Set(h1.Traceparent, b) // it has only digits and hyphens
 }
 
 // newID writes sixteen hexadecimal digits, not all of which are zeros.
