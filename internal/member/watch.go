@@ -15,6 +15,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
+	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
 	balancing "minato/internal/loadbalancer/config"
 	"minato/internal/service"
@@ -30,7 +31,12 @@ type WatchConfig struct {
 	Owned []netip.Prefix
 	// Pool are the addresses of the cluster's own pool for Services of type
 	// LoadBalancer.
-	Pool   []balancing.Range
+	Pool []balancing.Range
+	// Started is closed when the cluster's start is over: until then, nothing is
+	// read that the start does not need.
+	Started <-chan struct{}
+	// Found takes what the nodes' proxies find about Ingresses.
+	Found  func([]ingress.Findings)
 	Logger *slog.Logger
 }
 
@@ -50,12 +56,18 @@ type Watch struct {
 	announced *loadbalancer.Recorder
 	reports   *loadbalancer.Reports
 	passwords loadbalancer.Passwords
+
+	started       <-chan struct{}
+	ingresses     informers.SharedInformerFactory // and IngressClasses
+	ingressClient kubernetes.Interface
+	ingress       *ingress.Objects
+	found         func([]ingress.Findings)
 }
 
 // NewWatch makes the watches; Parts runs them.
 func NewWatch(cfg WatchConfig) (*Watch, error) {
 	clients := map[string]kubernetes.Interface{}
-	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode} {
+	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode, access.UserIngressNode} {
 		client, err := kubernetes.NewForConfig(cfg.Connect(user))
 		if err != nil {
 			return nil, fmt.Errorf("connect %s: %w", user, err)
@@ -92,6 +104,9 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.watchIngresses(cfg, clients[access.UserIngressNode]); err != nil {
+		return nil, err
+	}
 	return w, w.watchBalancing(cfg, clients[access.UserLoadBalancerNode])
 }
 
@@ -123,6 +138,7 @@ func (w *Watch) Parts() []supervise.Part {
 		{Name: "events", Run: w.recordEvents},
 		{Name: "dns-zone", Run: w.zone.Run},
 		{Name: "dns-settings", Run: w.settings.Run},
+		{Name: "ingress-objects", Run: w.followIngresses},
 		{Name: "load-balancer-settings", Run: w.balancing.Run},
 		{Name: "load-balancer-events", Run: w.announced.Run},
 		{Name: "load-balancer-reports", Run: w.reports.Run},
