@@ -39,6 +39,8 @@ type Config struct {
 	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
 	// LoadBalancerRange are the addresses of the cluster's own pool.
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
+	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.
+	OldAPIs bool `json:"oldAPIs"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }
@@ -51,6 +53,7 @@ func DefaultConfig() Config {
 		IPFamily:      IPv4,
 		ClusterDomain: "cluster.local",
 		APIPort:       6443,
+		OldAPIs:       true,
 	}.WithDefaultRanges()
 }
 
@@ -161,7 +164,7 @@ func LoadConfig(name string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("cluster %q: %w", name, err)
 	}
-	c := Config{IPFamily: IPv4} // earlier versions made IPv4 clusters only, and wrote no ipFamily
+	c := Config{IPFamily: IPv4, OldAPIs: true} // earlier versions made IPv4 clusters only, and wrote neither
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, fmt.Errorf("cluster %q: read %s: %w; `minato delete%s` removes what is left", name, path, err, nameFlag(name))
 	}

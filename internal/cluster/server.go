@@ -275,6 +275,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		NodeCIDRMaskIPv4: nodeBitsIPv4,
 		NodeCIDRMaskIPv6: nodeBitsIPv6,
 		ClusterDomain:    s.cfg.ClusterDomain,
+		OldAPIs:          s.cfg.OldAPIs,
 		Started:          s.started,
 		PartFailed:       s.controlPart.failed,
 		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },

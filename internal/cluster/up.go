@@ -58,7 +58,10 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 	if err != nil {
 		return UpResult{}, err
 	}
-	if !running {
+	switch {
+	case running && known && existing.OldAPIs != c.OldAPIs:
+		return UpResult{}, fmt.Errorf("cluster %q is running with --old-apis=%t: `minato down%s`, and then `up` with --old-apis=%t", c.Name, existing.OldAPIs, nameFlag(c.Name), c.OldAPIs)
+	case !running:
 		if err := start(ctx, c, known, onEvent); err != nil {
 			return UpResult{}, err
 		}
@@ -147,10 +150,11 @@ func undo(c Config, known, left bool) error {
 	return stop(ctx, c.Name, 0)
 }
 
-// sameCluster returns an error if flags differ from the settings of an existing
-// cluster, which can't be changed.
+// sameCluster returns an error if flags differ from those settings of an existing
+// cluster that can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
+	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
 	if reflect.DeepEqual(old, new) {
 		return nil
 	}

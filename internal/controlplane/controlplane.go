@@ -62,6 +62,9 @@ type Config struct {
 	NodeCIDRMaskIPv6       int               // default 64
 	NodePortRange          utilnet.PortRange // default 30000-32767
 	ClusterDomain          string            // default cluster.local
+	// OldAPIs has old versions of Kubernetes' kinds, which today's manifests no
+	// longer use, served by conversion.
+	OldAPIs bool
 	// ExtraSANs are further names and addresses for the serving certificate.
 	ExtraSANs []string
 
@@ -193,6 +196,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		ServiceCIDRs:     c.cfg.ServiceCIDRs,
 		NodePorts:        c.cfg.NodePortRange,
 		ClusterDomain:    c.cfg.ClusterDomain,
+		OldAPIs:          c.cfg.OldAPIs,
 		Definitions:      c.cfg.definitions,
 		Stage:            c.cfg.Stage,
 		Logger:           c.cfg.Logger.With("component", "apiserver"),

@@ -66,7 +66,7 @@ func clientFor(t *testing.T, cfg *rest.Config) *kubernetes.Clientset {
 // start costs more than all the checks together.
 func TestControlPlane(t *testing.T) {
 	dir := shortDir(t)
-	r := launch(t, dir, nil)
+	r := launch(t, dir, func(c *Config) { c.OldAPIs = true })
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 
@@ -84,6 +84,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("policy", func(t *testing.T) { testPolicy(ctx, t, r) })
 	t.Run("certificate signing", func(t *testing.T) { testCertificateSigning(ctx, t, r) })
 	t.Run("load balancing", func(t *testing.T) { testLoadBalancing(ctx, t, r) })
+	t.Run("old versions", func(t *testing.T) { testOldAPIs(ctx, t, r) })
 	t.Run("aggregation", func(t *testing.T) { testAggregation(ctx, t, r) })
 
 	before := clientFor(t, r.adminConfig(t))
@@ -91,11 +92,13 @@ func TestControlPlane(t *testing.T) {
 	token := requestToken(ctx, t, before)
 	roles := roleVersions(ctx, t, before)
 	prepareDefinitions(ctx, t, r)
+	left := leaveOld(ctx, t, before)
 	if took := r.stop(t); took > 10*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
 
-	// The second start finds data and keys, and needn't be durable.
+	// The second start finds data and keys, needn't be durable, and serves no old
+	// versions.
 	r = launch(t, dir, func(c *Config) { c.Ephemeral = true })
 	defer r.stop(t)
 	checkHalfDeleted(ctx, t, r)
@@ -107,6 +110,7 @@ func TestControlPlane(t *testing.T) {
 		t.Error("after a restart the default ClusterRoles were written again")
 	}
 	checkDefinitions(ctx, t, r)
+	checkWithoutOld(ctx, t, r, left)
 	if user := whoami(ctx, t, tokenConfig(r, token)); user != "system:serviceaccount:default:default" {
 		t.Errorf("a token from before the restart belongs to %q", user)
 	}

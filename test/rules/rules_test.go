@@ -221,6 +221,25 @@ func TestOnlyControlPlaneImportsKubernetes(t *testing.T) {
 	}
 }
 
+// Objects are in today's versions for everybody but the package that converts old
+// ones.
+func TestOnlyCompatKnowsOldVersions(t *testing.T) {
+	old := []string{
+		"k8s.io/api/apps/v1beta1", "k8s.io/api/apps/v1beta2", "k8s.io/api/batch/v1beta1", "k8s.io/api/extensions/v1beta1",
+		"k8s.io/api/networking/v1beta1", "k8s.io/api/policy/v1beta1", "k8s.io/api/rbac/v1beta1", "k8s.io/api/storage/v1beta1",
+	}
+	for _, s := range load(t) {
+		if s.test || within(s.pkg, module+"/internal/controlplane/compat") || withinAny(s.pkg, module+"/test", module+"/bench") {
+			continue
+		}
+		for _, p := range s.imports {
+			if withinAny(p, old...) {
+				t.Errorf("%s imports %s; use today's version", s.path, p)
+			}
+		}
+	}
+}
+
 func TestOnlyTheFloorTouchesTheKernel(t *testing.T) {
 	kernel := []string{"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix", "github.com/google/nftables", "github.com/cilium/ebpf"}
 	allowed := []string{module + "/internal/host", module + "/internal/service/dataplane", module + "/internal/loadbalancer/announce", module + "/internal/runtime"}

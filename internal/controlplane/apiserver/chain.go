@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"errors"
 	"fmt"
 
 	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
@@ -14,15 +13,16 @@ import (
 	"k8s.io/kube-aggregator/pkg/apiserver"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
-	"k8s.io/kubernetes/pkg/controlplane"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
+
+	"minato/internal/controlplane/compat"
 )
 
 // chain is the three servers that hand requests on: aggregation, then
 // Kubernetes' own APIs, then custom resources.
 type chain struct {
 	aggregator *apiserver.APIAggregator
-	kube       *controlplane.Instance
+	kube       *controlplaneapiserver.Server
 	crds       *apiextensionsapiserver.CustomResourceDefinitions
 }
 
@@ -48,22 +48,24 @@ func (s *Server) chainConfig(o options.CompletedOptions, generic *genericapiserv
 }
 
 // newChain makes the three servers, last first. Upstream's own function for it
-// keeps the CRD informers to itself, and those must run before the hooks do.
-func newChain(config app.CompletedConfig) (*chain, error) {
+// keeps the CRD informers to itself, and those must run before the hooks do. With
+// oldAPIs there are old versions of Kubernetes' own APIs as well.
+func newChain(config app.CompletedConfig, oldAPIs bool) (*chain, error) {
 	notFound := notfoundhandler.New(config.KubeAPIs.ControlPlane.Generic.Serializer, genericapifilters.NoMuxAndDiscoveryIncompleteKey)
 	crds, err := config.ApiExtensions.New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
 		return nil, fmt.Errorf("install CRDs: %w", err)
 	}
-	kube, err := config.KubeAPIs.New(crds.GenericAPIServer)
+	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs)
 	if err != nil {
 		return nil, fmt.Errorf("install Kubernetes APIs: %w", err)
 	}
-	if kube.ControlPlane == nil {
-		return nil, errors.New("install Kubernetes APIs: upstream made no server")
+	order := priorities()
+	if oldAPIs {
+		compat.AddPriorities(order)
 	}
-	aggregator, err := controlplaneapiserver.CreateAggregatorServer(config.Aggregator, kube.ControlPlane.GenericAPIServer,
-		crds.Informers.Apiextensions().V1().CustomResourceDefinitions(), true, priorities())
+	aggregator, err := controlplaneapiserver.CreateAggregatorServer(config.Aggregator, kube.GenericAPIServer,
+		crds.Informers.Apiextensions().V1().CustomResourceDefinitions(), true, order)
 	if err != nil {
 		return nil, fmt.Errorf("install aggregation: %w", err)
 	}

@@ -10,6 +10,6 @@
 // cluster's nodes do not do and refuses bad configurations of load balancing.
 //
 // The package must not own etcd, keys or the controllers. It may import
-// k8s.io/kubernetes and its staging modules, the sibling packages access, memory
-// and pki, and the pure packages of load balancing.
+// k8s.io/kubernetes and its staging modules, the sibling packages access, compat,
+// memory and pki, and the pure packages of load balancing.
 package apiserver

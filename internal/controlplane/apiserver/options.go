@@ -15,6 +15,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
+	"minato/internal/controlplane/compat"
 	"minato/internal/controlplane/pki"
 )
 
@@ -39,6 +40,7 @@ type settings struct {
 	nodePorts        utilnet.PortRange
 	clusterDomain    string
 	decorators       admission.Decorators // of the admission plugins
+	oldAPIs          bool
 	// What an admission plugin reads.
 	objects    dynamic.Interface
 	namespaces corelisters.NamespaceLister
@@ -82,8 +84,13 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
 	addBalancing(o.Admission.GenericAdmission, s.objects, s.namespaces)
 	addWarnings(o.Admission.GenericAdmission)
+	decorators := s.decorators
+	if s.oldAPIs {
+		compat.AddWarnings(o.Admission.GenericAdmission)
+		decorators = append(decorators, compat.Decorator{})
+	}
 	// Our decorators come first, so that they wrap the plugins themselves.
-	o.Admission.GenericAdmission.Decorators = append(s.decorators, o.Admission.GenericAdmission.Decorators...)
+	o.Admission.GenericAdmission.Decorators = append(decorators, o.Admission.GenericAdmission.Decorators...)
 
 	o.KubeletConfig.PreferredAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"}
 	o.KubeletConfig.TLSClientConfig.CAFile = paths.CACert

@@ -54,6 +54,8 @@ type Config struct {
 	ServiceCIDRs     []netip.Prefix
 	NodePorts        utilnet.PortRange
 	ClusterDomain    string
+	// OldAPIs has old versions of Kubernetes' kinds served by conversion.
+	OldAPIs bool
 	// Definitions are CustomResourceDefinitions that the cluster is to have; nil
 	// for none. It is called when they have to be written.
 	Definitions func() ([]*apiextensionsv1.CustomResourceDefinition, error)
@@ -259,6 +261,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 		etcd: s.cfg.Etcd, pki: s.cfg.PKI, advertiseAddress: s.cfg.AdvertiseAddress, port: s.port,
 		serviceCIDRs: s.cfg.ServiceCIDRs, nodePorts: s.cfg.NodePorts, clusterDomain: s.cfg.ClusterDomain,
 		decorators: admission.Decorators{policyGate{s.informers}, admission.DecoratorFunc(judgeWithoutUserNamespace)},
+		oldAPIs:    s.cfg.OldAPIs,
 		objects:    s.objects,
 		namespaces: s.informers.Core().V1().Namespaces().Lister(),
 	})
@@ -294,11 +297,11 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("complete configuration: %w", err)
 	}
-	c, err := newChain(completed)
+	c, err := newChain(completed, s.cfg.OldAPIs)
 	if err != nil {
 		return nil, err
 	}
-	err = installOpenAPI(c.kube.ControlPlane.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, generic.EffectiveVersion.String())
+	err = installOpenAPI(c.kube.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, generic.EffectiveVersion.String())
 	if err != nil {
 		return nil, err
 	}

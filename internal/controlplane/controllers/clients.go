@@ -9,6 +9,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/controller-manager/pkg/clientbuilder"
+
+	"minato/internal/controlplane/compat"
 )
 
 // Connect returns a client configuration for one identity.
@@ -55,10 +57,10 @@ func (c clients) DiscoveryClient(name string) (discovery.DiscoveryInterface, err
 	if err != nil {
 		return nil, fmt.Errorf("discovery client for controller %s: %w", name, err)
 	}
-	return client, nil
+	return compat.Discovery{DiscoveryInterface: client}, nil
 }
 
 // DiscoveryClientOrDie implements clientbuilder.ControllerClientBuilder.
 func (c clients) DiscoveryClientOrDie(name string) discovery.DiscoveryInterface {
-	return discovery.NewDiscoveryClientForConfigOrDie(c.config(name))
+	return compat.Discovery{DiscoveryInterface: discovery.NewDiscoveryClientForConfigOrDie(c.config(name))}
 }

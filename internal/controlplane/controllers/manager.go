@@ -218,9 +218,12 @@ func (m *Manager) build(ctx context.Context, cc app.ControllerContext) ([]app.Co
 }
 
 func buildOne(ctx context.Context, cc app.ControllerContext, d *app.ControllerDescriptor) (app.Controller, error) {
-	if d.Name() == names.ValidatingAdmissionPolicyStatusController {
+	switch d.Name() {
+	case names.ValidatingAdmissionPolicyStatusController:
 		// It holds the schemas of every built-in type.
 		return newLazy(d, cc, cc.InformerFactory.Admissionregistration().V1().ValidatingAdmissionPolicies().Informer())
+	case names.NamespaceController:
+		return newNamespaceController(ctx, cc)
 	}
 	return d.BuildController(ctx, cc)
 }

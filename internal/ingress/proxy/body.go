@@ -127,9 +127,29 @@ func (b *requestBody) stream(f *flow) {
 	b.length, b.streams = f.x.ContentLength, true
 }
 
-// view is what of the body is in memory, and whole tells whether that is all.
-func (b *requestBody) view() []byte { return b.mem }
-func (b *requestBody) whole() bool  { return b.here && b.file == nil }
+// Size implements exchange.Body.
+func (b *requestBody) Size() int64 {
+	if !b.here {
+		return -1
+	}
+	return b.size
+}
+
+// ReadAt implements exchange.Body.
+func (b *requestBody) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	if off < int64(len(b.mem)) {
+		n = copy(p, b.mem[off:])
+	}
+	switch {
+	case n == len(p):
+		return n, nil
+	case b.file == nil:
+		return n, io.EOF
+	}
+	more, err := b.file.ReadAt(p[n:], off+int64(n)-int64(len(b.mem)))
+	return n + more, err
+}
 
 // contentLength is what the endpoint is told; -1 for a body that is sent chunked.
 func (b *requestBody) contentLength() int64 {

@@ -77,6 +77,7 @@ type flow struct {
 	substitute *endpointSet
 	upgrade    bool
 	begun      bool // the answer has begun
+	unbuffered bool // the answer must not be held back
 }
 
 func newFlow(s *Server) *flow {
@@ -94,6 +95,8 @@ func (s *Server) flow() *flow { return s.flows.Get().(*flow) }
 // release takes a flow back.
 func (s *Server) release(f *flow) {
 	f.x.Reset()
+	f.req.Reset()
+	f.resp.Reset()
 	f.body.close(s)
 	f.h1.reset(s)
 	f.down, f.client, f.sni, f.view, f.header, f.name, f.raw = nil, nil, nil, nil, nil, nil, nil
@@ -297,27 +300,35 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		h.Choose(x)
 	}
 	set := f.view.backend(x.Upstream, &f.srv.backends).set.Load()
-	if len(set.all) == 0 {
-		var a *exchange.Answer
-		if set, a = f.noEndpoints(loc); a != nil {
-			return a
-		}
+	if len(set.all) == 0 && x.Canary != nil {
+		// As with ingress-nginx, a canary without endpoints takes nothing.
+		x.Upstream, x.Canary = x.Route.Backend, nil
+		set = f.view.backend(x.Upstream, &f.srv.backends).set.Load()
 	}
 	f.forward(loc)
+	if loc.Pace != nil {
+		x.Pace = *loc.Pace
+	}
+	if len(set.all) == 0 {
+		if set = f.standIn(h, loc); set == nil {
+			return x.Reply(503)
+		}
+	}
 	if h.Access != nil {
 		if a := h.Access(ctx, x); a != nil {
 			return a
 		}
 	}
-	if p := f.protocol(loc); loc.RequestBuffering && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
+	mirrored := h.Mirror != nil && loc.Mirror != nil
+	if p := f.protocol(loc); (loc.RequestBuffering || mirrored && loc.Mirror.Body) && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
 		if status := f.body.fill(f, loc.RequestBuffer); status != 0 {
 			return x.Reply(status)
 		}
 	} else {
 		f.body.stream(f)
 	}
-	if h.Mirror != nil && loc.Mirror != nil {
-		h.Mirror(x, f.body.view(), f.body.whole())
+	if mirrored {
+		h.Mirror(x, &f.body)
 	}
 	return f.attempts(ctx, h, loc, set)
 }
@@ -334,17 +345,22 @@ func (f *flow) withoutBackend(ctx context.Context, h *exchange.Hooks, loc *table
 	return f.x.Reply(status)
 }
 
-// noEndpoints returns the endpoints of the backend that stands in for one without any, or an answer.
-func (f *flow) noEndpoints(loc *table.Location) (*endpointSet, *exchange.Answer) {
-	if loc.ErrorsBackend == nil {
-		return nil, f.x.Reply(503)
-	}
-	set := f.srv.backends.get(*loc.ErrorsBackend).set.Load()
-	if len(set.all) == 0 {
-		return nil, f.x.Reply(503)
-	}
+// standIn returns the endpoints of the backend that answers for one without any, nil if there is none.
+func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
 	f.x.Status = 503
-	return set, nil
+	ref := loc.ErrorsBackend
+	if h.Replace != nil {
+		ref = h.Replace(&f.x, 503)
+	}
+	if ref == nil {
+		return nil
+	}
+	set := f.srv.backends.get(*ref).set.Load()
+	if len(set.all) == 0 {
+		return nil
+	}
+	f.substitute = set
+	return set
 }
 
 // locate finds the route. It reports false for a path that cannot be served.

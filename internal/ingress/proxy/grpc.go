@@ -195,9 +195,12 @@ func (f *flow) passHTTP2(resp *http.Response, body *upload, idle *idleTimer) {
 	p.Header.RemoveHopByHop(false)
 	x.Status, x.Response, x.FromBackend = p.Status, &p.Header, true
 	f.finishHeader(&p.Header)
-	bodied := mayHaveBody(p.Status) && f.method != h1.MethodHead
+	bodied, length := mayHaveBody(p.Status) && f.method != h1.MethodHead, resp.ContentLength
+	if bodied {
+		length = f.encode(length)
+	}
 	f.begun = true
-	if f.down.start(p.Status, nil, &p.Header, resp.ContentLength, bodied) != nil {
+	if f.down.start(p.Status, nil, &p.Header, length, bodied) != nil {
 		f.down.abort()
 		return
 	}

@@ -43,8 +43,8 @@ func (c *clientConn) handshake(v *view) bool {
 		if peeked == nil {
 			return false
 		}
-		if r := v.passthrough(name); r != nil {
-			c.srv.passThrough(c, peeked, v.backend(r.Backend, &c.srv.backends))
+		if u := v.passthrough(name); u != nil {
+			c.srv.passThrough(c, peeked, v.backend(u, &c.srv.backends))
 			return false
 		}
 		base = peeked

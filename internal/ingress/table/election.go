@@ -222,6 +222,7 @@ func (b *Builder) routeOf(c *claim) *Route {
 	if len(c.takers) > 0 {
 		w := c.takers[0]
 		by, r.PathType, r.Location = w.e, w.p.pathType, w.e.location
+		r.Affinity = w.e.ing.Options.Upstream.Affinity != nil
 	} else {
 		r.Generated = true
 		if by = c.fallback; by == nil && len(h.members) > 0 {
@@ -229,9 +230,7 @@ func (b *Builder) routeOf(c *claim) *Route {
 		}
 		switch {
 		case by == nil:
-			if r.Location = b.settings.Location; r.Location == nil {
-				r.Location = &b.nothing
-			}
+			r.Location = b.unasked
 		case by.bare != nil:
 			r.Location = by.bare
 		default:

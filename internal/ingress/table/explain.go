@@ -1,6 +1,7 @@
 package table
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -167,7 +168,7 @@ func (t *Table) otherHosts(name string, h *target) []string {
 			others = append(others, a.to+": a pattern of its server-alias matches, which counts after names and wildcards, and in the order of hosts")
 		}
 	}
-	if h != t.any && len(t.any.ordered()) > 1 {
+	if h != t.any && slices.ContainsFunc(t.any.ordered(), func(c candidate) bool { return !c.route.Generated }) {
 		others = append(others, "rules without host: they count only for hosts that nothing names")
 	}
 	return others

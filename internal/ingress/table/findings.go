@@ -211,6 +211,8 @@ func (l *teller) host(h *host) {
 		if _, problem := l.e.certificateFor(h.name); problem != "" {
 			l.say(true, "spec.tls", ReasonCertificate, "host ", h.name, " has the default certificate: ", problem)
 		}
+	} else if mine, _ := l.e.certificateFor(h.name); mine != nil && l.e.secures(h.name) && !same(mine, h.server.Certificate) {
+		l.say(true, "spec.tls", ReasonCertificate, "host ", h.name, " has another certificate: the older Ingress ", h.secured[0].name, " has a tls section for it, which alone counts")
 	}
 }
 

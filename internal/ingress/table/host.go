@@ -173,8 +173,8 @@ func (b *Builder) touchTold(h *host, said map[string]*entry) {
 		d.secured = h.secured[0]
 	}
 	if d != h.decided {
-		for _, e := range []*entry{d.secured, h.decided.secured} {
-			if e != nil {
+		if d.secured != h.decided.secured {
+			for _, e := range h.secured {
 				b.dirtyEntries[e.name] = struct{}{}
 			}
 		}

@@ -91,7 +91,7 @@ func TestCertificates(t *testing.T) {
 		{"nginx: no host at all", []*Ingress{with(ing("i", 1, "default s", "tls a")).with(nginx)}, map[string]string{"": none, "x": none}, ""},
 		{"wildcard host", []*Ingress{with(ing("i", 1, "*.io P / s", "tls wild *.io"))}, map[string]string{"x.io": "*.io", "x.y.io": none}, "a.io b.io x.io"},
 		{"a plain host below a wildcard with TLS", []*Ingress{with(ing("i", 1, "*.io P / s", "tls wild *.io")), with(ing("j", 1, "x.io P / s"))}, map[string]string{"x.io": "*.io"}, "a.io b.io x.io"},
-		{"alias that is covered", []*Ingress{with(ing("i", 1, "a.io P / s", "tls wild a.io")).with(aliases("b.io", "c.org"))}, map[string]string{"b.io": "*.io", "c.org": none}, "a.io b.io c.org"},
+		{"alias that is covered", []*Ingress{with(ing("i", 1, "a.io P / s", "tls wild a.io")).with(aliases("b.io", "c.org"))}, map[string]string{"b.io": "*.io", "c.org": none}, "a.io b.io"},
 		{"www that is covered", []*Ingress{with(ing("i", 1, "h.io P / s", "tls a h.io")).with(func(i *Ingress) {
 			toWWW(i)
 			i.Certificates = map[string]*Certificate{"a": cert("h.io", "www.h.io")}
@@ -193,6 +193,9 @@ func TestFindings(t *testing.T) {
 		{"canary of another type", []*Ingress{ing("a", 2, "h P /x s").with(canary), ing("b", 2, "h E /x t")}, "a", ReasonCanary, "no other Ingress"},
 		{"canary of another prefix", []*Ingress{ing("a", 2, "h I /x s").with(canary), ing("b", 2, "h P /x t")}, "a", ReasonCanary, "write the same pathType"},
 		{"second canary", []*Ingress{ing("a", 2, "h P /x s").with(canary), ing("c", 3, "h P /x u").with(canary), ing("b", 2, "h P /x t")}, "a", ReasonCanary, "older canary d/c"},
+		{"certificate of an older one", []*Ingress{ing("a", 2, "h P /x s", "tls gone h"), ing("b", 1, "h P /y s", "tls c h").with(func(i *Ingress) {
+			i.Certificates = map[string]*Certificate{"c": cert("h")}
+		})}, "b", ReasonCertificate, "older Ingress d/a"},
 		{"certificate", []*Ingress{ing("a", 2, "h P /x s", "tls gone h")}, "a", ReasonCertificate, "Secret d/gone"},
 	} {
 		f := build(tt.ings...).Findings(key(tt.of))

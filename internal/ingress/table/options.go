@@ -155,7 +155,7 @@ type ExpandedHeader struct {
 	Value Text
 }
 
-// CacheDuration says how long an answer with one of Codes (all with none) is kept.
+// CacheDuration says how long an answer with one of Codes is kept; without Codes, as in nginx, one with 200, 301 or 302.
 type CacheDuration struct {
 	Codes    []int
 	Duration time.Duration

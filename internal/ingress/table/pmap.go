@@ -107,16 +107,18 @@ func (m pmap[V]) own(gen uint64) pmap[V] {
 func (m *pmap[V]) put(h uint64, key string, v *V) bool {
 	tag := uint32(h >> 32)
 	p := &m.buckets[h&uint64(len(m.buckets)-1)]
-	for q := p; *q != nil; q = &(*q).more {
-		for i := range (*q).n {
-			if (*q).tags[i] == tag && (*q).all[i].key == key {
-				for ; p != q; p = &(*p).more {
-					ownBucket(p, m.gen)
+	before := 0
+	for b := *p; b != nil; b = b.more {
+		for i := range b.n {
+			if b.tags[i] == tag && b.all[i].key == key {
+				for range before {
+					p = &ownBucket(p, m.gen).more
 				}
 				ownBucket(p, m.gen).all[i].value = v
 				return false
 			}
 		}
+		before++
 	}
 	for ; *p != nil && (*p).n == bucketSize; p = &(*p).more {
 		ownBucket(p, m.gen)

@@ -58,6 +58,9 @@ type Route struct {
 	Fault    string
 	Location *Location
 	Server   *Server
+	// Affinity is set for the paths of an Ingress that asks for affinity itself: they alone set the session cookie, while
+	// the Service's other paths follow it.
+	Affinity bool
 	// Pattern is the path as a pattern, in a host of patterns; nil for a path without operators, which is compared as it is.
 	Pattern *regex.Regexp
 }

@@ -15,6 +15,15 @@ func (t *Table) Routes() []*Route {
 	return routes
 }
 
+// Servers returns the Servers of all hosts that rules name, by name, and last the one of all other hosts.
+func (t *Table) Servers() []*Server {
+	var servers []*Server
+	for _, h := range t.hosts() {
+		servers = append(servers, h.server)
+	}
+	return servers
+}
+
 // hosts returns the hosts that rules name, by name, and last the one without name.
 func (t *Table) hosts() []*target {
 	var hosts []*target

@@ -86,13 +86,7 @@ func (t *Table) Match(host, path string, m *Match) {
 	} else {
 		m.Route = h.paths.find(path)
 	}
-	if m.Route.Location.SSLRedirect {
-		m.TLS = h.server.TLS && how != byDefault
-		if !m.TLS {
-			w := t.wildcard(name)
-			m.TLS = w != nil && w.server.TLS
-		}
-	}
+	m.TLS = m.Route.Location.SSLRedirect && t.secure(name, h, how)
 }
 
 // find returns the host that a name in lower case belongs to: exact names and aliases first, then wildcards, then

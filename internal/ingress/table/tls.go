@@ -110,11 +110,22 @@ func (t *Table) CertificateFor(sni string) (*Server, *Certificate) {
 }
 
 // TLS tells whether requests for a host are meant to come over TLS: an Ingress with a tls section has the host, or its
-// wildcard (ingress-nginx asks in the same way before it redirects).
+// wildcard; an alias must be covered by the certificate of its host (ingress-nginx asks in the same way before it
+// redirects).
 func (t *Table) TLS(host string) bool {
 	name := normalHost(host)
-	if h, how, _ := t.find(name); how != byDefault && h.server.TLS {
-		return true
+	h, by, _ := t.find(name)
+	return t.secure(name, h, by)
+}
+
+func (t *Table) secure(name string, h *target, by how) bool {
+	switch by {
+	case byName, byWildcard:
+		if h.server.TLS {
+			return true
+		}
+	case byAlias, byPattern, byWWW:
+		return h.server.TLS && h.server.Certificate.Covers(name)
 	}
 	w := t.wildcard(name)
 	return w != nil && w.server.TLS
