@@ -78,6 +78,7 @@ func newLoop(c *Controller, changes *changes, objects *objectWriter) *loop {
 func (l *loop) run(ctx context.Context) {
 	var writes sync.WaitGroup
 	defer writes.Wait()
+	defer l.c.cfg.Pressure.set(false)
 	for {
 		l.step(ctx, &writes, time.Now())
 		timer := l.timer(time.Now())
@@ -119,6 +120,7 @@ func (l *loop) step(ctx context.Context, writes *sync.WaitGroup, now time.Time) 
 		l.settle(e, now)
 	}
 	l.start(ctx, writes, now)
+	l.c.cfg.Pressure.set(l.active > 0)
 }
 
 // takeChanges notes what the informers and Settings tell.
@@ -171,7 +173,11 @@ func (l *loop) decide(look map[*entry]struct{}) {
 		l.book.config, _ = l.c.cfg.Settings.Current()
 		l.config = false
 	}
-	for _, change := range l.book.allocate() {
+	changed := l.book.allocate()
+	if len(changed) > 0 {
+		l.c.cfg.Pressure.set(true) // what they are told is less urgent than what they get
+	}
+	for _, change := range changed {
 		l.tellDecision(change)
 		look[change.entry] = struct{}{}
 		if len(change.decision.Addresses) > 0 || len(change.was.Addresses) > 0 {

@@ -74,7 +74,10 @@ func (l *loop) act(ctx context.Context) error {
 				return err
 			}
 		case e := <-l.events:
-			conflict = l.told(e)
+			var err error
+			if conflict, err = l.told(e); err != nil {
+				return err
+			}
 		case u := <-l.links:
 			if err := l.linkChanged(u); err != nil {
 				return err
@@ -214,8 +217,8 @@ func (l *loop) send() (wait time.Duration, err error) {
 		if !ok {
 			break
 		}
-		if step == freeStep {
-			if err := l.free(addr); err != nil {
+		if step == tryStep || step == freeStep {
+			if err := l.free(addr, step); err != nil {
 				return 0, err
 			}
 			continue

@@ -79,6 +79,7 @@ type balancer struct {
 	settings *loadbalancer.Settings
 	events   *loadbalancer.Recorder
 	reports  *loadbalancer.Reports
+	pressure *loadbalancer.Pressure
 	node     *loadbalancer.Node
 	speaker  *bgp.Local
 	flows    *dataplane.PinnedFlows
@@ -115,6 +116,7 @@ func (b *balancer) assemble(where foreign.Places) error {
 	}
 	b.flows = &dataplane.PinnedFlows{PinDir: proxy.Pins, Logger: b.log}
 	b.factory = informers.NewSharedInformerFactoryWithOptions(b.client, 0, informers.WithTransform(b.cfg.keep))
+	b.pressure = &loadbalancer.Pressure{}
 	nodes := b.factory.Core().V1().Nodes()
 	objects, err := service.NewInformed(b.factory.Core().V1().Services(), b.factory.Discovery().V1().EndpointSlices())
 	if err != nil {
@@ -123,10 +125,10 @@ func (b *balancer) assemble(where foreign.Places) error {
 	if b.settings, err = loadbalancer.NewSettings(loadbalancer.SettingsConfig{Client: b.client, Dynamic: b.objects, Logger: b.log}); err != nil {
 		return err
 	}
-	if b.events, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: b.client, Logger: b.log}); err != nil {
+	if b.events, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: b.client, Pressure: b.pressure, Logger: b.log}); err != nil {
 		return err
 	}
-	if b.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: b.objects, Logger: b.log}); err != nil {
+	if b.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: b.objects, Pressure: b.pressure, Logger: b.log}); err != nil {
 		return err
 	}
 	nodes.Informer() // Start only starts what somebody has asked for by then
