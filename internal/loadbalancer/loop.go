@@ -31,8 +31,8 @@ const (
 	lastCorrection  = time.Minute
 	calmAfter       = 10 * time.Minute
 
-	// While there are many Services, and changes come one after the other, deciding about all of them takes a third of the
-	// time; but a change never waits for longer than maxPause.
+	// Where many Services have to be decided about anew, and changes come one after the other, that takes a third of the time;
+	// but a change never waits for longer than maxPause.
 	pauseFactor = 2
 	maxPause    = 20 * time.Millisecond
 )
@@ -170,7 +170,8 @@ func (l *loop) note(key types.NamespacedName, s *corev1.Service, look map[*entry
 func (l *loop) decide(look map[*entry]struct{}) {
 	began := time.Now()
 	if l.config {
-		l.book.config, _ = l.c.cfg.Settings.Current()
+		c, _ := l.c.cfg.Settings.Current()
+		l.book.configure(c)
 		l.config = false
 	}
 	changed := l.book.allocate()
