@@ -63,7 +63,7 @@ const (
 	eventQueue    = 10000 // a start with thousands of Services makes three for each
 	eventWriters  = 4
 	eventsAtOnce  = 200
-	eventsEach    = 100 // a second, after those at once
+	eventsEach    = 50 // a second, after those at once
 	eventAttempts = 5
 	eventDelay    = 200 * time.Millisecond
 	eventTimeout  = 5 * time.Second

@@ -90,7 +90,7 @@ type madeReport struct {
 
 const (
 	reportWriters = 2
-	reportsEach   = 100 // requests a second
+	reportsEach   = 50 // requests a second
 	// reportDelay is how long a report waits for another one that takes its place.
 	reportDelay      = 200 * time.Millisecond
 	firstReportRetry = 500 * time.Millisecond

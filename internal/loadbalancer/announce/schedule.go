@@ -18,7 +18,7 @@ const (
 	// it is answered on trial, and asked for again until probes. Only if nobody has claimed it by then it is announced, so
 	// that no neighbour is told away from somebody who is slow to answer.
 	firstProbes    = 2
-	firstProbeEach = 10 * time.Millisecond
+	firstProbeEach = 5 * time.Millisecond
 	probes         = 4
 	probeEach      = 70 * time.Millisecond
 	probeAgain     = 30 * time.Second

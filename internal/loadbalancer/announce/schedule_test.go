@@ -55,12 +55,12 @@ func TestSchedule(t *testing.T) {
 	check("none left", 0, time.Hour, "")
 
 	s.probe(a, zero)
-	check("one that is new", 0, 500*time.Millisecond, "probe.1@0 probe.1@10 try.1@20 probe.1@80 probe.1@150 free.1@220 announce.1@220 announce.1@320")
+	check("one that is new", 0, 500*time.Millisecond, "probe.1@0 probe.1@5 try.1@10 probe.1@75 probe.1@145 free.1@215 announce.1@215 announce.1@315")
 	s.probe(a, zero)
-	check("one that somebody has", 0, 70*time.Millisecond, "probe.1@0 probe.1@10 try.1@20")
+	check("one that somebody has", 0, 70*time.Millisecond, "probe.1@0 probe.1@5 try.1@10")
 	s.hold(a, zero.Add(70*time.Millisecond))
 	check("that is held", 70*time.Millisecond, 30*time.Second, "")
-	check("and asked for again", 30*time.Second, 30300*time.Millisecond, "probe.1@30070 probe.1@30080 try.1@30090 probe.1@30150 probe.1@30220 free.1@30290 announce.1@30290")
+	check("and asked for again", 30*time.Second, 30300*time.Millisecond, "probe.1@30070 probe.1@30075 try.1@30080 probe.1@30145 probe.1@30215 free.1@30285 announce.1@30285")
 
 	s = newSchedule()
 	s.refresh(a, zero)
