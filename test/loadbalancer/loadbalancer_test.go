@@ -33,6 +33,8 @@ func TestLoadBalancer(t *testing.T) {
 		{"kill and restart", w.testKill},
 		{"another node with endpoints", w.testMoved},
 		{"change of the leader", w.testLeader},
+		{"split from the API", w.testSplitAPI},
+		{"split from the LAN", w.testSplitLAN},
 		{"death of a node", w.testDeath},
 		{"cleanup", w.testCleanup},
 	} {
