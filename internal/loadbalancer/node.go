@@ -43,6 +43,8 @@ type NodeConfig struct {
 	// Flows are the flows that the node's Service data plane knows; nil if something else serves Services. It is called
 	// when the programs are loaded.
 	Flows announce.Flows
+	// Expiry is how long the node goes on after the end of its process, until other nodes take over; 0 is for ever.
+	Expiry time.Duration
 
 	// Objects and Nodes are what the cluster has, Settings the configuration; whoever owns them runs them.
 	Objects  Objects
@@ -100,7 +102,7 @@ func newNode(cfg NodeConfig, makeAnnouncer func(announce.Config) (announcer, err
 	n := &Node{cfg: cfg, log: cfg.Logger, changes: newNodeChanges()}
 	announcer, err := makeAnnouncer(announce.Config{
 		NodeName: cfg.Name, Netns: cfg.Netns, Links: cfg.Uplinks, Addresses: cfg.Addresses, PinDir: cfg.PinDir,
-		Flows: cfg.Flows, Gateways: cfg.Gateways, OnView: n.changes.alive, OnConflict: n.changes.conflict, Logger: cfg.Logger,
+		Flows: cfg.Flows, Expiry: cfg.Expiry, Gateways: cfg.Gateways, OnView: n.changes.alive, OnConflict: n.changes.conflict, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

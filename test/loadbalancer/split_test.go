@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 const (
 	// splitFor is how long a node is cut off.
 	splitFor = 5 * time.Second
+	// expires is how long a node goes on without a process.
+	expires = 30 * time.Second
 	// unanswered is how long nobody may answer while nothing changes: a machine that is busy takes its time.
 	unanswered = 500 * time.Millisecond
 	// together is how long two may answer at most, when a node that was cut off takes over again: each node decides by itself.
@@ -124,6 +127,49 @@ func (w *world) testSplitLAN(t *testing.T) {
 
 // both is how an order names two at once.
 func both(a, b string) string { return min(a, b) + " and " + max(a, b) }
+
+// A node whose process is killed and stays dead announces its addresses on until it expires; then another node does.
+func (w *world) testProcessStaysDead(t *testing.T) {
+	addrs := w.addresses("near")
+	n, err := w.announcer("near", addrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.capture(addrs[lab.IPv4])
+	c.await(t, n.name)
+	n.running.End(syscall.SIGKILL)
+	killed := time.Now()
+	hold(t, expires-5*time.Second)
+	if by := c.now(); !slices.Equal(by, []string{n.name}) {
+		t.Errorf("%s after the end of the process answered by %q", time.Since(killed).Round(time.Second), by)
+	}
+	lab.Eventually(t, "another node answers", func() error {
+		_, err := w.other(c, n)
+		return err
+	})
+	t.Logf("another node answers alone %s after the end of the process", time.Since(killed).Round(time.Millisecond))
+	second, err := w.other(c, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.stop(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d questions: nobody answered for %s at most, two for %s", len(c.sent), c.nobody(), c.two())
+	order := slices.Compact(slices.DeleteFunc(c.order(), func(by string) bool { return by == both(n.name, second) }))
+	if !slices.Equal(order, []string{n.name, second}) || c.nobody() > unanswered || c.two() > time.Second {
+		t.Errorf("answered by %q, by nobody for %s, by two for %s; want %s and then %s", c.order(), c.nobody(), c.two(), n.name, second)
+	}
+	n.start()
+	n.waitHealthy()
+	w.settled("near", addrs, "p1", "p2", "p3")
+	lab.Eventually(t, "the node that is back announces again", func() error {
+		if is, err := w.announcer("near", addrs); is != n {
+			return fmt.Errorf("announced by %+v, %v", is, err)
+		}
+		return nil
+	})
+}
 
 // other is the one node that answers in place of another.
 func (w *world) other(c *capture, than *node) (string, error) {

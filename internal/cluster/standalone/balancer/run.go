@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -137,7 +138,7 @@ func (b *balancer) assemble(where foreign.Places) error {
 	}
 	b.node, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
 		Name: b.cfg.Node, Uplinks: b.facts.Uplinks, PinDir: announcePins(where), Addresses: b.facts.IPs, Gateways: b.facts.gateways,
-		Flows: b.flows.Map, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(),
+		Flows: b.flows.Map, Expiry: expiry, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(),
 		Speaker: b.speaker, Passwords: loadbalancer.ReadPasswords(b.client), Events: b.events, Reports: b.reports, Logger: b.log,
 	})
 	if err != nil {
@@ -146,6 +147,10 @@ func (b *balancer) assemble(where foreign.Places) error {
 	b.metrics, err = b.registry()
 	return err
 }
+
+// expiry is how long addresses are announced on after the end of a process, which is to be over by then: what a DaemonSet runs
+// is back within seconds when it fails or is replaced. Afterwards the other nodes take over.
+const expiry = 30 * time.Second
 
 // announcePins is the directory of the node's announcements, which is there only while something is announced.
 func announcePins(where foreign.Places) string { return filepath.Join(where.Pins, "announce") }
