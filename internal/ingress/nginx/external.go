@@ -28,6 +28,9 @@ func externalAnnotations() []Annotation {
 	}
 	url := row("auth-url", "an http(s) URL with variables", "none", "https://auth.example.com/check", "Each request is asked about there: 2xx lets it pass, 401 and 403 are its answer, all else is 500.")
 	url.Needs = nil
+	url.Support = Differs
+	url.Difference = "The certificate of an https server is verified; ingress-nginx takes any. Where variables make its host, a client can't choose it: " +
+		"a request whose host no rule names is answered 500. One with two Authorization fields is answered 400."
 	global := row("enable-global-auth", "bool", "true", "false", "false opts out of the keys global-auth-*.")
 	global.Needs, global.Bad = nil, BadDefault
 	const closed = "A value that can't be used closes the paths; ingress-nginx serves them without authentication then."
@@ -41,7 +44,7 @@ func externalAnnotations() []Annotation {
 		row("auth-always-set-cookie", "bool", "false", "true", "The answer's cookies reach the client whatever the backend answers."),
 		differs(row("auth-request-redirect", "a URL with variables", "the request's URI", "https://example.com$request_uri", "X-Auth-Request-Redirect of that request."), closed),
 		row("auth-proxy-set-headers", "[namespace/]name of a ConfigMap", "none", "auth-headers", "Further headers of that request."),
-		row("auth-cache-key", "a text with variables", "none", "$remote_user$http_authorization", "Answers are kept for each host, path and key."),
+		differs(row("auth-cache-key", "a text with variables", "none", "$remote_user$http_authorization", "Answers are kept for each host, path of a rule and key."), "Nothing is kept where all variables of the key are empty, nor an answer with Vary."),
 		differs(row("auth-cache-duration", "a list of [statuses] time", "200 202 401 5m", "200 10m, 401 1m", "How long answers are kept."), closed),
 		differs(row("auth-keepalive", "a whole number", "0", "16", "How many idle connections to that server are kept."), keepalive),
 		differs(row("auth-keepalive-requests", "a whole number", "1000", "500", "How many requests one such connection serves."), keepalive),
