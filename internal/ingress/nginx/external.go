@@ -79,7 +79,7 @@ func readExternal(r *reader) {
 	into(r, "auth-method", &e.Method, parseMethod)
 	e.SignIn = r.text("auth-signin", 0, isURLOrVariable)
 	into(r, "auth-signin-redirect-param", &e.RedirectParam, parseToken)
-	into(r, "auth-response-headers", &e.ResponseHeaders, headerNames)
+	into(r, "auth-response-headers", &e.ResponseHeaders, passedNames)
 	into(r, "auth-always-set-cookie", &e.AlwaysSetCookie, parseBool)
 	e.RequestRedirect = r.text("auth-request-redirect", 0, noSpace)
 	into(r, "auth-proxy-set-headers", &e.SetHeaders, func(s string) ([]table.ExpandedHeader, error) {
@@ -90,6 +90,11 @@ func readExternal(r *reader) {
 		m, err := r.configMap(n)
 		if err != nil {
 			return nil, err
+		}
+		for _, k := range slices.Sorted(maps.Keys(m.Data)) {
+			if ofConnection(k) {
+				return nil, fmt.Errorf("ConfigMap %s: %s is about the connection, and is not for a ConfigMap to say; remove it", n, k)
+			}
 		}
 		return expandedHeaders(m)
 	})
@@ -145,6 +150,26 @@ func headerNames(s string) ([]string, error) {
 		}
 	}
 	return list, nil
+}
+
+// passedNames parses a list of headers that one server's answer has and another one's request gets.
+func passedNames(s string) ([]string, error) {
+	list, err := headerNames(s)
+	for _, h := range list {
+		if ofConnection(h) || strings.EqualFold(h, "Host") {
+			return nil, fmt.Errorf("%s is about the connection, and is not for that server to say; remove it", h)
+		}
+	}
+	return list, err
+}
+
+// ofConnection tells whether a header is about one connection, or where a message on it ends.
+func ofConnection(name string) bool {
+	switch strings.ToLower(name) {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length", "upgrade", "trailer", "te", "expect", "http2-settings":
+		return true
+	}
+	return false
 }
 
 // expandedHeaders reads a ConfigMap of headers, by name. Values may have variables.
