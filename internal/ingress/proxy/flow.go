@@ -77,6 +77,7 @@ type flow struct {
 	substitute *endpointSet
 	upgrade    bool
 	begun      bool // the answer has begun
+	unbuffered bool // the answer must not be held back
 }
 
 func newFlow(s *Server) *flow {
@@ -310,6 +311,9 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 			return x.Reply(503)
 		}
 	}
+	if loc.Pace != nil {
+		x.Pace = *loc.Pace
+	}
 	if h.Access != nil {
 		if a := h.Access(ctx, x); a != nil {
 			return a
@@ -343,7 +347,6 @@ func (f *flow) withoutBackend(ctx context.Context, h *exchange.Hooks, loc *table
 
 // standIn returns the endpoints of the backend that answers for one without any, nil if there is none.
 func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
-	f.x.Status = 503
 	ref := loc.ErrorsBackend
 	if h.Replace != nil {
 		ref = h.Replace(&f.x, 503)

@@ -41,6 +41,22 @@ func rawWrite(fd uintptr, p []byte) (int, error) {
 	}
 }
 
+// rawWritev is rawWrite of several pieces.
+func rawWritev(fd uintptr, p [][]byte) (int, error) {
+	for {
+		n, err := unix.Writev(int(fd), p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, nil
+		case err != nil:
+			return 0, err
+		}
+		return n, nil
+	}
+}
+
 // peekState is what a look at a connection without reading found.
 type peekState uint8
 

@@ -66,6 +66,7 @@ type Server struct {
 	conns    sync.WaitGroup
 	open     atomic.Int64 // connections of clients
 	number   atomic.Uint64
+	edits    atomic.Uint64
 	accepted atomic.Int64
 	requests atomic.Int64
 }
@@ -94,10 +95,17 @@ func New(cfg Config) (*Server, error) {
 
 // SetTable has requests that come from now on served by t; those under way keep their route.
 func (s *Server) SetTable(t *table.Table) {
+	if s.edits.Add(1)%pruneEvery == 0 {
+		// Before the view is made: it must not have found what is then forgotten.
+		s.backends.prune()
+	}
 	v := newView(t, &s.backends)
 	s.view.Store(v)
 	s.h2.configure(v.settings)
 }
+
+// pruneEvery is after how many edits backends are looked for that are not used any more.
+const pruneEvery = 64
 
 // SetEndpoints replaces the endpoints of a backend, all at once. Requests under way go on at endpoints that are gone.
 func (s *Server) SetEndpoints(ref table.BackendRef, endpoints []Endpoint) {

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"minato/internal/ingress/h1"
 )
 
@@ -28,6 +30,7 @@ type upstreamConn struct {
 	watch
 
 	made, used int64 // times of clock
+	wrote      int64 // bytes before the request at hand; less than 0 if they are not counted
 	requests   int
 
 	// What step does within raw.Read.
@@ -94,6 +97,37 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// neverArrived tells, after an endpoint has ended the connection without an answer, whether the request cannot have
+// reached it: its kernel has acknowledged not one byte of it and has reset the connection. The endpoint had closed it before
+// the request came, so that it can be sent again, whatever its method (RFC 9110, 9.2.2).
+func (c *upstreamConn) neverArrived() bool {
+	if c.raw == nil || c.wrote < 0 || c.received {
+		return false
+	}
+	for range resetWait {
+		var info *unix.TCPInfo
+		var infoErr error
+		err := c.raw.Control(func(fd uintptr) { info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+		// The kernel counts the SYN, too.
+		if err != nil || infoErr != nil || info.Bytes_acked > uint64(c.wrote)+1 {
+			return false
+		}
+		if info.State == tcpClose {
+			return true
+		}
+		time.Sleep(time.Millisecond) // the end has come, and the reset is on its way
+	}
+	return false
+}
+
+// notCounted is so far below zero that nothing that is added makes it positive.
+const notCounted = -1 << 60
+
+const (
+	tcpClose  = 7  // TCP_CLOSE of the kernel's states
+	resetWait = 50 // milliseconds
+)
 
 // send writes a request and waits for the first bytes of the answer, which then are in rd; or, where that takes more
 // than one write or TLS, only writes.
