@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -142,6 +143,59 @@ func TestStandIn(t *testing.T) {
 	r.SetHooks(exchange.Hooks{Replace: func(*exchange.Exchange, int) *table.BackendRef { return &table.BackendRef{Service: "none"} }})
 	if resp, _ := r.get("a.example", "/x"); resp.StatusCode != 503 {
 		t.Errorf("with a stand-in that has no endpoints either: %d", resp.StatusCode)
+	}
+}
+
+// TestRefusalsStay: what Access refuses is not replaced, whatever Replace says: no error page's 200 comes in place of a 401
+// (CVE-2026-24513), nor where the backend has no endpoints.
+func TestRefusalsStay(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web"), ingress("b", nil, "b.example / none")), nil)
+	page := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a page") })
+	r.backend("web", page)
+	r.backend("errors", page)
+	var replaced atomic.Int32
+	status := atomic.Int32{}
+	r.SetHooks(exchange.Hooks{
+		Access: func(_ context.Context, x *exchange.Exchange) *exchange.Answer { return x.Reply(int(status.Load())) },
+		Replace: func(x *exchange.Exchange, _ int) *table.BackendRef {
+			if x.Host == "a.example" {
+				replaced.Add(1)
+			}
+			return &table.BackendRef{Namespace: "d", Service: "errors", Port: "80"}
+		},
+	})
+	for _, s := range []int{401, 403, 500, 503} {
+		status.Store(int32(s))
+		for _, host := range []string{"a.example", "b.example"} {
+			if resp, body := r.get(host, "/"); resp.StatusCode != s || strings.Contains(body, "a page") {
+				t.Errorf("%s: a refusal with %d became %d %s", host, s, resp.StatusCode, body)
+			}
+		}
+	}
+	if n := replaced.Load(); n != 0 {
+		t.Errorf("%d refusals were to be replaced", n)
+	}
+}
+
+// TestEncodeHTTP2: the same for clients of HTTP/2.
+func TestEncodeHTTP2(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "3")
+		_, _ = io.WriteString(w, "abc")
+	}))
+	var closed, aborted atomic.Int32
+	r.SetHooks(exchange.Hooks{Encode: func(_ *exchange.Exchange, _ int64, w io.Writer) exchange.Encoder {
+		return &doubler{w: w, closed: &closed, aborted: &aborted}
+	}})
+	resp, err := r.h2Client(nil).Get("https://a.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); string(body) != "abcabc." || resp.ContentLength == 3 || resp.ProtoMajor != 2 || err != nil {
+		t.Errorf("%q of %d, %v", body, resp.ContentLength, err)
 	}
 }
 
