@@ -306,13 +306,13 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		set = f.view.backend(x.Upstream, &f.srv.backends).set.Load()
 	}
 	f.forward(loc)
+	if loc.Pace != nil {
+		x.Pace = *loc.Pace
+	}
 	if len(set.all) == 0 {
 		if set = f.standIn(h, loc); set == nil {
 			return x.Reply(503)
 		}
-	}
-	if loc.Pace != nil {
-		x.Pace = *loc.Pace
 	}
 	if h.Access != nil {
 		if a := h.Access(ctx, x); a != nil {
