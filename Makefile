@@ -95,7 +95,7 @@ bench-ingress: ingress-peers ## measure the data path of the Ingress beside ngin
 
 ingress-peers: # that the benchmark compares with; those that cannot be built are left out of it
 	-cd bench/ingress/caddy && $(GO) build -o $(CURDIR)/build/bench/caddy github.com/caddyserver/caddy/v2/cmd/caddy
-	-bench/ingress/traefik/lego.sh $(CURDIR)/build/bench/lego && cd bench/ingress/traefik && \
+	-bench/ingress/traefik/modules.sh $(CURDIR)/build/bench/traefik-modules && cd bench/ingress/traefik && \
 		$(GO) build -o $(CURDIR)/build/bench/traefik github.com/traefik/traefik/v3/cmd/traefik
 
 metallb: # that the benchmark compares with
