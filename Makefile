@@ -94,9 +94,10 @@ bench-dns: dns-servers ## measure the DNS server beside CoreDNS, turn by turn (i
 compare-dns: dns-servers ## ask the DNS server and CoreDNS the same about one stock API server; fails where they differ
 	$(GO) run ./bench/dns -compare -minato bin/minato-dns -coredns build/bench/coredns
 
-bench-failover: build images metallb ## measure load balancers beside MetalLB: a node's loss, 2,000 Services (as root; 25 minutes)
+POLICY ?= Cluster
+bench-failover: build images metallb ## measure load balancers beside MetalLB: a node's loss, 2,000 Services (as root; 40 minutes; POLICY=Local for that traffic policy)
 	scripts/deps.sh bench
-	$(GO) run ./bench/failover -minato $(BIN) -images $(IMAGES) -metallb build/bench/metallb -out build/bench/failover.json
+	$(GO) run ./bench/failover -minato $(BIN) -images $(IMAGES) -metallb build/bench/metallb -policy $(POLICY) -out build/bench/failover$(if $(filter-out Cluster,$(POLICY)),-$(POLICY)).json
 
 bench-ingress: ingress-peers ## measure the data path of the Ingress beside nginx, HAProxy, Traefik and Caddy (as root; 9 minutes)
 	scripts/deps.sh bench-ingress

@@ -148,6 +148,7 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 		}
 		return explain.LoadBalancers(s.balancer, m.Announcements(), all)
 	})
+	s.answerIngress(answer)
 	answer("/dns/query", func(ctx context.Context, v url.Values) (any, error) {
 		return explain.DNS(ctx, s.resolvers(), DNSQuestion{Name: v.Get("name"), Type: v.Get("type"), From: v.Get("from")})
 	})

@@ -57,6 +57,12 @@ func (p Paths) MountNS(node string) string { return filepath.Join(p.Run(), "mntn
 // the node does not see.
 func (p Paths) BGPSocket(node string) string { return filepath.Join(p.Run(), "bgp", node+".sock") }
 
+// IngressSocket is where the process is reached that serves a node's ingress,
+// which the node does not see.
+func (p Paths) IngressSocket(node string) string {
+	return filepath.Join(p.Run(), "ingress", node+".sock")
+}
+
 // BPF is where our own BPF file system is mounted.
 func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
 

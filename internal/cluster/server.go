@@ -22,6 +22,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/host"
 	"minato/internal/host/limit"
+	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
 	"minato/internal/member"
 	"minato/internal/podnet"
@@ -48,9 +49,13 @@ type Server struct {
 	// tells of it.
 	balancer       *loadbalancer.Controller
 	balancerEvents *loadbalancer.Recorder
-	images         *image.Store
-	nodes          []*node
-	parts          *supervise.Group
+	// ingress is what the cluster has once for its Ingresses; ingressEvents tells
+	// of them.
+	ingress       *ingress.Controller
+	ingressEvents *loadbalancer.Recorder
+	images        *image.Store
+	nodes         []*node
+	parts         *supervise.Group
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
@@ -185,6 +190,8 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		}).Run},
 		{Name: "load-balancer", Run: s.balancer.Run},
 		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
+		{Name: "ingress", Run: s.controlIngresses},
+		{Name: "ingress-events", Run: s.ingressEvents.Run},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
@@ -213,12 +220,16 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	}
 	s.watch, err = member.NewWatch(member.WatchConfig{
 		Connect: s.control.RESTConfig, ClusterDomain: s.cfg.ClusterDomain, ClusterDNS: s.cfg.DNSIPs(),
-		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Pool: s.cfg.Pool(), Logger: s.log,
+		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Pool: s.cfg.Pool(),
+		Started: s.started, Found: s.found, Logger: s.log,
 	})
 	if err != nil {
 		return err
 	}
 	if err := s.assembleBalancer(); err != nil {
+		return err
+	}
+	if err := s.assembleIngress(); err != nil {
 		return err
 	}
 	if s.images, err = image.Open(s.paths.Store()); err != nil {

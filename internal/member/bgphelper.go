@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"minato/internal/host"
+	"minato/internal/host/helper"
 	"minato/internal/loadbalancer/bgp"
 	"minato/internal/version"
 )
@@ -17,7 +18,7 @@ const BGPHelperCommand = "bgp-helper"
 // RunBGPHelper speaks BGP for the node whose server has started this process. It ends when the server says so, or has not
 // come back for it.
 func RunBGPHelper(ctx context.Context, log *slog.Logger) error {
-	listener, err := bgp.InheritedListener()
+	listener, err := helper.Listener()
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,8 @@ type Config struct {
 	// BGPSocket is the path of the socket of the process that speaks BGP for the
 	// node, in a directory for such sockets alone that the node must not see.
 	BGPSocket string
+	// IngressSocket is the same for the process that serves the node's ingress.
+	IngressSocket string
 
 	// Connect makes connections to the API server, which can be used once
 	// Connected is closed.
@@ -99,6 +101,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: DataDir %q, RunDir %q and PinDir %q must be absolute paths", c.Name, c.DataDir, c.RunDir, c.PinDir)
 	case !filepath.IsAbs(c.BGPSocket):
 		return fmt.Errorf("node %s: BGPSocket %q must be an absolute path", c.Name, c.BGPSocket)
+	case !filepath.IsAbs(c.IngressSocket):
+		return fmt.Errorf("node %s: IngressSocket %q must be an absolute path", c.Name, c.IngressSocket)
 	case c.Connect == nil || c.Connected == nil || c.Watch == nil:
 		return fmt.Errorf("node %s: Connect, Connected and Watch are required", c.Name)
 	case c.Images == nil:

@@ -18,6 +18,7 @@ import (
 
 	"minato/internal/dns"
 	"minato/internal/host"
+	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
 	"minato/internal/loadbalancer/bgp"
 	agent "minato/internal/node"
@@ -54,10 +55,13 @@ type Member struct {
 	services *service.Node
 	announce *loadbalancer.Node
 	speaker  *bgp.Process
-	pods     *podnet.Network
-	runtime  *oci.Runtime
-	files    *host.MountNS // nil is the machine's
-	dns      *dns.Node
+	ingress  *ingress.Process
+	// ingressPlace is the node's place behind the Service of the ingress.
+	ingressPlace *ingress.Registration
+	pods         *podnet.Network
+	runtime      *oci.Runtime
+	files        *host.MountNS // nil is the machine's
+	dns          *dns.Node
 
 	agent atomic.Pointer[agent.Agent] // the last one that was started
 	isUp  atomic.Bool
@@ -92,11 +96,14 @@ func New(cfg Config) (*Member, error) {
 	if m.speaker, err = m.newSpeaker(); err != nil {
 		return nil, err
 	}
+	if err := m.newIngress(); err != nil {
+		return nil, err
+	}
 	m.announce, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
 		Name: cfg.Name, Netns: cfg.Netns, Uplinks: []string{cfg.Link}, PinDir: filepath.Join(cfg.PinDir, "announce"),
 		Addresses: cfg.Addresses, Gateways: cfg.Gateways, Flows: m.services.Data.Flows,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), Settings: cfg.Watch.balancing,
-		Speaker: m.speaker, Passwords: cfg.Watch.passwords,
+		Silent: m.services.Controller.SetSilent, Speaker: m.speaker, Passwords: cfg.Watch.passwords,
 		Events: cfg.Watch.announced, Reports: cfg.Watch.reports, Logger: m.logger("loadbalancer"),
 	})
 	if err != nil {
@@ -110,7 +117,7 @@ func New(cfg Config) (*Member, error) {
 // have.
 func ownPorts() []route.OwnPort {
 	out := []route.OwnPort{{Port: dnsPort, Protocol: corev1.ProtocolUDP}, {Port: loadbalancer.ProbePort, Protocol: corev1.ProtocolUDP}}
-	for _, port := range []uint16{dnsPort, dnsMetricsPort, agent.DefaultAPIPort, metrics.Port, metrics.HealthPort} {
+	for _, port := range []uint16{dnsPort, dnsMetricsPort, agent.DefaultAPIPort, metrics.Port, metrics.HealthPort, ingress.HTTPPort, ingress.HTTPSPort, ingress.StatusPort} {
 		out = append(out, route.OwnPort{Port: port, Protocol: corev1.ProtocolTCP})
 	}
 	return out
@@ -189,6 +196,8 @@ func (m *Member) Run(ctx context.Context) (err error) {
 		supervise.Part{Name: partServices, Run: m.services.Forward},
 		supervise.Part{Name: partAnnounce, Run: m.announce.Run},
 		supervise.Part{Name: "bgp", Run: m.speaker.Run},
+		supervise.Part{Name: "ingress", Run: m.ingress.Run},
+		supervise.Part{Name: "ingress-registration", Run: m.registerIngress},
 		supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
 		supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
 		supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
@@ -222,6 +231,9 @@ func (m *Member) open(ctx context.Context) error {
 		return err
 	}
 	if err := m.prepareSpeaker(); err != nil {
+		return err
+	}
+	if err := m.prepareIngress(); err != nil {
 		return err
 	}
 	if err := m.services.Open(ctx); err != nil {

@@ -19,7 +19,7 @@ import (
 func config() Config {
 	return Config{
 		Name: "node-1", Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.11")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
-		DataDir: "/data", RunDir: "/run", PinDir: "/pins", BGPSocket: "/run/bgp/node-1.sock",
+		DataDir: "/data", RunDir: "/run", PinDir: "/pins", BGPSocket: "/run/bgp/node-1.sock", IngressSocket: "/run/ingress/node-1.sock",
 		Connect: func(string, ...string) *rest.Config { return &rest.Config{} }, Connected: make(chan struct{}), Watch: &Watch{},
 		Images:       &image.Store{},
 		Certificates: func() (tls.Certificate, *x509.CertPool, error) { return tls.Certificate{}, nil, nil },
@@ -32,15 +32,16 @@ func TestConfigNamesWhatIsMissing(t *testing.T) {
 		t.Fatalf("a whole configuration: %v", err)
 	}
 	for want, change := range map[string]func(*Config){
-		"Name":         func(c *Config) { c.Name = "" },
-		"Addresses":    func(c *Config) { c.Addresses = nil },
-		"PodCIDRs":     func(c *Config) { c.PodCIDRs = append(c.PodCIDRs, c.PodCIDRs[0]) },
-		"RunDir":       func(c *Config) { c.RunDir = "run" },
-		"BGPSocket":    func(c *Config) { c.BGPSocket = "" },
-		"Connect":      func(c *Config) { c.Connect = nil },
-		"Watch":        func(c *Config) { c.Watch = nil },
-		"Images":       func(c *Config) { c.Images = nil },
-		"Certificates": func(c *Config) { c.Certificates = nil },
+		"Name":          func(c *Config) { c.Name = "" },
+		"Addresses":     func(c *Config) { c.Addresses = nil },
+		"PodCIDRs":      func(c *Config) { c.PodCIDRs = append(c.PodCIDRs, c.PodCIDRs[0]) },
+		"RunDir":        func(c *Config) { c.RunDir = "run" },
+		"BGPSocket":     func(c *Config) { c.BGPSocket = "" },
+		"IngressSocket": func(c *Config) { c.IngressSocket = "" },
+		"Connect":       func(c *Config) { c.Connect = nil },
+		"Watch":         func(c *Config) { c.Watch = nil },
+		"Images":        func(c *Config) { c.Images = nil },
+		"Certificates":  func(c *Config) { c.Certificates = nil },
 	} {
 		c := config()
 		change(&c)

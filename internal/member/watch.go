@@ -15,6 +15,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/dns"
 	"minato/internal/dns/zone"
+	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
 	balancing "minato/internal/loadbalancer/config"
 	"minato/internal/service"
@@ -30,7 +31,12 @@ type WatchConfig struct {
 	Owned []netip.Prefix
 	// Pool are the addresses of the cluster's own pool for Services of type
 	// LoadBalancer.
-	Pool   []balancing.Range
+	Pool []balancing.Range
+	// Started is closed when the cluster's start is over: until then, nothing is
+	// read that the start does not need.
+	Started <-chan struct{}
+	// Found takes what the nodes' proxies find about Ingresses.
+	Found  func([]ingress.Findings)
 	Logger *slog.Logger
 }
 
@@ -49,13 +55,20 @@ type Watch struct {
 	balancing *loadbalancer.Settings
 	announced *loadbalancer.Recorder
 	reports   *loadbalancer.Reports
+	pressure  *loadbalancer.Pressure
 	passwords loadbalancer.Passwords
+
+	started       <-chan struct{}
+	ingresses     informers.SharedInformerFactory // and IngressClasses
+	ingressClient kubernetes.Interface
+	ingress       *ingress.Objects
+	found         func([]ingress.Findings)
 }
 
 // NewWatch makes the watches; Parts runs them.
 func NewWatch(cfg WatchConfig) (*Watch, error) {
 	clients := map[string]kubernetes.Interface{}
-	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode} {
+	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode, access.UserIngressNode} {
 		client, err := kubernetes.NewForConfig(cfg.Connect(user))
 		if err != nil {
 			return nil, fmt.Errorf("connect %s: %w", user, err)
@@ -92,6 +105,9 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.watchIngresses(cfg, clients[access.UserIngressNode]); err != nil {
+		return nil, err
+	}
 	return w, w.watchBalancing(cfg, clients[access.UserLoadBalancerNode])
 }
 
@@ -100,6 +116,7 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) error {
 	log := cfg.Logger.With("part", "loadbalancer")
 	w.passwords = loadbalancer.ReadPasswords(client)
+	w.pressure = &loadbalancer.Pressure{}
 	objects, err := dynamic.NewForConfig(cfg.Connect(access.UserLoadBalancerNode))
 	if err != nil {
 		return fmt.Errorf("connect %s: %w", access.UserLoadBalancerNode, err)
@@ -108,11 +125,11 @@ func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) err
 	if err != nil {
 		return err
 	}
-	w.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: objects, Logger: log})
+	w.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: objects, Pressure: w.pressure, Logger: log})
 	if err != nil {
 		return err
 	}
-	w.announced, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Logger: log})
+	w.announced, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Pressure: w.pressure, Logger: log})
 	return err
 }
 
@@ -123,6 +140,7 @@ func (w *Watch) Parts() []supervise.Part {
 		{Name: "events", Run: w.recordEvents},
 		{Name: "dns-zone", Run: w.zone.Run},
 		{Name: "dns-settings", Run: w.settings.Run},
+		{Name: "ingress-objects", Run: w.followIngresses},
 		{Name: "load-balancer-settings", Run: w.balancing.Run},
 		{Name: "load-balancer-events", Run: w.announced.Run},
 		{Name: "load-balancer-reports", Run: w.reports.Run},
@@ -139,6 +157,9 @@ func (w *Watch) Namespaces() coreinformers.NamespaceInformer {
 
 // Balancing is the configuration of load balancing.
 func (w *Watch) Balancing() *loadbalancer.Settings { return w.balancing }
+
+// BalancingPressure is what events and reports of load balancing give way to.
+func (w *Watch) BalancingPressure() *loadbalancer.Pressure { return w.pressure }
 
 // Nodes are the cluster's.
 func (w *Watch) Nodes() coreinformers.NodeInformer { return w.nodes.Core().V1().Nodes() }

@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CHURN_SECONDS", churn)
 			env.Values[loadsKey] = &loads{}
 			env.Values[arpingsKey] = &arpings{}
+			env.Values[socketsKey] = &openSockets{}
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -105,6 +106,7 @@ func TestScripts(t *testing.T) {
 			"listen":     listen,
 			"load":       loadCommand,
 			"resolver":   resolver,
+			"sockets":    sockets,
 			"udp":        udp,
 			"webhook":    webhook,
 			"aggregated": aggregated,

@@ -34,6 +34,7 @@ func TestIdentities(t *testing.T) {
 	// Before it is ready, as in a cluster's server.
 	t.Run("parts", func(t *testing.T) { testParts(ctx, t, c) })
 	t.Run("load balancer", func(t *testing.T) { testLoadBalancer(ctx, t, c) })
+	t.Run("ingress", func(t *testing.T) { testIngress(ctx, t, c) })
 	t.Run("status", func(t *testing.T) { testStatus(ctx, t, c) })
 	t.Run("kubelet client", func(t *testing.T) { testKubeletClient(ctx, t, c) })
 	t.Run("admin", func(t *testing.T) { testAdmin(ctx, t, c) })
@@ -175,6 +176,9 @@ func testStatus(ctx context.Context, t *testing.T, c *cluster) {
 		t.Errorf("reading a Pod that is not there: %v", err)
 	}
 	for _, name := range access.Users() {
+		if name == access.UserIngressNode {
+			continue // which reads those that Ingresses name
+		}
 		if _, err := c.client(t, name).CoreV1().Secrets("kube-system").List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 			t.Errorf("%s lists Secrets: %v", name, err)
 		}

@@ -20,6 +20,8 @@ const (
 	RolePodNetwork       = "system:minato:podnet"
 	RoleLoadBalancer     = "system:minato:loadbalancer"
 	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
+	RoleIngress          = "system:minato:ingress"
+	RoleIngressNode      = "system:minato:ingress-node"
 	RoleStatus           = "system:minato:status"
 )
 
@@ -102,6 +104,17 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule([]string{"get", "create", "patch"}, groupCore, "events"),
 			rule(read, groupMetalLB, configurations...),
 		),
+		role(RoleIngress,
+			rule([]string{"patch"}, groupNetworking, "ingresses/status"),
+			rule([]string{"create"}, groupNetworking, "ingressclasses"),
+			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+		),
+		// Secrets and ConfigMaps are read by name, those alone that Ingresses and
+		// settings refer to. No rule can list these names.
+		role(RoleIngressNode,
+			rule(follow, groupNetworking, "ingresses", "ingressclasses"),
+			rule(follow, groupCore, "secrets", "configmaps"),
+		),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
@@ -124,6 +137,13 @@ func Roles() []rbacv1.Role {
 			named(rule([]string{"get", "update"}, groupCore, "services"), "kube-dns"),
 			rule([]string{"get", "create", "update", "delete"}, groupDiscovery, "endpointslices"),
 		),
+		role(metav1.NamespaceSystem, RoleIngress,
+			rule([]string{"create"}, groupCore, "services", "configmaps"),
+			named(rule([]string{"update"}, groupCore, "services"), "minato-ingress"),
+			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-ingress-classes"),
+		),
+		// The EndpointSlices are named after nodes.
+		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
 		role(config.Namespace, RoleLoadBalancer, append(reporting(), named(rule(read, groupCore, "configmaps"), "config"))...),
 		// People choose the names of the Secrets with BGP passwords.
 		role(config.Namespace, RoleLoadBalancerNode, append(reporting(),
@@ -156,6 +176,8 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RolePodNetwork, RolePodNetwork, user(UserPodNetwork)),
 		binding(RoleLoadBalancer, RoleLoadBalancer, user(UserLoadBalancer)),
 		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
+		binding(RoleIngress, RoleIngress, user(UserIngress)),
+		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
@@ -173,6 +195,8 @@ func RoleBindings() []rbacv1.RoleBinding {
 	return []rbacv1.RoleBinding{
 		binding(metav1.NamespaceSystem, RoleDNS, UserDNS),
 		binding(metav1.NamespaceSystem, RoleDNSRegistration, UserDNS),
+		binding(metav1.NamespaceSystem, RoleIngress, UserIngress),
+		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
 		binding(config.Namespace, RoleLoadBalancer, UserLoadBalancer),
 		binding(config.Namespace, RoleLoadBalancerNode, UserLoadBalancerNode),
 	}

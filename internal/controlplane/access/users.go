@@ -17,13 +17,19 @@ const (
 	UserLoadBalancer = "system:minato:loadbalancer"
 	// UserLoadBalancerNode announces these addresses, for every node.
 	UserLoadBalancerNode = "system:minato:loadbalancer-node"
+	// UserIngress writes the status of Ingresses and makes what a cluster has once
+	// for them.
+	UserIngress = "system:minato:ingress"
+	// UserIngressNode reads what the proxies of all nodes are made from, and keeps
+	// the nodes' EndpointSlices of the Service.
+	UserIngressNode = "system:minato:ingress-node"
 	// UserStatus reads single Pods, to explain how their requests are answered.
 	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserStatus}
 }
 
 // Names that upstream's tools know, too.

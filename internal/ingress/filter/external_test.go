@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"minato/internal/ingress/h1"
 	"minato/internal/ingress/table"
 )
 
@@ -112,6 +113,26 @@ func TestExternalRequest(t *testing.T) {
 	b.ask("GET", "http://post.test/x").want(t, 0, "")
 	if g.last.Method != "POST" || g.last.Header.Get("X-Auth-Request-Redirect") != "/x" {
 		t.Errorf("it got %s, redirect %q", g.last.Method, g.last.Header.Get("X-Auth-Request-Redirect"))
+	}
+}
+
+// How the client's certificate was judged is told to that server, too (auth-tls-secret).
+func TestExternalClientCertificate(t *testing.T) {
+	g := newGuard(t, status(200))
+	b := newBed(t).on("h.test /", "auth-url", g.URL)
+	fields := map[string]string{"ssl-client-verify": "SUCCESS", "ssl-client-subject-dn": "CN=ann", "ssl-client-issuer-dn": "CN=ca", "ssl-client-cert": "-----BEGIN%20"}
+	b.forward = func(h *h1.Header) {
+		for k, v := range fields {
+			if err := h.SetName(k, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.ask("GET", "https://h.test/", "ssl-client-verify: FAILED").want(t, 0, "")
+	for k, v := range fields {
+		if got := strings.Join(g.last.Header.Values(k), "|"); got != v {
+			t.Errorf("%s is %q, want %q", k, got, v)
+		}
 	}
 }
 

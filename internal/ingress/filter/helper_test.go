@@ -33,6 +33,7 @@ type bed struct {
 	class      table.Class
 	cfg        Config
 	adjust     func(*table.Ingress)
+	forward    func(*h1.Header) // what else the proxy tells the backend
 
 	table   *table.Table
 	filters *Filters
@@ -246,6 +247,9 @@ func (b *bed) decide(x *exchange.Exchange, h *exchange.Hooks) *exchange.Answer {
 		if err := x.Forward.SetName(f[0], f[1]); err != nil {
 			b.t.Fatal(err)
 		}
+	}
+	if b.forward != nil {
+		b.forward(&x.Forward)
 	}
 	return h.Access(ctx, x)
 }

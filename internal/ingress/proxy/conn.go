@@ -13,15 +13,21 @@ import (
 	"syscall"
 	"time"
 
+	"minato/internal/host/socket"
 	"minato/internal/ingress/h1"
 )
 
 // What a connection of a client is doing.
 const (
 	connBusy int32 = iota
-	connIdle
+	connNew    // it waits for its first request
+	connIdle   // it waits for another one
 	connEnding // it waits for no request any more
 )
+
+// firstWait is how long a connection may take for its first request once no more are accepted: whoever has just connected
+// is about to send one, and does not know that it could send it again.
+const firstWait = time.Second
 
 // clientConn is a connection of HTTP/1 from a client. Its goroutine is the only one that reads from it.
 type clientConn struct {
@@ -139,11 +145,11 @@ func (c *clientConn) putRaw(fd uintptr) bool {
 		case len(c.vec[0]) == 0 && len(c.vec[1]) == 0:
 			return true
 		case len(c.vec[1]) == 0:
-			n, err = rawWrite(fd, c.vec[0])
+			n, err = socket.Write(fd, c.vec[0])
 		case len(c.vec[0]) == 0:
-			n, err = rawWrite(fd, c.vec[1])
+			n, err = socket.Write(fd, c.vec[1])
 		default:
-			n, err = rawWritev(fd, c.vec[:])
+			n, err = socket.Writev(fd, c.vec[:])
 		}
 		if err != nil {
 			c.putErr = err
@@ -198,12 +204,17 @@ func (c *clientConn) run() {
 
 // idle begins to wait for a request.
 func (c *clientConn) idle() {
-	timeout := c.srv.view.Load().settings.KeepAlive
+	timeout, state := c.srv.view.Load().settings.KeepAlive, connIdle
 	if c.requests == 0 {
+		state = connNew
 		timeout = orDuration(c.srv.view.Load().settings.HeaderTimeout, time.Minute)
 	}
-	c.set(clock() + int64(orDuration(timeout, 75*time.Second)))
-	if !c.state.CompareAndSwap(connBusy, connIdle) || c.requests > 0 && c.srv.draining.Load() {
+	timeout = orDuration(timeout, 75*time.Second)
+	if state == connNew && c.srv.draining.Load() {
+		timeout = min(timeout, firstWait)
+	}
+	c.set(clock() + int64(timeout))
+	if !c.state.CompareAndSwap(connBusy, state) || c.requests > 0 && c.srv.draining.Load() {
 		c.state.Store(connEnding)
 		c.ended = true
 	}
@@ -211,17 +222,20 @@ func (c *clientConn) idle() {
 
 // wake ends to wait for a request, which has come; it reports false if it came too late.
 func (c *clientConn) wake() bool {
-	if c.state.CompareAndSwap(connIdle, connBusy) || c.state.Load() == connBusy {
+	if c.state.CompareAndSwap(connIdle, connBusy) || c.state.CompareAndSwap(connNew, connBusy) || c.state.Load() == connBusy {
 		return true
 	}
 	c.ended = true
 	return false
 }
 
-// drain ends the connection if it waits for a request.
+// drain ends the connection if it waits for another request, and soon if it waits for its first one.
 func (c *clientConn) drain() {
-	if c.state.CompareAndSwap(connIdle, connEnding) {
+	switch {
+	case c.state.CompareAndSwap(connIdle, connEnding):
 		c.interrupt()
+	case c.state.Load() == connNew:
+		c.within(firstWait)
 	}
 }
 
@@ -255,7 +269,7 @@ func (c *clientConn) hot(fd uintptr) bool {
 		full := true
 		if !c.slowBytes() {
 			space := c.rd.Space()
-			n, err := rawRead(fd, space)
+			n, err := socket.Read(fd, space)
 			if err == syscall.EAGAIN {
 				c.rd.Release()
 				return c.ended
@@ -370,7 +384,7 @@ func (c *clientConn) lookForEnd(now int64) {
 		return
 	}
 	closed := false
-	_ = c.raw.Control(func(fd uintptr) { closed = peekRaw(fd) == peekClosed })
+	_ = c.raw.Control(func(fd uintptr) { closed = socket.Peek(fd) == socket.Closed })
 	if closed && c.since.CompareAndSwap(since, aborting) {
 		c.gone.Store(true)
 		c.asked.interrupt()

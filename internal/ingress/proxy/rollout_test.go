@@ -100,7 +100,7 @@ func TestRollout(t *testing.T) {
 		}
 		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 			_, _ = io.Copy(io.Discard, q.Body)
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 			fmt.Fprint(w, "ok")
 		})}
 		go func() { _ = s.Serve(l) }()

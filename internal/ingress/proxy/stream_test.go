@@ -112,7 +112,7 @@ func TestTunnelTimeout(t *testing.T) {
 	c, rd := r.upgrade("a.example")
 	for range 8 {
 		exchangeOn(t, c, rd, 8)
-		time.Sleep(150 * time.Millisecond)
+		<-time.After(150 * time.Millisecond)
 	}
 	began := time.Now()
 	if b, err := io.ReadAll(rd); len(b) > 0 || time.Since(began) < 300*time.Millisecond || time.Since(began) > 5*time.Second {

@@ -163,11 +163,16 @@ func backendOf(namespace string, b *networkingv1.IngressBackend) backend {
 	case b.Service == nil:
 		return backend{given: true, resource: true}
 	}
-	port := b.Service.Port.Name
-	if port == "" && b.Service.Port.Number != 0 {
-		port = strconv.Itoa(int(b.Service.Port.Number))
+	return backend{given: true, ref: RefOf(namespace, b.Service)}
+}
+
+// RefOf returns the key of the Service's port that a path of an Ingress names.
+func RefOf(namespace string, b *networkingv1.IngressServiceBackend) BackendRef {
+	port := b.Port.Name
+	if port == "" && b.Port.Number != 0 {
+		port = strconv.Itoa(int(b.Port.Number))
 	}
-	return backend{given: true, ref: BackendRef{Namespace: namespace, Service: b.Service.Name, Port: port}}
+	return BackendRef{Namespace: namespace, Service: b.Name, Port: port}
 }
 
 // insert puts an element into a sorted slice.

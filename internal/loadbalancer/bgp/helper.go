@@ -3,7 +3,6 @@ package bgp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -54,20 +53,6 @@ func NewHelper(c HelperConfig) (*Helper, error) {
 		return nil, err
 	}
 	return &Helper{log: c.Logger, listener: c.Listener, build: c.Build, orphaned: c.Orphaned, local: local}, nil
-}
-
-// InheritedListener is the listener that a Process has given to the program that it started.
-func InheritedListener() (net.Listener, error) {
-	f := os.NewFile(3, "listener")
-	if f == nil {
-		return nil, errors.New("descriptor 3 is missing: this program is started by Minato itself")
-	}
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("descriptor 3 is no listener, since this program is started by Minato itself: %w", err)
-	}
-	return l, nil
 }
 
 // Run blocks until ctx ends, a Process says that it shall end, or there has been no Process for long. When ctx ends, peers

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"minato/internal/host"
+	"minato/internal/host/helper"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 
 // runTestHelper is what a Process of the tests starts.
 func runTestHelper() int {
-	l, err := InheritedListener()
+	l, err := helper.Listener()
 	var h *Helper
 	if err == nil {
 		h, err = NewHelper(HelperConfig{Listener: l, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Build: testBuild, Orphaned: 30 * time.Second})

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"minato/internal/host/helper"
 )
 
 // link is a connection to a Helper. Requests may be made side by side.
@@ -14,9 +16,8 @@ type link struct {
 	conn   *conn
 	helper hello
 	gone   chan struct{} // closed when the connection has ended
-	// kill ends the Helper, and exited is closed when it has ended, if it is a child of this process.
-	kill   func() error
-	exited <-chan struct{}
+	// child is nil if the Helper is not a child of this process.
+	child *helper.Child
 
 	mu      sync.Mutex
 	next    uint64
@@ -127,16 +128,15 @@ func (l *link) end(keep bool) error {
 			err = fmt.Errorf("the process that speaks BGP does not end within %v", endTimeout)
 		}
 	}
-	if l.kill == nil {
+	if l.child == nil {
 		return err
 	}
 	timer := time.NewTimer(endTimeout)
 	defer timer.Stop()
 	select {
-	case <-l.exited:
+	case <-l.child.Exited():
 	case <-timer.C:
-		_ = l.kill()
-		<-l.exited
+		l.child.Kill()
 	}
 	return err
 }

@@ -6,18 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"os/exec"
 	"sync"
 	"time"
 
 	"minato/internal/host"
+	"minato/internal/host/helper"
 )
 
 // ProcessConfig is what a Process needs.
 type ProcessConfig struct {
 	Logger *slog.Logger
-	// Program runs a Helper on InheritedListener; Output takes its log.
+	// Program runs a Helper on helper.Listener; Output takes its log.
 	Program host.Confined
 	// Socket is the path, in a directory that only this user can enter, at which the Helper is reached. A Process with the
 	// same path takes over the Helper of one that has died.
@@ -40,13 +39,6 @@ type Process struct {
 }
 
 var _ Speaker = (*Process)(nil)
-
-// Pauses before a Helper is started again, and how long one has to run for the first pause to be next again.
-const (
-	firstPause = 100 * time.Millisecond
-	lastPause  = 10 * time.Second
-	steady     = time.Minute
-)
 
 // How long the Helper may take to answer.
 const (
@@ -73,31 +65,13 @@ func (p *Process) Run(ctx context.Context) error {
 	if ran {
 		return errors.New("BGP process: Run was called twice")
 	}
-	pause := firstPause
-	for {
-		begin := time.Now()
-		err := p.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
+	helper.Again(ctx, p.session, func(err error, pause time.Duration) {
 		p.lost(err)
-		if err == nil {
-			pause = firstPause // it was stopped, since there are no peers
-			continue
+		if err != nil { // otherwise it was stopped, since there are no peers
+			p.c.Logger.Warn("The process that speaks BGP is started again", "in", pause, "error", err)
 		}
-		if time.Since(begin) > steady {
-			pause = firstPause
-		}
-		p.c.Logger.Warn("The process that speaks BGP is started again", "in", pause, "error", err)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-		pause = min(2*pause, lastPause)
-	}
+	})
+	return nil
 }
 
 // Apply is part of Speaker.
@@ -225,9 +199,9 @@ func (p *Process) helper(ctx context.Context) (*link, error) {
 // adopt takes over a Helper that is there. One of another version is ended: peers with graceful restart keep the routes
 // until the next one tells them again.
 func (p *Process) adopt(ctx context.Context) (*link, error) {
-	c, err := net.Dial("unix", p.c.Socket)
-	if err != nil {
-		return nil, nil // there is none
+	c := p.program().Find()
+	if c == nil {
+		return nil, nil
 	}
 	l, err := newLink(ctx, newConn(c), p.c.Build, p.changed)
 	if err != nil {
@@ -243,70 +217,34 @@ func (p *Process) adopt(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
+func (p *Process) program() helper.Program {
+	return helper.Program{Confined: p.c.Program, Socket: p.c.Socket}
+}
+
 // start starts a Helper.
 func (p *Process) start(ctx context.Context) (*link, error) {
-	if err := os.Remove(p.c.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: p.c.Socket, Net: "unix"})
+	c, child, err := p.program().Start()
 	if err != nil {
-		return nil, fmt.Errorf("listen for the process that speaks BGP: %w", err)
+		return nil, fmt.Errorf("start the process that speaks BGP: %w", err)
 	}
-	listener.SetUnlinkOnClose(false) // it is the Helper's then
-	defer listener.Close()
-	if err := os.Chmod(p.c.Socket, 0o600); err != nil {
-		return nil, err
-	}
-	file, err := listener.File()
+	l, err := p.greet(ctx, c, child)
 	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	cmd, err := p.c.Program.Start(file)
-	if err != nil {
-		return nil, err
-	}
-	exited := make(chan struct{})
-	go func() { // it is this process's child, for as long as both live
-		defer close(exited)
-		_ = cmd.Wait()
-	}()
-	l, err := p.greet(ctx, cmd, exited)
-	if err != nil {
-		_ = cmd.Process.Kill()
-		<-exited
+		child.Kill()
 		return nil, fmt.Errorf("start the process that speaks BGP: %w", err)
 	}
 	return l, nil
 }
 
-// greet connects to a Helper that was just started.
-func (p *Process) greet(ctx context.Context, cmd *exec.Cmd, exited <-chan struct{}) (*link, error) {
-	c, err := net.Dial("unix", p.c.Socket)
-	if err != nil {
-		return nil, err
-	}
+// greet says hello to a Helper that was just started.
+func (p *Process) greet(ctx context.Context, c net.Conn, child *helper.Child) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		select {
-		case <-exited:
-			c.Close()
-		case <-ended:
-		}
-	}()
+	defer child.Guard(c)()
 	l, err := newLink(ctx, newConn(c), p.c.Build, p.changed)
 	if err != nil {
-		select {
-		case <-exited:
-			return nil, fmt.Errorf("it has ended: %v", cmd.ProcessState)
-		default:
-			return nil, err
-		}
+		return nil, child.Why(err)
 	}
-	l.kill, l.exited = cmd.Process.Kill, exited
+	l.child = child
 	return l, nil
 }

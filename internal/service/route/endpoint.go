@@ -32,22 +32,31 @@ type Endpoint struct {
 func endpoints(port corev1.ServicePort, epSlices []*discoveryv1.EndpointSlice, ipv6 bool, node Node) []Endpoint {
 	var all []Endpoint
 	for _, slice := range epSlices {
-		if slice == nil || slice.AddressType != addressType(ipv6) || !ServesSlice(slice) {
-			continue
-		}
-		for _, p := range slice.Ports {
-			number, ok := matchPort(port, p)
-			if !ok {
-				continue
-			}
-			for i := range slice.Endpoints {
-				if ep, ok := endpointOf(&slice.Endpoints[i], number, ipv6, node); ok {
-					all = append(all, ep)
-				}
-			}
+		if slice != nil && ServesSlice(slice) {
+			all = append(all, sliceEndpoints(port, slice, ipv6, node)...)
 		}
 	}
 	return deduplicate(all)
+}
+
+// sliceEndpoints is what one slice says about one Service port.
+func sliceEndpoints(port corev1.ServicePort, slice *discoveryv1.EndpointSlice, ipv6 bool, node Node) []Endpoint {
+	if slice.AddressType != addressType(ipv6) {
+		return nil
+	}
+	var all []Endpoint
+	for _, p := range slice.Ports {
+		number, ok := matchPort(port, p)
+		if !ok {
+			continue
+		}
+		for i := range slice.Endpoints {
+			if ep, ok := endpointOf(&slice.Endpoints[i], number, ipv6, node); ok {
+				all = append(all, ep)
+			}
+		}
+	}
+	return all
 }
 
 func addressType(ipv6 bool) discoveryv1.AddressType {
