@@ -78,13 +78,6 @@ func keyPart(x *exchange.Exchange, p *table.Part) string {
 		}
 		user, _, _ := basicCredentials(x.Header)
 		return user
-	case table.VarSSLClientCert:
-		if x.TLS == nil || len(x.TLS.PeerCertificates) == 0 {
-			return ""
-		}
-		return string(x.TLS.PeerCertificates[0].Raw)
-	case table.VarProxyProtocolAddr, table.VarRealIPRemoteAddr:
-		return x.Peer.Addr().String()
 	default:
 		return x.Lookup(p.Var, p.Name)
 	}

@@ -77,6 +77,7 @@ type flow struct {
 	substitute *endpointSet
 	upgrade    bool
 	begun      bool // the answer has begun
+	unbuffered bool // the answer must not be held back
 }
 
 func newFlow(s *Server) *flow {
@@ -305,6 +306,9 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		set = f.view.backend(x.Upstream, &f.srv.backends).set.Load()
 	}
 	f.forward(loc)
+	if loc.Pace != nil {
+		x.Pace = *loc.Pace
+	}
 	if len(set.all) == 0 {
 		if set = f.standIn(h, loc); set == nil {
 			return x.Reply(503)

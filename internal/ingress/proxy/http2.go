@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -48,7 +49,7 @@ func (h *h2Server) configure(s *table.Settings) {
 	if h.conf != nil && key == h.key {
 		return
 	}
-	base := &http.Server{MaxHeaderBytes: key.header, IdleTimeout: key.idle, ErrorLog: nil}
+	base := &http.Server{MaxHeaderBytes: key.header, IdleTimeout: key.idle, ErrorLog: log.New(io.Discard, "", 0)}
 	conf := &http2.Server{
 		MaxConcurrentStreams: uint32(key.streams), IdleTimeout: key.idle, MaxReadFrameSize: 16 << 10,
 		WriteByteTimeout: clientSend, ReadIdleTimeout: 2 * key.idle, PingTimeout: 15 * time.Second,
