@@ -360,7 +360,6 @@ func (f *flow) withoutBackend(ctx context.Context, h *exchange.Hooks, loc *table
 
 // standIn returns the endpoints of the backend that answers for one without any, nil if there is none.
 func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
-	f.x.Status = 503
 	ref := loc.ErrorsBackend
 	if h.Replace != nil {
 		ref = h.Replace(&f.x, 503)
