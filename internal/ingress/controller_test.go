@@ -62,7 +62,10 @@ func (w *world) controller(own bool) (*Controller, *heard) {
 		ing := o.(*networkingv1.Ingress).DeepCopy()
 		ing.Status = change.Status
 		ing.ResourceVersion += "0"
-		ing.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: fieldManager, Subresource: "status"}}
+		ing.ManagedFields = []metav1.ManagedFieldsEntry{{
+			Manager: fieldManager, Subresource: "status", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "networking.k8s.io/v1",
+			FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)},
+		}}
 		return true, ing, w.client.Tracker().Update(a.GetResource(), ing, p.GetNamespace())
 	})
 	f := informers.NewSharedInformerFactory(w.client, 0)
