@@ -9,16 +9,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"minato/internal/cluster"
+	"minato/internal/cluster/standalone/gateway"
 )
 
 func newIngressCommand(o *options) *cobra.Command {
+	var cfg gateway.Config
 	cmd := &cobra.Command{
 		Use:   "ingress",
-		Short: "Show where requests to Ingresses go, and why",
-		Long: `Show where the proxies of a cluster of "minato up" send requests, and why, and
-what of Ingresses is honoured. With -f the same is answered for manifests,
-without a cluster.`,
-		Example: `  minato ingress routes
+		Short: "Show where requests to Ingresses go, and why; or serve Ingresses in any cluster",
+		Long: `In a cluster of "minato up" the commands below show where its proxies send
+requests, and why, and what of Ingresses is honoured. With -f the same is
+answered for manifests, without a cluster.
+
+With --kubeconfig, or in a Pod, this serves the Ingresses of a cluster that
+something else runs, in place of ingress-nginx and with its annotations,
+settings and flags. One of these processes writes the status of Ingresses.`,
+		Example: `  minato ingress --kubeconfig /etc/minato/ingress.conf --publish-status-address 192.0.2.1
+  minato ingress routes
   minato ingress match https://shop.example.com/cart
   minato ingress check --all
   minato ingress check -f ingress.yaml`,
@@ -26,9 +33,13 @@ without a cluster.`,
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("unknown command %q; `minato ingress --help` lists the commands", args[0])}
 			}
-			return cmd.Help()
+			if !cfg.Meant() {
+				return cmd.Help()
+			}
+			return gateway.Run(cmd.Context(), cfg)
 		},
 	}
+	cfg.AddFlags(cmd.Flags())
 	cmd.AddCommand(newIngressRoutesCommand(o), newIngressMatchCommand(o), newIngressCheckCommand(o))
 	return cmd
 }

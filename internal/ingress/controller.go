@@ -38,6 +38,8 @@ type ControllerConfig struct {
 	// those in place of it.
 	Publish   types.NamespacedName
 	Addresses []networkingv1.IngressLoadBalancerIngress
+	// NoStatus leaves the status of Ingresses to somebody else.
+	NoStatus bool
 	// Own has the Service made with the first Ingress, and the IngressClasses once in a cluster's life.
 	Own    bool
 	Events Events
@@ -244,8 +246,8 @@ func addressOf(s *corev1.Service) []networkingv1.IngressLoadBalancerIngress {
 	default:
 		if len(s.Spec.ExternalIPs) > 0 {
 			ips(s.Spec.ExternalIPs...)
-		} else if s.Spec.Type == corev1.ServiceTypeClusterIP {
-			ips(s.Spec.ClusterIPs...)
+		} else {
+			ips(s.Spec.ClusterIP)
 		}
 	}
 	return out

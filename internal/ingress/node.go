@@ -48,6 +48,7 @@ type Node struct {
 	synced      bool
 	told        bool // there is something new of the above
 	ready       atomic.Bool
+	leaving     atomic.Bool // it is not ready any more, whatever comes
 	ran         bool
 
 	serving sync.WaitGroup // of streams
@@ -143,6 +144,21 @@ func (n *Node) Serve(list socketList, files []*os.File) error {
 	return nil
 }
 
+// use gives the Node the listeners that it is to serve.
+func (n *Node) use(s *sockets) {
+	n.mu.Lock()
+	n.sockets, n.told = s, true
+	n.mu.Unlock()
+	poke(n.wake)
+}
+
+// hasStreams tells whether the Node knows so many sockets of streams.
+func (n *Node) hasStreams(count int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.streamFiles) == count
+}
+
 // Apply gives the Node what has changed. What came before the loop has looked at it is looked at together.
 func (n *Node) Apply(batch []Change, synced bool) {
 	n.mu.Lock()
@@ -228,13 +244,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer parts.filters.Close()
 	server, l := parts.server, parts.loop
 	defer n.serving.Wait()
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g.Go(func() error { return n.health.serve(ctx, s.status, parts.registry) })
+	g.Go(func() error { return parts.filters.Run(ctx) })
 	if parts.access != nil {
 		g.Go(func() error { return parts.access.Run(ctx) })
 	}
@@ -335,7 +351,7 @@ func (n *Node) serve(ctx context.Context, server *proxy.Server, l *loop, first <
 		return nil
 	case <-first:
 	}
-	n.ready.Store(true)
+	n.ready.Store(!n.leaving.Load())
 	poke(n.changed)
 	ended := make(chan struct{})
 	go func() {

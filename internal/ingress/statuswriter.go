@@ -172,6 +172,9 @@ func severity(f *table.Finding) string {
 // statusChange returns how the status of an Ingress has to change, nil if it has not. What another controller wrote into
 // that of an Ingress which is not ours stays.
 func (w *statusWriter) statusChange(ing *networkingv1.Ingress, ours bool) []byte {
+	if w.cfg.NoStatus {
+		return nil
+	}
 	var want []networkingv1.IngressLoadBalancerIngress
 	if ours {
 		want = w.address

@@ -40,6 +40,32 @@ func alone(t *testing.T) map[string][]string {
 			"get coordination.k8s.io/leases [minato-loadbalancer]",
 			"update coordination.k8s.io/leases [minato-loadbalancer]",
 		},
+		// In a cluster of Minato's own, these are rights of three users.
+		"ClusterRole minato-ingress": {
+			"create /events []",
+			"get /events []",
+			"list /configmaps []",
+			"list /nodes []",
+			"list /secrets []",
+			"list /services []",
+			"list discovery.k8s.io/endpointslices []",
+			"list networking.k8s.io/ingressclasses []",
+			"list networking.k8s.io/ingresses []",
+			"patch /events []",
+			"patch networking.k8s.io/ingresses/status []",
+			"watch /configmaps []",
+			"watch /nodes []",
+			"watch /secrets []",
+			"watch /services []",
+			"watch discovery.k8s.io/endpointslices []",
+			"watch networking.k8s.io/ingressclasses []",
+			"watch networking.k8s.io/ingresses []",
+		},
+		"Role ingress-nginx/minato-ingress-election": {
+			"create coordination.k8s.io/leases []",
+			"get coordination.k8s.io/leases [ingress-nginx-leader]",
+			"update coordination.k8s.io/leases [ingress-nginx-leader]",
+		},
 	}
 }
 
@@ -64,7 +90,7 @@ func TestManifests(t *testing.T) {
 			t.Errorf("%s: %s is\n%s\nand should be\n%s", file, key, strings.Join(have, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	for _, file := range []string{"../../deploy/proxy.yaml", "../../deploy/dns.yaml", "../../deploy/loadbalancer.yaml"} {
+	for _, file := range []string{"../../deploy/proxy.yaml", "../../deploy/dns.yaml", "../../deploy/loadbalancer.yaml", "../../deploy/ingress.yaml"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
