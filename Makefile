@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover metallb conformance compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover metallb bench-ingress ingress-peers conformance conformance-ingress h2spec compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,16 @@ ARGS  ?=
 
 conformance: deps-test build ## run specs of Kubernetes' own suite: FOCUS=PATTERN SKIP=PATTERN (as root; builds the suite first)
 	$(GO) run ./test/conformance -minato $(BIN) -focus '$(FOCUS)' -skip '$(SKIP)' -procs $(PROCS) $(ARGS)
+
+# A directory that has the suite, where its module cannot be downloaded.
+SUITE ?=
+
+conformance-ingress: deps-test build ## run the suite of kubernetes-sigs/ingress-controller-conformance: SUITE=DIR (as root)
+	$(GO) run ./test/conformance-ingress -minato $(BIN) -suite '$(SUITE)'
+
+h2spec: ## run the suite h2spec against the Ingress's HTTP/2 (builds the suite first)
+	cd test/h2spec/suite && $(GO) build -o $(CURDIR)/build/h2spec github.com/summerwind/h2spec/cmd/h2spec
+	$(GO) run ./test/h2spec -suite build/h2spec
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
@@ -84,9 +94,20 @@ bench-dns: dns-servers ## measure the DNS server beside CoreDNS, turn by turn (i
 compare-dns: dns-servers ## ask the DNS server and CoreDNS the same about one stock API server; fails where they differ
 	$(GO) run ./bench/dns -compare -minato bin/minato-dns -coredns build/bench/coredns
 
-bench-failover: build images metallb ## measure load balancers beside MetalLB: a node's loss, 2,000 Services (as root; 25 minutes)
+POLICY ?= Cluster
+bench-failover: build images metallb ## measure load balancers beside MetalLB: a node's loss, 2,000 Services (as root; 40 minutes; POLICY=Local for that traffic policy)
 	scripts/deps.sh bench
-	$(GO) run ./bench/failover -minato $(BIN) -images $(IMAGES) -metallb build/bench/metallb -out build/bench/failover.json
+	$(GO) run ./bench/failover -minato $(BIN) -images $(IMAGES) -metallb build/bench/metallb -policy $(POLICY) -out build/bench/failover$(if $(filter-out Cluster,$(POLICY)),-$(POLICY)).json
+
+bench-ingress: ingress-peers ## measure the data path of the Ingress beside nginx, HAProxy, Traefik and Caddy (as root; 9 minutes)
+	scripts/deps.sh bench-ingress
+	$(GO) build -o build/bench/ingress ./bench/ingress
+	build/bench/ingress -out build/bench/ingress.json
+
+ingress-peers: # that the benchmark compares with; those that cannot be built are left out of it
+	-cd bench/ingress/caddy && $(GO) build -o $(CURDIR)/build/bench/caddy github.com/caddyserver/caddy/v2/cmd/caddy
+	-bench/ingress/traefik/modules.sh $(CURDIR)/build/bench/traefik-modules && cd bench/ingress/traefik && \
+		$(GO) build -o $(CURDIR)/build/bench/traefik github.com/traefik/traefik/v3/cmd/traefik
 
 metallb: # that the benchmark compares with
 	cd bench/failover/metallb && $(GO) build -o $(CURDIR)/build/bench/metallb/ go.universe.tf/metallb/controller go.universe.tf/metallb/speaker

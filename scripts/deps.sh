@@ -3,6 +3,7 @@
 #   deps.sh run         crun or runc, conmon, and curl for the demo
 #   deps.sh run test    and what the tests use
 #   deps.sh bench       what the benchmarks use besides
+#   deps.sh bench-ingress   what the benchmark of the Ingress compares with, and loads it with
 set -eu
 
 missing=
@@ -45,8 +46,14 @@ for what in "$@"; do
 		need ipset ipset
 		need conntrack conntrack
 		;;
+	bench-ingress)
+		need nginx nginx-light
+		need haproxy haproxy
+		need wrk wrk
+		need h2load nghttp2-client
+		;;
 	*)
-		echo "deps.sh: $what: give run, test or bench" >&2
+		echo "deps.sh: $what: give run, test, bench or bench-ingress" >&2
 		exit 2
 		;;
 	esac
@@ -70,9 +77,9 @@ apt-get install -y -qq --no-install-recommends $missing >/dev/null
 # The tests run these in namespaces of their own; the packages would start them
 # on this machine.
 case $missing in
-*bird2* | *frr*)
+*bird2* | *frr* | *nginx* | *haproxy*)
 	if [ -d /run/systemd/system ]; then
-		for service in bird frr; do
+		for service in bird frr nginx haproxy; do
 			case $missing in *"$service"*) systemctl disable --now -q "$service" ;; esac
 		done
 	fi

@@ -35,7 +35,7 @@ type options struct {
 	policy                       string
 	rate, hold                   int
 	services, rounds, changes    int
-	patience                     time.Duration
+	patience, limit              time.Duration
 }
 
 func main() {
@@ -75,6 +75,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.rounds, "rounds", 2, "how often they do, for each system; 0 for never")
 	flag.IntVar(&o.changes, "changes", 20, "changes with so many Services, each round")
 	flag.DurationVar(&o.patience, "patience", 4*time.Minute, "how long a system may take for anything")
+	flag.DurationVar(&o.limit, "limit", time.Hour, "how long all of it may take; then what was measured is printed")
 	quick := flag.Bool("quick", false, "a look only: few runs, one round")
 	flag.Parse()
 	if *quick {
@@ -123,6 +124,13 @@ func (o *options) check() error {
 const cleanupTime = 2 * time.Minute
 
 func bench(ctx context.Context, o options) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("the benchmark took longer than %s (-limit)", o.limit))
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = errors.Join(context.Cause(ctx), err)
+		}
+	}()
 	c, err := newCluster(o)
 	if err != nil {
 		return err

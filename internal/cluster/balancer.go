@@ -23,12 +23,12 @@ func (s *Server) assembleBalancer() error {
 	if err != nil {
 		return fmt.Errorf("connect %s: %w", access.UserLoadBalancer, err)
 	}
-	if s.balancerEvents, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Logger: log}); err != nil {
+	if s.balancerEvents, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Pressure: s.watch.BalancingPressure(), Logger: log}); err != nil {
 		return err
 	}
 	s.balancer, err = loadbalancer.New(loadbalancer.Config{
 		Client: client, Dynamic: objects, Services: s.watch.Services(), Namespaces: s.watch.Namespaces(),
-		Settings: s.watch.Balancing(), Events: s.balancerEvents, Logger: log,
+		Settings: s.watch.Balancing(), Events: s.balancerEvents, Pressure: s.watch.BalancingPressure(), Logger: log,
 	})
 	return err
 }

@@ -250,13 +250,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer parts.filters.Close()
 	server, l := parts.server, parts.loop
 	defer n.serving.Wait()
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g.Go(func() error { return n.health.serve(ctx, s.status, parts.registry) })
+	g.Go(func() error { return parts.filters.Run(ctx) })
 	if parts.access != nil {
 		g.Go(func() error { return parts.access.Run(ctx) })
 	}

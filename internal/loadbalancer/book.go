@@ -19,6 +19,9 @@ type book struct {
 	serves  func(class *string) bool
 	entries map[types.NamespacedName]*entry
 	config  config.Config
+	// ledger decides; it is yet to hear of those that are unheard.
+	ledger  *pool.Ledger
+	unheard map[types.NamespacedName]struct{}
 	// holders are the Services whose status lists an address.
 	holders map[netip.Addr]map[types.NamespacedName]struct{}
 	// contested are the Services that wait for an address which another's status still lists.
@@ -27,9 +30,19 @@ type book struct {
 }
 
 func newBook(ours func(*corev1.Service) bool, serves func(class *string) bool) *book {
-	return &book{
+	b := &book{
 		ours: ours, serves: serves, entries: map[types.NamespacedName]*entry{}, holders: map[netip.Addr]map[types.NamespacedName]struct{}{},
 		contested: map[types.NamespacedName]struct{}{},
+	}
+	b.configure(config.Config{})
+	return b
+}
+
+// configure takes another configuration. Everything is decided anew.
+func (b *book) configure(c config.Config) {
+	b.config, b.ledger, b.unheard = c, pool.NewLedger(c.Pools), map[types.NamespacedName]struct{}{}
+	for key := range b.entries {
+		b.unheard[key] = struct{}{}
 	}
 }
 
@@ -56,13 +69,20 @@ func (b *book) set(key types.NamespacedName, s *corev1.Service, namespace labels
 	e.ours = b.ours(s)
 	if !e.ours {
 		e.decided, e.decision, e.input = false, pool.Decision{}, pool.Service{}
+		if was {
+			b.unheard[key] = struct{}{}
+		}
 		return was
 	}
 	e.input = pool.FromService(s, namespace)
 	if e.decided {
 		e.input.Current = e.decision.Addresses
 	}
-	return !was || !reflect.DeepEqual(input, e.input)
+	if was && reflect.DeepEqual(input, e.input) {
+		return false
+	}
+	b.unheard[key] = struct{}{}
+	return true
 }
 
 // concerns tells whether the Controller has anything to do with a Service that it does not know yet.
@@ -98,6 +118,9 @@ func (b *book) publish(e *entry, addresses []netip.Addr) {
 
 func (b *book) remove(e *entry) {
 	b.publish(e, nil)
+	if e.ours {
+		b.unheard[e.key] = struct{}{}
+	}
 	delete(b.entries, e.key)
 	delete(b.contested, e.key)
 }
@@ -109,16 +132,19 @@ type change struct {
 	wasDecided bool
 }
 
-// allocate decides about all Services, and returns those about which it decided something new.
+// allocate decides about the Services that have changed, and about all others that this concerns. It returns those about
+// which it decided something new.
 func (b *book) allocate() []change {
-	var all []pool.Service
-	for _, e := range b.entries {
-		if e.ours {
-			all = append(all, e.input)
+	for key := range b.unheard {
+		if e := b.entries[key]; e != nil && e.ours {
+			b.ledger.Set(e.input)
+		} else {
+			b.ledger.Remove(key)
 		}
 	}
-	decisions := pool.Allocate(b.config.Pools, all)
-	b.usage = pool.Usage(b.config.Pools, decisions)
+	clear(b.unheard)
+	decisions := b.ledger.Settle()
+	b.usage = b.ledger.Usage()
 	var changed []change
 	for key, d := range decisions {
 		e := b.entries[key]

@@ -34,7 +34,9 @@ type Config struct {
 	Exclusive bool
 	// Events may be nil.
 	Events Events
-	Logger *slog.Logger
+	// Pressure is that of those who write events and reports in this process; nil for none.
+	Pressure *Pressure
+	Logger   *slog.Logger
 }
 
 // Controller gives Services of type LoadBalancer their addresses. A cluster has one that runs.

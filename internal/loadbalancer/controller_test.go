@@ -31,11 +31,26 @@ func TestServiceGetsAnAddress(t *testing.T) {
 		t.Errorf("status %+v", s.Status.LoadBalancer)
 	}
 	writes := w.api.written()
-	if len(writes) != 2 || writes[0].subresource != "" || writes[1].subresource != "status" {
-		t.Fatalf("writes %+v; the Service is to be marked first, then to get its status", writes)
+	if len(writes) != 1 || writes[0].subresource != "status" {
+		t.Fatalf("writes %+v; the Service is to get marks and status at once", writes)
 	}
-	if !hasMarks(writes[0].after) || len(writes[0].after.Status.LoadBalancer.Ingress) != 0 {
-		t.Errorf("the first write made %+v", writes[0].after)
+	if !hasMarks(writes[0].after) || len(writes[0].after.Status.LoadBalancer.Ingress) != 1 {
+		t.Errorf("the write made %+v", writes[0].after)
+	}
+}
+
+// An API server that takes no metadata with a status gets the marks by themselves.
+func TestMarksBesideStatus(t *testing.T) {
+	w := newWorld(t)
+	w.api.bareStatus = true
+	w.start()
+	w.api.create(loadBalancer("web"))
+	w.wantAddress("web", "172.30.200.1")
+	w.eventually("the marks", func() bool { return hasMarks(w.api.get(key("web"))) }, func() any { return w.api.written() })
+	w.settled()
+	writes := w.api.written()
+	if len(writes) < 2 || hasMarks(writes[0].after) || writes[1].subresource != "" || writes[1].key != key("web") {
+		t.Errorf("writes %+v", writes)
 	}
 }
 
@@ -88,6 +103,7 @@ func TestDeletion(t *testing.T) {
 	}{{"before it is marked", "patch/"}, {"before it has a status", "patch/status"}, {"afterwards", ""}} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, ipPool("one", "192.0.2.7/32"))
+			w.api.bareStatus = test.fail == "patch/"
 			attempts := 0
 			w.api.failing(func(verb string, s *corev1.Service) error {
 				if verb == test.fail && s.Name == "first" && s.DeletionTimestamp == nil {

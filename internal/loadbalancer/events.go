@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,13 +41,17 @@ func (noEvents) Event(string, corev1.ObjectReference, string, string, string) {}
 // RecorderConfig says where a Recorder writes events.
 type RecorderConfig struct {
 	Client kubernetes.Interface
-	Logger *slog.Logger
+	// Pressure is what events give way to; nil for nothing.
+	Pressure *Pressure
+	Logger   *slog.Logger
 }
 
 // Recorder writes events to the API. An event with the same words about the same object is counted there and not written a
-// second time, even if another process wrote the first. Nothing waits for the API server: callers never block.
+// second time, even if another process wrote the first. Nothing waits for the API server: callers never block. Many events
+// at once are written little by little, so that they don't keep the API server from what matters more.
 type Recorder struct {
-	cfg RecorderConfig
+	cfg   RecorderConfig
+	limit *rate.Limiter
 
 	mu      sync.Mutex
 	queue   []*corev1.Event
@@ -57,6 +62,8 @@ type Recorder struct {
 const (
 	eventQueue    = 10000 // a start with thousands of Services makes three for each
 	eventWriters  = 4
+	eventsAtOnce  = 200
+	eventsEach    = 50 // a second, after those at once
 	eventAttempts = 5
 	eventDelay    = 200 * time.Millisecond
 	eventTimeout  = 5 * time.Second
@@ -71,7 +78,7 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Recorder{cfg: cfg, wake: make(chan struct{}, 1)}, nil
+	return &Recorder{cfg: cfg, limit: rate.NewLimiter(eventsEach, eventsAtOnce), wake: make(chan struct{}, 1)}, nil
 }
 
 // Event implements Events.
@@ -144,6 +151,10 @@ func (r *Recorder) take() []*corev1.Event {
 func (r *Recorder) write(ctx context.Context, e *corev1.Event) {
 	delay := eventDelay
 	for attempt := 1; ; attempt++ {
+		r.cfg.Pressure.giveWay(ctx)
+		if r.limit.Wait(ctx) != nil {
+			return // the process ends
+		}
 		err := r.once(ctx, e)
 		if err == nil || ctx.Err() != nil {
 			return

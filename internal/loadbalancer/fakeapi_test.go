@@ -36,8 +36,10 @@ type fakeAPI struct {
 	seen     int  // what of history they have seen
 	fail     func(verb string, s *corev1.Service) error
 	drop     func(s *corev1.Service) // fields that the API server doesn't know
-	writes   []fakeWrite
-	created  int
+	// bareStatus has writes of the status change nothing else.
+	bareStatus bool
+	writes     []fakeWrite
+	created    int
 }
 
 type fakeEvent struct {
@@ -261,9 +263,10 @@ func (f *fakeAPI) patch(a clienttesting.PatchAction) (*corev1.Service, error) {
 		return nil, apierrors.NewConflict(servicesResource, key.Name, fmt.Errorf("the object has been modified"))
 	}
 	if a.GetSubresource() == "status" {
-		next := was.DeepCopy()
-		next.Status = is.Status
-		is = next
+		is.Spec = *was.Spec.DeepCopy()
+		if f.bareStatus {
+			is.ObjectMeta = *was.ObjectMeta.DeepCopy()
+		}
 		if was.Spec.Type != corev1.ServiceTypeLoadBalancer && len(is.Status.LoadBalancer.Ingress) > 0 {
 			return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, key.Name, nil)
 		}

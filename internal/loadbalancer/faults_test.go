@@ -219,8 +219,8 @@ func TestFieldsThatTheAPIServerDrops(t *testing.T) {
 			writes++
 		}
 	}
-	if writes != 2 {
-		t.Errorf("%d writes, want 2", writes)
+	if writes != 1 {
+		t.Errorf("%d writes, want 1", writes)
 	}
 }
 

@@ -31,8 +31,8 @@ const (
 	lastCorrection  = time.Minute
 	calmAfter       = 10 * time.Minute
 
-	// While there are many Services, and changes come one after the other, deciding about all of them takes a third of the
-	// time; but a change never waits for longer than maxPause.
+	// Where many Services have to be decided about anew, and changes come one after the other, that takes a third of the time;
+	// but a change never waits for longer than maxPause.
 	pauseFactor = 2
 	maxPause    = 20 * time.Millisecond
 )
@@ -78,6 +78,7 @@ func newLoop(c *Controller, changes *changes, objects *objectWriter) *loop {
 func (l *loop) run(ctx context.Context) {
 	var writes sync.WaitGroup
 	defer writes.Wait()
+	defer l.c.cfg.Pressure.set(false)
 	for {
 		l.step(ctx, &writes, time.Now())
 		timer := l.timer(time.Now())
@@ -119,6 +120,7 @@ func (l *loop) step(ctx context.Context, writes *sync.WaitGroup, now time.Time) 
 		l.settle(e, now)
 	}
 	l.start(ctx, writes, now)
+	l.c.cfg.Pressure.set(l.active > 0)
 }
 
 // takeChanges notes what the informers and Settings tell.
@@ -168,10 +170,15 @@ func (l *loop) note(key types.NamespacedName, s *corev1.Service, look map[*entry
 func (l *loop) decide(look map[*entry]struct{}) {
 	began := time.Now()
 	if l.config {
-		l.book.config, _ = l.c.cfg.Settings.Current()
+		c, _ := l.c.cfg.Settings.Current()
+		l.book.configure(c)
 		l.config = false
 	}
-	for _, change := range l.book.allocate() {
+	changed := l.book.allocate()
+	if len(changed) > 0 {
+		l.c.cfg.Pressure.set(true) // what they are told is less urgent than what they get
+	}
+	for _, change := range changed {
 		l.tellDecision(change)
 		look[change.entry] = struct{}{}
 		if len(change.decision.Addresses) > 0 || len(change.was.Addresses) > 0 {

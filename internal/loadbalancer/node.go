@@ -43,6 +43,8 @@ type NodeConfig struct {
 	// Flows are the flows that the node's Service data plane knows; nil if something else serves Services. It is called
 	// when the programs are loaded.
 	Flows announce.Flows
+	// Expiry is how long the node goes on after the end of its process, until other nodes take over; 0 is for ever.
+	Expiry time.Duration
 
 	// Objects and Nodes are what the cluster has, Settings the configuration; whoever owns them runs them.
 	Objects  Objects
@@ -52,6 +54,8 @@ type NodeConfig struct {
 	// are in Secrets; nil if no peer can have one.
 	Speaker   bgp.Speaker
 	Passwords Passwords
+	// Silent is told which other nodes are not heard, all of them, when that has changed; it may be nil and must not block.
+	Silent func(nodes map[string]bool)
 	// Serves tells whether a load balancer class is ours; nil for Class and for Services without a class.
 	Serves func(class *string) bool
 	// Events and Reports may be nil; whoever owns them runs them. All nodes of a process may share them.
@@ -100,7 +104,7 @@ func newNode(cfg NodeConfig, makeAnnouncer func(announce.Config) (announcer, err
 	n := &Node{cfg: cfg, log: cfg.Logger, changes: newNodeChanges()}
 	announcer, err := makeAnnouncer(announce.Config{
 		NodeName: cfg.Name, Netns: cfg.Netns, Links: cfg.Uplinks, Addresses: cfg.Addresses, PinDir: cfg.PinDir,
-		Flows: cfg.Flows, Gateways: cfg.Gateways, OnView: n.changes.alive, OnConflict: n.changes.conflict, Logger: cfg.Logger,
+		Flows: cfg.Flows, Expiry: cfg.Expiry, Gateways: cfg.Gateways, OnView: n.viewed, OnConflict: n.changes.conflict, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -122,6 +126,21 @@ func newNode(cfg NodeConfig, makeAnnouncer func(announce.Config) (announcer, err
 	return n, nil
 }
 
+// viewed notes who is heard.
+func (n *Node) viewed(v announce.View) {
+	n.changes.alive(v)
+	if n.cfg.Silent == nil {
+		return
+	}
+	silent := map[string]bool{}
+	for name, alive := range v.Peers {
+		if v.Active && !alive {
+			silent[name] = true
+		}
+	}
+	n.cfg.Silent(silent)
+}
+
 // Serves tells whether a load balancer class is ours: Class, or none.
 func Serves(class *string) bool { return class == nil || *class == Class }
 
@@ -133,6 +152,9 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("announcements of node %s: %w", n.cfg.Name, err)
 	}
 	defer stop()
+	if n.cfg.Silent != nil {
+		defer n.cfg.Silent(nil) // nobody listens any more
+	}
 	// An address that is announced before everything is known might be another node's.
 	if !cache.WaitFor(ctx, "", synced...) {
 		return nil

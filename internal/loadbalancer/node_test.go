@@ -3,6 +3,7 @@ package loadbalancer
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -231,4 +232,34 @@ func TestHeartbeatsChangeNothing(t *testing.T) {
 			t.Errorf("%s: nothing is decided anew", what)
 		}
 	}
+}
+
+// Who routes Services is told which nodes are not heard, and at the end that nobody listens.
+func TestSilentNodesAreTold(t *testing.T) {
+	r := newNodeRig(t, "node-1", threeNodes...)
+	told := make(chan map[string]bool, 8)
+	r.node.cfg.Silent = func(nodes map[string]bool) { told <- nodes }
+	r.run()
+	want := func(what string, nodes ...string) {
+		t.Helper()
+		select {
+		case got := <-told:
+			if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, nodes) {
+				t.Errorf("%s: told of %q, want %q", what, names, nodes)
+			}
+		case <-time.After(deadline):
+			t.Fatalf("%s: nothing is told", what)
+		}
+	}
+	r.announcer.onView(announce.View{Active: true, Self: true, Peers: map[string]bool{"node-2": true, "node-3": false}})
+	want("one is dead", "node-3")
+	r.announcer.onView(announce.View{Active: true, Self: false, Peers: map[string]bool{"node-2": false, "node-3": false}})
+	want("nobody is heard", "node-2", "node-3")
+	r.announcer.onView(announce.View{Peers: map[string]bool{"node-2": false}})
+	want("nobody is asked")
+	r.halt()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+	want("the end")
 }

@@ -55,7 +55,9 @@ type reportKey struct {
 // ReportsConfig says where Reports are written.
 type ReportsConfig struct {
 	Dynamic dynamic.Interface
-	Logger  *slog.Logger
+	// Pressure is what reports give way to; nil for nothing.
+	Pressure *Pressure
+	Logger   *slog.Logger
 }
 
 // Reports writes the objects that tell which node announces what: ServiceL2Status and ServiceBGPStatus. All nodes of a
@@ -65,7 +67,9 @@ type Reports struct {
 	log    *slog.Logger
 	kinds  map[string]*kind
 	client dynamic.Interface
-	limit  *rate.Limiter
+	// pressure and limit are what a request waits for.
+	pressure *Pressure
+	limit    *rate.Limiter
 
 	mu    sync.Mutex
 	wants map[reportKey]*report
@@ -86,7 +90,7 @@ type madeReport struct {
 
 const (
 	reportWriters = 2
-	reportsEach   = 100 // requests a second
+	reportsEach   = 50 // requests a second
 	// reportDelay is how long a report waits for another one that takes its place.
 	reportDelay      = 200 * time.Millisecond
 	firstReportRetry = 500 * time.Millisecond
@@ -110,7 +114,7 @@ func NewReports(cfg ReportsConfig) (*Reports, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Reports{
-		log: cfg.Logger, client: cfg.Dynamic, kinds: map[string]*kind{}, limit: rate.NewLimiter(reportsEach, reportsEach),
+		log: cfg.Logger, client: cfg.Dynamic, kinds: map[string]*kind{}, pressure: cfg.Pressure, limit: rate.NewLimiter(reportsEach, reportsEach),
 		wants: map[reportKey]*report{}, told: map[nodeKind]bool{}, made: map[reportKey]*madeReport{},
 	}
 	for name, resource := range reportKinds() {

@@ -92,6 +92,7 @@ func (r *Reports) remove(ctx context.Context, client dynamic.ResourceInterface, 
 
 // request waits until a request may be made, and bounds it.
 func (r *Reports) request(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	r.pressure.giveWay(ctx)
 	if err := r.limit.Wait(ctx); err != nil {
 		return nil, nil, err
 	}

@@ -17,6 +17,10 @@ import (
 // scene is what one node decides from, at one moment: the nodes, who of them is heard, and the configuration.
 type scene struct {
 	nodes []elect.Node // by name
+	// among are the nodes among which flows are divided: the same, but for the deciding one, which always takes part. While it
+	// hears nobody it gets nothing; and the others count it in again a moment before or after it does so itself. What they
+	// hand to it by then is its own already, or else goes to who has it.
+	among []elect.Node
 	peers []announce.Peer
 	// self is the UID of the deciding node's object.
 	self  types.UID
@@ -48,6 +52,10 @@ func newScene(self string, objects []*corev1.Node, view announce.View, gateways 
 		}
 	}
 	slices.SortFunc(w.nodes, func(a, b elect.Node) int { return strings.Compare(a.Name, b.Name) })
+	w.among = slices.Clone(w.nodes)
+	for i := range w.among {
+		w.among[i].Alive = w.among[i].Alive || w.among[i].Name == self
+	}
 	slices.SortFunc(w.peers, func(a, b announce.Peer) int { return strings.Compare(a.Name, b.Name) })
 	return w
 }
@@ -127,7 +135,7 @@ func (w *scene) table(input string, s elect.Service) *announce.Table {
 	if table, known := t.byInput[input]; known {
 		return table
 	}
-	c := elect.Choose(s, w.nodes)
+	c := elect.Choose(s, w.among)
 	var table *announce.Table
 	if len(c.Nodes) > 0 {
 		table = t.of(&c)

@@ -32,12 +32,9 @@ type writer struct{ client kubernetes.Interface }
 // write returns the newest state of the Service that it learned of, also with an error. Every request names the version
 // of the Service that was decided about: the API refuses it if that is not the latest, and the answer is then the latest.
 //
-// A Service is marked before it gets an address, and loses the address before the marks.
+// A Service gets its marks and its address in one request, and loses the address before the marks.
 func (w writer) write(ctx context.Context, s *corev1.Service, t target) (*corev1.Service, error) {
-	steps := []func(context.Context, *corev1.Service, target) (*corev1.Service, error){w.mark, w.publish}
-	if !t.marked {
-		slices.Reverse(steps)
-	}
+	steps := []func(context.Context, *corev1.Service, target) (*corev1.Service, error){w.publish, w.mark}
 	for _, step := range steps {
 		is, err := step(ctx, s, t)
 		if err != nil {
@@ -48,8 +45,16 @@ func (w writer) write(ctx context.Context, s *corev1.Service, t target) (*corev1
 	return s, nil
 }
 
-// mark adds or removes finalizer and annotation, both in one request.
+// mark adds or removes finalizer and annotation, where publish has not done that.
 func (w writer) mark(ctx context.Context, s *corev1.Service, t target) (*corev1.Service, error) {
+	if marks := marksOf(s, t); marks != nil {
+		return w.patch(ctx, s, map[string]any{"metadata": marks})
+	}
+	return s, nil
+}
+
+// marksOf is the metadata that brings finalizer and annotation to where they are to be; nil if they are there.
+func marksOf(s *corev1.Service, t target) map[string]any {
 	finalizers := slices.DeleteFunc(slices.Clone(s.Finalizers), func(f string) bool { return f == Finalizer })
 	var value any // null removes the annotation
 	if t.marked {
@@ -61,16 +66,17 @@ func (w writer) mark(ctx context.Context, s *corev1.Service, t target) (*corev1.
 	}
 	has, is := s.Annotations[pool.AnnotationAllocatedFrom]
 	if len(finalizers) == len(s.Finalizers) && is == t.marked && (!is || has == t.pool) {
-		return s, nil
+		return nil
 	}
-	return w.patch(ctx, s, map[string]any{"metadata": map[string]any{
+	return map[string]any{
 		"uid": s.UID, "resourceVersion": s.ResourceVersion,
 		"finalizers":  finalizers,
 		"annotations": map[string]any{pool.AnnotationAllocatedFrom: value},
-	}})
+	}
 }
 
-// publish writes the status.
+// publish writes the status, and with it the marks of a Service that gets an address: a write of the status changes
+// metadata as well.
 func (w writer) publish(ctx context.Context, s *corev1.Service, t target) (*corev1.Service, error) {
 	if !t.status || sameIngress(s.Status.LoadBalancer.Ingress, t.ingress) {
 		return s, nil
@@ -79,8 +85,12 @@ func (w writer) publish(ctx context.Context, s *corev1.Service, t target) (*core
 	if len(t.ingress) > 0 {
 		list = t.ingress
 	}
+	metadata := map[string]any{"uid": s.UID, "resourceVersion": s.ResourceVersion}
+	if marks := marksOf(s, t); t.marked && marks != nil {
+		metadata = marks
+	}
 	return w.patch(ctx, s, map[string]any{
-		"metadata": map[string]any{"uid": s.UID, "resourceVersion": s.ResourceVersion},
+		"metadata": metadata,
 		"status":   map[string]any{"loadBalancer": map[string]any{"ingress": list}},
 	}, "status")
 }

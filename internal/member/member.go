@@ -103,7 +103,7 @@ func New(cfg Config) (*Member, error) {
 		Name: cfg.Name, Netns: cfg.Netns, Uplinks: []string{cfg.Link}, PinDir: filepath.Join(cfg.PinDir, "announce"),
 		Addresses: cfg.Addresses, Gateways: cfg.Gateways, Flows: m.services.Data.Flows,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), Settings: cfg.Watch.balancing,
-		Speaker: m.speaker, Passwords: cfg.Watch.passwords,
+		Silent: m.services.Controller.SetSilent, Speaker: m.speaker, Passwords: cfg.Watch.passwords,
 		Events: cfg.Watch.announced, Reports: cfg.Watch.reports, Logger: m.logger("loadbalancer"),
 	})
 	if err != nil {

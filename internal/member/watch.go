@@ -55,6 +55,7 @@ type Watch struct {
 	balancing *loadbalancer.Settings
 	announced *loadbalancer.Recorder
 	reports   *loadbalancer.Reports
+	pressure  *loadbalancer.Pressure
 	passwords loadbalancer.Passwords
 
 	started       <-chan struct{}
@@ -115,6 +116,7 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) error {
 	log := cfg.Logger.With("part", "loadbalancer")
 	w.passwords = loadbalancer.ReadPasswords(client)
+	w.pressure = &loadbalancer.Pressure{}
 	objects, err := dynamic.NewForConfig(cfg.Connect(access.UserLoadBalancerNode))
 	if err != nil {
 		return fmt.Errorf("connect %s: %w", access.UserLoadBalancerNode, err)
@@ -123,11 +125,11 @@ func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) err
 	if err != nil {
 		return err
 	}
-	w.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: objects, Logger: log})
+	w.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: objects, Pressure: w.pressure, Logger: log})
 	if err != nil {
 		return err
 	}
-	w.announced, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Logger: log})
+	w.announced, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: client, Pressure: w.pressure, Logger: log})
 	return err
 }
 
@@ -155,6 +157,9 @@ func (w *Watch) Namespaces() coreinformers.NamespaceInformer {
 
 // Balancing is the configuration of load balancing.
 func (w *Watch) Balancing() *loadbalancer.Settings { return w.balancing }
+
+// BalancingPressure is what events and reports of load balancing give way to.
+func (w *Watch) BalancingPressure() *loadbalancer.Pressure { return w.pressure }
 
 // Nodes are the cluster's.
 func (w *Watch) Nodes() coreinformers.NodeInformer { return w.nodes.Core().V1().Nodes() }

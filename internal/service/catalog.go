@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/service/route"
@@ -25,7 +26,9 @@ type catalog struct {
 
 	mu    sync.Mutex
 	nodes map[string]route.Node
-	dirty map[types.NamespacedName]bool
+	// silent are the silent nodes, and told what was told of them last. The maps are never changed, only replaced.
+	silent, told map[string]bool
+	dirty        map[types.NamespacedName]bool
 	// triggers are the times of changes of endpoints that are not applied yet.
 	triggers   map[types.NamespacedName][]time.Time
 	started    time.Time
@@ -126,6 +129,59 @@ func (c *catalog) replaceNode(n *corev1.Node) (zone, addresses bool) {
 	return was.Zone != is.Zone, !slices.Equal(was.Addrs, is.Addrs)
 }
 
+// setSilent notes which nodes are silent, until followSilent. The caller has no time.
+func (c *catalog) setSilent(nodes map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = nodes
+	c.signal()
+}
+
+// followSilent takes over which nodes are silent. It concerns the Services with endpoints on those of which that is new.
+func (c *catalog) followSilent() {
+	changed := c.replaceSilent()
+	if len(changed) == 0 {
+		return
+	}
+	var names []types.NamespacedName
+	for _, key := range c.objects.Names() {
+		if _, epSlices := c.objects.Service(key); anyOn(epSlices, changed) {
+			names = append(names, key)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mark(names...)
+}
+
+// replaceSilent returns the nodes of which it is new that they are silent, or that they are not.
+func (c *catalog) replaceSilent() (changed map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed = map[string]bool{}
+	for _, side := range []map[string]bool{c.told, c.silent} {
+		for name := range side {
+			if c.told[name] != c.silent[name] {
+				changed[name] = true
+			}
+		}
+	}
+	c.silent = c.told
+	return changed
+}
+
+// anyOn tells whether there are endpoints on any of the nodes.
+func anyOn(epSlices []*discoveryv1.EndpointSlice, nodes map[string]bool) bool {
+	for _, s := range epSlices {
+		for i := range s.Endpoints {
+			if on := s.Endpoints[i].NodeName; on != nil && nodes[*on] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (c *catalog) deleteNode(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -166,7 +222,7 @@ type update struct {
 func (c *catalog) self() route.Node {
 	n := c.nodes[c.nodeName]
 	n.Name = c.nodeName // the node may not be registered yet
-	n.OwnPorts = c.ownPorts
+	n.OwnPorts, n.Silent = c.ownPorts, c.silent
 	return n
 }
 

@@ -109,6 +109,10 @@ func New(cfg Config) (*Controller, error) {
 // refused is logged and tried again.
 func (c *Controller) Synced() <-chan struct{} { return c.synced }
 
+// SetSilent says which other nodes answer nothing at present, all of them: nothing new is sent to their endpoints while there
+// are others. The map must not change any more. It does not block.
+func (c *Controller) SetSilent(nodes map[string]bool) { c.catalog.setSilent(nodes) }
+
 // Run follows the cluster until ctx ends. It must not be called again before it has returned.
 func (c *Controller) Run(ctx context.Context) error {
 	waits, stop, err := c.subscribe()
@@ -168,6 +172,7 @@ const atOnce = 1000
 
 // step applies what changed.
 func (c *Controller) step(ctx context.Context) {
+	c.catalog.followSilent()
 	u := c.catalog.take()
 	if u.nodes != nil {
 		if err := c.cfg.DataPlane.SetNodes(u.nodes); err != nil {

@@ -221,6 +221,29 @@ func TestControllerFollowsTheCluster(t *testing.T) {
 	dp.wait(t, map[types.NamespacedName]string{})
 }
 
+// Endpoints on a node that is silent get nothing new, until it is heard again.
+func TestControllerLeavesSilentNodes(t *testing.T) {
+	on := func(name, service string, nodes ...string) *discoveryv1.EndpointSlice {
+		s := testSlice(name, service)
+		for i, node := range nodes {
+			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.244.%d.2", i+1)}, NodeName: &node})
+		}
+		return s
+	}
+	client := fake.NewClientset(testService("a", "10.96.0.1"), testService("b", "10.96.0.2"), on("a-1", "a", "n1", "n2"), on("b-1", "b", "n3"), testNode("n1", "172.30.0.11"))
+	dp := newFakeDataPlane()
+	c := start(t, dp, client)
+	b := "10.96.0.2:80[{10.244.1.2:8080 false}]"
+	all := map[types.NamespacedName]string{key("a"): "10.96.0.1:80[{10.244.1.2:8080 true} {10.244.2.2:8080 false}]", key("b"): b}
+	dp.wait(t, all)
+	c.SetSilent(map[string]bool{"n2": true})
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[{10.244.1.2:8080 true}]", key("b"): b})
+	c.SetSilent(map[string]bool{"n3": true}) // where all of b are
+	dp.wait(t, all)
+	c.SetSilent(nil)
+	dp.wait(t, all)
+}
+
 func testPod(name, node, ip string, hostPort int32) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: meta(name),

@@ -33,6 +33,9 @@ func TestLoadBalancer(t *testing.T) {
 		{"kill and restart", w.testKill},
 		{"another node with endpoints", w.testMoved},
 		{"change of the leader", w.testLeader},
+		{"split from the API", w.testSplitAPI},
+		{"split from the LAN", w.testSplitLAN},
+		{"process that stays dead", w.testProcessStaysDead},
 		{"death of a node", w.testDeath},
 		{"cleanup", w.testCleanup},
 	} {
@@ -102,9 +105,13 @@ func (w *world) testMetrics(t *testing.T) {
 	for _, f := range lab.Families {
 		w.reached("with an empty cache", lab.Traffic{Family: f, Network: "tcp"}, at(addrs[f]), false, "p1", "p2", "p3")
 		for _, name := range []string{"metallb_layer2_requests_received", "metallb_layer2_responses_sent", "metallb_layer2_gratuitous_sent"} {
-			if v := announcer.metric(fmt.Sprintf("%s{ip=%q}", name, addrs[f])); v < 1 {
-				t.Errorf("%s of %s at %s: %v", name, addrs[f], announcer.name, v)
-			}
+			// A new address is announced a little after it is answered first.
+			lab.Eventually(t, name+" counts", func() error {
+				if v := announcer.metric(fmt.Sprintf("%s{ip=%q}", name, addrs[f])); v < 1 {
+					return fmt.Errorf("%s of %s at %s: %v", name, addrs[f], announcer.name, v)
+				}
+				return nil
+			})
 		}
 	}
 	leader, err := w.leader()

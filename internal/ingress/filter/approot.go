@@ -3,11 +3,7 @@ package filter
 import "minato/internal/ingress/exchange"
 
 // appRoot sends a request for "/" to the path that the host has in its place (app-root), without its query.
-func appRoot(x *exchange.Exchange) *exchange.Answer {
-	root := x.Server.Options.AppRoot
-	if root == "" || x.Path != "/" {
-		return nil
-	}
+func appRoot(x *exchange.Exchange, root string) *exchange.Answer {
 	if x.BestHost == "" { // of HTTP/1.0
 		return found(x, 302, escaped(root, inLocation))
 	}

@@ -51,18 +51,22 @@ func orDefault(n, def int) int {
 	return n
 }
 
-// first acts before the location is known to be served.
+// first acts before the location is known to be served. What is not asked for costs a comparison here, and no call.
 func (b *before) first(_ context.Context, x *exchange.Exchange) *exchange.Answer {
-	if b.blocked(x, x.Settings) {
+	if s := x.Settings; len(s.BlockCIDRs)+len(s.BlockAgents)+len(s.BlockReferers) > 0 && b.blocked(x, s) {
 		return x.Reply(403)
 	}
 	if x.Match.RedirectHost != "" {
 		return www(x)
 	}
-	if otherName(x) {
+	o := &x.Server.Options
+	if o.ClientTLS != nil && otherName(x, o.ClientTLS) {
 		return x.Reply(403)
 	}
-	return appRoot(x)
+	if o.AppRoot != "" && x.Path == "/" {
+		return appRoot(x, o.AppRoot)
+	}
+	return nil
 }
 
 // redirect answers what needs no backend, and rewrites the path.
@@ -73,13 +77,18 @@ func (b *before) redirect(_ context.Context, x *exchange.Exchange) *exchange.Ans
 			return a
 		}
 	}
-	if a := elsewhere(x, loc); a != nil {
-		return a
+	if loc.Redirect != nil {
+		return elsewhere(x, loc)
 	}
-	if a := rewrite(x, loc); a != nil {
-		return a
+	if loc.Rewrite != nil && rewrites(x, loc) {
+		if a := rewrite(x, loc); a != nil {
+			return a
+		}
 	}
-	return toHTTPS(x, loc)
+	if (loc.SSLRedirect && x.Match.TLS || loc.ForceSSLRedirect) && x.Scheme == "http" {
+		return toHTTPS(x, loc)
+	}
+	return nil
 }
 
 // access decides whether the backend is asked, and sets what it is told beyond what the proxy tells it.
@@ -95,7 +104,9 @@ func (b *before) access(ctx context.Context, x *exchange.Exchange) *exchange.Ans
 			return a
 		}
 	}
-	forwardedPrefix(x, loc)
+	if loc.ForwardedPrefix != nil && loc.Rewrite != nil && rewrites(x, loc) {
+		forwardedPrefix(x, loc.ForwardedPrefix)
+	}
 	return nil
 }
 

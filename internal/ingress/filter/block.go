@@ -41,9 +41,8 @@ func anyPattern(patterns []*regex.Regexp, v []byte) bool {
 
 // otherName tells whether the client's certificate has another name than the host asks for (auth-tls-match-cn). As with
 // nginx, a request without a certificate, or without TLS, has the empty name.
-func otherName(x *exchange.Exchange) bool {
-	want := x.Server.Options.ClientTLS
-	if want == nil || want.MatchCN == nil {
+func otherName(x *exchange.Exchange, want *table.ClientTLS) bool {
+	if want.MatchCN == nil {
 		return false
 	}
 	ok, err := want.MatchCN.Match(x.Lookup(table.VarSSLClientSDN, ""))

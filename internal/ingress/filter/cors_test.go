@@ -80,7 +80,7 @@ func TestPreflightFields(t *testing.T) {
 		ask("OPTIONS", "http://h.test/", "Origin: https://a.test")
 	want = map[string]string{
 		"Access-Control-Allow-Origin": "https://a.test", "Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "X-A",
-		"Access-Control-Expose-Headers": "X-B, X-C", "Access-Control-Max-Age": "600",
+		"Access-Control-Expose-Headers": "X-B, X-C", "Access-Control-Max-Age": "600", "Vary": "Origin",
 	}
 	if got.status != 204 || len(got.header) != len(want) {
 		t.Errorf("%d, fields %v", got.status, got.header)

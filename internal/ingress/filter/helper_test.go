@@ -33,6 +33,7 @@ type bed struct {
 	class      table.Class
 	cfg        Config
 	adjust     func(*table.Ingress)
+	forward    func(*h1.Header) // what else the proxy tells the backend
 
 	table   *table.Table
 	filters *Filters
@@ -131,7 +132,8 @@ func (b *bed) build() *bed {
 	return b
 }
 
-// exchange makes one of a method and a URL, and fields "Name: value".
+// exchange makes one of a method and a URL, and fields "Name: value". Those with a plus before them come past what the
+// reader of HTTP/1 refuses, as by HTTP/2.
 func (b *bed) exchange(method, rawURL string, fields ...string) *exchange.Exchange {
 	b.t.Helper()
 	if b.table == nil {
@@ -148,7 +150,9 @@ func (b *bed) exchange(method, rawURL string, fields ...string) *exchange.Exchan
 	var text strings.Builder
 	text.WriteString(method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\n")
 	for _, f := range fields {
-		text.WriteString(f + "\r\n")
+		if !strings.HasPrefix(f, "+") {
+			text.WriteString(f + "\r\n")
+		}
 	}
 	text.WriteString("\r\n")
 	r := h1.NewReader(strings.NewReader(text.String()), &h1.Buffers{})
@@ -158,6 +162,14 @@ func (b *bed) exchange(method, rawURL string, fields ...string) *exchange.Exchan
 	lim.PassInvalid = b.table.Settings().KeepInvalidHeaders
 	if err := r.ReadRequest(q, &lim); err != nil {
 		b.t.Fatalf("%q: %v", text.String(), err)
+	}
+	for _, f := range fields {
+		if rest, ok := strings.CutPrefix(f, "+"); ok {
+			n, v, _ := strings.Cut(rest, ": ")
+			if err := q.Header.AddName(n, v); err != nil {
+				b.t.Fatal(err)
+			}
+		}
 	}
 	name, _ := h1.SplitHost(q.Host)
 	x := &exchange.Exchange{
@@ -236,6 +248,9 @@ func (b *bed) decide(x *exchange.Exchange, h *exchange.Hooks) *exchange.Answer {
 			b.t.Fatal(err)
 		}
 	}
+	if b.forward != nil {
+		b.forward(&x.Forward)
+	}
 	return h.Access(ctx, x)
 }
 
@@ -269,6 +284,17 @@ func (r result) backend(name string) string {
 	}
 	var all []string
 	for v := range r.x.Forward.Values(name) {
+		all = append(all, string(v))
+	}
+	return strings.Join(all, "|")
+}
+
+// answered is the Set-Cookie that a client gets with a backend's answer.
+func (r result) answered(h *exchange.Hooks, status int) string {
+	r.x.Status, r.x.Response, r.x.FromBackend = status, &h1.Header{}, true
+	h.Response(r.x)
+	var all []string
+	for v := range r.x.Response.Values("Set-Cookie") {
 		all = append(all, string(v))
 	}
 	return strings.Join(all, "|")

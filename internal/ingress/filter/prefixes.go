@@ -10,7 +10,7 @@ import (
 )
 
 // few is how many prefixes are looked at one after the other: that is as fast as a search then.
-const few = 12
+const few = 3
 
 // prefixes finds addresses in lists of prefixes. What it makes of a long list it keeps, for a bounded number of lists.
 type prefixes struct {

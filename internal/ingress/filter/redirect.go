@@ -12,9 +12,6 @@ import (
 // added to the target.
 func elsewhere(x *exchange.Exchange, loc *table.Location) *exchange.Answer {
 	r := loc.Redirect
-	if r == nil {
-		return nil
-	}
 	code := r.Code
 	if code < 300 || code > 308 {
 		code = 301

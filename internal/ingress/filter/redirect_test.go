@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -203,4 +204,45 @@ func TestForwardedPrefix(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.path, got, c.want)
 		}
 	}
+}
+
+// Whatever the path, the backend gets a target that means the rewritten path and nothing else.
+func FuzzRewrite(f *testing.F) {
+	for _, s := range []string{"/a", "/%0d%0a", "/..%2f", "/%3f#", "/a%00b", "/\xff", "/%25%32%65"} {
+		f.Add(s, "a=b")
+	}
+	b := newBed(f).on("h.test /app((?s).*)", "rewrite-target", "/new$1?x=$1").build()
+	h := b.filters.Hooks()
+	template := b.exchange("GET", "http://h.test/app")
+	f.Fuzz(func(t *testing.T, path, query string) {
+		if strings.ContainsAny(query, " #\x7f") || strings.IndexFunc(query, func(c rune) bool { return c < 0x20 || c > 0x7f }) >= 0 {
+			return
+		}
+		x := *template
+		x.Path = "/app" + path
+		x.Query, x.HasQuery = query, query != ""
+		x.Subject = x.Path
+		x.Match.Captures = nil
+		b.table.Match(x.Host, x.Path, &x.Match)
+		if x.Match.Err != nil {
+			return
+		}
+		if a := h.Redirect(t.Context(), &x); a != nil {
+			if a.Status != 400 {
+				t.Fatalf("%q: %d", path, a.Status)
+			}
+			return
+		}
+		target, args, _ := strings.Cut(x.RewrittenTarget, "?")
+		if got, err := url.PathUnescape(target); err != nil || got != "/new"+path || got != x.Path {
+			t.Errorf("%q: the target %q is the path %q (%v), and Path is %q", path, target, got, err, x.Path)
+		}
+		if strings.IndexFunc(x.RewrittenTarget, func(c rune) bool { return c <= 0x20 || c >= 0x7f || c == '#' }) >= 0 {
+			t.Errorf("%q is no target", x.RewrittenTarget)
+		}
+		value, rest, _ := strings.Cut(args, "&")
+		if got, err := url.QueryUnescape(value); err != nil || got != "x="+path || rest != query {
+			t.Errorf("%q, %q: the query is %q", path, query, args)
+		}
+	})
 }

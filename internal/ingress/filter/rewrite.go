@@ -12,9 +12,6 @@ import (
 // rewrite replaces the path (rewrite-target). The target is put together of decoded text, and escaped again for the
 // backend; the query stays. A URL as target answers 302.
 func rewrite(x *exchange.Exchange, loc *table.Location) *exchange.Answer {
-	if !rewrites(x, loc) {
-		return nil
-	}
 	t := &loc.Rewrite.Target
 	if loc.Rewrite.URL || t.Parts[0].Var == table.VarScheme {
 		return found(x, 302, escaped(withQuery(string(appendURL(nil, x, t)), x.Query), inLocation))
@@ -37,11 +34,8 @@ func rewrite(x *exchange.Exchange, loc *table.Location) *exchange.Answer {
 
 // rewrites tells whether the path is replaced. A target that is the rule's path does nothing.
 func rewrites(x *exchange.Exchange, loc *table.Location) bool {
-	if loc.Rewrite == nil || len(loc.Rewrite.Target.Parts) == 0 {
-		return false
-	}
 	p := loc.Rewrite.Target.Parts
-	return len(p) > 1 || p[0].Var != table.VarNone || p[0].Literal != x.Route.Path
+	return len(p) > 1 || len(p) == 1 && (p[0].Var != table.VarNone || p[0].Literal != x.Route.Path)
 }
 
 // rewriter puts a target together.
@@ -145,11 +139,8 @@ func literals(t *table.Text) string {
 
 // forwardedPrefix tells the backend what was cut off the path (x-forwarded-prefix). A request that is not rewritten keeps
 // the client's own.
-func forwardedPrefix(x *exchange.Exchange, loc *table.Location) {
-	if loc.ForwardedPrefix == nil || !rewrites(x, loc) {
-		return
-	}
-	value := escaped(x.Expand(loc.ForwardedPrefix), inValue)
+func forwardedPrefix(x *exchange.Exchange, prefix *table.Text) {
+	value := escaped(x.Expand(prefix), inValue)
 	if value == "" {
 		x.Forward.Del(h1.XForwardedPrefix)
 		return

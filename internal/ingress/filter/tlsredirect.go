@@ -12,7 +12,7 @@ import (
 // toHTTPS redirects a request without TLS (ssl-redirect, force-ssl-redirect): the host without its port, and the target
 // less one trailing slash, be it the query's.
 func toHTTPS(x *exchange.Exchange, loc *table.Location) *exchange.Answer {
-	if x.Scheme != "http" || !loc.ForceSSLRedirect && !(loc.SSLRedirect && x.Match.TLS) || below(x.Settings.NoTLSRedirect, x.Route.Path) {
+	if below(x.Settings.NoTLSRedirect, x.Route.Path) {
 		return nil
 	}
 	host, _ := h1.SplitHost([]byte(cmp.Or(x.BestHost, x.Host)))

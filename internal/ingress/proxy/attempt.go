@@ -25,7 +25,6 @@ const (
 	outcomeGone    // the client has gone
 	outcomeStatus  // an answer of a status after which another endpoint is asked
 	outcomeReplace // the answer is replaced by another backend's, see flow.substitute
-	outcomeConfig  // the endpoint cannot be spoken to as the route wants it
 )
 
 // status is what an outcome is answered with.
@@ -154,7 +153,7 @@ func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (
 	case table.ProtocolGRPC, table.ProtocolGRPCS:
 		o, sent = f.attemptHTTP2(ctx, loc, ep, began)
 	case table.ProtocolFCGI:
-		o = outcomeConfig
+		o, sent = f.attemptFastCGI(ctx, loc, ep, began)
 	default:
 		o, sent = f.attemptHTTP1(ctx, loc, ep, began)
 	}
@@ -201,14 +200,18 @@ func (f *flow) attemptHTTP1(ctx context.Context, loc *table.Location, ep *endpoi
 		if !f.looked() {
 			o = outcomeGone
 		}
-		if reused && o == outcomeError && !u.received {
-			o = outcomeStale
+		sent = true
+		if o == outcomeError && !u.received {
+			if reused {
+				o = outcomeStale
+			}
+			sent = !f.body.here || f.body.pump != nil || !u.neverArrived()
 		}
 		if err := f.body.stop(); errors.Is(err, errClientBody) && o != outcomeGone {
 			f.gone, o = bodyStatus(err), outcomeGone
 		}
 		u.close()
-		return o, true
+		return o, sent
 	}
 	a.Header = time.Duration(clock() - began)
 	a.Status = f.resp.Status
@@ -246,6 +249,10 @@ func (f *flow) drop(u *upstreamConn) {
 
 // keepConn gives a connection to an endpoint back.
 func (f *flow) keepConn(u *upstreamConn) {
+	if f.body.pump != nil {
+		u.wrote = notCounted
+	}
+	u.wrote += int64(len(f.out))
 	f.body.pump = nil // it has ended, and the connection is another's from now on
 	f.resp.Reset()
 	u.rd.Release()
@@ -367,9 +374,9 @@ func (f *flow) ask(loc *table.Location, u *upstreamConn) outcome {
 			return errorOutcome(err, u)
 		}
 	}
-	limits := h1.ResponseLimits(orInt(int(loc.Buffering.HeaderSize), 4<<10))
+	f.limits = h1.ResponseLimits(orInt(int(loc.Buffering.HeaderSize), 4<<10))
 	for range 8 {
-		if err := u.rd.ReadResponse(&f.resp, f.method, &limits); err != nil {
+		if err := u.rd.ReadResponse(&f.resp, f.method, &f.limits); err != nil {
 			return errorOutcome(err, u)
 		}
 		if !f.resp.Interim() {
@@ -422,6 +429,8 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 		return
 	}
 	length := p.ContentLength
+	// X-Accel-Buffering: no, as backends of events say it, counts more than the location.
+	f.unbuffered = p.Header.Has(h1.XAccelBuffering) && string(p.Header.Get(h1.XAccelBuffering)) == "no"
 	p.Header.RemoveHopByHop(false)
 	f.finishHeader(&p.Header)
 	bodied := mayHaveBody(p.Status) && f.method != h1.MethodHead
@@ -434,7 +443,7 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	f.begun = true
 	err := f.down.start(p.Status, p.Phrase, &p.Header, length, bodied)
 	if err == nil {
-		err = f.passBody(u)
+		err = f.passBody(loc, u)
 	}
 	if !f.looked() && err == nil {
 		err = errClientGone
@@ -457,13 +466,19 @@ func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 var errClientGone = errors.New("the client has gone away")
 
 // passBody passes the answer's body on as it comes.
-func (f *flow) passBody(u *upstreamConn) error {
+func (f *flow) passBody(loc *table.Location, u *upstreamConn) error {
 	p := &f.resp
+	if f.x.Pace.Rate > 0 || loc.Buffering.Enabled && !f.unbuffered {
+		return f.passHeldBack(loc, u)
+	}
 	for {
 		b, err := p.Body.NextBuffered()
 		if err == nil && len(b) == 0 {
 			if err = f.down.flush(); err != nil {
 				f.down.abort()
+				return err
+			}
+			if moved, err := f.passSpliced(u); moved {
 				return err
 			}
 			b, err = p.Body.Next()
@@ -479,4 +494,25 @@ func (f *flow) passBody(u *upstreamConn) error {
 			return err
 		}
 	}
+}
+
+// passSpliced moves the rest of a large body without copying it. It reports false if that cannot be done.
+func (f *flow) passSpliced(u *upstreamConn) (bool, error) {
+	c, left := f.client, f.resp.Body.Remaining()
+	if c == nil || f.down != &f.h1 || c.raw == nil || c.tls != nil || u.raw == nil || left < spliceFrom || f.h1.chunked || !f.h1.bodied {
+		return false, nil
+	}
+	m := &mover{
+		srv: f.srv, src: u.raw, dst: c.raw,
+		beforeRead:  func() { u.within(u.timeout) },
+		beforeWrite: func() { c.within(clientSend) },
+	}
+	n, err := m.move(left)
+	f.resp.Body.Moved(n)
+	f.h1.moved(n)
+	if err != nil {
+		f.down.abort()
+		return true, err
+	}
+	return true, f.down.finish(nil)
 }

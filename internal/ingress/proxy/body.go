@@ -6,8 +6,7 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
+	"minato/internal/host/socket"
 	"minato/internal/ingress/h1"
 )
 
@@ -111,11 +110,11 @@ func unnamedFile(dir string) *os.File {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	f, err := socket.UnnamedFile(dir)
 	if err != nil {
 		return nil
 	}
-	return os.NewFile(uintptr(fd), "body of a request")
+	return f
 }
 
 // stream leaves the body with the client until it is sent.

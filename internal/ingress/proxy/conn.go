@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"minato/internal/host/socket"
 	"minato/internal/ingress/h1"
 )
 
@@ -53,6 +54,9 @@ type clientConn struct {
 	asked       *upstreamConn // what it waits for; of since
 
 	step    func(fd uintptr) bool
+	put     func(fd uintptr) bool // write's, within raw.Write
+	vec     [2][]byte             // what put has still to write
+	putErr  error
 	pending *flow // a request whose head was read, that the hot path does not take
 	err     error // of reading its head
 	slow    bool
@@ -91,7 +95,7 @@ func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 		c.rd.Filled(copy(c.rd.Space(), c.early))
 		c.early = nil
 	}
-	c.step = c.hot
+	c.step, c.put = c.hot, c.putRaw
 	c.run()
 }
 
@@ -110,6 +114,54 @@ func (c *clientConn) Read(p []byte) (int, error) {
 		c.within(orDuration(c.srv.view.Load().settings.BodyTimeout, time.Minute))
 	}
 	return c.conn.Read(p)
+}
+
+// write writes a and then b, in one system call where the connection is a socket.
+func (c *clientConn) write(a, b []byte) error {
+	if c.tls != nil || c.raw == nil {
+		if len(b) == 0 {
+			_, err := c.conn.Write(a)
+			return err
+		}
+		buffers := net.Buffers{a, b}
+		_, err := buffers.WriteTo(c.conn)
+		return err
+	}
+	c.vec[0], c.vec[1], c.putErr = a, b, nil
+	err := c.raw.Write(c.put)
+	c.vec[0], c.vec[1] = nil, nil
+	if err == nil {
+		err = c.putErr
+	}
+	return err
+}
+
+// putRaw writes what is in vec, and reports false if it has to wait.
+func (c *clientConn) putRaw(fd uintptr) bool {
+	for {
+		var n int
+		var err error
+		switch {
+		case len(c.vec[0]) == 0 && len(c.vec[1]) == 0:
+			return true
+		case len(c.vec[1]) == 0:
+			n, err = socket.Write(fd, c.vec[0])
+		case len(c.vec[0]) == 0:
+			n, err = socket.Write(fd, c.vec[1])
+		default:
+			n, err = socket.Writev(fd, c.vec[:])
+		}
+		if err != nil {
+			c.putErr = err
+			return true
+		}
+		if n == 0 {
+			return false
+		}
+		first := min(n, len(c.vec[0]))
+		c.vec[0] = c.vec[0][first:]
+		c.vec[1] = c.vec[1][n-first:]
+	}
 }
 
 // run serves requests until the connection ends.
@@ -217,7 +269,7 @@ func (c *clientConn) hot(fd uintptr) bool {
 		full := true
 		if !c.slowBytes() {
 			space := c.rd.Space()
-			n, err := rawRead(fd, space)
+			n, err := socket.Read(fd, space)
 			if err == syscall.EAGAIN {
 				c.rd.Release()
 				return c.ended
@@ -332,7 +384,7 @@ func (c *clientConn) lookForEnd(now int64) {
 		return
 	}
 	closed := false
-	_ = c.raw.Control(func(fd uintptr) { closed = peekRaw(fd) == peekClosed })
+	_ = c.raw.Control(func(fd uintptr) { closed = socket.Peek(fd) == socket.Closed })
 	if closed && c.since.CompareAndSwap(since, aborting) {
 		c.gone.Store(true)
 		c.asked.interrupt()

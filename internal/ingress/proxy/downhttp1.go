@@ -24,8 +24,6 @@ type downHTTP1 struct {
 	c       *clientConn
 	buf     *[]byte // from the Server's pool
 	out     []byte
-	bufs    [2][]byte
-	vec     net.Buffers
 	tr      h1.Header
 	length  int64 // of the answer's body still to come; -1: unknown
 	chunked bool
@@ -190,6 +188,15 @@ func (d *downHTTP1) write(p []byte) error {
 	return nil
 }
 
+// moved tells that bytes of the body have gone to the client past write.
+func (d *downHTTP1) moved(n int64) {
+	d.f.x.Sent += n
+	d.f.x.SentBody += n
+	if d.length >= 0 {
+		d.length -= n
+	}
+}
+
 // flush writes what was put together.
 func (d *downHTTP1) flush() error { return d.send(nil) }
 
@@ -199,19 +206,8 @@ func (d *downHTTP1) send(p []byte) error {
 		return nil
 	}
 	d.c.within(clientSend)
-	var err error
 	n := int64(len(d.out) + len(p))
-	switch {
-	case len(p) == 0:
-		_, err = d.c.conn.Write(d.out)
-	case len(d.out) == 0:
-		_, err = d.c.conn.Write(p)
-	default:
-		d.bufs[0], d.bufs[1] = d.out, p
-		d.vec = d.bufs[:]
-		_, err = d.vec.WriteTo(d.c.conn)
-		d.bufs[0], d.bufs[1] = nil, nil
-	}
+	err := d.c.write(d.out, p)
 	d.out = d.out[:0]
 	if err != nil {
 		d.broken, d.closing = true, true
@@ -239,7 +235,7 @@ func (d *downHTTP1) finish(trailer *h1.Header) error {
 func (d *downHTTP1) abort() {
 	_ = d.flush() // what came is the client's; the connection's end says that it is not all
 	d.closing, d.done = true, true
-	if tcp, ok := d.c.conn.(*net.TCPConn); ok && d.begun && !d.chunked && d.length < 0 {
+	if tcp, ok := d.c.base.(*net.TCPConn); ok && d.begun && !d.chunked && d.length < 0 {
 		// Only a reset tells this client from the end of the body.
 		_ = tcp.SetLinger(0)
 	}

@@ -122,12 +122,12 @@ func contains(all []*endpoint, e *endpoint) bool {
 	return false
 }
 
-// prune forgets backends without endpoints that are not in use.
-func (b *backends) prune(used func(*backend) bool) {
+// prune forgets backends without endpoints. Whoever holds one sees none of its later endpoints.
+func (b *backends) prune() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for ref, have := range b.all {
-		if len(have.set.Load().all) == 0 && !used(have) {
+		if len(have.set.Load().all) == 0 {
 			delete(b.all, ref)
 		}
 	}

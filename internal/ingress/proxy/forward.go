@@ -118,6 +118,9 @@ func parseAddress(s string) (netip.Addr, uint16, bool) {
 func (f *flow) forward(loc *table.Location) {
 	x, h := &f.x, &f.x.Forward
 	f.header.ShareTo(h)
+	if loc.ConnectionHeader != "" {
+		f.upgrade = false // connection-proxy-header takes the place of what an upgrade needs
+	}
 	h.RemoveHopByHop(f.upgrade)
 	h.DelMask(ownFields)
 	host := x.BestHost
@@ -126,7 +129,9 @@ func (f *flow) forward(loc *table.Location) {
 	}
 	// What cannot be a field's value is left out; the rest came from the client as such, or was made here.
 	_ = h.AddString(h1.Host, host)
-	_ = h.AddString(h1.XRequestID, x.RequestID)
+	if x.Settings.RequestID || f.header.Has(h1.XRequestID) {
+		_ = h.AddString(h1.XRequestID, x.RequestID)
+	}
 	from := len(f.buf)
 	f.buf = x.Client.Addr().AppendTo(f.buf)
 	client := f.tail(from)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -35,6 +36,11 @@ func (s *Server) accept(ctx context.Context, l *Listener) error {
 		}
 		pause = 0
 		s.accepted.Add(1)
+		set := s.view.Load().settings
+		if most := int64(set.MaxConnections) * int64(orInt(set.Workers, runtime.GOMAXPROCS(0))); most > 0 && s.open.Load() >= most {
+			_ = conn.Close() // max-worker-connections
+			continue
+		}
 		s.open.Add(1)
 		s.conns.Go(func() {
 			defer s.open.Add(-1)

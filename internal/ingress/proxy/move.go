@@ -5,7 +5,7 @@ import (
 	"io"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"minato/internal/host/socket"
 )
 
 // spliceFrom is the size from which on it is worth to move bytes by splice(2).
@@ -24,39 +24,24 @@ type mover struct {
 	moved func(n int)
 }
 
-// pipe is what splice(2) goes through.
-type pipe struct{ r, w int }
-
-// pipeSize is what a pipe holds at most.
-const pipeSize = 256 << 10
-
 // pipe returns a pipe, or false if there can be none.
-func (s *Server) pipe() (pipe, bool) {
+func (s *Server) pipe() (socket.Pipe, bool) {
 	select {
 	case p := <-s.pipes:
 		return p, true
 	default:
 	}
-	var fds [2]int
-	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
-		return pipe{}, false
-	}
-	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize) // the usual size does as well
-	return pipe{fds[0], fds[1]}, true
+	p, err := socket.NewPipe()
+	return p, err == nil
 }
 
 // putPipe keeps an empty pipe.
-func (s *Server) putPipe(p pipe) {
+func (s *Server) putPipe(p socket.Pipe) {
 	select {
 	case s.pipes <- p:
 	default:
-		p.close()
+		p.Close()
 	}
-}
-
-func (p pipe) close() {
-	_ = unix.Close(p.r)
-	_ = unix.Close(p.w)
 }
 
 // copySize is the size of the buffers of a mover.
@@ -96,7 +81,7 @@ func (m *mover) piece(most int64) (int64, bool, error) {
 	size := int(min(copySize, most))
 	err := m.src.Read(func(fd uintptr) bool {
 		buf = m.srv.copies.Get().(*[]byte)
-		n, readErr = rawRead(fd, (*buf)[:size])
+		n, readErr = socket.Read(fd, (*buf)[:size])
 		if readErr == syscall.EAGAIN {
 			m.srv.copies.Put(buf)
 			buf = nil
@@ -129,7 +114,7 @@ func (m *mover) write(p []byte) (int, error) {
 	var writeErr error
 	err := m.dst.Write(func(fd uintptr) bool {
 		for done < len(p) {
-			n, err := rawWrite(fd, p[done:])
+			n, err := socket.Write(fd, p[done:])
 			if err != nil {
 				writeErr = err
 				return true
@@ -156,28 +141,28 @@ func (m *mover) splice(limit int64) (total int64, err error) {
 	held := 0
 	defer func() {
 		if held > 0 {
-			p.close()
+			p.Close()
 		} else {
 			m.srv.putPipe(p)
 		}
 	}()
-	var n int64
+	var n int
 	var opErr error
 	in := func(fd uintptr) bool {
-		most := pipeSize
+		most := socket.PipeSize
 		if limit >= 0 {
 			most = int(min(int64(most), limit-total))
 		}
-		n, opErr = unix.Splice(int(fd), nil, p.w, nil, most, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		n, opErr = p.Fill(fd, most)
 		return opErr != syscall.EAGAIN
 	}
 	out := func(fd uintptr) bool {
 		for held > 0 {
-			n, opErr = unix.Splice(p.r, nil, int(fd), nil, held, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+			n, opErr = p.Drain(fd, held)
 			if opErr != nil {
 				return opErr != syscall.EAGAIN
 			}
-			held -= int(n)
+			held -= n
 		}
 		return true
 	}
@@ -186,16 +171,13 @@ func (m *mover) splice(limit int64) (total int64, err error) {
 			m.beforeRead()
 		}
 		n, opErr = 0, nil
-		if err := m.src.Read(in); err != nil || opErr != nil && opErr != syscall.EINTR {
+		if err := m.src.Read(in); err != nil || opErr != nil {
 			return total, errSource
-		}
-		if opErr == syscall.EINTR {
-			continue
 		}
 		if n == 0 {
 			return total, io.EOF
 		}
-		held = int(n)
+		held = n
 		piece := held
 		if m.beforeWrite != nil {
 			m.beforeWrite()

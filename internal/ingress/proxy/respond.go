@@ -100,6 +100,10 @@ func (f *flow) finishHeader(h *h1.Header) {
 	if !s.BackendServerHeader {
 		h.Del(h1.Server)
 	}
+	if s.ServerTokens && !h.Has(h1.Server) {
+		_ = h.SetString(h1.Server, "minato")
+	}
+	removeAccel(h)
 	for _, name := range f.view.hide {
 		h.DelName(name)
 	}
@@ -118,4 +122,27 @@ func (f *flow) finishHeader(h *h1.Header) {
 		_ = h.Add(h1.Date, f.buf[from:])
 	}
 	h.DelMask(framed)
+}
+
+// removeAccel removes what backends tell nginx alone (X-Accel-Redirect and the like), as nginx does.
+func removeAccel(h *h1.Header) {
+	for i := range h.Len() {
+		if name, _ := h.Field(i); isAccel(name) {
+			h.DelFunc(func(_ h1.ID, name, _ []byte) bool { return isAccel(name) })
+			return
+		}
+	}
+}
+
+func isAccel(name []byte) bool {
+	const prefix = "x-accel-"
+	if len(name) <= len(prefix) || name[1] != '-' {
+		return false
+	}
+	for i := range len(prefix) {
+		if name[i]|0x20 != prefix[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -140,11 +140,11 @@ func TestStaleConnections(t *testing.T) {
 	for i := range 40 {
 		method := []string{"GET", "POST"}[i%2]
 		if i%4 >= 2 {
-			time.Sleep(15 * time.Millisecond) // once with, once without time to notice
+			<-time.After(15 * time.Millisecond) // once with, once without time to notice
 		}
 		if method == "POST" {
 			// A POST that was sent is not sent again, so that the connection has to be seen closed before.
-			time.Sleep(5 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		}
 		if resp, body := r.do(method, "a.example", "/", nil); resp.StatusCode != 200 || body != "ok" {
 			t.Fatalf("request %d: %d %s", i, resp.StatusCode, body)
@@ -228,8 +228,9 @@ func TestFailingEndpointsAreTriedLast(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
 	r.SetDefaultCertificate(selfSigned(t, "a.example"))
-	ended := make(chan struct{}, 2)
+	asked, ended := make(chan struct{}, 2), make(chan struct{}, 2)
 	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		asked <- struct{}{}
 		<-q.Context().Done()
 		ended <- struct{}{}
 	}))
@@ -238,7 +239,7 @@ func TestClientGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-	time.Sleep(50 * time.Millisecond)
+	<-asked
 	c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +32,8 @@ func newView(t *table.Table, b *backends) *view {
 		table: t, settings: s,
 		limits: h1.RequestLimits(orInt(s.HeaderBuffer, 1<<10), orInt(s.LargeHeaderBuffers, 4), orInt(s.LargeHeaderSize, 8<<10)),
 		pool: poolLimits{
-			idle: s.UpstreamIdle, timeout: s.UpstreamIdleTimeout, requests: s.UpstreamRequests, age: s.UpstreamTime,
+			// ingress-nginx keeps so many for each worker, of which there is one for each CPU.
+			idle: s.UpstreamIdle * orInt(s.Workers, runtime.GOMAXPROCS(0)), timeout: s.UpstreamIdleTimeout, requests: s.UpstreamRequests, age: s.UpstreamTime,
 		},
 		hsts: hstsValue(s.HSTS),
 		hide: s.HideHeaders,

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"minato/internal/host/socket"
 	"minato/internal/ingress/exchange"
 	"minato/internal/ingress/h1"
 	"minato/internal/ingress/table"
@@ -54,7 +55,7 @@ type Server struct {
 	flows    sync.Pool
 	bytes    sync.Pool
 	copies   sync.Pool // buffers of copySize
-	pipes    chan pipe
+	pipes    chan socket.Pipe
 	spooled  atomic.Int64 // bytes of bodies in memory
 	def      atomic.Pointer[tls.Certificate]
 	h2       h2Server
@@ -66,6 +67,7 @@ type Server struct {
 	conns    sync.WaitGroup
 	open     atomic.Int64 // connections of clients
 	number   atomic.Uint64
+	edits    atomic.Uint64
 	accepted atomic.Int64
 	requests atomic.Int64
 }
@@ -83,7 +85,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.BodyMemory == 0 {
 		cfg.BodyMemory = 64 << 20
 	}
-	s := &Server{cfg: cfg, watches: newWatcher(), closed: make(chan struct{}), pipes: make(chan pipe, 64)}
+	s := &Server{cfg: cfg, watches: newWatcher(), closed: make(chan struct{}), pipes: make(chan socket.Pipe, 64)}
 	s.flows.New = func() any { return newFlow(s) }
 	s.bytes.New = func() any { b := make([]byte, 0, outSize); return &b }
 	s.copies.New = func() any { b := make([]byte, copySize); return &b }
@@ -94,10 +96,17 @@ func New(cfg Config) (*Server, error) {
 
 // SetTable has requests that come from now on served by t; those under way keep their route.
 func (s *Server) SetTable(t *table.Table) {
+	if s.edits.Add(1)%pruneEvery == 0 {
+		// Before the view is made: it must not have found what is then forgotten.
+		s.backends.prune()
+	}
 	v := newView(t, &s.backends)
 	s.view.Store(v)
 	s.h2.configure(v.settings)
 }
+
+// pruneEvery is after how many edits backends are looked for that are not used any more.
+const pruneEvery = 64
 
 // SetEndpoints replaces the endpoints of a backend, all at once. Requests under way go on at endpoints that are gone.
 func (s *Server) SetEndpoints(ref table.BackendRef, endpoints []Endpoint) {
@@ -142,7 +151,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.backends.each(func(e *endpoint) { e.retire() })
 	own.Wait()
 	for len(s.pipes) > 0 {
-		(<-s.pipes).close()
+		(<-s.pipes).Close()
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"minato/internal/ingress/exchange"
 	"minato/internal/ingress/table"
 )
 
@@ -111,7 +112,7 @@ func TestTunnelTimeout(t *testing.T) {
 	c, rd := r.upgrade("a.example")
 	for range 8 {
 		exchangeOn(t, c, rd, 8)
-		time.Sleep(150 * time.Millisecond)
+		<-time.After(150 * time.Millisecond)
 	}
 	began := time.Now()
 	if b, err := io.ReadAll(rd); len(b) > 0 || time.Since(began) < 300*time.Millisecond || time.Since(began) > 5*time.Second {
@@ -253,5 +254,59 @@ func TestBodySize(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestResponseBuffering: with proxy-buffering, an endpoint is rid of its answer although the client does not read.
+func TestResponseBuffering(t *testing.T) {
+	text := bytes.Repeat([]byte("0123456789abcdef"), 4<<20) // more than sockets hold
+	r := start(t, tableOf(settings(),
+		ingress("a", loc(func(l *table.Location) {
+			l.Buffering = table.Buffering{Enabled: true, HeaderSize: 4 << 10, Buffers: 4, MaxTempFile: 1 << 30}
+		}), "a.example / web"),
+		ingress("b", nil, "b.example / web"),
+	), nil)
+	sent := make(chan struct{}, 10)
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/events" {
+			w.Header().Set("X-Accel-Buffering", "no")
+		}
+		_, _ = w.Write(text)
+		sent <- struct{}{}
+	}))
+	resp := r.ask("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+	select {
+	case <-sent:
+	case <-time.After(15 * time.Second):
+		t.Fatal("the endpoint still sends")
+	}
+	if body := readAll(t, resp); body != string(text) {
+		t.Errorf("%d bytes", len(body))
+	}
+	for _, c := range []string{"GET / HTTP/1.1\r\nHost: b.example\r\n\r\n", "GET /events HTTP/1.1\r\nHost: a.example\r\n\r\n"} {
+		resp = r.ask(c)
+		select {
+		case <-sent:
+			t.Errorf("%q: the answer was held back", c)
+		case <-time.After(300 * time.Millisecond):
+		}
+		if body := readAll(t, resp); body != string(text) || resp.Header.Get("X-Accel-Buffering") != "" {
+			t.Errorf("%d bytes, %v", len(body), resp.Header)
+		}
+		<-sent
+	}
+}
+
+// TestPace: limit-rate and limit-rate-after.
+func TestPace(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) { _, _ = w.Write(make([]byte, 300<<10)) }))
+	r.SetHooks(exchange.Hooks{Choose: func(x *exchange.Exchange) { x.Pace = table.Pace{Rate: 200 << 10, After: 100 << 10} }})
+	began := time.Now()
+	if _, body := r.get("a.example", "/"); len(body) != 300<<10 {
+		t.Errorf("%d bytes", len(body))
+	}
+	if d := time.Since(began); d < 800*time.Millisecond || d > 5*time.Second {
+		t.Errorf("200 KiB at 200 KiB a second took %v", d)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"minato/internal/host/socket"
 	"minato/internal/ingress/h1"
 )
 
@@ -28,12 +29,11 @@ type upstreamConn struct {
 	watch
 
 	made, used int64 // times of clock
+	wrote      int64 // bytes before the request at hand; less than 0 if they are not counted
 	requests   int
 
 	// What step does within raw.Read.
 	step     func(fd uintptr) bool
-	peek     func(fd uintptr) bool
-	peeked   peekState
 	out      []byte
 	written  int
 	waiting  bool
@@ -52,7 +52,7 @@ func (s *Server) newUpstreamConn(conn net.Conn, tcp *net.TCPConn, ep *endpoint, 
 		}
 		c.raw = raw
 	}
-	c.step, c.peek = c.sendAndWait, c.look
+	c.step = c.sendAndWait
 	s.watches.add(&c.watch, conn)
 	return c, nil
 }
@@ -64,12 +64,6 @@ func (c *upstreamConn) close() {
 	c.rd.Close()
 }
 
-// look implements alive.
-func (c *upstreamConn) look(fd uintptr) bool {
-	c.peeked = peekRaw(fd)
-	return true
-}
-
 // alive tells whether an idle connection can carry a request: the endpoint has neither closed it nor sent anything.
 func (c *upstreamConn) alive() bool {
 	raw := c.raw
@@ -79,10 +73,8 @@ func (c *upstreamConn) alive() bool {
 			return false
 		}
 	}
-	if raw.Control(func(fd uintptr) { c.peeked = peekRaw(fd) }) != nil {
-		return false
-	}
-	return c.peeked == peekNothing
+	state := socket.Closed
+	return raw.Control(func(fd uintptr) { state = socket.Peek(fd) }) == nil && state == socket.Silent
 }
 
 // Read implements io.Reader for rd. It waits for at most the timeout.
@@ -94,6 +86,35 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// neverArrived tells, after an endpoint has ended the connection without an answer, whether the request cannot have
+// reached it: its kernel has acknowledged not one byte of it and has reset the connection. The endpoint had closed it before
+// the request came, so that it can be sent again, whatever its method (RFC 9110, 9.2.2).
+func (c *upstreamConn) neverArrived() bool {
+	if c.raw == nil || c.wrote < 0 || c.received {
+		return false
+	}
+	for range resetWait {
+		var acked uint64
+		var over bool
+		var ackErr error
+		err := c.raw.Control(func(fd uintptr) { acked, over, ackErr = socket.Acked(fd) })
+		if err != nil || ackErr != nil || acked > uint64(c.wrote) {
+			return false
+		}
+		if over {
+			return true
+		}
+		time.Sleep(time.Millisecond) // the end has come, and the reset is on its way
+	}
+	return false
+}
+
+// notCounted is so far below zero that nothing that is added makes it positive.
+const notCounted = -1 << 60
+
+// resetWait is for how many milliseconds a reset is waited for.
+const resetWait = 50
 
 // send writes a request and waits for the first bytes of the answer, which then are in rd; or, where that takes more
 // than one write or TLS, only writes.
@@ -123,11 +144,11 @@ func (c *upstreamConn) send(out []byte, sendTimeout, readTimeout time.Duration) 
 // sendAndWait is called by raw.Read: first at once, then whenever there may be something to read.
 func (c *upstreamConn) sendAndWait(fd uintptr) bool {
 	if !c.waiting {
-		n, err := rawWrite(fd, c.out)
+		n, err := socket.Write(fd, c.out)
 		c.written, c.waiting, c.stepErr = n, true, err
 		return err != nil || n < len(c.out)
 	}
-	n, err := rawRead(fd, c.rd.Space())
+	n, err := socket.Read(fd, c.rd.Space())
 	switch {
 	case err == syscall.EAGAIN:
 		c.rd.Release()

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
@@ -127,10 +128,11 @@ func TestMisdirected(t *testing.T) {
 		}
 	}
 	table := build(ing("p", 1, "plain P / s", "plain2 P / s"), ing("m", 1, "m P / s").with(mtls("a", VerifyOn)), ing("n", 1, "n P / s").with(mtls("a", VerifyOn)).with(aliases("n2")),
+		ing("e", 1, "e P / s").with(mtls("a", VerifyOn)).with(func(i *Ingress) { i.Options.Host.ClientTLS.CAs = x509.NewCertPool() }),
 		ing("o", 1, "o P / s").with(mtls("b", VerifyOn)), ing("q", 1, "q P / s").with(mtls("a", VerifyOptional)), ing("r", 1, "r P / s").with(mtls("a", VerifyOff)))
 	for pair, want := range map[string]bool{
 		"plain m": true, "m plain": false, "plain plain2": false, "m m": false, "M. m:443": false, "m n": false, "m o": true, "m q": true, "q m": true,
-		" m": true, " plain": false, "unknown m": true, "n2 n": false, "plain r": false, "r m": true,
+		" m": true, " plain": false, "unknown m": true, "n2 n": false, "plain r": false, "m e": true, "r m": true,
 	} {
 		sni, host, _ := strings.Cut(pair, " ")
 		if got := table.Misdirected(sni, host); got != want {

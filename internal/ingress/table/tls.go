@@ -144,6 +144,14 @@ func (t *Table) Misdirected(sni, host string) bool {
 	if s.server == h.server {
 		return false
 	}
-	have := s.server.Options.ClientTLS
-	return have == nil || have != want && (have.Secret != want.Secret || have.Verify != want.Verify || have.Depth != want.Depth || have.Broken != want.Broken)
+	return !want.SameTrust(s.server.Options.ClientTLS)
+}
+
+// SameTrust tells whether two hosts judge clients alike, so that a client known to one is known to the other. Nil trusts
+// nobody in particular, and is like nothing else.
+func (c *ClientTLS) SameTrust(o *ClientTLS) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	return c == o || c.Secret == o.Secret && c.Verify == o.Verify && c.Depth == o.Depth && c.Broken == o.Broken && same(c.CAs, o.CAs) && same(c.CRL, o.CRL)
 }

@@ -20,14 +20,19 @@ const (
 	probing
 	// held: somebody has it.
 	held
+	// tried: it is answered, since nobody has answered yet, and the network is still asked.
+	tried
 	// answered: it is announced.
 	answered
 )
 
 // String is for people.
 func (p phase) String() string {
-	return [...]string{"not announced", "asked for", "held, because somebody else has it", "announced"}[p]
+	return [...]string{"not announced", "asked for", "held, because somebody else has it", "answered, and still asked for", "announced"}[p]
 }
+
+// answers tells whether requests for the address are answered.
+func (p phase) answers() bool { return p == tried || p == answered }
 
 // addressState is an address of a Service.
 type addressState struct {
@@ -91,7 +96,7 @@ func (a *Announcer) settle(addr netip.Addr) error {
 func (a *Announcer) writeAddress(addr netip.Addr, spread bool) error {
 	s := a.addrs[addr]
 	e := addressEntry{Flags: addressOwned | a.base(addr)}
-	if s.phase == answered {
+	if s.phase.answers() {
 		e.Flags, e.Links = e.Flags|addressAnswer, s.links
 	}
 	if spread {
@@ -100,13 +105,27 @@ func (a *Announcer) writeAddress(addr netip.Addr, spread bool) error {
 	return a.addresses.set(addressOf(addr), e)
 }
 
-// free is called when nobody answered the questions for an address.
-func (a *Announcer) free(addr netip.Addr) error {
+// free is called when nobody answered the first questions for an address, and when nobody answered any.
+func (a *Announcer) free(addr netip.Addr, step step) error {
 	s := a.addrs[addr]
-	if s == nil || s.phase != probing && s.phase != held {
+	switch {
+	case s == nil || s.phase == owned || s.phase == answered:
+		return nil
+	case step == tryStep && s.phase == held:
+		return nil // somebody had it before, and may be slow to answer
+	case step == tryStep:
+		return a.enter(addr, tried)
+	}
+	return a.enter(addr, answered)
+}
+
+// enter brings an address to another phase.
+func (a *Announcer) enter(addr netip.Addr, phase phase) error {
+	s := a.addrs[addr]
+	before := s.phase
+	if s.phase = phase; before.answers() == phase.answers() {
 		return nil
 	}
-	s.phase = answered
 	return a.writeAddress(addr, a.addresses.have[addressOf(addr)].Flags&addressSpread != 0)
 }
 

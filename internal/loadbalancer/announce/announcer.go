@@ -168,8 +168,34 @@ func (a *Announcer) openSettings() error {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	a.settings.Flags |= before.Flags & configSilent
+	now, err := sinceBoot()
+	if err != nil {
+		return err
+	}
+	if before.Expires != 0 && before.Expires < now {
+		// Other nodes have taken over, and go on until this one was heard for a while.
+		a.settings.Flags |= configSilent
+		a.liveness.away = true
+	}
+	a.setExpiry(now)
 	binary.BigEndian.PutUint16(a.settings.ProbePort[:], a.cfg.ProbePort)
 	return a.writeSettings()
+}
+
+// setExpiry sets how long the programs go on from now, which is in nanoseconds since boot.
+func (a *Announcer) setExpiry(now uint64) {
+	if a.settings.Expires = 0; a.cfg.Expiry > 0 {
+		a.settings.Expires = now + uint64(a.cfg.Expiry)
+	}
+}
+
+// sinceBoot is the programs' clock, in nanoseconds.
+func sinceBoot() (uint64, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &t); err != nil {
+		return 0, fmt.Errorf("read the clock: %w", err)
+	}
+	return uint64(t.Nano()), nil
 }
 
 func (a *Announcer) writeSettings() error {

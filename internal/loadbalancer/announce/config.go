@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -15,6 +16,9 @@ import (
 
 // DefaultProbePort is the UDP port of liveness probes. MetalLB's members talk on the same one.
 const DefaultProbePort = 7946
+
+// minExpiry is several times what a process takes to renew its expiry at the latest.
+const minExpiry = time.Second
 
 // Flows returns the table of the flows that a node's Service data plane knows, nil if there is none.
 type Flows = func() *ebpf.Map
@@ -40,6 +44,9 @@ type Config struct {
 	Gateways []netip.Addr
 	// ProbePort is the UDP port of liveness probes, the same on all nodes; 0 is DefaultProbePort.
 	ProbePort uint16
+	// Expiry is how long the node goes on without Run; then other nodes take over what it announces, and it falls silent. With
+	// 0 it goes on for ever, as where all nodes share one process: nobody could take over.
+	Expiry time.Duration
 	// OnView is called when the view of who is alive has changed, and OnConflict when somebody else claims an address of a
 	// Service: at most ten times a second for each address. Both are called by Run and must not block; either may be nil.
 	OnView     func(View)
@@ -78,6 +85,9 @@ func (c *Config) validate() error {
 	c.Gateways = slices.Clone(c.Gateways)
 	for i, a := range c.Gateways {
 		c.Gateways[i] = a.WithZone("")
+	}
+	if c.Expiry != 0 && c.Expiry < minExpiry {
+		return fmt.Errorf("announcing of node %s: Expiry %s is shorter than %s, so that a restart would look like a death; give more, or 0 for never", c.NodeName, c.Expiry, minExpiry)
 	}
 	if c.ProbePort == 0 {
 		c.ProbePort = DefaultProbePort

@@ -63,11 +63,11 @@ func readEvents(ctx context.Context, r eventReader, out chan<- event) error {
 }
 
 // told takes in what the programs told of.
-func (l *loop) told(e event) *Conflict {
+func (l *loop) told(e event) (*Conflict, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.collection == nil {
-		return nil
+		return nil, nil
 	}
 	addr, now := e.Addr.Addr(), time.Now()
 	if l.base(addr)&addressGateway != 0 {
@@ -76,16 +76,16 @@ func (l *loop) told(e event) *Conflict {
 	s := l.addrs[addr]
 	switch {
 	case s == nil || e.Host == selfNumber:
-	case e.Host != nobody && s.phase == answered:
-		return &Conflict{Addr: addr, MAC: e.MAC.Addr(), Link: l.linkName(int(e.Index)), Peer: l.hosts.name(e.Host)}
+	case e.Host != nobody && s.phase.answers():
+		return &Conflict{Addr: addr, MAC: e.MAC.Addr(), Link: l.linkName(int(e.Index)), Peer: l.hosts.name(e.Host)}, nil
 	case e.Host == nobody:
-		if s.phase == probing {
-			s.phase = held
-			l.schedule.hold(addr, now)
-		}
 		l.strangers = append(l.strangers, stranger{event: e, at: now.Add(recognizeAfter)})
+		if s.phase == probing || s.phase == tried {
+			l.schedule.hold(addr, now)
+			return nil, l.enter(addr, held)
+		}
 	}
-	return nil
+	return nil, nil
 }
 
 // recognizeAfter is how long the hardware address of a claim may turn out to be another node's: that is known only once a

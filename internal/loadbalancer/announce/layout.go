@@ -137,6 +137,7 @@ type settings struct {
 	Flags     uint32
 	ProbePort [2]byte // in network order
 	Pad       uint16
+	Expires   uint64
 }
 
 // event is what the programs tell of: somebody says to have an address.

@@ -171,6 +171,7 @@ func testProbedFirst(t *testing.T, f family) {
 	}
 	n1.apply("taken", probed(f.vip2))
 	eventually(t, "the free one is announced", func() bool { return state(f.vip) == answered.String() })
+	eventually(t, "and found", w.found(f.vip, n1))
 	eventually(t, "the other one is held", func() bool { return state(f.vip2) == held.String() })
 	eventually(t, "which is told", func() bool {
 		return slices.ContainsFunc(n1.claimed(f.vip2), func(c Conflict) bool { return c.Held && c.Peer == "" })
@@ -187,6 +188,60 @@ func testProbedFirst(t *testing.T, f family) {
 	if got := n1.claimed(f.vip); len(got) > 0 {
 		t.Errorf("told of %+v for the free one", got)
 	}
+}
+
+// TestClaimedOnTrial has a stranger claim an address so late that it is answered already: it is given up, since nobody was
+// told to come here.
+func TestClaimedOnTrial(t *testing.T) { eachFamily(t, testClaimedOnTrial) }
+
+func testClaimedOnTrial(t *testing.T, f family) {
+	w := newWorld(t, "n1")
+	n1 := w.nodes["n1"]
+	stranger := w.raw(w.machine("stranger"), "eth0")
+	phaseOf := func() phase {
+		n1.mu.Lock()
+		defer n1.mu.Unlock()
+		if s := n1.addrs[ip(f.vip)]; s != nil {
+			return s.phase
+		}
+		return owned
+	}
+	answers := func() bool {
+		n1.mu.Lock()
+		defer n1.mu.Unlock()
+		return n1.addresses.have[addressOf(ip(f.vip))].Flags&addressAnswer != 0
+	}
+	onTrial := func() bool {
+		n1.apply("late", Service{Addresses: []Address{{Addr: ip(f.vip), Answer: true, Probe: true}}})
+		for phaseOf() == probing {
+			time.Sleep(time.Millisecond)
+		}
+		if phaseOf() != tried || !answers() {
+			n1.apply("late", Service{}) // this test was kept waiting; once more
+			return false
+		}
+		stranger.send(announcements(ip(f.vip), stranger.mac)[0])
+		return true
+	}
+	eventually(t, "the address is answered on trial, and given up", func() bool {
+		if !onTrial() {
+			return false
+		}
+		for phaseOf() == tried {
+			time.Sleep(time.Millisecond)
+		}
+		if phaseOf() == answered { // the claim came too late
+			n1.apply("late", Service{})
+			return false
+		}
+		return true
+	})
+	if got := phaseOf(); got != held || answers() {
+		t.Errorf("after the claim: %s, answered %v", got, answers())
+	}
+	eventually(t, "which is told", func() bool {
+		return slices.ContainsFunc(n1.claimed(f.vip), func(c Conflict) bool { return c.Held && c.Peer == "" })
+	})
 }
 
 // TestLivenessOfNodes takes cables out.

@@ -16,6 +16,8 @@ type liveness struct {
 	hold time.Duration
 
 	active bool
+	// away says that the node was dead to the others when this process began.
+	away bool
 	// gateways says that there is a gateway that can be asked.
 	gateways bool
 	carrier  bool
@@ -90,6 +92,9 @@ func (l *liveness) activate(on bool) {
 		*p = heartbeat{}
 	}
 	l.gateway, l.self, l.changed = heartbeat{}, heartbeat{}, true
+	if l.away {
+		l.self, l.away = heartbeat{known: true, was: true}, false
+	}
 }
 
 // setPeers sets whom to probe. What is known of others stays.

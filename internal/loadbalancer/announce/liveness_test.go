@@ -114,6 +114,21 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
+// A node whose process was away for too long waits for as long as the others let it wait.
+func TestLivenessAway(t *testing.T) {
+	for script, want := range map[string]string{
+		"start ab*50": "a b !self", "start ab*62": "a b self", "start -*9": "!a !b !self", "start ab*62 stop start ab": "a b self",
+	} {
+		l := newLiveness(3, 3*time.Second)
+		l.gateways, l.away = true, true
+		l.setPeers([]string{"a", "b"})
+		history(t, l, script)
+		if got := summary(l.view()); got != want {
+			t.Errorf("after %q: %s, want %s", script, got, want)
+		}
+	}
+}
+
 func TestLivenessWithoutWitness(t *testing.T) {
 	alone := newLiveness(3, 3*time.Second)
 	alone.gateways = true

@@ -17,6 +17,8 @@ type loop struct {
 	prober *prober
 	events chan event
 	links  chan netlink.LinkUpdate
+	// start is that of Run, and renewed is when the expiry was set last.
+	start, renewed time.Time
 	// roundAt is the start of the last round of probes.
 	roundAt time.Time
 	// strangers are claims that are not told yet, the first one first.
@@ -26,10 +28,16 @@ type loop struct {
 	began bool
 }
 
+// awayAtMost is how long after a start it counts that the node was away: by then the others have heard it.
+const awayAtMost = 3 * holdDown
+
+// renewals is how often an expiry is renewed before it is over.
+const renewals = 4
+
 // Run sends the gratuitous packets of addresses, probes the other nodes and follows the uplinks, until ctx ends. The
 // Announcer must be open all the time.
 func (a *Announcer) Run(ctx context.Context) error {
-	l := &loop{Announcer: a, events: make(chan event, 64), links: make(chan netlink.LinkUpdate, 8)}
+	l := &loop{Announcer: a, start: time.Now(), events: make(chan event, 64), links: make(chan netlink.LinkUpdate, 8)}
 	told, err := a.readerOfEvents()
 	if err != nil {
 		return err
@@ -74,11 +82,18 @@ func (l *loop) act(ctx context.Context) error {
 				return err
 			}
 		case e := <-l.events:
-			conflict = l.told(e)
+			var err error
+			if conflict, err = l.told(e); err != nil {
+				return err
+			}
 		case u := <-l.links:
 			if err := l.linkChanged(u); err != nil {
 				return err
 			}
+		}
+		renewed, err := l.renew()
+		if err != nil {
+			return err
 		}
 		is, err := l.refresh()
 		if err != nil {
@@ -100,9 +115,32 @@ func (l *loop) act(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		timer.Reset(wait)
+		timer.Reset(min(wait, renewed))
 		l.show(conflict)
 	}
+}
+
+// renew has the programs go on, and tells when to do it again.
+func (l *loop) renew() (again time.Duration, err error) {
+	each := l.cfg.Expiry / renewals
+	if each == 0 {
+		return time.Hour, nil
+	}
+	if since := time.Since(l.renewed); since < each && !l.renewed.IsZero() {
+		return each - since, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.collection == nil {
+		return 0, errClosed
+	}
+	now, err := sinceBoot()
+	if err != nil {
+		return 0, err
+	}
+	l.renewed = time.Now()
+	l.setExpiry(now)
+	return each, l.writeSettings()
 }
 
 // refresh starts and ends the probing, and the silence of a node that hears nobody. It tells whether there is any address of
@@ -114,12 +152,15 @@ func (l *loop) refresh() (active bool, err error) {
 		return false, errClosed
 	}
 	active = len(l.addrs) > 0
+	if time.Since(l.start) > awayAtMost {
+		l.liveness.away = false
+	}
 	l.liveness.activate(active)
 	before := l.settings.Flags
 	switch {
 	case l.liveness.silent():
 		l.settings.Flags |= configSilent
-	case !active || l.liveness.self.known:
+	case !active && !l.liveness.away || l.liveness.self.known:
 		l.settings.Flags &^= configSilent
 	}
 	if l.settings.Flags == before {
@@ -214,8 +255,8 @@ func (l *loop) send() (wait time.Duration, err error) {
 		if !ok {
 			break
 		}
-		if step == freeStep {
-			if err := l.free(addr); err != nil {
+		if step == tryStep || step == freeStep {
+			if err := l.free(addr, step); err != nil {
 				return 0, err
 			}
 			continue

@@ -14,11 +14,15 @@ var announceAfter = [...]time.Duration{0, 100 * time.Millisecond, 1100 * time.Mi
 const (
 	// repeatAfter is the least time between later ones. Addresses are spread over twice that time.
 	repeatAfter = 30 * time.Second
-	// An address is asked for probes times before it is announced, and is free if nobody has answered in time.
-	probes       = 3
-	probeEach    = 60 * time.Millisecond
-	probeAgain   = 30 * time.Second
-	defendAtMost = 10 * time.Second
+	// An address is asked for firstProbes times before it is answered at all: who has it and is awake says so at once. Then
+	// it is answered on trial, and asked for again until probes. Only if nobody has claimed it by then it is announced, so
+	// that no neighbour is told away from somebody who is slow to answer.
+	firstProbes    = 2
+	firstProbeEach = 5 * time.Millisecond
+	probes         = 4
+	probeEach      = 70 * time.Millisecond
+	probeAgain     = 30 * time.Second
+	defendAtMost   = 10 * time.Second
 )
 
 // step is what is done next with an address.
@@ -27,6 +31,8 @@ type step uint8
 const (
 	announceStep step = iota
 	probeStep
+	// tryStep says that nobody answered the first probes.
+	tryStep
 	// freeStep says that nobody answered the probes.
 	freeStep
 )
@@ -115,6 +121,12 @@ func (s *schedule) due(now time.Time) (a netip.Addr, done step, ok bool) {
 	a, done = it.addr, it.step
 	it.count++
 	switch {
+	case it.step == probeStep && it.count < firstProbes:
+		s.set(a, probeStep, it.count, now.Add(firstProbeEach))
+	case it.step == probeStep && it.count == firstProbes:
+		s.set(a, tryStep, it.count, now.Add(firstProbeEach))
+	case it.step == tryStep:
+		s.set(a, probeStep, firstProbes, now.Add(probeEach-firstProbeEach))
 	case it.step == probeStep && it.count < probes:
 		s.set(a, probeStep, it.count, now.Add(probeEach))
 	case it.step == probeStep:

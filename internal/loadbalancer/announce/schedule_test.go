@@ -26,7 +26,7 @@ func upTo(s *schedule, from, to time.Duration) string {
 		if !ok {
 			return strings.Join(append(out, "nothing due"), " ")
 		}
-		out = append(out, fmt.Sprintf("%s%s@%d", []string{"announce", "probe", "free"}[step], a.String()[strings.LastIndexByte(a.String(), '.'):], now.Sub(start).Milliseconds()))
+		out = append(out, fmt.Sprintf("%s%s@%d", []string{"announce", "probe", "try", "free"}[step], a.String()[strings.LastIndexByte(a.String(), '.'):], now.Sub(start).Milliseconds()))
 	}
 }
 
@@ -55,12 +55,12 @@ func TestSchedule(t *testing.T) {
 	check("none left", 0, time.Hour, "")
 
 	s.probe(a, zero)
-	check("one that is new", 0, 500*time.Millisecond, "probe.1@0 probe.1@60 probe.1@120 free.1@180 announce.1@180 announce.1@280")
+	check("one that is new", 0, 500*time.Millisecond, "probe.1@0 probe.1@5 try.1@10 probe.1@75 probe.1@145 free.1@215 announce.1@215 announce.1@315")
 	s.probe(a, zero)
-	check("one that somebody has", 0, 70*time.Millisecond, "probe.1@0 probe.1@60")
+	check("one that somebody has", 0, 70*time.Millisecond, "probe.1@0 probe.1@5 try.1@10")
 	s.hold(a, zero.Add(70*time.Millisecond))
 	check("that is held", 70*time.Millisecond, 30*time.Second, "")
-	check("and asked for again", 30*time.Second, 30300*time.Millisecond, "probe.1@30070 probe.1@30130 probe.1@30190 free.1@30250 announce.1@30250")
+	check("and asked for again", 30*time.Second, 30300*time.Millisecond, "probe.1@30070 probe.1@30075 try.1@30080 probe.1@30145 probe.1@30215 free.1@30285 announce.1@30285")
 
 	s = newSchedule()
 	s.refresh(a, zero)

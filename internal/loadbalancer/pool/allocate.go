@@ -16,6 +16,16 @@ import (
 // older one is first. Nothing is freed once that has begun, so whoever goes away empty-handed would do so again:
 // feeding the result back as what the Services have changes nothing.
 func Allocate(pools []config.Pool, services []Service) map[types.NamespacedName]Decision {
+	_, claims := allocate(pools, services)
+	out := make(map[types.NamespacedName]Decision, len(claims))
+	for _, c := range claims {
+		out[c.Key] = c.decision()
+	}
+	return out
+}
+
+// allocate is Allocate with all that it knows in the end: who has which address, and what became of each Service.
+func allocate(pools []config.Pool, services []Service) (*book, []*claim) {
 	b := &book{spaces: newSpaces(pools), used: make(map[netip.Addr]*holding, len(services))}
 	claims := make([]*claim, 0, len(services))
 	for i := range services {
@@ -30,6 +40,12 @@ func Allocate(pools []config.Pool, services []Service) map[types.NamespacedName]
 			b.completeOrRelease(c)
 		}
 	}
+	b.seekAll(claims)
+	return b, claims
+}
+
+// seekAll gives to those who have nothing, and then to those who lack something. The claims are sorted.
+func (b *book) seekAll(claims []*claim) {
 	for rank := range 3 {
 		for _, c := range claims {
 			if len(c.held) == 0 && c.refused == nil && c.rank() == rank {
@@ -42,9 +58,4 @@ func Allocate(pools []config.Pool, services []Service) map[types.NamespacedName]
 			b.complete(c)
 		}
 	}
-	out := make(map[types.NamespacedName]Decision, len(claims))
-	for _, c := range claims {
-		out[c.Key] = c.decision()
-	}
-	return out
 }

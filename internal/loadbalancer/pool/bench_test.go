@@ -70,9 +70,25 @@ func BenchmarkAllocate(b *testing.B) {
 	}
 }
 
-func BenchmarkUsage(b *testing.B) {
-	decisions := Allocate(large(), crowd())
-	for b.Loop() {
-		Usage(large(), decisions)
+// BenchmarkOneOf is what one Service that comes and goes costs among others.
+func BenchmarkOneOf(b *testing.B) {
+	for _, n := range []int{20, many} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			l := NewLedger(large())
+			for _, s := range crowd()[:n] {
+				l.Set(s)
+			}
+			l.Settle()
+			one := svc("one")
+			for b.Loop() {
+				l.Set(one)
+				if got := l.Settle(); len(got) != 1 {
+					b.Fatal(len(got))
+				}
+				l.Remove(one.Key)
+				l.Settle()
+				l.Usage()
+			}
+		})
 	}
 }

@@ -80,11 +80,15 @@ func (h *holding) names(without *claim) string {
 // take gives an address to a Service. The caller has looked for conflicts.
 func (b *book) take(c *claim, a netip.Addr) {
 	s, at := b.owner(a)
+	if len(c.held) == 0 {
+		s.services++
+	}
 	c.space, c.held = s, append(c.held, a)
 	h := b.used[a]
 	if h == nil {
 		h = &holding{}
 		b.used[a] = h
+		s.shelf(familyOf(a)).used++
 		if c.SharingKey != "" {
 			s.shelf(familyOf(a)).join(place{at, a}, c.key, c.Ports)
 		}
@@ -103,6 +107,9 @@ func (b *book) take(c *claim, a netip.Addr) {
 
 // release takes back all that a Service has.
 func (b *book) release(c *claim) {
+	if len(c.held) > 0 {
+		c.space.services--
+	}
 	for _, a := range c.held {
 		_, at := b.owner(a)
 		shelf, p, h := c.space.shelf(familyOf(a)), place{at, a}, b.used[a]
@@ -112,6 +119,7 @@ func (b *book) release(c *claim) {
 		}
 		if len(h.users) == 0 {
 			delete(b.used, a)
+			shelf.used--
 			shelf.released(p, c.key)
 		} else if g := shelf.groups[c.key]; g != nil {
 			g.lower(p, nil)

@@ -404,7 +404,8 @@ func TestInputIsNotChanged(t *testing.T) {
 			services[i].Current = slices.Clone(services[i].Current)
 			services[i].Requested = slices.Clone(services[i].Requested)
 		}
-		Usage(w.pools, Allocate(w.pools, w.services))
+		Allocate(w.pools, w.services)
+		w.ledger().Usage()
 		if !reflect.DeepEqual(pools, w.pools) || !reflect.DeepEqual(services, w.services) {
 			t.Errorf("the input is changed")
 		}

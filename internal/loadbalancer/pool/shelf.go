@@ -16,6 +16,7 @@ type shelf struct {
 	// address is released, so all searches together cost no more than one walk over what is used.
 	cursor place
 	groups map[shareKey]*group
+	used   int64 // addresses that some Service has
 }
 
 // place is where an address is in the order of a shelf.

@@ -18,6 +18,8 @@ type space struct {
 	pool   *config.Pool
 	v4, v6 shelf
 	notes  notes
+	// services is how many have an address of it.
+	services int64
 }
 
 // notes are the sentences about a pool that don't depend on the Service. They are made once, since each of thousands of

@@ -4,8 +4,6 @@ import (
 	"math"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"minato/internal/loadbalancer/config"
 )
 
@@ -20,7 +18,11 @@ func TestUsage(t *testing.T) {
 		svc("a", share("k"), asks("10.0.0.1")), svc("b", share("k"), port(81), asks("10.0.0.1")),
 		svc("c", dual(require), asksPool("a")), svc("d", asks("10.0.2.9")), svc("e", asksPool("empty")),
 	}
-	decisions := Allocate(pools, services)
+	l := NewLedger(pools)
+	for _, s := range services {
+		l.Set(s)
+	}
+	l.Settle()
 	want := map[string]PoolUsage{
 		"a": {
 			AssignedIPv4: 2, AssignedIPv6: 1, AvailableIPv4: 506, AvailableIPv6: math.MaxInt64 - 1,
@@ -30,7 +32,7 @@ func TestUsage(t *testing.T) {
 		"default": {AssignedIPv4: 1, AvailableIPv4: 9, TotalIPv4: 10, Services: 1},
 		"empty":   {},
 	}
-	got := Usage(pools, decisions)
+	got := l.Usage()
 	for name, w := range want {
 		if got[name] != w {
 			t.Errorf("pool %s: got %+v, want %+v", name, got[name], w)
@@ -38,17 +40,6 @@ func TestUsage(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("usage of %d pools, want %d", len(got), len(want))
-	}
-}
-
-// A decision of before a change of the configuration must not count where its address isn't any longer.
-func TestUsageOfOldDecisions(t *testing.T) {
-	key := types.NamespacedName{Namespace: "ns", Name: "a"}
-	got := Usage([]config.Pool{pool("a", "10.0.0.1")}, map[types.NamespacedName]Decision{
-		key: {Pool: "a", Addresses: addrs("10.9.9.9")}, {}: {Pool: "gone", Addresses: addrs("10.0.0.1")},
-	})
-	if w := (PoolUsage{AvailableIPv4: 1, TotalIPv4: 1, Services: 1}); got["a"] != w || len(got) != 1 {
-		t.Errorf("got %+v", got)
 	}
 }
 

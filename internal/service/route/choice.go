@@ -23,6 +23,8 @@ const (
 	OtherZoneHinted
 	// NotLocal: it runs on another node.
 	NotLocal
+	// NotHeard: its node answers nothing at present, and there are endpoints on others.
+	NotHeard
 	// HostPortPod: it is the Pod that asked for the hostPort, ready or not.
 	HostPortPod
 )
@@ -35,6 +37,7 @@ var whyText = [...]string{
 	OtherNodeHinted: "hinted for another node",
 	OtherZoneHinted: "hinted for another zone",
 	NotLocal:        "on another node",
+	NotHeard:        "its node isn't heard",
 	HostPortPod:     "chosen: the Pod with this hostPort",
 }
 
@@ -70,6 +73,7 @@ type choice struct {
 func choose(eps []Endpoint, node Node) choice {
 	c := choice{endpoints: eps, topology: topology(eps, node)}
 	c.cluster = classify(eps, func(e *Endpoint) Why { return hinted(e, c.topology, node) })
+	leaveSilent(c.cluster, eps, node)
 	c.local = classify(eps, func(e *Endpoint) Why {
 		if e.Local {
 			return Chosen
@@ -142,6 +146,26 @@ func classify(eps []Endpoint, filter func(*Endpoint) Why) []Why {
 		}
 	}
 	return why
+}
+
+// leaveSilent takes endpoints on silent nodes out of a set in which there are others. They are not gone, so what they have goes
+// on if their node is back in time.
+func leaveSilent(why []Why, eps []Endpoint, node Node) {
+	if len(node.Silent) == 0 {
+		return
+	}
+	heard := false
+	for i := range eps {
+		heard = heard || why[i].In() && !node.Silent[eps[i].Node]
+	}
+	if !heard {
+		return
+	}
+	for i := range eps {
+		if why[i].In() && node.Silent[eps[i].Node] {
+			why[i] = NotHeard
+		}
+	}
 }
 
 // backends turns one set into what the data plane needs.

@@ -15,6 +15,8 @@ type Node struct {
 	// OwnPorts are ports on which the node itself answers at its addresses, such as the kubelet's API. No Pod gets one of
 	// them as a hostPort there.
 	OwnPorts []OwnPort
+	// Silent are nodes that are known to answer nothing at present. Nothing new goes to their endpoints while there are others.
+	Silent map[string]bool
 }
 
 // OwnPort is a port of the node itself.

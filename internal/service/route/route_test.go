@@ -464,3 +464,33 @@ func BenchmarkCompile(b *testing.B) {
 		Compile(s, sl, here)
 	}
 }
+
+// Nothing new goes to endpoints on nodes that answer nothing, as long as there are others.
+func TestSilentNodes(t *testing.T) {
+	for _, c := range []struct {
+		name                     string
+		silent                   []string
+		endpoints                []string
+		cluster, local, draining string
+	}{
+		{"others take over", []string{"n2"}, []string{"1 n1 ready", "2 n2 ready", "3 n3 ready"}, "1 3", "1", "2"},
+		{"there are no others", []string{"n2", "n3"}, []string{"2 n2 ready", "3 n3 ready"}, "2 3", "", ""},
+		{"those that are left are not ready", []string{"n2"}, []string{"1 n1 unready", "2 n2 ready"}, "2", "", ""},
+		{"those that are left are terminating", []string{"n2"}, []string{"1 n1 draining", "2 n2 ready"}, "2", "1", ""},
+		{"all are terminating", []string{"n2"}, []string{"1 n1 draining", "2 n2 draining"}, "1", "1", "2"},
+		{"the others are in another zone", []string{"n2"}, []string{"1 n2 ready zone=z1", "2 n3 ready zone=z2"}, "1", "", "2"},
+		{"within the zone", []string{"n2"}, []string{"1 n2 ready zone=z1", "2 n3 ready zone=z1"}, "2", "", "1"},
+		{"a node without endpoints", []string{"n9"}, []string{"1 n1 ready", "2 n2 ready"}, "1 2", "1", ""},
+	} {
+		node := here
+		node.Silent = map[string]bool{}
+		for _, name := range c.silent {
+			node.Silent[name] = true
+		}
+		f := Compile(svc(), []*discoveryv1.EndpointSlice{slice(c.endpoints...)}, node)[0]
+		got := []string{short(f.Cluster), short(f.Local), short(f.Draining)}
+		if diff := cmp.Diff([]string{c.cluster, c.local, c.draining}, got); diff != "" {
+			t.Errorf("%s: cluster, local, draining (-want +got):\n%s", c.name, diff)
+		}
+	}
+}

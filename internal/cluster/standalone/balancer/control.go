@@ -40,7 +40,7 @@ func (b *balancer) control(ctx context.Context) error {
 	namespaces.Informer() // Start only starts what somebody has asked for by then
 	c, err := loadbalancer.New(loadbalancer.Config{
 		Client: b.client, Dynamic: b.objects, Services: b.factory.Core().V1().Services(), Namespaces: namespaces,
-		Settings: b.settings, Class: b.cfg.Class, Exclusive: b.cfg.Class != "", Events: b.events, Logger: b.log,
+		Settings: b.settings, Class: b.cfg.Class, Exclusive: b.cfg.Class != "", Events: b.events, Pressure: b.pressure, Logger: b.log,
 	})
 	if err != nil {
 		return err

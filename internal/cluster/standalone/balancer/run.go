@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -79,6 +80,7 @@ type balancer struct {
 	settings *loadbalancer.Settings
 	events   *loadbalancer.Recorder
 	reports  *loadbalancer.Reports
+	pressure *loadbalancer.Pressure
 	node     *loadbalancer.Node
 	speaker  *bgp.Local
 	flows    *dataplane.PinnedFlows
@@ -115,6 +117,7 @@ func (b *balancer) assemble(where foreign.Places) error {
 	}
 	b.flows = &dataplane.PinnedFlows{PinDir: proxy.Pins, Logger: b.log}
 	b.factory = informers.NewSharedInformerFactoryWithOptions(b.client, 0, informers.WithTransform(b.cfg.keep))
+	b.pressure = &loadbalancer.Pressure{}
 	nodes := b.factory.Core().V1().Nodes()
 	objects, err := service.NewInformed(b.factory.Core().V1().Services(), b.factory.Discovery().V1().EndpointSlices())
 	if err != nil {
@@ -123,10 +126,10 @@ func (b *balancer) assemble(where foreign.Places) error {
 	if b.settings, err = loadbalancer.NewSettings(loadbalancer.SettingsConfig{Client: b.client, Dynamic: b.objects, Logger: b.log}); err != nil {
 		return err
 	}
-	if b.events, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: b.client, Logger: b.log}); err != nil {
+	if b.events, err = loadbalancer.NewRecorder(loadbalancer.RecorderConfig{Client: b.client, Pressure: b.pressure, Logger: b.log}); err != nil {
 		return err
 	}
-	if b.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: b.objects, Logger: b.log}); err != nil {
+	if b.reports, err = loadbalancer.NewReports(loadbalancer.ReportsConfig{Dynamic: b.objects, Pressure: b.pressure, Logger: b.log}); err != nil {
 		return err
 	}
 	nodes.Informer() // Start only starts what somebody has asked for by then
@@ -135,7 +138,7 @@ func (b *balancer) assemble(where foreign.Places) error {
 	}
 	b.node, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
 		Name: b.cfg.Node, Uplinks: b.facts.Uplinks, PinDir: announcePins(where), Addresses: b.facts.IPs, Gateways: b.facts.gateways,
-		Flows: b.flows.Map, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(),
+		Flows: b.flows.Map, Expiry: expiry, Objects: objects, Nodes: nodes, Settings: b.settings, Serves: b.cfg.serves(),
 		Speaker: b.speaker, Passwords: loadbalancer.ReadPasswords(b.client), Events: b.events, Reports: b.reports, Logger: b.log,
 	})
 	if err != nil {
@@ -144,6 +147,10 @@ func (b *balancer) assemble(where foreign.Places) error {
 	b.metrics, err = b.registry()
 	return err
 }
+
+// expiry is how long addresses are announced on after the end of a process, which is to be over by then: what a DaemonSet runs
+// is back within seconds when it fails or is replaced. Afterwards the other nodes take over.
+const expiry = 30 * time.Second
 
 // announcePins is the directory of the node's announcements, which is there only while something is announced.
 func announcePins(where foreign.Places) string { return filepath.Join(where.Pins, "announce") }

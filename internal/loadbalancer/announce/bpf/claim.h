@@ -63,10 +63,14 @@ INLINE struct link *answering(struct __sk_buff *skb, const union addr *addr)
 	return l;
 }
 
+// A node without an agent stops answering a little later than it stops being alive to others, in nanoseconds: by then another
+// one answers.
+enum { HANDOVER = 500000000 };
+
 INLINE int is_silent(void)
 {
 	const struct config *cfg = settings();
-	return !cfg || (cfg->flags & CONFIG_SILENT);
+	return !cfg || (cfg->flags & CONFIG_SILENT) || has_expired(cfg, HANDOVER);
 }
 
 #endif

@@ -155,6 +155,7 @@ struct config {
 	__u32 flags;
 	__be16 probe_port;
 	__u16 pad;
+	__u64 expires; // when nothing is done for other nodes any more, in nanoseconds since boot; 0 for never
 };
 
 struct {
@@ -168,6 +169,12 @@ INLINE const struct config *settings(void)
 {
 	__u32 zero = 0;
 	return map_lookup(&config, &zero);
+}
+
+// has_expired tells whether the agent has not been there for so long that other nodes are to take over.
+INLINE int has_expired(const struct config *cfg, __u64 since)
+{
+	return cfg->expires && clock_coarse() > cfg->expires + since;
 }
 
 INLINE struct mac mac_of(const __u8 *b)

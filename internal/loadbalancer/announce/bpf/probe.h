@@ -1,5 +1,5 @@
 // Liveness probes of other nodes. They are sent back from here, so that a node is alive while its kernel and its cable are,
-// also while the agent is restarted.
+// also while the agent is restarted; where it has to renew that, not for ever.
 #ifndef MINATO_ANNOUNCE_PROBE_H
 #define MINATO_ANNOUNCE_PROBE_H
 
@@ -45,7 +45,7 @@ GLOBAL int return_probe(struct __sk_buff *skb, const union addr *source, __u32 a
 	struct ethernet eth;
 	if (!source || !cfg || skb_load(skb, at, &in, sizeof(in)) || skb_load(skb, 0, &eth, sizeof(eth)))
 		return NEXT;
-	if (in.udp.dport != cfg->probe_port || in.probe.magic != htonl(PROBE_MAGIC) || is_group(eth.from))
+	if (has_expired(cfg, 0) || in.udp.dport != cfg->probe_port || in.probe.magic != htonl(PROBE_MAGIC) || is_group(eth.from))
 		return NEXT;
 	struct peer *p = map_lookup(&peers, source);
 	if (!p)
