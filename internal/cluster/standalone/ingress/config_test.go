@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -146,4 +147,24 @@ func TestPlanRefuses(t *testing.T) {
 	if _, err := cfg.plan(); err == nil || !strings.Contains(err.Error(), "POD_NAMESPACE") {
 		t.Errorf("half of a Pod: %v", err)
 	}
+}
+
+// The documentation has every flag that is honoured.
+func TestFlagsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../../docs/ingress-alone.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cfg Config
+	f := pflag.NewFlagSet("ingress", pflag.ContinueOnError)
+	cfg.AddFlags(f)
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := "`--" + flag.Name + "`"
+		if flag.Name == "v" {
+			name = "`-v`"
+		}
+		if !flag.Hidden && !strings.Contains(string(text), name) {
+			t.Errorf("docs/ingress-alone.md does not have %s", name)
+		}
+	})
 }
