@@ -9,11 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"minato/internal/cluster"
-	"minato/internal/cluster/standalone/gateway"
+	"minato/internal/cluster/standalone/ingress"
 )
 
 func newIngressCommand(o *options) *cobra.Command {
-	var cfg gateway.Config
+	var cfg ingress.Config
 	cmd := &cobra.Command{
 		Use:   "ingress",
 		Short: "Show where requests to Ingresses go, and why; or serve Ingresses in any cluster",
@@ -36,7 +36,7 @@ settings and flags. One of these processes writes the status of Ingresses.`,
 			if !cfg.Meant() {
 				return cmd.Help()
 			}
-			return gateway.Run(cmd.Context(), cfg)
+			return ingress.Run(cmd.Context(), cfg)
 		},
 	}
 	cfg.AddFlags(cmd.Flags())
@@ -125,43 +125,5 @@ func newIngressMatchCommand(o *options) *cobra.Command {
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header of the request, such as 'Cookie: a=b'; may be given several times")
 	cmd.Flags().StringVarP(&method, "method", "X", http.MethodGet, "the request's method")
 	cmd.Flags().StringVar(&from, "from", "", "the client's address")
-	return cmd
-}
-
-func newIngressCheckCommand(o *options) *cobra.Command {
-	var files []string
-	var all bool
-	var output, kubeconfig string
-	cmd := &cobra.Command{
-		Use:   "check -f FILE | --all",
-		Short: "Say of each Ingress what is honoured, what differs from ingress-nginx, and what is refused",
-		Example: `  minato ingress check -f ingress.yaml
-  minato ingress check --all -o json
-  minato ingress check --all --kubeconfig ~/.kube/config   # a cluster that something else runs`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if all == (len(files) > 0) {
-				return usageError{errors.New("give manifests with -f, or --all for every Ingress of a cluster")}
-			}
-			var report *cluster.IngressReport
-			var err error
-			if all {
-				report, err = cluster.CheckIngresses(cmd.Context(), o.name, kubeconfig)
-			} else {
-				report, err = cluster.CheckIngressFiles(files)
-			}
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return report.WriteJSON(cmd.OutOrStdout())
-			}
-			return report.WriteText(cmd.OutOrStdout())
-		},
-	}
-	filesFlag(cmd, &files)
-	cmd.Flags().BoolVar(&all, "all", false, "check every Ingress of a live cluster")
-	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "with --all, kubeconfig of a cluster that something else runs")
-	outputFlag(cmd, &output)
 	return cmd
 }

@@ -30,22 +30,6 @@ func strip(o object) object {
 	return o
 }
 
-// Keep is a transform for informers of a process that has no other use for them: it drops what the proxy and the Controller do
-// not read.
-func Keep(obj any) (any, error) {
-	switch o := obj.(type) {
-	case *networkingv1.Ingress:
-		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
-	case *corev1.Service:
-		kept := strip(o).(*corev1.Service)
-		kept.Spec.ExternalIPs, kept.Status = o.Spec.ExternalIPs, o.Status
-		return kept, nil
-	case *discoveryv1.EndpointSlice:
-		return strip(o), nil
-	}
-	return obj, nil
-}
-
 func stripSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	out := &discoveryv1.EndpointSlice{
 		ObjectMeta: stripMeta(&o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports,

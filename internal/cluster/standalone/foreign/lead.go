@@ -26,7 +26,9 @@ type Leader struct {
 	// Namespace and Name are the Lease's. Identity is the process's: with the node's name, where there is one process on a
 	// node, a process that comes back leads again at once.
 	Namespace, Name, Identity string
-	Work                      func(ctx context.Context) error
+	// Duration is how long a holder that has died keeps the Lease; 0 is 15 seconds.
+	Duration time.Duration
+	Work     func(ctx context.Context) error
 	// Begins is logged when the work begins.
 	Begins string
 	Logger *slog.Logger
@@ -36,6 +38,10 @@ var errLost = errors.New("the Lease is lost; another process leads from now on, 
 
 // Run waits for the Lease and does the work for as long as it has it. The Lease is given up only after the work has ended.
 func (l *Leader) Run(ctx context.Context) error {
+	term, renew, retry := leaseDuration, renewDeadline, retryPeriod
+	if l.Duration > 0 {
+		term, renew, retry = l.Duration, l.Duration*2/3, l.Duration*2/15
+	}
 	holding, release := context.WithCancel(context.WithoutCancel(ctx))
 	started := make(chan context.Context, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
@@ -43,7 +49,7 @@ func (l *Leader) Run(ctx context.Context) error {
 			LeaseMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}, Client: l.Client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: l.Identity},
 		},
-		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		LeaseDuration: term, RenewDeadline: renew, RetryPeriod: retry,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) { started <- ctx }, OnStoppedLeading: func() {},
 		},
