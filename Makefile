@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover metallb bench-ingress ingress-peers conformance compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover metallb bench-ingress ingress-peers conformance conformance-ingress h2spec compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ test-race: ## run the tests of what runs on nodes under the race detector (as ro
 	CGO_ENABLED=1 nice -n 10 $(GO) test -race $(RACE) ./test/images/demo/...
 
 test-e2e: build images ## drive real clusters, and the parts that run alone (as root)
-	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 30m ./test/e2e ./test/proxy ./test/loadbalancer
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 30m ./test/e2e ./test/proxy ./test/loadbalancer ./test/ingress
 
 # What to run: SKIP takes specs away, PROCS run at the same time; ARGS=-real-images pulls the specs' images.
 FOCUS ?= \[Conformance\]
@@ -48,6 +48,16 @@ ARGS  ?=
 
 conformance: deps-test build ## run specs of Kubernetes' own suite: FOCUS=PATTERN SKIP=PATTERN (as root; builds the suite first)
 	$(GO) run ./test/conformance -minato $(BIN) -focus '$(FOCUS)' -skip '$(SKIP)' -procs $(PROCS) $(ARGS)
+
+# A directory that has the suite, where its module cannot be downloaded.
+SUITE ?=
+
+conformance-ingress: deps-test build ## run the suite of kubernetes-sigs/ingress-controller-conformance: SUITE=DIR (as root)
+	$(GO) run ./test/conformance-ingress -minato $(BIN) -suite '$(SUITE)'
+
+h2spec: ## run the suite h2spec against the Ingress's HTTP/2 (builds the suite first)
+	cd test/h2spec/suite && $(GO) build -o $(CURDIR)/build/h2spec github.com/summerwind/h2spec/cmd/h2spec
+	$(GO) run ./test/h2spec -suite build/h2spec
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
@@ -96,7 +106,7 @@ bench-ingress: ingress-peers ## measure the data path of the Ingress beside ngin
 
 ingress-peers: # that the benchmark compares with; those that cannot be built are left out of it
 	-cd bench/ingress/caddy && $(GO) build -o $(CURDIR)/build/bench/caddy github.com/caddyserver/caddy/v2/cmd/caddy
-	-bench/ingress/traefik/lego.sh $(CURDIR)/build/bench/lego && cd bench/ingress/traefik && \
+	-bench/ingress/traefik/modules.sh $(CURDIR)/build/bench/traefik-modules && cd bench/ingress/traefik && \
 		$(GO) build -o $(CURDIR)/build/bench/traefik github.com/traefik/traefik/v3/cmd/traefik
 
 metallb: # that the benchmark compares with

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"text/template"
 )
 
@@ -131,16 +133,22 @@ func peers(o options) ([]*peer, []string, error) {
 	return here, missing, nil
 }
 
-// version is what a program says of itself.
+// version is what a program says of itself, or what it was built from.
 func (p *peer) version() string {
-	arg := map[string]string{"nginx": "-v", "haproxy": "-v", "traefik": "version", "caddy": "version"}[p.name]
-	if arg == "" {
-		return ""
+	switch p.name {
+	case "nginx", "haproxy":
+		out, err := exec.Command(p.program, "-v").CombinedOutput()
+		if err != nil {
+			return err.Error()
+		}
+		line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+		return string(line)
+	case "traefik", "caddy":
+		info, err := buildinfo.ReadFile(p.program)
+		if err != nil {
+			return err.Error()
+		}
+		return info.Main.Version + ", " + info.GoVersion
 	}
-	out, err := exec.Command(p.program, arg).CombinedOutput()
-	if err != nil {
-		return err.Error()
-	}
-	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	return string(bytes.TrimSpace(line))
+	return runtime.Version()
 }

@@ -138,12 +138,10 @@ func (r *result) print(out io.Writer) {
 	for _, m := range r.Memory {
 		fmt.Fprintf(out, "| %s | %d | %d | %d | %d | %.1f |\n", m.Peer, m.Few.RSS>>20, m.Few.Anonymous>>20, m.Many.RSS>>20, m.Many.Anonymous>>20, m.Until)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
-		if r.Versions[name] != "" {
-			fmt.Fprintf(out, "\n%s: %s", name, r.Versions[name])
-		}
-	}
 	fmt.Fprintln(out)
+	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
+		fmt.Fprintf(out, "%s: %s\n", name, r.Versions[name])
+	}
 }
 
 func ratioText(s *lab.Spread) string {

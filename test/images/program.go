@@ -27,7 +27,9 @@ func (b *Builder) program(ctx context.Context, l *layer) ([]byte, error) {
 	out := filepath.Join(scratch, path.Base(pkg))
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, pkg}
 	dir := ""
-	if l.module != "" {
+	if filepath.IsAbs(l.module) {
+		dir = l.module
+	} else if l.module != "" {
 		root, err := repository(ctx)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -26,10 +27,18 @@ type layer struct {
 	// layers below do not have.
 	packages []string
 	// program is a package whose program the layer holds, of this repository or of
-	// what the module in that directory of it needs.
+	// what the module in that directory needs, of it or elsewhere.
 	program, module string
 	// finish adds what no package holds.
 	finish func(*kitchen, *tree) error
+}
+
+// Program is an image that has nothing but a Go program, which is built in a directory of another module.
+func Program(name, tag, dir, pkg string) Recipe {
+	return Recipe{
+		Name: name, Tags: []string{tag}, layer: &layer{name: name, module: dir, program: pkg},
+		Config: v1.Config{Env: []string{"PATH=/"}, Entrypoint: []string{"/" + path.Base(pkg)}, User: "65535:65535"},
+	}
 }
 
 // stack lists the layers from the lowest.

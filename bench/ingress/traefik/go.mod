@@ -244,10 +244,9 @@ require (
 tool github.com/traefik/traefik/v3/cmd/traefik
 
 replace (
-	// A fork that Traefik uses, for header fields that the benchmark does not have, is not among the modules that can be downloaded.
-	github.com/abbot/go-http-auth => github.com/abbot/go-http-auth v0.4.0
-	// Made by lego.sh.
-	github.com/go-acme/lego/v5 => ../../../build/bench/lego
+	// Made by modules.sh.
+	github.com/abbot/go-http-auth => ../../../build/bench/traefik-modules/http-auth
+	github.com/go-acme/lego/v5 => ../../../build/bench/traefik-modules/lego
 	// As in its own go.mod.
 	github.com/gorilla/mux => github.com/containous/mux v0.0.0-20250523120546-41b6ec3aed59
 	github.com/traefik/traefik/dynamic/ext => ./ext

@@ -307,7 +307,7 @@ func (t *transport) clientConn(ctx context.Context, s *Server, ep *endpoint, tim
 	if t.h2tr == nil {
 		t.h2tr = &http2.Transport{
 			DisableCompression: true, AllowHTTP: true, ReadIdleTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
-			WriteByteTimeout: time.Minute, IdleConnTimeout: time.Minute, MaxHeaderListSize: 64 << 10,
+			IdleConnTimeout: time.Minute, MaxHeaderListSize: 64 << 10,
 		}
 	}
 	tr := t.h2tr
@@ -316,7 +316,7 @@ func (t *transport) clientConn(ctx context.Context, s *Server, ep *endpoint, tim
 	if err != nil {
 		return nil, false, err
 	}
-	if cc, err = tr.NewClientConn(conn); err != nil {
+	if cc, err = tr.NewClientConn(newGatherer(conn, &s.bytes, time.Minute)); err != nil {
 		_ = conn.Close()
 		return nil, false, err
 	}

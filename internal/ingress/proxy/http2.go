@@ -51,7 +51,7 @@ func (h *h2Server) configure(s *table.Settings) {
 	base := &http.Server{MaxHeaderBytes: key.header, IdleTimeout: key.idle, ErrorLog: log.New(io.Discard, "", 0)}
 	conf := &http2.Server{
 		MaxConcurrentStreams: uint32(key.streams), IdleTimeout: key.idle, MaxReadFrameSize: 16 << 10,
-		WriteByteTimeout: clientSend, ReadIdleTimeout: 2 * key.idle, PingTimeout: 15 * time.Second,
+		ReadIdleTimeout: 2 * key.idle, PingTimeout: 15 * time.Second,
 		MaxUploadBufferPerStream: 256 << 10, MaxUploadBufferPerConnection: 1 << 20,
 	}
 	if err := http2.ConfigureServer(base, conf); err != nil {
@@ -93,7 +93,7 @@ func (s *Server) serveHTTP2(c *clientConn) {
 	if !ok {
 		return
 	}
-	conf.ServeConn(&floodGuard{Conn: conn, tls: conn}, &http2.ServeConnOpts{
+	conf.ServeConn(&floodGuard{Conn: newGatherer(conn, &s.bytes, clientSend), tls: conn}, &http2.ServeConnOpts{
 		Context: c.ctx, BaseConfig: base,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveStream(c, w, r) }),
 	})
