@@ -43,6 +43,7 @@ func TestIngress(t *testing.T) {
 		{"ports", w.testPorts},
 		{"check", w.testCheck},
 		{"rights", w.testRights},
+		{"outage", w.testOutage}, // which refuses much until the API server has read the roles again
 		{"end of the last", w.testLast},
 	} {
 		if !t.Run(part.name, func(t *testing.T) {
@@ -369,6 +370,24 @@ func (w *world) testKill(t *testing.T) {
 	w.hasAddress("shop", published)
 	w.ingress("later", nil, [3]string{"later.test", "/", "one"})
 	w.hasAddress("later", published)
+}
+
+// While the API server is away, what is known is served; once it is back, changes are.
+func (w *world) testOutage(t *testing.T) {
+	if err := w.cluster.KillAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	w.everywhere("without an API server", "http://shop.test/cart", says("p2 /cart "))
+	w.everywhere("without an API server", "https://a.test/", says("p1 / "))
+	if err := w.cluster.RestartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range w.replica[1:] {
+		r.waitReady() // and was not started again
+	}
+	w.ingress("after", nil, [3]string{"after.test", "/", "two"})
+	w.everywhere("after the outage", "http://after.test/", says("p2 / "))
+	w.hasAddress("after", published)
 }
 
 // A port that somebody has, or that the user may not have, is told with what to do.

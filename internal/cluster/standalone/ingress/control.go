@@ -3,11 +3,13 @@ package ingress
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/cluster/standalone/foreign"
+	"minato/internal/host"
 	"minato/internal/ingress"
 )
 
@@ -99,7 +101,7 @@ func (a *alone) followNode(ctx context.Context) error {
 	streams := ingress.NewStreamListeners(a.node)
 	defer streams.Close()
 	var again <-chan time.Time
-	failing := ""
+	failing, slim := "", false
 	for {
 		select {
 		case <-ctx.Done():
@@ -108,6 +110,10 @@ func (a *alone) followNode(ctx context.Context) error {
 		case <-again:
 		}
 		again = nil
+		if !slim && a.node.State().Ready {
+			slim = true
+			a.slimDown()
+		}
 		err := streams.Look(ctx, everywhere{})
 		if err != nil {
 			again = time.After(streamRetry)
@@ -125,6 +131,14 @@ func (a *alone) followNode(ctx context.Context) error {
 		if all := a.node.Findings(false); len(all) > 0 {
 			c.Found(all)
 		}
+	}
+}
+
+// slimDown gives back the memory that only the start needed.
+func (a *alone) slimDown() {
+	debug.FreeOSMemory()
+	if err := host.ReleaseProgramPages(); err != nil {
+		a.log.Warn("Memory of the program's pages that only the start needed can't be given back", "error", err)
 	}
 }
 
