@@ -23,7 +23,9 @@ answered for manifests, without a cluster.
 
 With --kubeconfig, or in a Pod, this serves the Ingresses of a cluster that
 something else runs, in place of ingress-nginx and with its annotations,
-settings and flags. One of these processes writes the status of Ingresses.`,
+settings and flags. One of these processes writes the status of Ingresses. A
+flag of ingress-nginx's that is not listed below is refused, with what to do in
+its place.`,
 		Example: `  minato ingress --kubeconfig /etc/minato/ingress.conf --publish-status-address 192.0.2.1
   minato ingress routes
   minato ingress match https://shop.example.com/cart
