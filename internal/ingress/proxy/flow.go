@@ -380,12 +380,10 @@ func (f *flow) locate() bool {
 	x := &f.x
 	x.Path = str(f.raw)
 	if !f.plain {
-		from := len(f.buf)
-		var ok bool
-		if f.buf, ok = appendPath(f.buf, f.raw); !ok {
+		var err error
+		if x.Path, _, err = table.NormalizePath(nil, x.Path); err != nil {
 			return false
 		}
-		x.Path = f.tail(from)
 	}
 	x.Subject = x.Path
 	f.view.table.Match(x.Host, x.Path, &x.Match)

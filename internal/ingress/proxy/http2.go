@@ -20,8 +20,7 @@ import (
 // h2Server makes connections of HTTP/2 of those that have agreed on it in the TLS handshake. Clients that speak it without
 // TLS are not served, as with ingress-nginx.
 type h2Server struct {
-	srv  *Server
-	last int64 // when sweep did something
+	srv *Server
 
 	mu   sync.Mutex
 	key  h2Key
@@ -81,15 +80,6 @@ func (h *h2Server) shutdown() {
 	}
 }
 
-// due tells, about once a second, that it is time to sweep.
-func (h *h2Server) due(now int64) bool {
-	if now-h.last < int64(time.Second) {
-		return false
-	}
-	h.last = now
-	return true
-}
-
 // serveHTTP2 serves a connection of HTTP/2 to its end.
 func (s *Server) serveHTTP2(c *clientConn) {
 	s.h2.mu.Lock()
@@ -111,6 +101,14 @@ func (s *Server) serveHTTP2(c *clientConn) {
 
 // serveStream serves one request of HTTP/2.
 func (s *Server) serveStream(c *clientConn, w http.ResponseWriter, r *http.Request) {
+	if !s.serveFlow(c, w, r) {
+		panic(http.ErrAbortHandler) // resets the stream; net/http's way to say so
+	}
+}
+
+// serveFlow is serveStream; it reports false if the answer could not be completed.
+func (s *Server) serveFlow(c *clientConn, w http.ResponseWriter, r *http.Request) (whole bool) {
+	defer s.outlive()
 	s.requests.Add(1)
 	f := s.flow()
 	f.begin(s)
@@ -124,9 +122,7 @@ func (s *Server) serveStream(c *clientConn, w http.ResponseWriter, r *http.Reque
 	aborted := d.aborted
 	d.close()
 	s.release(f)
-	if aborted {
-		panic(http.ErrAbortHandler) // resets the stream; net/http's way to say so
-	}
+	return !aborted
 }
 
 // fromHTTP2 fills the exchange in, and returns a status if the request is refused.
