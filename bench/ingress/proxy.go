@@ -96,6 +96,7 @@ func newTable(dir string, hosts, paths int) (*table.Table, error) {
 	b := table.NewBuilder()
 	settings := nginx.NewSettings()
 	settings.TLS.Tickets = true
+	settings.KeepAliveRequests = 1_000_000_000
 	b.SetSettings(settings)
 	defaults := nginx.NewDefaults()
 	add := func(name, service string, annotations map[string]string, secret *table.Certificate, host string, paths ...string) {
