@@ -20,14 +20,15 @@ type afterConfig struct {
 	// Random decides about canaries and endpoints, and makes session keys and trace IDs; nil is math/rand/v2. None of them is
 	// a secret.
 	Random func() uint64
-	// Mirror sends copies of requests; nil is a client that, as nginx does, verifies no certificate. It must not follow redirects.
+	// Mirror sends copies of requests; nil is a client that, as nginx does, verifies no certificate, and that sends nothing to
+	// the machine itself. It must not follow redirects.
 	Mirror *http.Client
 	// MirrorQueue is how many copies may wait, MirrorWorkers how many may be under way, MirrorBody how large a copied body may
 	// be in bytes, and MirrorMemory how much all copies that wait or are under way may hold. Zeros are 1024, 64, 1 MiB and 64 MiB.
 	MirrorQueue, MirrorWorkers int
 	MirrorBody, MirrorMemory   int64
-	// Compressions is how many answers may be compressed at a time: one takes up to a megabyte. Others are then sent as
-	// they are. 0 is 512.
+	// Compressions is how many answers may be compressed at a time at the level that the settings say: one takes about a
+	// megabyte. Others are compressed less, without memory of their own. 0 is 128.
 	Compressions int
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 // response changes the answer's header: what the backend says of itself is rewritten (proxy-redirect-*, proxy-cookie-*), the
-// session cookie is set, custom headers replace the backend's (custom-headers), CORS marks the answer, and its pace is
-// bounded (limit-rate). Settings' add-headers, hide-headers and hsts are the proxy's.
+// session cookie is set, custom headers replace the backend's (custom-headers), and CORS marks the answer. Settings'
+// add-headers, hide-headers and hsts are the proxy's, and so is limit-rate.
 func (a *after) response(x *exchange.Exchange) {
 	if loc := x.Location(); loc != nil && answersDiffer(loc) {
 		answer(x, loc)
@@ -35,14 +35,11 @@ func answer(x *exchange.Exchange, loc *table.Location) {
 	if loc.CORS != nil {
 		markOrigin(x, loc.CORS)
 	}
-	if loc.Pace != nil && loc.Pace.Rate > 0 {
-		x.Pace = *loc.Pace
-	}
 }
 
 // answersDiffer tells whether a location asks for anything of answers.
 func answersDiffer(loc *table.Location) bool {
-	return loc.CORS != nil || loc.ProxyRedirect != nil || loc.CookieDomain != nil || loc.CookiePath != nil || loc.Pace != nil || len(loc.ResponseHeaders) > 0
+	return loc.CORS != nil || loc.ProxyRedirect != nil || loc.CookieDomain != nil || loc.CookiePath != nil || len(loc.ResponseHeaders) > 0
 }
 
 // acts tells whether a Replacement does something. nginx's "default" would replace the address that the backend was asked at

@@ -188,13 +188,6 @@ func TestSessionCookieStays(t *testing.T) {
 	}
 }
 
-func TestPace(t *testing.T) {
-	x := answered(t, &table.Location{Pace: &table.Pace{Rate: 1000, After: 5}}, nil)
-	if x.Pace != (table.Pace{Rate: 1000, After: 5}) {
-		t.Errorf("the pace is %v", x.Pace)
-	}
-}
-
 func FuzzSetCookie(f *testing.F) {
 	f.Add("a=1; Path=/app/; Domain=x.internal")
 	f.Add("a=1;;; path = /app/ ;domain=.x.internal;")

@@ -102,17 +102,17 @@ func (c *authCache) put(id sum, a *authAnswer, life time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old := c.entries[id]; old != nil {
-		c.bytes += e.size - old.size
-		c.entries[id] = e
-		return
+		c.bytes -= old.size
+	} else {
+		c.ring = append(c.ring, id)
 	}
-	for len(c.ring) > 0 && (len(c.ring) >= authEntries || c.bytes+e.size > authBytes) {
+	c.entries[id], c.bytes = e, c.bytes+e.size
+	for len(c.ring) > authEntries || c.bytes > authBytes {
 		gone := c.ring[0]
 		c.ring = c.ring[1:]
 		c.bytes -= c.entries[gone].size
 		delete(c.entries, gone)
 	}
-	c.entries[id], c.ring, c.bytes = e, append(c.ring, id), c.bytes+e.size
 }
 
 // lifeOf is how long an answer is kept: what the location says for its status, and no longer than its own header

@@ -145,18 +145,14 @@ func value(x *exchange.Exchange, p *table.Part) string {
 	return x.Lookup(p.Var, p.Name)
 }
 
-// observe takes the attempts of a request into the averages of its endpoints. An endpoint that gave no answer is not
-// quick because it failed at once; one that kept its client waiting is slow.
+// observe takes the attempts of a request into the averages of its endpoints. One that failed at once counts as no wait, by
+// which an average sinks as it does without requests: it is by Candidates.Failing that such an endpoint is passed by.
 func (b *balance) observe(l *loads, attempts []exchange.Attempt) {
 	now := b.clock()
 	for i := range attempts {
 		at := &attempts[i]
-		e := l.byAddress[at.Endpoint]
-		if e == nil {
-			continue
-		}
-		if took := at.Duration.Seconds(); at.Header > 0 || took > e.at(now) {
-			e.observe(took, now)
+		if e := l.byAddress[at.Endpoint]; e != nil {
+			e.observe(at.Duration.Seconds(), now)
 		}
 	}
 }

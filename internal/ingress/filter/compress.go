@@ -20,17 +20,24 @@ import (
 type compressor struct {
 	most    int64
 	running atomic.Int64
-	writers [gzip.BestCompression + 1]sync.Pool // of *gzipBody, by level
+	writers [gzip.BestCompression + 1]sync.Pool // of *gzipBody, by level; 0 is stateless
 }
+
+// stateless is the level that keeps nothing in memory between two pieces of a body, and so compresses less.
+const stateless = 0
 
 func (c *compressor) init(most int) {
 	if most == 0 {
-		most = 512
+		most = 128
 	}
 	c.most = int64(most)
-	for level := gzip.BestSpeed; level <= gzip.BestCompression; level++ {
+	for level := range c.writers {
+		how := level
+		if level == stateless {
+			how = gzip.StatelessCompression
+		}
 		c.writers[level].New = func() any {
-			z, err := gzip.NewWriterLevel(io.Discard, level)
+			z, err := gzip.NewWriterLevel(io.Discard, how)
 			if err != nil {
 				return nil // the levels are those that there are
 			}
@@ -148,16 +155,15 @@ func weaken(h *h1.Header) {
 	}
 }
 
-// begin returns an Encoder, or nil if as many are at work as may be.
+// begin returns an Encoder. Where as many are at work as may be, it is one that takes no memory.
 func (c *compressor) begin(level int, w io.Writer) exchange.Encoder {
+	level = min(max(level, gzip.BestSpeed), gzip.BestCompression)
 	if c.running.Add(1) > c.most {
 		c.running.Add(-1)
-		return nil
+		level = stateless
 	}
-	level = min(max(level, gzip.BestSpeed), gzip.BestCompression)
 	z, ok := c.writers[level].Get().(*gzipBody)
 	if !ok {
-		c.running.Add(-1)
 		return nil
 	}
 	z.z.Reset(w)
@@ -187,6 +193,8 @@ func (g *gzipBody) Close() error {
 // Abort gives the memory back.
 func (g *gzipBody) Abort() {
 	g.z.Reset(io.Discard)
-	g.of.running.Add(-1)
+	if g.level != stateless {
+		g.of.running.Add(-1)
+	}
 	g.of.writers[g.level].Put(g)
 }

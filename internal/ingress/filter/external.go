@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,11 @@ const slotAuthCookies = 3
 // maxAuthBody is what is read of an answer's body, so that its connection can be used again; it is of no use otherwise.
 const maxAuthBody = 64 << 10
 
-// authRequest is what another server is asked with.
-type authRequest struct{ header http.Header }
+// authRequest is what another server is asked with. host is the Host that it gets; "" is that of the URL.
+type authRequest struct {
+	header http.Header
+	host   string
+}
 
 // prepare takes the client's header, as the proxy has checked it, before anything is taken out for the backend.
 func (q *authRequest) prepare(x *exchange.Exchange) {
@@ -65,13 +69,17 @@ func (q *authRequest) expand(x *exchange.Exchange, e *table.ExternalAuth) {
 	}
 	for i := range e.SetHeaders {
 		h := &e.SetHeaders[i]
-		if !framing(h.Name) {
-			q.set(http.CanonicalHeaderKey(h.Name), x.Expand(&h.Value))
+		switch value := x.Expand(&h.Value); {
+		case strings.EqualFold(h.Name, "Host"):
+			q.host = strings.Clone(value)
+		case !framing(h.Name):
+			q.set(http.CanonicalHeaderKey(h.Name), value)
 		}
 	}
 }
 
-// framing tells whether a field is about the message or its connection, which no filter sets.
+// framing tells whether a field is about the message or its connection, which no filter sets. Annotations that name one
+// are refused.
 func framing(name string) bool {
 	switch strings.ToLower(name) {
 	case "host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length", "upgrade", "trailer", "te", "expect", "http2-settings":
@@ -162,7 +170,7 @@ func (b *before) ask(ctx context.Context, x *exchange.Exchange, loc *table.Locat
 	if err != nil {
 		return nil, 0, fmt.Errorf("make a request of auth-url: %w", err)
 	}
-	req.Header = q.header
+	req.Header, req.Host = q.header, cmp.Or(q.host, req.Host)
 	resp, err := b.transport.roundTrip(req, e)
 	if err != nil {
 		return nil, 0, fmt.Errorf("ask the server of auth-url: %w", err)

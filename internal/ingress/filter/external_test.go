@@ -88,7 +88,7 @@ func TestExternalRequest(t *testing.T) {
 	g := newGuard(t, status(200))
 	b := newBed(t).on("h.test /", "auth-url", g.URL+"/check?of=$request_uri&as=$escaped_request_uri", "auth-proxy-set-headers", "extra", "auth-request-redirect", "https://$host$request_uri").
 		on("post.test /", "auth-url", g.URL+"/check", "auth-method", "POST")
-	b.configMaps["extra"] = map[string]string{"X-Asked": "$host", "X-Path": "$uri"}
+	b.configMaps["extra"] = map[string]string{"X-Asked": "$host", "X-Path": "$uri", "Host": "auth.$host"}
 	b.ask("PUT", "https://h.test/a%0d%0ab?c=d", "Content-Type: text/plain", "Cookie: s=1", "Accept-Encoding: br", "Upgrade: websocket", "Connection: upgrade",
 		"Authorization: Bearer tok", "X-Forwarded-Proto: http", "X-Original-URL: http://evil.test/open", "X-Original-Method: GET", "X-Original-URI: /open",
 		"X-Sent-From: me", "X-Auth-Request-Redirect: /evil", "X-Forwarded-Uri: /open", "X-Forwarded-Method: GET", "X-Real-IP: 10.0.0.1", "Content-Length: 4").want(t, 0, "")
@@ -104,14 +104,14 @@ func TestExternalRequest(t *testing.T) {
 	if !maps.Equal(got, want) {
 		t.Errorf("it got\n%v, want\n%v", got, want)
 	}
-	if g.last.Method != "GET" || g.body != "" || g.last.ContentLength != 0 || g.last.Host != g.Listener.Addr().String() {
+	if g.last.Method != "GET" || g.body != "" || g.last.ContentLength != 0 || g.last.Host != "auth.h.test" {
 		t.Errorf("it got %s with body %q for %s", g.last.Method, g.body, g.last.Host)
 	}
 	if want := "/check?of=/a%0d%0ab?c=d&as=%2Fa%250d%250ab%3Fc%3Dd"; g.last.RequestURI != want {
 		t.Errorf("it was asked for %s, want %s", g.last.RequestURI, want)
 	}
 	b.ask("GET", "http://post.test/x").want(t, 0, "")
-	if g.last.Method != "POST" || g.last.Header.Get("X-Auth-Request-Redirect") != "/x" {
+	if g.last.Method != "POST" || g.last.Host != g.Listener.Addr().String() || g.last.Header.Get("X-Auth-Request-Redirect") != "/x" {
 		t.Errorf("it got %s, redirect %q", g.last.Method, g.last.Header.Get("X-Auth-Request-Redirect"))
 	}
 }
@@ -142,11 +142,14 @@ func TestExternalResponseHeaders(t *testing.T) {
 		w.Header().Set("X-User", "ann")
 		w.Header()["X-Groups"] = []string{"a", "b"}
 		w.Header().Set("X-Other", "no")
-		w.Header().Set("Transfer-Encoding", "identity")
+		w.Header().Set("Content-Length", "0")
 	})
-	pairs := []string{"auth-url", g.URL, "auth-response-headers", "X-User, X-Groups, Foo, Authorization, Content-Length, Transfer-Encoding"}
+	pairs := []string{"auth-url", g.URL, "auth-response-headers", "X-User, X-Groups, Foo, Authorization"}
 	b := newBed(t).set("enable-underscores-in-headers", "true").set("ignore-invalid-headers", "false").on("h.test /", pairs...).
 		on("h.test /.well-known/acme-challenge/t", pairs...).on("any.test /", append([]string{"satisfy", "any", "allowlist-source-range", "192.0.2.0/24"}, pairs...)...)
+	b.adjust = func(i *table.Ingress) { // which the annotation refuses
+		i.Options.Location.External.ResponseHeaders = append(i.Options.Location.External.ResponseHeaders, "Content-Length", "Transfer-Encoding")
+	}
 	spoofed := []string{"X-User: root", "x-user: root", "X_User: root", "x_groups: root", "X.User: root", "Foo: bar", "Authorization: Bearer x", "X-Other: mine"}
 	r := b.ask("GET", "http://h.test/", spoofed...).want(t, 0, "")
 	for name, want := range map[string]string{
@@ -354,6 +357,11 @@ func TestExternalFails(t *testing.T) {
 	}
 	// Portable assertion 28.
 	newBed(t).on("h.test /", "auth-url", "https://a..b").ask("GET", "http://h.test/").want(t, 503, "")
+	// Fields of the connection are neither passed on nor set.
+	refused := newBed(t).on("h.test /", "auth-url", closed, "auth-response-headers", "X-User, Content-Length").on("c.test /", "auth-url", closed, "auth-proxy-set-headers", "bad")
+	refused.configMaps["bad"] = map[string]string{"Transfer-Encoding": "chunked"}
+	refused.ask("GET", "http://h.test/").want(t, 503, "")
+	refused.ask("GET", "http://c.test/").want(t, 503, "")
 	// A long body is left; the answer counts.
 	long := newGuard(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 2*maxAuthBody)) })
 	newBed(t).on("h.test /", "auth-url", long.URL).ask("GET", "http://h.test/").want(t, 0, "")

@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"minato/internal/ingress/exchange"
@@ -74,17 +76,34 @@ func newMirrors(cfg afterConfig) *mirrors {
 	return m
 }
 
-// mirrorClient verifies no certificate, as nginx's proxy_pass without proxy_ssl_verify does not.
+// mirrorClient verifies no certificate, as nginx's proxy_pass without proxy_ssl_verify does not. The proxy's own machine and
+// what is only on its link, such as a cloud's metadata, are no mirrors: whoever may write an Ingress could otherwise
+// send requests there.
 func mirrorClient() *http.Client {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: func(_, address string, _ syscall.RawConn) error { return mayMirrorTo(address) }}
 	return &http.Client{
 		Timeout: mirrorTimeout,
 		Transport: &http.Transport{
-			DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second,
+			DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
 			TLSClientConfig:    &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, //nolint:gosec // see above
 			DisableCompression: true, MaxIdleConns: 256, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+var errMirrorAddress = errors.New("a mirror can't be at a loopback, link-local or unspecified address")
+
+// mayMirrorTo tells whether a mirror may be at an address and port.
+func mayMirrorTo(address string) error {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := a.Addr().Unmap(); ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
+		return errMirrorAddress
+	}
+	return nil
 }
 
 func (m *mirrors) counts() MirrorCounts {

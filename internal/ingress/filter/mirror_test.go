@@ -46,6 +46,11 @@ func mirrorServer(t *testing.T, wait <-chan struct{}) (address string, got chan 
 	return s.Listener.Addr().String(), got
 }
 
+// anywhere sends copies to this machine, too.
+func anywhere(c *afterConfig) {
+	c.Mirror = &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 30 * time.Second}
+}
+
 func receive(t *testing.T, got chan copied) copied {
 	t.Helper()
 	select {
@@ -73,7 +78,7 @@ func TestMirror(t *testing.T) {
 		{"no path", textOf("http://" + address), textOf("m"), true, "/x", "/", ""},
 		{"two slashes", textOf("http://"+address+"/", table.VarRequestURI), textOf("m"), true, "/x?y=1", "//x?y=1", ""},
 	} {
-		a := newTestAfter(t, nil)
+		a := newTestAfter(t, anywhere)
 		a.running(t)
 		x := afterExchange(&table.Location{Mirror: &table.Mirror{Target: *c.target, Host: *c.host, Body: !c.noBody}},
 			"X-A", "1", "X-A", "2", "Authorization", "Basic xyz", "Cookie", "a=b", "Upgrade", "websocket", "Connection", "upgrade", "Expect", "100-continue", "Host", "a.example")
@@ -113,7 +118,7 @@ func waitFor(t *testing.T, what string, is func() bool) {
 func TestMirrorSlow(t *testing.T) {
 	wait := make(chan struct{})
 	address, _ := mirrorServer(t, wait)
-	a := newTestAfter(t, func(c *afterConfig) { c.MirrorQueue, c.MirrorWorkers = 10, 3 })
+	a := newTestAfter(t, func(c *afterConfig) { anywhere(c); c.MirrorQueue, c.MirrorWorkers = 10, 3 })
 	a.running(t)
 	x := afterExchange(&table.Location{Mirror: &table.Mirror{Target: *textOf("http://" + address), Host: *textOf("m"), Body: true}})
 	begin := time.Now()
@@ -183,12 +188,35 @@ func TestMirrorTargets(t *testing.T) {
 	}
 }
 
+// TestMirrorAddresses: whoever may write an Ingress must not reach what listens on the node alone.
+func TestMirrorAddresses(t *testing.T) {
+	for address, want := range map[string]bool{
+		"10.1.2.3:80": true, "[fd00::1]:443": true, "192.0.2.1:8080": true, "127.0.0.1:80": false, "127.8.9.1:80": false, "[::1]:80": false,
+		"[::ffff:127.0.0.1]:80": false, "169.254.169.254:80": false, "[fe80::1%eth0]:80": false, "0.0.0.0:80": false, "[::]:80": false, "224.0.0.1:80": false, "x": false,
+	} {
+		if got := mayMirrorTo(address) == nil; got != want {
+			t.Errorf("%s: %t", address, got)
+		}
+	}
+	address, got := mirrorServer(t, nil)
+	a := newTestAfter(t, nil)
+	a.running(t)
+	for _, target := range []string{address, strings.Replace(address, "127.0.0.1", "localhost", 1)} {
+		x := afterExchange(&table.Location{Mirror: &table.Mirror{Target: *textOf("http://" + target), Host: *textOf("m")}})
+		a.mirror(x, bodyOf(""))
+	}
+	waitFor(t, "the copies fail", func() bool { return a.mirrors.counts().Failed == 2 })
+	if len(got) > 0 {
+		t.Error("the machine itself got a copy")
+	}
+}
+
 // TestMirrorEnd: what waits when run ends is dropped and counted.
 func TestMirrorEnd(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer s.Close()
-	a := newTestAfter(t, nil)
+	a := newTestAfter(t, anywhere)
 	x := afterExchange(&table.Location{Mirror: &table.Mirror{Target: *textOf("http://" + s.Listener.Addr().String()), Host: *textOf("m")}})
 	for range 5 {
 		a.mirror(x, bodyOf(""))

@@ -9,6 +9,3 @@ func (h *Header) ShareTo(dst *Header) {
 	dst.fields = append(dst.fields, h.fields...)
 	dst.present, dst.twice = h.present, h.twice
 }
-
-// Holds tells whether the Reader holds a buffer.
-func (r *Reader) Holds() bool { return r.cur != nil || r.held != nil }

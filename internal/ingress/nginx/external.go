@@ -28,6 +28,9 @@ func externalAnnotations() []Annotation {
 	}
 	url := row("auth-url", "an http(s) URL with variables", "none", "https://auth.example.com/check", "Each request is asked about there: 2xx lets it pass, 401 and 403 are its answer, all else is 500.")
 	url.Needs = nil
+	url.Support = Differs
+	url.Difference = "The certificate of an https server is verified; ingress-nginx takes any. Where variables make its host, a client can't choose it: " +
+		"a request whose host no rule names is answered 500. One with two Authorization fields is answered 400."
 	global := row("enable-global-auth", "bool", "true", "false", "false opts out of the keys global-auth-*.")
 	global.Needs, global.Bad = nil, BadDefault
 	const closed = "A value that can't be used closes the paths; ingress-nginx serves them without authentication then."
@@ -41,7 +44,7 @@ func externalAnnotations() []Annotation {
 		row("auth-always-set-cookie", "bool", "false", "true", "The answer's cookies reach the client whatever the backend answers."),
 		differs(row("auth-request-redirect", "a URL with variables", "the request's URI", "https://example.com$request_uri", "X-Auth-Request-Redirect of that request."), closed),
 		row("auth-proxy-set-headers", "[namespace/]name of a ConfigMap", "none", "auth-headers", "Further headers of that request."),
-		row("auth-cache-key", "a text with variables", "none", "$remote_user$http_authorization", "Answers are kept for each host, path and key."),
+		differs(row("auth-cache-key", "a text with variables", "none", "$remote_user$http_authorization", "Answers are kept for each host, path of a rule and key."), "Nothing is kept where all variables of the key are empty, nor an answer with Vary."),
 		differs(row("auth-cache-duration", "a list of [statuses] time", "200 202 401 5m", "200 10m, 401 1m", "How long answers are kept."), closed),
 		differs(row("auth-keepalive", "a whole number", "0", "16", "How many idle connections to that server are kept."), keepalive),
 		differs(row("auth-keepalive-requests", "a whole number", "1000", "500", "How many requests one such connection serves."), keepalive),
@@ -76,7 +79,7 @@ func readExternal(r *reader) {
 	into(r, "auth-method", &e.Method, parseMethod)
 	e.SignIn = r.text("auth-signin", 0, isURLOrVariable)
 	into(r, "auth-signin-redirect-param", &e.RedirectParam, parseToken)
-	into(r, "auth-response-headers", &e.ResponseHeaders, headerNames)
+	into(r, "auth-response-headers", &e.ResponseHeaders, passedNames)
 	into(r, "auth-always-set-cookie", &e.AlwaysSetCookie, parseBool)
 	e.RequestRedirect = r.text("auth-request-redirect", 0, noSpace)
 	into(r, "auth-proxy-set-headers", &e.SetHeaders, func(s string) ([]table.ExpandedHeader, error) {
@@ -87,6 +90,11 @@ func readExternal(r *reader) {
 		m, err := r.configMap(n)
 		if err != nil {
 			return nil, err
+		}
+		for _, k := range slices.Sorted(maps.Keys(m.Data)) {
+			if ofConnection(k) {
+				return nil, fmt.Errorf("ConfigMap %s: %s is about the connection, and is not for a ConfigMap to say; remove it", n, k)
+			}
 		}
 		return expandedHeaders(m)
 	})
@@ -142,6 +150,26 @@ func headerNames(s string) ([]string, error) {
 		}
 	}
 	return list, nil
+}
+
+// passedNames parses a list of headers that one server's answer has and another one's request gets.
+func passedNames(s string) ([]string, error) {
+	list, err := headerNames(s)
+	for _, h := range list {
+		if ofConnection(h) || strings.EqualFold(h, "Host") {
+			return nil, fmt.Errorf("%s is about the connection, and is not for that server to say; remove it", h)
+		}
+	}
+	return list, err
+}
+
+// ofConnection tells whether a header is about one connection, or where a message on it ends.
+func ofConnection(name string) bool {
+	switch strings.ToLower(name) {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length", "upgrade", "trailer", "te", "expect", "http2-settings":
+		return true
+	}
+	return false
 }
 
 // expandedHeaders reads a ConfigMap of headers, by name. Values may have variables.

@@ -36,7 +36,7 @@ func (r *settingsReader) globalAuth() {
 	closing(r, "global-auth-method", &e.Method, parseMethod)
 	e.SignIn = text("global-auth-signin", 0, isURLOrVariable)
 	field(r, "global-auth-signin-redirect-param", &e.RedirectParam, parseToken)
-	closing(r, "global-auth-response-headers", &e.ResponseHeaders, headerNames)
+	closing(r, "global-auth-response-headers", &e.ResponseHeaders, passedNames)
 	e.RequestRedirect = text("global-auth-request-redirect", 0, noSpace)
 	e.CacheKey = text("global-auth-cache-key", KeyVars, nil)
 	closing(r, "global-auth-cache-duration", &e.CacheDurations, parseCacheDurations)

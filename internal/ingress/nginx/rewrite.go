@@ -14,7 +14,8 @@ func rewriteAnnotations() []Annotation {
 		{
 			Name: "rewrite-target", Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadCloses,
 			Values: "a path or an http(s) URL, with `$1` to `$9` and variables", Default: "none", Example: "/$2",
-			Note: "Replaces the path; the query is kept. A URL answers 302 with it. All paths of the host become patterns.",
+			Note: "Replaces the path; the query is kept. A URL answers 302 with it. All paths of the host become patterns. " +
+				"A path that would come to have a segment of dots, as /app../x does with the pattern /app(.*), is answered 400.",
 		},
 		{
 			Name: "use-regex", Group: group, Scope: ScopeLocation, Support: Honoured, Bad: BadCloses,

@@ -176,8 +176,14 @@ func (l *AccessLog) append(dst []byte, r *Record, s *table.LogSettings) []byte {
 		}
 		from := len(dst)
 		var safe bool
-		if dst, safe = l.appendVar(dst, r, p); !safe {
-			dst = escape(dst, from, r.Lookup(p.Var, p.Name), how)
+		switch dst, safe = l.appendVar(dst, r, p); {
+		case safe:
+		case p.Var == table.VarRequestLine && r.Method != "":
+			dst = append(escape(dst, r.Method, how), ' ')
+			dst = append(escape(dst, r.Target, how), ' ')
+			dst = append(dst, r.Version.String()...)
+		default:
+			dst = escape(dst, r.Lookup(p.Var, p.Name), how)
 		}
 		if len(dst) == from && how == escapeDefault {
 			dst = append(dst, '-')
@@ -198,7 +204,7 @@ const upperHex = "0123456789ABCDEF"
 
 // escape appends a value that came from outside: as nginx does for the default format and for JSON. With
 // log-format-escape-none it stands as it is, but for control bytes, with which a client could write lines of its own.
-func escape(dst []byte, _ int, s string, how escaping) []byte {
+func escape(dst []byte, s string, how escaping) []byte {
 	for i := range len(s) {
 		c := s[i]
 		switch {

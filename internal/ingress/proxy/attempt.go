@@ -25,7 +25,6 @@ const (
 	outcomeGone    // the client has gone
 	outcomeStatus  // an answer of a status after which another endpoint is asked
 	outcomeReplace // the answer is replaced by another backend's, see flow.substitute
-	outcomeConfig  // the endpoint cannot be spoken to as the route wants it
 )
 
 // status is what an outcome is answered with.
@@ -154,7 +153,7 @@ func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (
 	case table.ProtocolGRPC, table.ProtocolGRPCS:
 		o, sent = f.attemptHTTP2(ctx, loc, ep, began)
 	case table.ProtocolFCGI:
-		o = outcomeConfig
+		o, sent = f.attemptFastCGI(ctx, loc, ep, began)
 	default:
 		o, sent = f.attemptHTTP1(ctx, loc, ep, began)
 	}
@@ -375,9 +374,9 @@ func (f *flow) ask(loc *table.Location, u *upstreamConn) outcome {
 			return errorOutcome(err, u)
 		}
 	}
-	limits := h1.ResponseLimits(orInt(int(loc.Buffering.HeaderSize), 4<<10))
+	f.limits = h1.ResponseLimits(orInt(int(loc.Buffering.HeaderSize), 4<<10))
 	for range 8 {
-		if err := u.rd.ReadResponse(&f.resp, f.method, &limits); err != nil {
+		if err := u.rd.ReadResponse(&f.resp, f.method, &f.limits); err != nil {
 			return errorOutcome(err, u)
 		}
 		if !f.resp.Interim() {

@@ -19,10 +19,10 @@ import (
 
 // What a connection of a client is doing.
 const (
-	connBusy int32 = iota
-	connNew    // it waits for its first request
-	connIdle   // it waits for another one
-	connEnding // it waits for no request any more
+	connBusy   int32 = iota
+	connNew          // it waits for its first request
+	connIdle         // it waits for another one
+	connEnding       // it waits for no request any more
 )
 
 // firstWait is how long a connection may take for its first request once no more are accepted: whoever has just connected

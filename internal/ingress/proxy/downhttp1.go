@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net"
 
 	"minato/internal/ingress/exchange"
 	"minato/internal/ingress/h1"
@@ -147,10 +146,10 @@ func (d *downHTTP1) start(status int, phrase []byte, h *h1.Header, length int64,
 	return nil
 }
 
-// tooMany tells whether the connection has had as many requests as it may (keep-alive-requests).
+// tooMany tells whether the connection has had as many requests as it may (keep-alive-requests; keep-alive: "0").
 func (d *downHTTP1) tooMany() bool {
-	most := d.f.view.settings.KeepAliveRequests
-	return most > 0 && d.c.requests >= most
+	s := d.f.view.settings
+	return s.KeepAlive <= 0 || s.KeepAliveRequests > 0 && d.c.requests >= s.KeepAliveRequests
 }
 
 // appendLength appends a Content-Length.
@@ -235,7 +234,7 @@ func (d *downHTTP1) finish(trailer *h1.Header) error {
 func (d *downHTTP1) abort() {
 	_ = d.flush() // what came is the client's; the connection's end says that it is not all
 	d.closing, d.done = true, true
-	if tcp, ok := d.c.base.(*net.TCPConn); ok && d.begun && !d.chunked && d.length < 0 {
+	if tcp, ok := d.c.base.(interface{ SetLinger(sec int) error }); ok && d.begun && !d.chunked && d.length < 0 {
 		// Only a reset tells this client from the end of the body.
 		_ = tcp.SetLinger(0)
 	}

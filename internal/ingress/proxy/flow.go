@@ -45,16 +45,17 @@ type downstream interface {
 
 // flow is an exchange with all that the proxy needs to serve it. Flows are used again.
 type flow struct {
-	srv  *Server
-	view *view
-	x    exchange.Exchange
-	req  h1.Request  // of HTTP/1
-	resp h1.Response // of an endpoint
-	own  h1.Header   // of an answer of the proxy
-	down downstream
-	h1   downHTTP1
-	body requestBody
-	cand candidates
+	srv    *Server
+	view   *view
+	x      exchange.Exchange
+	req    h1.Request  // of HTTP/1
+	resp   h1.Response // of an endpoint
+	limits h1.Limits   // of resp, which refers to them
+	own    h1.Header   // of an answer of the proxy
+	down   downstream
+	h1     downHTTP1
+	body   requestBody
+	cand   candidates
 
 	method    h1.Method
 	name      []byte // the method's
@@ -320,7 +321,7 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		}
 	}
 	mirrored := h.Mirror != nil && loc.Mirror != nil
-	if p := f.protocol(loc); (loc.RequestBuffering || mirrored && loc.Mirror.Body) && p != table.ProtocolGRPC && p != table.ProtocolGRPCS {
+	if f.readAhead(loc, mirrored && loc.Mirror.Body) {
 		if status := f.body.fill(f, loc.RequestBuffer); status != 0 {
 			return x.Reply(status)
 		}
@@ -331,6 +332,18 @@ func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Loca
 		h.Mirror(x, &f.body)
 	}
 	return f.attempts(ctx, h, loc, set)
+}
+
+// readAhead tells whether the request's body is read to its end before an endpoint is asked. For gRPC it never is, and for
+// FastCGI always: its length is told first.
+func (f *flow) readAhead(loc *table.Location, mirrored bool) bool {
+	switch f.protocol(loc) {
+	case table.ProtocolGRPC, table.ProtocolGRPCS:
+		return false
+	case table.ProtocolFCGI:
+		return true
+	}
+	return loc.RequestBuffering || mirrored
 }
 
 // withoutBackend answers for a route that has no backend. To those who may not pass, the filters' answer comes before a 404.
@@ -347,7 +360,6 @@ func (f *flow) withoutBackend(ctx context.Context, h *exchange.Hooks, loc *table
 
 // standIn returns the endpoints of the backend that answers for one without any, nil if there is none.
 func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
-	f.x.Status = 503
 	ref := loc.ErrorsBackend
 	if h.Replace != nil {
 		ref = h.Replace(&f.x, 503)
@@ -368,12 +380,10 @@ func (f *flow) locate() bool {
 	x := &f.x
 	x.Path = str(f.raw)
 	if !f.plain {
-		from := len(f.buf)
-		var ok bool
-		if f.buf, ok = appendPath(f.buf, f.raw); !ok {
+		var err error
+		if x.Path, _, err = table.NormalizePath(nil, x.Path); err != nil {
 			return false
 		}
-		x.Path = f.tail(from)
 	}
 	x.Subject = x.Path
 	f.view.table.Match(x.Host, x.Path, &x.Match)

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -69,6 +71,101 @@ func TestBodies(t *testing.T) {
 					t.Errorf("%s %d chunked %v: the backend was told of length %s, want %s", host, size, chunked, l, want)
 				}
 			}
+		}
+	}
+}
+
+// TestKeepAlive: keep-alive and keep-alive-requests say how long a client's connection is kept.
+func TestKeepAlive(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*table.Settings)
+		want   int // requests on one connection
+	}{
+		"keep-alive 0":          {func(s *table.Settings) { s.KeepAlive = 0 }, 1},
+		"keep-alive-requests 3": {func(s *table.Settings) { s.KeepAliveRequests = 3 }, 3},
+	} {
+		s := settings()
+		c.change(s)
+		r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
+		r.backend("web", serve(t, echo))
+		conn, err := net.Dial("tcp", r.http)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		rd := bufio.NewReader(conn)
+		for i := 1; i <= c.want; i++ {
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+			resp, err := http.ReadResponse(rd, nil)
+			if err != nil {
+				t.Fatalf("%s: request %d: %v", name, i, err)
+			}
+			_ = readAll(t, resp)
+			if resp.Close != (i == c.want) {
+				t.Errorf("%s: request %d closes: %v", name, i, resp.Close)
+			}
+		}
+	}
+}
+
+// TestPipelining: requests that come together are answered in their order.
+func TestPipelining(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.backend("web", serve(t, echo))
+	conn, err := net.Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var text strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&text, "POST /%d HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n%s", i, strings.Repeat("x", 100))
+	}
+	go func() { _, _ = io.WriteString(conn, text.String()) }()
+	rd := bufio.NewReader(conn)
+	for i := range 50 {
+		resp, err := http.ReadResponse(rd, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := readAll(t, resp); !strings.HasPrefix(body, fmt.Sprintf("POST /%d ", i)) || !strings.Contains(body, "body 100,") {
+			t.Fatalf("answer %d: %s", i, body)
+		}
+	}
+}
+
+// TestHeadAndEmpty: answers without a body, and what they say of its length.
+func TestHeadAndEmpty(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		switch q.URL.Path {
+		case "/304":
+			w.Header().Set("Etag", `"1"`)
+			w.WriteHeader(304)
+		case "/204":
+			w.WriteHeader(204)
+		default:
+			w.Header().Set("Content-Length", "1000")
+			if q.Method != "HEAD" {
+				_, _ = w.Write(make([]byte, 1000))
+			}
+		}
+	}))
+	for range 2 { // the connections are still in step
+		if resp, body := r.do("HEAD", "a.example", "/", nil); resp.ContentLength != 1000 || body != "" {
+			t.Errorf("HEAD: %v %q", resp.Header, body)
+		}
+		if resp, body := r.get("a.example", "/304"); resp.StatusCode != 304 || body != "" {
+			t.Errorf("%d %q", resp.StatusCode, body)
+		}
+		if resp, body := r.get("a.example", "/204"); resp.StatusCode != 204 || body != "" || resp.Header.Get("Content-Length") != "" {
+			t.Errorf("%d %q %v", resp.StatusCode, body, resp.Header)
+		}
+		if resp, body := r.do("HEAD", "b.example", "/", nil); resp.StatusCode != 404 || body != "" || resp.ContentLength <= 0 {
+			t.Errorf("HEAD of the proxy's own page: %d %q", resp.StatusCode, body)
+		}
+		if resp, body := r.get("a.example", "/"); resp.StatusCode != 200 || len(body) != 1000 {
+			t.Errorf("%d, %d bytes", resp.StatusCode, len(body))
 		}
 	}
 }

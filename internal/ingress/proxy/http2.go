@@ -20,8 +20,7 @@ import (
 // h2Server makes connections of HTTP/2 of those that have agreed on it in the TLS handshake. Clients that speak it without
 // TLS are not served, as with ingress-nginx.
 type h2Server struct {
-	srv  *Server
-	last int64 // when sweep did something
+	srv *Server
 
 	mu   sync.Mutex
 	key  h2Key
@@ -79,15 +78,6 @@ func (h *h2Server) shutdown() {
 			_ = s.Shutdown(context.Background())
 		}
 	}
-}
-
-// due tells, about once a second, that it is time to sweep.
-func (h *h2Server) due(now int64) bool {
-	if now-h.last < int64(time.Second) {
-		return false
-	}
-	h.last = now
-	return true
 }
 
 // serveHTTP2 serves a connection of HTTP/2 to its end.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"minato/internal/ingress/exchange"
-	"minato/internal/ingress/h1"
 	"minato/internal/ingress/table"
 )
 
@@ -119,11 +118,6 @@ func requestLength(x *exchange.Exchange) int64 {
 // Lookup implements table.Lookup with the variables that are known when the request has been answered.
 func (r *Record) Lookup(v table.Var, name string) string {
 	switch v {
-	case table.VarRequestLine:
-		if r.Method == "" {
-			return ""
-		}
-		return r.Method + " " + r.Target + " " + r.Version.String()
 	case table.VarSentHeader, table.VarUpstreamHeader:
 		if r.Response == nil || v == table.VarUpstreamHeader && !r.FromBackend {
 			return ""
@@ -137,5 +131,3 @@ func (r *Record) Lookup(v table.Var, name string) string {
 	}
 	return r.Exchange.Lookup(v, name)
 }
-
-var _ = h1.Unknown

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -28,7 +27,16 @@ type pump struct {
 	done chan struct{}
 	err  error
 	stop atomic.Bool
-	wg   sync.WaitGroup
+	// fault is set if the client did not send its body, and not because of stop.
+	fault atomic.Bool
+}
+
+// clientFailed ends the wait for an answer that will not come, for want of the client's body.
+func (p *pump) clientFailed() {
+	if !p.stop.Load() {
+		p.fault.Store(true)
+		p.u.interrupt()
+	}
 }
 
 // large tells whether the body is sent while the answer is read.
@@ -77,6 +85,9 @@ func (b *requestBody) stop() error {
 	}
 	<-p.done
 	b.pump = nil
+	if p.fault.Load() {
+		return p.err
+	}
 	return nil // it was stopped
 }
 
@@ -137,9 +148,7 @@ func (f *flow) pumpBody(p *pump, chunked bool) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			if !p.stop.Load() {
-				u.interrupt() // what is waited for will not come
-			}
+			p.clientFailed()
 			return errors.Join(errClientBody, err)
 		}
 		if chunked {
@@ -200,7 +209,7 @@ func (p *pump) splice(f *flow, m *mover) error {
 			return nil
 		}
 		if err != nil {
-			p.u.interrupt()
+			p.clientFailed()
 			return errors.Join(errClientBody, err)
 		}
 		if len(piece) == 0 {
@@ -222,9 +231,7 @@ func (p *pump) splice(f *flow, m *mover) error {
 	f.req.Body.Moved(n)
 	f.x.Received += n
 	if err == errSource || err == io.EOF {
-		if !p.stop.Load() {
-			p.u.interrupt()
-		}
+		p.clientFailed()
 		return errClientBody
 	}
 	return err

@@ -61,6 +61,8 @@ type Server struct {
 	h2       h2Server
 	tickets  ticketKeys
 
+	lookedAt, sweptAt int64 // of sweep
+
 	draining atomic.Bool
 	closed   chan struct{}
 	end      sync.Once
@@ -216,20 +218,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// sweep is called now and then: it closes idle connections to endpoints that are no longer good, and looks for clients
-// that have gone away.
+// How often clients are looked for that have gone away, and idle connections to endpoints that are no longer good.
+const (
+	lookEvery  = int64(time.Second)
+	sweepEvery = 5 * int64(time.Second)
+)
+
+// sweep is called now and then by the watcher's goroutine.
 func (s *Server) sweep(now int64) {
-	if !s.h2.due(now) {
-		return
+	if now-s.lookedAt >= lookEvery {
+		s.lookedAt = now
+		s.watches.each(func(w *watch) {
+			if w.client != nil {
+				w.client.lookForEnd(now)
+			}
+		})
 	}
-	v := s.view.Load()
-	if v == nil {
-		return
+	if v := s.view.Load(); v != nil && now-s.sweptAt >= sweepEvery {
+		s.sweptAt = now
+		s.backends.each(func(e *endpoint) { e.sweep(now, &v.pool) })
 	}
-	s.backends.each(func(e *endpoint) { e.sweep(now, &v.pool) })
-	s.watches.each(func(w *watch) {
-		if w.client != nil {
-			w.client.lookForEnd(now)
-		}
-	})
 }

@@ -161,3 +161,32 @@ func TestUpstreamOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestRouteAffinity: the paths of an Ingress that asks for affinity set the cookie; others of the same Service, and catch-alls,
+// do not. An edit of the annotation alone counts.
+func TestRouteAffinity(t *testing.T) {
+	affinity := func(i *Ingress) { i.Options.Upstream.Affinity = &CookieOption{Name: "sticky"} }
+	b := NewBuilder()
+	set := func(ings ...*Ingress) string {
+		for _, i := range ings {
+			b.Set(i)
+		}
+		s := ""
+		for _, r := range b.Table().Routes() {
+			if r.Affinity {
+				s += r.Host + r.Path + " "
+			}
+		}
+		return s
+	}
+	first := []string{"a.x P /a web:80", "a.x P /b web:80", "b.x P / web:80"}
+	if got := set(ing("one", 2, first...).with(affinity), ing("two", 1, "a.x P /c web:80", "c.x P /c web:80")); got != "a.x/a a.x/b b.x/ " {
+		t.Errorf("affinity of %q", got)
+	}
+	if got := set(ing("one", 2, first...)); got != "" {
+		t.Errorf("without the annotation: affinity of %q", got)
+	}
+	if got := set(ing("one", 2, first...).with(affinity), ing("two", 1, "a.x P /c web:80").with(affinity)); got != "a.x/a a.x/b a.x/c b.x/ " {
+		t.Errorf("with it again: affinity of %q", got)
+	}
+}

@@ -73,7 +73,7 @@ type Location struct {
 
 	CustomErrors  []int       // custom-http-errors: such answers are replaced by the default backend's
 	KeepErrors    bool        // disable-proxy-intercept-errors
-	ErrorsBackend *BackendRef // default-backend; nil is the host's
+	ErrorsBackend *BackendRef // default-backend; nil is that of the Settings
 	NoAccessLog   bool        // enable-access-log: "false"
 	RewriteLog    bool        // enable-rewrite-log
 	Tracing       *bool       // enable-opentelemetry
