@@ -71,6 +71,11 @@ func playProxy(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	s.SetHooks(filters.Hooks())
+	go func() {
+		if err := filters.Run(ctx); err != nil {
+			cfg.Logger.Error("The filters have ended", "error", err)
+		}
+	}()
 	c, err := readCertificate(*dir, "ecdsa")
 	if err != nil {
 		return err
