@@ -104,4 +104,10 @@ func TestResolve(t *testing.T) {
 			}
 		})
 	}
+	for _, external := range []*corev1.Service{elsewhere, address} {
+		v := view{noNames: true}
+		if list, host := v.resolve(table.BackendRef{Namespace: "default", Service: "web", Port: "80"}, external, nil, false); len(list) > 0 || host.host != "" {
+			t.Errorf("%s, where external names are not honoured: %v, %v", external.Spec.ExternalName, list, host)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,8 @@ func TestIngress(t *testing.T) {
 		{"other endpoints", w.testEndpoints},
 		{"end and start", w.testRestart},
 		{"kill", w.testKill},
+		{"ports", w.testPorts},
+		{"check", w.testCheck},
 		{"rights", w.testRights},
 		{"end of the last", w.testLast},
 	} {
@@ -279,7 +282,7 @@ func (w *world) behind(service string, which ...int) {
 // Endpoints come and go under load without a failed request.
 func (w *world) testEndpoints(t *testing.T) {
 	stop := w.load("shop.test", w.replica[1:]...)
-	for range 3 {
+	for range 10 {
 		for i := 1; i <= servers; i++ {
 			w.behind("one", i)
 			w.everywhere("other endpoints", "http://shop.test/", says(fmt.Sprintf("p%d / ", i)))
@@ -366,6 +369,36 @@ func (w *world) testKill(t *testing.T) {
 	w.hasAddress("shop", published)
 	w.ingress("later", nil, [3]string{"later.test", "/", "one"})
 	w.hasAddress("later", published)
+}
+
+// A port that somebody has, or that the user may not have, is told with what to do.
+func (w *world) testPorts(t *testing.T) {
+	r := w.replica[1]
+	if code, out := lab.Once(t, r.ns, "ingress", "--kubeconfig", w.kubeconfig, "--healthz-port=10255"); code != 1 || !strings.Contains(out, "open the port of --http-port: ") || !strings.Contains(out, "end what has it") {
+		t.Errorf("beside another one: status %d\n%s", code, out)
+	}
+	p := lab.StartAs(t, w.client, filepath.Join(w.dir, "ports.log"), lab.Process{User: nobody}, "ingress", "--kubeconfig", w.kubeconfig)
+	<-p.Done
+	if code := p.Cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(p.Text(), "CAP_NET_BIND_SERVICE") {
+		t.Errorf("without the right to have port 80: status %d\n%s", code, p.Text())
+	}
+}
+
+// The live cluster is judged as it is served.
+func (w *world) testCheck(t *testing.T) {
+	code, out := lab.Once(t, w.replica[1].ns, "ingress", "check", "--all", "--kubeconfig", w.cluster.Kubeconfig())
+	for _, want := range []string{
+		"Ingress default/shop (class nginx)\n", "Ingress default/old (class nginx)\n  honoured  nginx.ingress.kubernetes.io/rewrite-target: /v2/$1\n",
+		"  refused   nginx.ingress.kubernetes.io/configuration-snippet: ", "Ingress default/other: not served: ",
+		"ConfigMap ingress-nginx/ingress-nginx-controller\n  honoured  hsts-max-age: 4711\n", ", 1 refused\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in what is reported", want)
+		}
+	}
+	if code != 1 || t.Failed() {
+		t.Errorf("status %d\n%s", code, out)
+	}
 }
 
 // The manifest's rights are enough for all of that, and are not more than that.
