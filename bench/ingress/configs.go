@@ -19,6 +19,7 @@ http {
 	server_names_hash_max_size 65536;
 	server_names_hash_bucket_size 128;
 	client_max_body_size 0;
+	keepalive_requests 1000000000;
 	tcp_nopush on;
 	ssl_protocols TLSv1.2 TLSv1.3;
 	upstream web { server {{.Backend}}; keepalive 320; keepalive_requests 10000; }

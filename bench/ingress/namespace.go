@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -13,6 +14,9 @@ import (
 
 // insideVariable tells a process that it has the namespaces.
 const insideVariable = "MINATO_BENCH_INSIDE"
+
+// memory is where files are in memory; the namespace has one of its own.
+const memory = "/dev/shm"
 
 // enter runs the command again with a network and processes of its own: when the first of them ends, the kernel ends all.
 func enter(ctx context.Context) error {
@@ -32,13 +36,21 @@ func arrange() (string, error) {
 	for _, m := range []struct {
 		from, to, kind string
 		flags          uintptr
-	}{{"", "/", "", unix.MS_REC | unix.MS_PRIVATE}, {"proc", "/proc", "proc", 0}, {"tmpfs", os.TempDir(), "tmpfs", 0}} {
+	}{{"", "/", "", unix.MS_REC | unix.MS_PRIVATE}, {"proc", "/proc", "proc", 0}, {"tmpfs", memory, "tmpfs", 0}} {
 		if err := unix.Mount(m.from, m.to, m.kind, m.flags, ""); err != nil {
 			return "", fmt.Errorf("mount %s: %w", m.to, err)
 		}
 	}
 	if err := loopbackUp(); err != nil {
 		return "", err
+	}
+	// wrk names in the handshake the host that it connects to.
+	hosts := filepath.Join(memory, "hosts")
+	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost "+hostOf("ecdsa")+"\n"), 0o644); err != nil {
+		return "", err
+	}
+	if err := unix.Mount(hosts, "/etc/hosts", "", unix.MS_BIND, ""); err != nil {
+		return "", fmt.Errorf("mount /etc/hosts: %w", err)
 	}
 	for name, value := range map[string]string{
 		"net/ipv4/ip_local_port_range": "10000 65000", "net/core/somaxconn": "4096", "net/ipv4/tcp_max_syn_backlog": "4096",
@@ -47,7 +59,7 @@ func arrange() (string, error) {
 			return "", err
 		}
 	}
-	return os.TempDir(), nil
+	return memory, nil
 }
 
 func loopbackUp() error {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/ingress/certs"
+	"minato/internal/ingress/filter"
 	"minato/internal/ingress/nginx"
 	"minato/internal/ingress/proxy"
 	"minato/internal/ingress/table"
@@ -26,7 +27,7 @@ import (
 
 const namespace = "bench"
 
-// playProxy is Minato's data path with a table of its own, as a node's process has it.
+// playProxy is Minato's data path with a table of its own, with filters and metrics as a node's process has them.
 func playProxy(ctx context.Context, args []string) (err error) {
 	set := flag.NewFlagSet("proxy", flag.ContinueOnError)
 	plain := set.String("http", "", "")
@@ -39,7 +40,8 @@ func playProxy(ctx context.Context, args []string) (err error) {
 	if err := set.Parse(args); err != nil {
 		return err
 	}
-	cfg := proxy.Config{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Hostname: "bench"}
+	metrics := proxy.NewMetrics(proxy.MetricsConfig{ControllerClass: table.ControllerMinato, ControllerNamespace: namespace, ControllerPod: "bench"})
+	cfg := proxy.Config{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Hostname: "bench", Observer: metrics}
 	for _, l := range []struct {
 		address string
 		tls     bool
@@ -61,6 +63,19 @@ func playProxy(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := metrics.Bind(s); err != nil {
+		return err
+	}
+	filters, err := filter.New(filter.Config{Logger: cfg.Logger})
+	if err != nil {
+		return err
+	}
+	s.SetHooks(filters.Hooks())
+	go func() {
+		if err := filters.Run(ctx); err != nil {
+			cfg.Logger.Error("The filters have ended", "error", err)
+		}
+	}()
 	c, err := readCertificate(*dir, "ecdsa")
 	if err != nil {
 		return err
@@ -96,6 +111,7 @@ func newTable(dir string, hosts, paths int) (*table.Table, error) {
 	b := table.NewBuilder()
 	settings := nginx.NewSettings()
 	settings.TLS.Tickets = true
+	settings.KeepAliveRequests = 1_000_000_000
 	b.SetSettings(settings)
 	defaults := nginx.NewDefaults()
 	add := func(name, service string, annotations map[string]string, secret *table.Certificate, host string, paths ...string) {
@@ -167,7 +183,7 @@ func accessLog(ctx context.Context, file string, cfg *proxy.Config) (stop func()
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	cfg.Observer = log
+	cfg.Observer = proxy.Observers{cfg.Observer, log}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -52,7 +52,7 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 		return nil, err
 	}
 	if o.profile != "" {
-		if err := s.keepProfile(); err != nil {
+		if s.profile, err = filepath.Abs(o.profile); err != nil {
 			return nil, err
 		}
 	}
@@ -81,16 +81,6 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 		}
 	}
 	return s, s.startPeers(ctx)
-}
-
-// keepProfile opens the profile's file before a directory in memory takes its place.
-func (s *stage) keepProfile() error {
-	f, err := os.Create(s.profile)
-	if err != nil {
-		return err
-	}
-	s.profile = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
-	return nil
 }
 
 // startPeers starts each peer twice and sees that it does what is asked of it.

@@ -54,7 +54,7 @@ func workloads() []*workload {
 			return g.wrk(ctx, keep, "http://"+s.HTTP+"/", "Host: "+webHost)
 		}},
 		{name: "small-tls", about: "the same over TLS", load: func(ctx context.Context, g *generator, s *site) (sample, error) {
-			return g.wrk(ctx, keep, "https://"+s.HTTPS+"/", "Host: "+hostOf("ecdsa"))
+			return g.wrk(ctx, keep, "https://"+strings.Replace(s.HTTPS, "127.0.0.1", hostOf("ecdsa"), 1)+"/", "Host: "+hostOf("ecdsa"))
 		}},
 		{name: "routes", about: "the same, the last of 10,000 routes", many: true, load: func(ctx context.Context, g *generator, s *site) (sample, error) {
 			return g.wrk(ctx, keep, "http://"+s.HTTP+manyPath(manyPaths-1)+"/x", "Host: "+manyHost(manyHosts-1))

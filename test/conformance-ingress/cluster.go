@@ -12,6 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // cluster is the one that the suite runs against.
@@ -30,7 +35,27 @@ func (c *cluster) start(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
-	return c.do(ctx, "image", "load", "--name", c.name, image)
+	if err := c.do(ctx, "image", "load", "--name", c.name, image); err != nil {
+		return err
+	}
+	return c.configure(ctx)
+}
+
+// configure has answers name a server, which the suite demands: as with ingress-nginx, they name none by default.
+func (c *cluster) configure(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig())
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "minato-ingress"}, Data: map[string]string{"server-tokens": "true"}}
+	if _, err := client.CoreV1().ConfigMaps(settings.Namespace).Create(ctx, settings, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("set up the Ingress: %w", err)
+	}
+	return nil
 }
 
 // statusTime is how long the suite waits for an Ingress's address. It waits all of it where there must be none.

@@ -47,7 +47,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.class, "class", "minato", "the IngressClass that the suite asks for")
 	flags.StringVar(&o.name, "name", "icc", "name of the cluster; one of that name is removed first")
 	flags.IntVar(&o.nodes, "nodes", 2, "nodes of the cluster")
-	flags.DurationVar(&o.timeout, "timeout", 15*time.Minute, "end the suite after this time")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Minute, "end the suite after this time")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build the suite and its image, and start nothing")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -56,32 +56,6 @@ func alone(t *testing.T) map[string][]string {
 			"get coordination.k8s.io/leases [minato-loadbalancer]",
 			"update coordination.k8s.io/leases [minato-loadbalancer]",
 		},
-		// In a cluster of Minato's own, these are rights of three users.
-		"ClusterRole minato-ingress": {
-			"create /events []",
-			"get /events []",
-			"list /configmaps []",
-			"list /nodes []",
-			"list /secrets []",
-			"list /services []",
-			"list discovery.k8s.io/endpointslices []",
-			"list networking.k8s.io/ingressclasses []",
-			"list networking.k8s.io/ingresses []",
-			"patch /events []",
-			"patch networking.k8s.io/ingresses/status []",
-			"watch /configmaps []",
-			"watch /nodes []",
-			"watch /secrets []",
-			"watch /services []",
-			"watch discovery.k8s.io/endpointslices []",
-			"watch networking.k8s.io/ingressclasses []",
-			"watch networking.k8s.io/ingresses []",
-		},
-		"Role ingress-nginx/minato-ingress-election": {
-			"create coordination.k8s.io/leases []",
-			"get coordination.k8s.io/leases [ingress-nginx-leader]",
-			"update coordination.k8s.io/leases [ingress-nginx-leader]",
-		},
 	}
 }
 
