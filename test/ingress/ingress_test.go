@@ -200,8 +200,17 @@ func (w *world) testStreams(t *testing.T) {
 
 // Metrics have ingress-nginx's names and labels.
 func (w *world) testMetrics(t *testing.T) {
+	leader, err := w.leader()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range w.replica[1:] {
 		_, text := lab.Get(r.ns, "http://127.0.0.1:10254/metrics")
+		leads := fmt.Sprintf("nginx_ingress_controller_leader_election_status{controller_class=%q,controller_namespace=%q,controller_pod=%q,name=%q} %d\n",
+			"k8s.io/ingress-nginx", namespace, r.name, lease, map[bool]int{true: 1}[r == leader])
+		if !strings.Contains(text, leads) {
+			t.Errorf("%s is not among the metrics of %s", leads, r.name)
+		}
 		found := false
 		for line := range strings.Lines(text) {
 			if !strings.HasPrefix(line, "nginx_ingress_controller_requests{") {

@@ -155,6 +155,9 @@ func (a *alone) assemble(ctx context.Context) error {
 		return err
 	}
 	a.metrics = prometheus.NewRegistry()
+	if err := a.metrics.Register(a.leading()); err != nil {
+		return fmt.Errorf("metrics of the ingress: %w", err)
+	}
 	if a.node, err = ingress.NewNode(ingress.NodeConfig{Logger: a.log, Registry: a.metrics}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"minato/internal/host"
@@ -30,6 +31,22 @@ func (a *alone) serve(ctx context.Context) error {
 		return fmt.Errorf("health of the ingress: %w", err)
 	}
 	return nil
+}
+
+// leading is the metric by which ingress-nginx tells who leads.
+func (a *alone) leading() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nginx_ingress_controller_leader_election_status",
+		Help: "Gauge reporting status of the leader election, 0 indicates follower, 1 indicates leader. 'name' is the string used to identify the lease",
+		ConstLabels: prometheus.Labels{
+			"controller_class": a.cfg.ControllerClass, "controller_namespace": a.plan.pod.Namespace, "controller_pod": a.plan.pod.Name, "name": a.plan.lease.Name,
+		},
+	}, func() float64 {
+		if a.controller.Load() == nil {
+			return 0
+		}
+		return 1
+	})
 }
 
 // handler answers the health check when everything that was there at the start is served, and until the process is told to
