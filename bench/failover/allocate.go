@@ -18,6 +18,9 @@ import (
 	"minato/bench/lab"
 )
 
+// rewatch is the time between two watches.
+const rewatch = 20 * time.Millisecond
+
 // workers is how many requests are made at the same time.
 const workers = 16
 
@@ -98,7 +101,7 @@ func each(ctx context.Context, n int, fn func(context.Context, int) error) error
 
 // follower hears of the Services' addresses.
 type follower struct {
-	watch watch.Interface
+	stop  context.CancelFunc
 	given chan given
 }
 
@@ -108,34 +111,56 @@ type given struct {
 	at      time.Time
 }
 
+// follow tells of addresses that Services get from now on. A watch that the API server ends, as it may, goes on with another
+// one.
 func (c *cluster) follow(ctx context.Context, s *system) (*follower, error) {
-	options := s.manyOptions()
-	list, err := c.api.CoreV1().Services(namespace).List(ctx, options)
-	if err != nil {
-		return nil, err
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	f := &follower{stop: cancel, given: make(chan given, 2*maxServices)}
 	has := map[string]bool{}
-	for i := range list.Items {
-		has[list.Items[i].Name] = addressOf(&list.Items[i]).IsValid()
+	tell := func(svc *corev1.Service, here bool) {
+		a := addressOf(svc)
+		is := a.IsValid() && here
+		if is && !has[svc.Name] {
+			f.given <- given{svc.Name, a, time.Now()}
+		}
+		has[svc.Name] = is
 	}
-	options.ResourceVersion = list.ResourceVersion
-	w, err := c.api.CoreV1().Services(namespace).Watch(ctx, options)
+	list := func() (*corev1.ServiceList, error) {
+		return c.api.CoreV1().Services(namespace).List(ctx, s.manyOptions())
+	}
+	known, err := list()
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	f := &follower{watch: w, given: make(chan given, 2*maxServices)}
+	for i := range known.Items {
+		has[known.Items[i].Name] = addressOf(&known.Items[i]).IsValid()
+	}
 	go func() {
 		defer close(f.given)
-		for e := range w.ResultChan() {
-			svc, ok := e.Object.(*corev1.Service)
-			if !ok {
-				continue
+		for from := known.ResourceVersion; ; {
+			options := s.manyOptions()
+			options.ResourceVersion = from
+			if w, err := c.api.CoreV1().Services(namespace).Watch(ctx, options); err == nil {
+				for e := range w.ResultChan() {
+					if svc, ok := e.Object.(*corev1.Service); ok {
+						tell(svc, e.Type != watch.Deleted)
+					}
+				}
 			}
-			a := addressOf(svc)
-			if a.IsValid() && !has[svc.Name] && e.Type != watch.Deleted {
-				f.given <- given{svc.Name, a, time.Now()}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(rewatch):
 			}
-			has[svc.Name] = a.IsValid() && e.Type != watch.Deleted
+			again, err := list()
+			if err != nil {
+				return
+			}
+			for i := range again.Items {
+				tell(&again.Items[i], true)
+			}
+			from = again.ResourceVersion
 		}
 	}()
 	return f, nil
@@ -148,7 +173,7 @@ func (c *cluster) allocation(ctx context.Context, s *system) (a allocation, err 
 	if err != nil {
 		return a, err
 	}
-	defer f.watch.Stop()
+	defer f.stop()
 	if err := c.announceMany(ctx, s); err != nil {
 		return a, err
 	}

@@ -47,12 +47,13 @@ func (c *cluster) failover(ctx context.Context, s *system, w way) (run, error) {
 	if err != nil {
 		return r, err
 	}
-	r.InTime = c.recovered(ctx, began) == nil
+	over, err := c.recovered(ctx, began)
+	r.InTime = err == nil
 	load, err := c.stopLoad(ctx)
 	if err != nil {
 		return r, err
 	}
-	r.count(load, began, c.patience)
+	r.count(load, began, over, c.patience)
 	if err := ctx.Err(); err != nil {
 		return r, err
 	}
@@ -166,9 +167,9 @@ func (c *cluster) prepareLoad(ctx context.Context, s *system) error {
 	})
 }
 
-// recovered returns when connections work again and it is plain which held ones live.
-func (c *cluster) recovered(ctx context.Context, began time.Time) error {
-	err := c.await(ctx, "recovery", func(ctx context.Context) (bool, error) {
+// recovered returns when connections work again and it is plain which held ones live. over is when the former was plain.
+func (c *cluster) recovered(ctx context.Context, began time.Time) (over time.Time, err error) {
+	err = c.await(ctx, "recovery", func(ctx context.Context) (bool, error) {
 		v, err := c.look(ctx)
 		if err != nil {
 			return false, err
@@ -181,10 +182,11 @@ func (c *cluster) recovered(ctx context.Context, began time.Time) error {
 		return time.Since(last) > quiet+attemptLimit && len(v.Recent) > 0, nil
 	})
 	if err != nil {
-		return err
+		return over, err
 	}
-	end := time.Now().Add(lastWord)
-	return c.await(ctx, "the held connections' end", func(ctx context.Context) (bool, error) {
+	over = time.Now()
+	end := over.Add(lastWord)
+	return over, c.await(ctx, "the held connections' end", func(ctx context.Context) (bool, error) {
 		v, err := c.look(ctx)
 		return err == nil && (v.Waiting == 0 || time.Now().After(end)), err
 	})

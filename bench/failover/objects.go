@@ -43,7 +43,11 @@ spec:
 ---
 `, s.name, metallbNamespace, pools[s.name], benchLabel)
 	}
-	return c.apply(ctx, []byte(text.String()))
+	// On a machine that is busy, kinds are told of a moment before they are served.
+	return c.await(ctx, "the pools", func(ctx context.Context) (bool, error) {
+		err := c.apply(ctx, []byte(text.String()))
+		return err == nil, err
+	})
 }
 
 func podName(node string) string { return "web-" + node }

@@ -112,12 +112,12 @@ func disturbance(l loadResult, from time.Time, victim string) effect {
 	return e
 }
 
-// count fills in what the loss did.
-func (r *run) count(l loadResult, began time.Time, patience time.Duration) {
+// count fills in what the loss did. An attempt that fails after the outage was over is counted, and is none of it.
+func (r *run) count(l loadResult, began, over time.Time, patience time.Duration) {
 	r.effect = disturbance(l, began, r.Node)
 	var lastFailure, first, recovery time.Time
 	for _, a := range l.Attempts {
-		if a.Err != "" && a.At.After(began.Add(-attemptLimit)) && a.At.After(lastFailure) {
+		if a.Err != "" && a.At.After(began.Add(-attemptLimit)) && a.At.After(lastFailure) && !a.At.After(over) {
 			lastFailure = a.At
 		}
 	}

@@ -20,20 +20,21 @@ func TestOutageEndsWhenNothingFailsAnyMore(t *testing.T) {
 		{At: after(215), Node: "node-3"},
 		{At: after(210), Node: "node-2"}, // attempts end in any order
 		{At: after(220), Node: "node-2"},
+		{At: after(5000), Err: "of something else"},
 	}}
 	r := run{System: minatoName, Node: "node-1", InTime: true}
-	r.count(l, began, time.Minute)
+	r.count(l, began, after(3000), time.Minute)
 	if r.Outage != 210 || r.First != 100 {
 		t.Errorf("outage %v ms, first success after %v ms", r.Outage, r.First)
 	}
-	if r.Failed != 3 || r.Attempts != 7 {
+	if r.Failed != 4 || r.Attempts != 8 {
 		t.Errorf("%d of %d attempts failed", r.Failed, r.Attempts)
 	}
 }
 
 func TestOutageNobodyNoticed(t *testing.T) {
 	r := run{InTime: true}
-	r.count(loadResult{Attempts: []attempt{{At: after(-5), Node: "a"}, {At: after(0), Node: "a"}}}, began, time.Minute)
+	r.count(loadResult{Attempts: []attempt{{At: after(-5), Node: "a"}, {At: after(0), Node: "a"}}}, began, after(3000), time.Minute)
 	if !r.InTime || r.Outage != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -41,7 +42,7 @@ func TestOutageNobodyNoticed(t *testing.T) {
 
 func TestOutageWithoutEnd(t *testing.T) {
 	r := run{InTime: true}
-	r.count(loadResult{Attempts: []attempt{{At: after(-5), Node: "a"}, {At: after(1), Err: "lost"}}}, began, time.Minute)
+	r.count(loadResult{Attempts: []attempt{{At: after(-5), Node: "a"}, {At: after(1), Err: "lost"}}}, began, after(3000), time.Minute)
 	if r.InTime || r.Outage != 60_000 {
 		t.Errorf("%+v", r)
 	}

@@ -9,16 +9,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"minato/internal/cluster"
+	"minato/internal/cluster/standalone/ingress"
 )
 
 func newIngressCommand(o *options) *cobra.Command {
+	var cfg ingress.Config
 	cmd := &cobra.Command{
 		Use:   "ingress",
-		Short: "Show where requests to Ingresses go, and why",
-		Long: `Show where the proxies of a cluster of "minato up" send requests, and why, and
-what of Ingresses is honoured. With -f the same is answered for manifests,
-without a cluster.`,
-		Example: `  minato ingress routes
+		Short: "Show where requests to Ingresses go, and why; or serve Ingresses in any cluster",
+		Long: `In a cluster of "minato up" the commands below show where its proxies send
+requests, and why, and what of Ingresses is honoured. With -f the same is
+answered for manifests, without a cluster.
+
+With --kubeconfig, or in a Pod, this serves the Ingresses of a cluster that
+something else runs, in place of ingress-nginx and with its annotations,
+settings and flags. One of these processes writes the status of Ingresses.`,
+		Example: `  minato ingress --kubeconfig /etc/minato/ingress.conf --publish-status-address 192.0.2.1
+  minato ingress routes
   minato ingress match https://shop.example.com/cart
   minato ingress check --all
   minato ingress check -f ingress.yaml`,
@@ -26,9 +33,13 @@ without a cluster.`,
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("unknown command %q; `minato ingress --help` lists the commands", args[0])}
 			}
-			return cmd.Help()
+			if !cfg.Meant() {
+				return cmd.Help()
+			}
+			return ingress.Run(cmd.Context(), cfg)
 		},
 	}
+	cfg.AddFlags(cmd.Flags())
 	cmd.AddCommand(newIngressRoutesCommand(o), newIngressMatchCommand(o), newIngressCheckCommand(o))
 	return cmd
 }
@@ -114,43 +125,5 @@ func newIngressMatchCommand(o *options) *cobra.Command {
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header of the request, such as 'Cookie: a=b'; may be given several times")
 	cmd.Flags().StringVarP(&method, "method", "X", http.MethodGet, "the request's method")
 	cmd.Flags().StringVar(&from, "from", "", "the client's address")
-	return cmd
-}
-
-func newIngressCheckCommand(o *options) *cobra.Command {
-	var files []string
-	var all bool
-	var output, kubeconfig string
-	cmd := &cobra.Command{
-		Use:   "check -f FILE | --all",
-		Short: "Say of each Ingress what is honoured, what differs from ingress-nginx, and what is refused",
-		Example: `  minato ingress check -f ingress.yaml
-  minato ingress check --all -o json
-  minato ingress check --all --kubeconfig ~/.kube/config   # a cluster that something else runs`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if all == (len(files) > 0) {
-				return usageError{errors.New("give manifests with -f, or --all for every Ingress of a cluster")}
-			}
-			var report *cluster.IngressReport
-			var err error
-			if all {
-				report, err = cluster.CheckIngresses(cmd.Context(), o.name, kubeconfig)
-			} else {
-				report, err = cluster.CheckIngressFiles(files)
-			}
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return report.WriteJSON(cmd.OutOrStdout())
-			}
-			return report.WriteText(cmd.OutOrStdout())
-		},
-	}
-	filesFlag(cmd, &files)
-	cmd.Flags().BoolVar(&all, "all", false, "check every Ingress of a live cluster")
-	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "with --all, kubeconfig of a cluster that something else runs")
-	outputFlag(cmd, &output)
 	return cmd
 }

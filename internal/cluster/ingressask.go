@@ -3,29 +3,19 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
-	"os"
-
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/internal/ingress"
-	"minato/internal/ingress/nginx"
-	"minato/internal/ingress/table"
 )
 
 // IngressRoute is a path of a host, IngressQuestion a request and IngressAnswer
-// where it goes and why. IngressReport says what of Ingresses is honoured.
+// where it goes and why.
 type (
 	IngressRoute    = ingress.Route
 	IngressQuestion = ingress.Question
 	IngressAnswer   = ingress.Answer
-	IngressReport   = nginx.Report
 )
 
 // WriteIngressRoutes writes routes as a table.
@@ -75,71 +65,11 @@ func FileMatchIngress(files []string, q IngressQuestion) (*IngressAnswer, error)
 }
 
 func filePicture(files []string) (*ingress.Picture, error) {
-	objects, err := readManifests(files)
+	objects, err := readManifests(files, false)
 	if err != nil {
 		return nil, err
 	}
 	return ingress.NewPicture(ingress.WithOwnClasses(ingress.Changes(objects)), ingress.Facts{Options: ingress.DefaultOptions()})
-}
-
-// readManifests reads files, or standard input for "-".
-func readManifests(files []string) ([]runtime.Object, error) {
-	var all []runtime.Object
-	for _, name := range files {
-		var in io.ReadCloser = os.Stdin
-		if name != "-" {
-			f, err := os.Open(name)
-			if err != nil {
-				return nil, err
-			}
-			in = f
-		}
-		objects, err := ingress.ReadManifests(in)
-		if name != "-" {
-			in.Close()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		all = append(all, objects...)
-	}
-	return all, nil
-}
-
-// CheckIngressFiles says what of the Ingresses in manifests is honoured.
-func CheckIngressFiles(files []string) (*IngressReport, error) {
-	objects, err := readManifests(files)
-	if err != nil {
-		return nil, err
-	}
-	return nginx.Check(objects, nginx.CheckConfig{Flags: ingress.DefaultOptions().Flags, Class: table.DefaultClassConfig(), Partial: true})
-}
-
-// CheckIngresses says what of all Ingresses of a live cluster is honoured: that of
-// a kubeconfig, or if that is empty the named one.
-func CheckIngresses(ctx context.Context, name, kubeconfig string) (*IngressReport, error) {
-	if kubeconfig == "" {
-		if err := ValidateName(name); err != nil {
-			return nil, err
-		}
-		kubeconfig = Paths{Name: name}.Kubeconfig()
-		if _, err := os.Stat(kubeconfig); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no cluster %q; name one with --name, or give --kubeconfig", name)
-		}
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
-	}
-	objects, err := ingress.ReadAll(ctx, client, ingress.DefaultOptions())
-	if err != nil {
-		return nil, err
-	}
-	return nginx.Check(objects, nginx.CheckConfig{Flags: ingress.DefaultOptions().Flags, Class: table.DefaultClassConfig()})
 }
 
 // answerIngress serves the requests about Ingresses.

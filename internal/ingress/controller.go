@@ -38,6 +38,12 @@ type ControllerConfig struct {
 	// those in place of it.
 	Publish   types.NamespacedName
 	Addresses []networkingv1.IngressLoadBalancerIngress
+	// Find, if not nil, finds the addresses in place of both; Moved has it called again.
+	Find func() []networkingv1.IngressLoadBalancerIngress
+	// Namespaces, if not nil, are those whose Ingresses are served.
+	Namespaces *Namespaces
+	// NoStatus leaves the status of Ingresses to somebody else.
+	NoStatus bool
 	// Own has the Service made with the first Ingress, and the IngressClasses once in a cluster's life.
 	Own    bool
 	Events Events
@@ -70,6 +76,12 @@ func NewController(cfg ControllerConfig) (*Controller, error) {
 		cfg.Events = noEvents{}
 	}
 	askFor(cfg.Ingresses, cfg.Classes, cfg.Services, cfg.Slices)
+	if cfg.Namespaces != nil {
+		askFor(cfg.Namespaces.Informer)
+	}
+	if err := indexSlices(cfg.Slices.Informer()); err != nil {
+		return nil, err
+	}
 	return &Controller{
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1),
 		dirty: map[types.NamespacedName]struct{}{}, told: map[types.NamespacedName]*told{},
@@ -130,6 +142,15 @@ func (c *Controller) Found(all []Findings) {
 	poke(c.wake)
 }
 
+// Moved tells that Find finds other addresses now.
+func (c *Controller) Moved() { c.everything() }
+
+// ours tells whether an Ingress is served.
+func (c *Controller) ours(ing *networkingv1.Ingress, classes []*networkingv1.IngressClass) bool {
+	_, ours, _ := c.cfg.Options.classOf(ing, classes)
+	return ours && c.cfg.Namespaces.serve(ing.Namespace)
+}
+
 func (c *Controller) everything() {
 	c.mu.Lock()
 	c.all = true
@@ -180,6 +201,13 @@ func (c *Controller) subscribe() (stop func(), waits []cache.DoneChecker, err er
 			c.everything()
 		}
 	})
+	if err == nil && c.cfg.Namespaces != nil {
+		var end func()
+		var synced cache.DoneChecker
+		if end, synced, err = c.cfg.Namespaces.follow(c.cfg.Ingresses.Informer(), func(k Key) { c.note(k.named()) }); err == nil {
+			stops, waits = append(stops, end), append(waits, synced)
+		}
+	}
 	if err != nil {
 		stop()
 		return nil, nil, err
@@ -187,13 +215,17 @@ func (c *Controller) subscribe() (stop func(), waits []cache.DoneChecker, err er
 	return stop, waits, nil
 }
 
-// address is what Ingresses have in their status: that of the Service, as long as a proxy serves.
+// address is what Ingresses have in their status: that of the Service. Where it is made here, a proxy must serve; elsewhere
+// the Controller's own process has one.
 func (c *Controller) address() []networkingv1.IngressLoadBalancerIngress {
+	if c.cfg.Find != nil {
+		return c.cfg.Find()
+	}
 	if len(c.cfg.Addresses) > 0 {
 		return c.cfg.Addresses
 	}
 	service, ok := stored[*corev1.Service](c.cfg.Services.Informer(), keyOf(KindService, c.cfg.Publish))
-	if !ok || !c.serves() {
+	if !ok || c.cfg.Own && !c.serves() {
 		return nil
 	}
 	return addressOf(service)
@@ -244,8 +276,8 @@ func addressOf(s *corev1.Service) []networkingv1.IngressLoadBalancerIngress {
 	default:
 		if len(s.Spec.ExternalIPs) > 0 {
 			ips(s.Spec.ExternalIPs...)
-		} else if s.Spec.Type == corev1.ServiceTypeClusterIP {
-			ips(s.Spec.ClusterIPs...)
+		} else {
+			ips(s.Spec.ClusterIP)
 		}
 	}
 	return out

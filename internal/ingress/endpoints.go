@@ -96,7 +96,7 @@ func (e *endpoints) service(n types.NamespacedName) {
 	service := e.loop.Service(n)
 	slices := e.loop.slicesOf(n)
 	f := &e.loop.facts
-	view := view{node: route.Node{Name: f.Node, Zone: f.Zone}, ipv6First: f.IPv6First}
+	view := view{node: route.Node{Name: f.Node, Zone: f.Zone}, ipv6First: f.IPv6First, noNames: f.Options.NoExternalNames}
 	for ref := range refs {
 		upstream := false
 		if u := e.loop.builder.Upstream(ref); u != nil {
@@ -152,6 +152,7 @@ func (e *endpoints) publish(ref table.BackendRef, list []netip.AddrPort) {
 type view struct {
 	node      route.Node
 	ipv6First bool
+	noNames   bool
 }
 
 // resolve returns the endpoints of a backend as this node sees them, by the same rules as the Service's own addresses: ready
@@ -166,6 +167,9 @@ func (v view) resolve(ref table.BackendRef, s *corev1.Service, epSlices []*disco
 		return nil, named{}
 	}
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		if v.noNames {
+			return nil, named{}
+		}
 		return external(s.Spec.ExternalName, port)
 	}
 	headless := s.Spec.ClusterIP == corev1.ClusterIPNone

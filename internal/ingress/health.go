@@ -15,7 +15,7 @@ import (
 	"minato/internal/version"
 )
 
-// health answers /healthz and /metrics.
+// health answers /healthz, which says whether everything is served, /livez and /metrics.
 type health struct {
 	node          *Node
 	expiry, build *prometheus.Desc
@@ -46,6 +46,7 @@ func (h *health) Collect(ch chan<- prometheus.Metric) {
 func (h *health) handler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !h.node.ready.Load() {
 			http.Error(w, "not everything is served yet, or not any more", http.StatusServiceUnavailable)

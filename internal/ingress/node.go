@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,11 +27,14 @@ import (
 // NodeConfig is what a Node needs.
 type NodeConfig struct {
 	Logger *slog.Logger
+	// Registry, if not nil, gets the metrics; the Node's own sockets serve them in any case.
+	Registry *prometheus.Registry
 }
 
 // Node is one node's ingress: the proxy, and the loop that makes what it serves from the objects of the cluster.
 type Node struct {
 	log     *slog.Logger
+	metrics *prometheus.Registry
 	wake    chan struct{}
 	changed chan struct{}
 	drained chan struct{} // closed when Drain was called
@@ -68,8 +72,11 @@ func NewNode(c NodeConfig) (*Node, error) {
 	if c.Logger == nil {
 		return nil, errors.New("ingress of a node: a logger is missing")
 	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
 	n := &Node{
-		log: c.Logger, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), drained: make(chan struct{}),
+		log: c.Logger, metrics: c.Registry, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1), drained: make(chan struct{}),
 		pending: map[Key]Change{},
 	}
 	n.names = newNames(n.log, func() { poke(n.wake) })
@@ -104,15 +111,9 @@ func (s *sockets) close() {
 
 // Serve gives the Node the sockets that it is to serve. The files stay the caller's.
 func (n *Node) Serve(list socketList, files []*os.File) error {
+	n.serveStreams(list, files)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.streamFiles, n.told = map[Socket]*os.File{}, true
-	for i, k := range list.Sockets {
-		if _, _, is := parseStreamName(k.Name); is {
-			n.streamFiles[k] = files[i]
-		}
-	}
-	poke(n.wake)
 	if n.sockets != nil || len(files) == 0 {
 		return nil // the other sockets of a node do not change while its proxy lives
 	}
@@ -141,6 +142,27 @@ func (n *Node) Serve(list socketList, files []*os.File) error {
 	}
 	n.sockets = s
 	return nil
+}
+
+// serveStreams gives the Node the sockets of streams.
+func (n *Node) serveStreams(list socketList, files []*os.File) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.streamFiles, n.told = map[Socket]*os.File{}, true
+	for i, k := range list.Sockets {
+		if _, _, is := parseStreamName(k.Name); is {
+			n.streamFiles[k] = files[i]
+		}
+	}
+	poke(n.wake)
+}
+
+// use gives the Node the listeners that it is to serve.
+func (n *Node) use(s *sockets) {
+	n.mu.Lock()
+	n.sockets, n.told = s, true
+	n.mu.Unlock()
+	poke(n.wake)
 }
 
 // Apply gives the Node what has changed. What came before the loop has looked at it is looked at together.
@@ -228,13 +250,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer parts.filters.Close()
 	server, l := parts.server, parts.loop
 	defer n.serving.Wait()
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g.Go(func() error { return n.health.serve(ctx, s.status, parts.registry) })
+	g.Go(func() error { return parts.filters.Run(ctx) })
 	if parts.access != nil {
 		g.Go(func() error { return parts.access.Run(ctx) })
 	}
@@ -265,9 +287,9 @@ func (n *Node) assemble(s *sockets) (*parts, error) {
 	n.mu.Unlock()
 	p := &parts{
 		metrics: proxy.NewMetrics(proxy.MetricsConfig{
-			ControllerClass: table.ControllerMinato, ControllerNamespace: facts.Namespace, ControllerPod: facts.Pod, PerHost: facts.MetricsPerHost,
+			ControllerClass: cmp.Or(facts.Options.Classes.Minato, facts.Options.Classes.Nginx), ControllerNamespace: facts.Namespace, ControllerPod: facts.Pod, PerHost: facts.MetricsPerHost,
 		}),
-		registry: prometheus.NewRegistry(),
+		registry: n.metrics,
 	}
 	observers := proxy.Observers{p.metrics}
 	var err error

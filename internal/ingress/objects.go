@@ -28,7 +28,9 @@ type ObjectsConfig struct {
 	Services  coreinformers.ServiceInformer
 	Slices    discoveryinformers.EndpointSliceInformer
 	Options   Options
-	Logger    *slog.Logger
+	// Namespaces, if not nil, are those whose Ingresses are served.
+	Namespaces *Namespaces
+	Logger     *slog.Logger
 }
 
 // Objects collects what the proxies of a process's nodes are made from: the Ingresses that are ours, and of all else what
@@ -76,9 +78,23 @@ func NewObjects(cfg ObjectsConfig) (*Objects, error) {
 	}
 	o := &Objects{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), wanted: make(chan struct{}), followers: map[*follower]struct{}{}}
 	askFor(cfg.Ingresses, cfg.Classes, cfg.Services, cfg.Slices)
+	if cfg.Namespaces != nil {
+		askFor(cfg.Namespaces.Informer)
+	}
 	o.notes.dirty, o.notes.reads = map[Key]struct{}{}, map[Key]reading{}
 	o.reset()
-	err := cfg.Slices.Informer().AddIndexers(cache.Indexers{bySliceService: func(obj any) ([]string, error) {
+	if err := indexSlices(cfg.Slices.Informer()); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// indexSlices has slices found by the Service that they name.
+func indexSlices(informer cache.SharedIndexInformer) error {
+	if _, has := informer.GetIndexer().GetIndexers()[bySliceService]; has {
+		return nil
+	}
+	err := informer.AddIndexers(cache.Indexers{bySliceService: func(obj any) ([]string, error) {
 		s, ok := obj.(*discoveryv1.EndpointSlice)
 		if !ok || s.Labels[discoveryv1.LabelServiceName] == "" {
 			return nil, nil
@@ -86,9 +102,9 @@ func NewObjects(cfg ObjectsConfig) (*Objects, error) {
 		return []string{s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]}, nil
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
+		return fmt.Errorf("index EndpointSlices by Service: %w", err)
 	}
-	return o, nil
+	return nil
 }
 
 // askFor asks for informers: a factory starts only those that somebody has asked for by then.
@@ -224,6 +240,14 @@ func (o *Objects) subscribe() (stop func(), waits []cache.DoneChecker, err error
 		}
 		stops = append(stops, func() { _ = f.informer.RemoveEventHandler(r) }) // it fails only if the informer has stopped
 		waits = append(waits, r.HasSyncedChecker())
+	}
+	if o.cfg.Namespaces != nil {
+		end, synced, err := o.cfg.Namespaces.follow(o.cfg.Ingresses.Informer(), func(k Key) { o.note(k) })
+		if err != nil {
+			stop()
+			return nil, nil, fmt.Errorf("follow the namespaces of the ingress: %w", err)
+		}
+		stops, waits = append(stops, end), append(waits, synced)
 	}
 	return stop, waits, nil
 }

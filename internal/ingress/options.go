@@ -18,6 +18,8 @@ type Options struct {
 	Settings []types.NamespacedName `json:"settings,omitempty"`
 	TCP      []types.NamespacedName `json:"tcp,omitempty"`
 	UDP      []types.NamespacedName `json:"udp,omitempty"`
+	// NoExternalNames has Services of type ExternalName lead nowhere (--disable-svc-external-name).
+	NoExternalNames bool `json:"noExternalNames,omitempty"`
 }
 
 // Names of what a cluster of our own has.

@@ -89,9 +89,10 @@ type world struct {
 	client *fake.Clientset
 }
 
+// newWorld has an API that leaves managedFields as they are, which NewClientset does not.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, client: fake.NewClientset()}
+	w := &world{t: t, client: fake.NewSimpleClientset()}
 	w.class(ClassMinato, table.ControllerMinato, true)
 	w.class(ClassNginx, table.ControllerNginx, false)
 	return w

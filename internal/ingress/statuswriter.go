@@ -70,7 +70,7 @@ func (w *statusWriter) step(ctx context.Context) error {
 			delete(w.told, n)
 			continue
 		}
-		_, ours, _ := w.cfg.Options.classOf(ing, w.classes)
+		ours := w.ours(ing, w.classes)
 		any = any || ours
 		if ours {
 			w.schedule(n, ing)
@@ -172,6 +172,9 @@ func severity(f *table.Finding) string {
 // statusChange returns how the status of an Ingress has to change, nil if it has not. What another controller wrote into
 // that of an Ingress which is not ours stays.
 func (w *statusWriter) statusChange(ing *networkingv1.Ingress, ours bool) []byte {
+	if w.cfg.NoStatus {
+		return nil
+	}
 	var want []networkingv1.IngressLoadBalancerIngress
 	if ours {
 		want = w.address
@@ -229,4 +232,23 @@ func listClasses(informer cache.SharedIndexInformer) []*networkingv1.IngressClas
 	}
 	slices.SortFunc(out, func(a, b *networkingv1.IngressClass) int { return compareText(a.Name, b.Name) })
 	return out
+}
+
+// Clear takes the addresses away that were written, since nobody serves any more. It is for after Run.
+func (c *Controller) Clear(ctx context.Context) error {
+	w := newStatusWriter(c)
+	w.classes = listClasses(c.cfg.Classes.Informer())
+	var writes []func() error
+	for _, o := range c.cfg.Ingresses.Informer().GetIndexer().List() {
+		ing, ok := o.(*networkingv1.Ingress)
+		if !ok || !c.ours(ing, w.classes) {
+			continue
+		}
+		if patch := w.statusChange(ing, true); patch != nil {
+			writes = append(writes, func() error {
+				return w.write(ctx, types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}, patch)
+			})
+		}
+	}
+	return atOnce(writersAtOnce, writes)
 }

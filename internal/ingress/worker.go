@@ -87,7 +87,7 @@ func (w *worker) lookAtClass(k Key) {
 func (w *worker) lookAtIngress(k Key) {
 	ing, ok := stored[*networkingv1.Ingress](w.cfg.Ingresses.Informer(), k)
 	var class table.Class
-	if ok {
+	if ok = ok && w.cfg.Namespaces.serve(k.Namespace); ok {
 		class, ok, _ = w.cfg.Options.classOf(ing, w.classes())
 	}
 	if !ok {

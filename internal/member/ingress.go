@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -32,12 +34,33 @@ func RunIngressProxy(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go slimDown(ctx, log)
 	return h.Run(ctx)
 }
 
-// ingressEnv is the environment of the process that serves a node's ingress.
-// The rest of the program that this process has in it makes its idle heap large
-// for what it does, so a percentage of it is plenty.
+// slimAfter is when the process has begun to serve.
+const slimAfter = 5 * time.Second
+
+// slimDown gives back the memory that only the start needed.
+func slimDown(ctx context.Context, log *slog.Logger) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(slimAfter):
+	}
+	debug.FreeOSMemory()
+	if err := host.ReleaseProgramPages(); err != nil {
+		log.Warn("Memory of the program's pages that only the start needed can't be given back", "error", err)
+	}
+}
+
+// ingressEnv is the environment of the process that serves a node's ingress. The
+// program's other parts leave it a heap of some megabytes that it never uses, of
+// which Go's usual percentage is plenty. There is no GOMEMLIMIT: what clients can
+// make it keep is bounded by the settings, and near a limit the collector would
+// take the processor from the requests.
 func ingressEnv() []string {
 	return []string{"GOGC=100", fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0))}
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // alone are the roles that only a cluster that something else runs needs: a
-// cluster of Minato's own has MetalLB's kinds, and elects nobody.
+// cluster of Minato's own has MetalLB's kinds, elects nobody, and has several
+// users for what an ingress does alone.
 func alone(t *testing.T) map[string][]string {
 	t.Helper()
 	definitions, err := metallb.CustomResourceDefinitions()
@@ -34,6 +35,21 @@ func alone(t *testing.T) map[string][]string {
 		"ClusterRole minato-loadbalancer-setup": {
 			"create apiextensions.k8s.io/customresourcedefinitions []",
 			fmt.Sprintf("get apiextensions.k8s.io/customresourcedefinitions %v", names),
+		},
+		"ClusterRole minato-ingress": {
+			"create /events []", "get /events []",
+			"list /configmaps []", "list /secrets []", "list /services []",
+			"list discovery.k8s.io/endpointslices []",
+			"list networking.k8s.io/ingressclasses []", "list networking.k8s.io/ingresses []",
+			"patch /events []", "patch networking.k8s.io/ingresses/status []",
+			"watch /configmaps []", "watch /secrets []", "watch /services []",
+			"watch discovery.k8s.io/endpointslices []",
+			"watch networking.k8s.io/ingressclasses []", "watch networking.k8s.io/ingresses []",
+		},
+		"Role ingress-nginx/minato-ingress": {
+			"create coordination.k8s.io/leases []", "get /pods []",
+			"get coordination.k8s.io/leases [ingress-nginx-leader]", "list /pods []",
+			"update coordination.k8s.io/leases [ingress-nginx-leader]",
 		},
 		"Role metallb-system/minato-loadbalancer-election": {
 			"create coordination.k8s.io/leases []",
@@ -64,7 +80,7 @@ func TestManifests(t *testing.T) {
 			t.Errorf("%s: %s is\n%s\nand should be\n%s", file, key, strings.Join(have, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	for _, file := range []string{"../../deploy/proxy.yaml", "../../deploy/dns.yaml", "../../deploy/loadbalancer.yaml"} {
+	for _, file := range []string{"../../deploy/proxy.yaml", "../../deploy/dns.yaml", "../../deploy/loadbalancer.yaml", "../../deploy/ingress.yaml"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

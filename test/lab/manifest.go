@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -71,6 +72,10 @@ func create(ctx context.Context, client kubernetes.Interface, o runtime.Object) 
 		return client.RbacV1().Roles(o.Namespace).Create(ctx, o, strict)
 	case *rbacv1.RoleBinding:
 		return client.RbacV1().RoleBindings(o.Namespace).Create(ctx, o, strict)
+	case *corev1.Service:
+		return client.CoreV1().Services(o.Namespace).Create(ctx, o, strict)
+	case *networkingv1.IngressClass:
+		return client.NetworkingV1().IngressClasses().Create(ctx, o, strict)
 	case *appsv1.DaemonSet:
 		return client.AppsV1().DaemonSets(o.Namespace).Create(ctx, o, strict)
 	}

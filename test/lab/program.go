@@ -27,6 +27,19 @@ type Program struct {
 // process at the latest.
 func Start(t *testing.T, ns host.Netns, log string, args ...string) *Program {
 	t.Helper()
+	return StartAs(t, ns, log, Process{}, args...)
+}
+
+// Process is what a program's process has that is not as this one's.
+type Process struct {
+	// User, if not 0, is the user and the group that it runs as, without any capability.
+	User uint32
+	Env  []string
+}
+
+// StartAs is Start for a process of another kind.
+func StartAs(t *testing.T, ns host.Netns, log string, as Process, args ...string) *Program {
+	t.Helper()
 	p := &Program{log: log, Done: make(chan struct{})}
 	out, err := os.Create(log)
 	if err != nil {
@@ -34,7 +47,18 @@ func Start(t *testing.T, ns host.Netns, log string, args ...string) *Program {
 	}
 	p.Cmd = exec.Command(os.Getenv("MINATO"), args...)
 	p.Cmd.Stdout, p.Cmd.Stderr = out, out
+	p.Cmd.Env = append(os.Environ(), as.Env...)
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if as.User != 0 {
+		p.Cmd.SysProcAttr.Credential = &syscall.Credential{Uid: as.User, Gid: as.User}
+		// The user need not be able to reach the program's file.
+		program, err := os.Open(os.Getenv("MINATO"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer program.Close()
+		p.Cmd.ExtraFiles, p.Cmd.Path = []*os.File{program}, "/proc/self/fd/3"
+	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the program would end with the thread that started it

@@ -16,11 +16,12 @@ import (
 	"minato/internal/ingress/table"
 )
 
-// compressor compresses the bodies of answers by gzip. There is no Brotli: enable-brotli has no effect.
+// compressor compresses the bodies of answers by Brotli or gzip.
 type compressor struct {
 	most    int64
 	running atomic.Int64
 	writers [gzip.BestCompression + 1]sync.Pool // of *gzipBody, by level; 0 is stateless
+	brotlis brotlis
 }
 
 // stateless is the level that keeps nothing in memory between two pieces of a body, and so compresses less.
@@ -31,6 +32,7 @@ func (c *compressor) init(most int) {
 		most = 128
 	}
 	c.most = int64(most)
+	c.brotlis.init(c)
 	for level := range c.writers {
 		how := level
 		if level == stateless {
@@ -46,31 +48,49 @@ func (c *compressor) init(most int) {
 	}
 }
 
-// encode compresses an answer if the settings and the client want that (use-gzip, gzip-*). As with ingress-nginx, these are
+// encode compresses an answer if the settings and the client want that (enable-brotli, brotli-*, use-gzip, gzip-*), by
+// Brotli where the client takes both. As with ingress-nginx, these are
 // answers with 200, 403 or 404 of certain media types and of some length, which are not encoded and may be
 // transformed. Those that differ by the client's Accept-Encoding say so in Vary, compressed or not. A stream of events is
 // never compressed, for its events are to arrive one by one.
 func (a *after) encode(x *exchange.Exchange, length int64, w io.Writer) exchange.Encoder {
-	g := x.Settings.Gzip
-	if g == nil || !compressible(x, g, length) {
+	g, b := x.Settings.Gzip, x.Settings.Brotli
+	g, b = wanted(x, g, length), wanted(x, b, length)
+	if g == nil && b == nil {
 		return nil
 	}
 	h := x.Response
 	if !h.HasToken(h1.Vary, "Accept-Encoding") && !h.HasToken(h1.Vary, "*") {
 		_ = h.AddString(h1.Vary, "Accept-Encoding")
 	}
-	if x.Version == exchange.HTTP10 || !acceptsGzip(x.Header) {
+	if x.Version == exchange.HTTP10 {
 		return nil
 	}
-	z := a.compress.begin(g.Level, w)
+	var z exchange.Encoder
+	coding := "br"
+	if b != nil && accepts(x.Header, coding, "") {
+		z = a.compress.beginBrotli(b.Level, w)
+	}
+	if z == nil && g != nil && accepts(x.Header, "gzip", "x-gzip") {
+		coding = "gzip"
+		z = a.compress.begin(g.Level, w)
+	}
 	if z == nil {
 		return nil
 	}
-	_ = h.SetString(h1.ContentEncoding, "gzip")
+	_ = h.SetString(h1.ContentEncoding, coding)
 	h.DelName("Accept-Ranges")
 	h.DelName("Content-MD5")
 	weaken(h)
 	return z
+}
+
+// wanted is the compression if it is on and the answer is one that it is for, else nil.
+func wanted(x *exchange.Exchange, c *table.Compression, length int64) *table.Compression {
+	if c == nil || !compressible(x, c, length) {
+		return nil
+	}
+	return c
 }
 
 // compressible tells whether an answer is one that clients may get compressed.
@@ -102,8 +122,9 @@ func appendLower(dst, b []byte) []byte {
 	return dst
 }
 
-// acceptsGzip tells whether a request takes answers in gzip (RFC 9110, 12.5.3): by name, or by "*" where it is not named.
-func acceptsGzip(h *h1.Header) bool {
+// accepts tells whether a request takes answers in a coding (RFC 9110, 12.5.3): by one of its names, or by "*" where it is
+// not named.
+func accepts(h *h1.Header, name, alias string) bool {
 	if !h.Has(h1.AcceptEncoding) {
 		return false
 	}
@@ -115,7 +136,7 @@ func acceptsGzip(h *h1.Header) bool {
 			item, rest, _ = strings.Cut(rest, ",")
 			coding, params, _ := strings.Cut(item, ";")
 			switch coding = strings.Trim(coding, " \t"); {
-			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
+			case strings.EqualFold(coding, name), alias != "" && strings.EqualFold(coding, alias):
 				return weight(params) > 0
 			case coding == "*":
 				star = weight(params) > 0

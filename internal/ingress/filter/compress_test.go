@@ -190,11 +190,11 @@ func TestAcceptsGzip(t *testing.T) {
 		"gzip": true, "x-gzip": true, "GZIP": true, "gzip;q=1": true, "gzip; q=0.001": true, "gzip ;q=0": false, "gzip;q=0.0": false, "*": true, "*;q=0": false,
 		"*, gzip;q=0": false, "br": false, "": false, "gzipx": false, "gzip;q=x": false, "gzip;q=2": false, "gzip;q=-1": false, "gzip;q=NaN": false, "deflate,gzip": true, "identity;q=1, *;q=0.5": true, "gzip;level=1": true,
 	} {
-		if got := acceptsGzip(afterExchange(nil, "Accept-Encoding", v).Header); got != want {
+		if got := accepts(afterExchange(nil, "Accept-Encoding", v).Header, "gzip", "x-gzip"); got != want {
 			t.Errorf("%q: %t", v, got)
 		}
 	}
-	if acceptsGzip(afterExchange(nil).Header) {
+	if accepts(afterExchange(nil).Header, "gzip", "x-gzip") {
 		t.Error("a client that says nothing is sent gzip")
 	}
 }

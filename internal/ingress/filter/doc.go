@@ -6,5 +6,6 @@
 // and dialer are passed in. What decides about access never opens in doubt. A request whose location asks for nothing
 // costs a few comparisons and no memory.
 //
-// The package may import the standard library, exchange, h1, table, regex and htpasswd. It must not know the proxy.
+// The package may import the standard library, exchange, h1, table, regex, htpasswd, and libraries that hash and compress. It
+// must not know the proxy.
 package filter

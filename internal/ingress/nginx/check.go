@@ -8,9 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
-	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -284,10 +282,6 @@ func (s *objectSet) add(objects []runtime.Object) error {
 				o.Namespace = "default"
 			}
 			s.ingresses[name(o.Namespace, o.Name)] = o
-		case *networkingv1beta1.Ingress:
-			s.old[name(cmp.Or(o.Namespace, "default"), o.Name)] = "networking.k8s.io/v1beta1"
-		case *extensionsv1beta1.Ingress:
-			s.old[name(cmp.Or(o.Namespace, "default"), o.Name)] = "extensions/v1beta1"
 		case *networkingv1.IngressClass:
 			s.classes = append(s.classes, o)
 		case *corev1.Secret:
@@ -297,9 +291,19 @@ func (s *objectSet) add(objects []runtime.Object) error {
 			s.configMaps[name(cmp.Or(o.Namespace, "default"), o.Name)] = o
 		case *corev1.Service:
 			s.services[name(cmp.Or(o.Namespace, "default"), o.Name)] = o
+		default:
+			s.addOld(o)
 		}
 	}
 	return nil
+}
+
+// addOld notes an Ingress of a version before v1, which is to be converted first.
+func (s *objectSet) addOld(o runtime.Object) {
+	kind := o.GetObjectKind().GroupVersionKind()
+	if m, err := meta.Accessor(o); err == nil && kind.Kind == "Ingress" && (kind.Group == networkingv1.GroupName || kind.Group == "extensions") {
+		s.old[name(cmp.Or(m.GetNamespace(), "default"), m.GetName())] = kind.GroupVersion().String()
+	}
 }
 
 // withStringData is a Secret of a manifest as the API server would store it.

@@ -60,7 +60,7 @@ func manifests() []runtime.Object {
 	cm := settingsMap("use-gzip", "yes", "hsts", "false", "http-snippet", "gzip on;", "proxy-real-ip-cidr", "10.0.0.0/8")
 	tcp := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ingress-nginx", Name: "tcp-services"}, Data: map[string]string{"22": "git/ssh:22", "x": "y"}}
 	list := &corev1.List{Items: []runtime.RawExtension{{Object: web}, {Object: tcp}}}
-	old := &networkingv1beta1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old"}}
+	old := &networkingv1beta1.Ingress{TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1beta1", Kind: "Ingress"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old"}}
 	return []runtime.Object{api, foreign, plain, cm, list, &corev1.Pod{}, old}
 }
 

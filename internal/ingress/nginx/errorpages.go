@@ -14,13 +14,14 @@ func errorAnnotations() []Annotation {
 	}
 	codes := row("custom-http-errors", "a list of statuses from 400 to 599", "none", "404, 503", "Such answers of a backend are replaced by the default backend's.", BadCloses)
 	codes.Key = true
+	codes.Support, codes.Difference = Differs, "What the proxy itself refuses (401, 403, 413, a limit's 503) keeps its answer, as do answers of gRPC backends. Without default-backend and --default-backend-service all answers stay."
 	keep := row("disable-proxy-intercept-errors", "bool", "false", "true", "Answers of the backend are kept; only the proxy's own are replaced.", BadDefault)
 	keep.Key = true
 	mirror := row("mirror-target", "an http(s) URL with variables", "none", "http://mirror.default.svc$request_uri", "Each request is sent there too; the answer is dropped.", BadDefault)
-	mirror.Support, mirror.Difference = Differs, "A mirror that is slow or gone delays no client: copies that it doesn't take are dropped."
+	mirror.Support, mirror.Difference = Differs, "A mirror that is slow or gone delays no client: copies that it doesn't take are dropped, as are those with bodies above 1 MiB, of gRPC, and to loopback, link-local or multicast addresses."
 	return []Annotation{
 		codes, keep,
-		row("default-backend", "a Service of the same namespace", "the host's", "errors", "Answers these errors, and requests for which there is no endpoint.", BadDefault),
+		row("default-backend", "a Service of the same namespace", "`--default-backend-service`", "errors", "Answers these errors, and requests for which there is no endpoint.", BadDefault),
 		mirror,
 		row("mirror-host", "a text with variables", "mirror-target's host", "mirror.example.com", "The Host header of the copy.", BadDefault, "mirror-target"),
 		row("mirror-request-body", "`on` or `off`", "on", "off", "Whether the copy has the body.", BadDefault, "mirror-target"),

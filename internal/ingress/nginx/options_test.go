@@ -235,8 +235,8 @@ func TestOptions(t *testing.T) {
 		{"enable-access-log, enable-rewrite-log", a("enable-access-log", "false", "enable-rewrite-log", "true"), func(o *table.Options) {
 			o.Location.NoAccessLog, o.Location.RewriteLog = true, true
 		}},
-		{"enable-opentelemetry and its kin", a("enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "false", "opentelemetry-operation-name", "HTTP $request_method"), func(o *table.Options) {
-			o.Location.Tracing, o.Location.TracingTrust, o.Location.TracingName = &yes, &no, text("HTTP ", table.VarRequestMethod)
+		{"enable-opentelemetry and its kin", a("enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "false"), func(o *table.Options) {
+			o.Location.Tracing, o.Location.TracingTrust = &yes, &no
 		}},
 	}
 	for _, r := range rows {

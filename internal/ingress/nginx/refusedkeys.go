@@ -12,7 +12,11 @@ func annotationKeys() []Key {
 			continue
 		}
 		if a.Key {
-			out = append(out, Key{Name: a.Name, Group: string(g), Support: a.Support, Values: a.Values, Default: a.Default, Example: a.Example, Note: "As the annotation.", Difference: a.Difference})
+			note := "As the annotation."
+			if a.Support == Refused {
+				note = a.Note
+			}
+			out = append(out, Key{Name: a.Name, Group: string(g), Support: a.Support, Values: a.Values, Default: a.Default, Example: a.Example, Note: note, Difference: a.Difference})
 		}
 	}
 	return out

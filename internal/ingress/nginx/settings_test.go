@@ -172,9 +172,9 @@ func TestSettings(t *testing.T) {
 		{"brotli-*", a("enable-brotli", "true", "brotli-types", "font/otf", "brotli-level", "11", "brotli-min-length", "0"), s(func(s *table.Settings) {
 			s.Brotli = &table.Compression{Level: 11, Types: []string{"font/otf", "text/html"}}
 		})},
-		{"opentelemetry", a("enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "false", "opentelemetry-operation-name", "x"), loc(func(l *table.Location) {
+		{"opentelemetry", a("enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "false"), loc(func(l *table.Location) {
 			yes, no := true, false
-			l.Tracing, l.TracingTrust, l.TracingName = &yes, &no, text("x")
+			l.Tracing, l.TracingTrust = &yes, &no
 		})},
 		{"block-*", a("block-cidrs", "10.0.0.1", "block-user-agents", "curl/7.1, ~*bot", "block-referers", "~x"), s(func(s *table.Settings) {
 			s.BlockCIDRs = prefixes("10.0.0.1/32")

@@ -81,8 +81,6 @@ func (r *settingsReader) locationSizes(both func(func(*table.Location))) {
 func (r *settingsReader) tracing(both func(func(*table.Location))) {
 	set(r, "enable-opentelemetry", pointer(parseBool), func(v *bool) { both(func(l *table.Location) { l.Tracing = v }) })
 	set(r, "opentelemetry-trust-incoming-span", pointer(parseBool), func(v *bool) { both(func(l *table.Location) { l.TracingTrust = v }) })
-	set(r, "opentelemetry-operation-name", pointer(func(s string) (table.Text, error) { return ParseText(s, 0) }),
-		func(v *table.Text) { both(func(l *table.Location) { l.TracingName = v }) })
 }
 
 func (r *settingsReader) upstream() {

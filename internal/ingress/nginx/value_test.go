@@ -158,7 +158,7 @@ func texts(o *table.Options) []table.Text {
 		}
 	}
 	l := &o.Location
-	add(l.ForwardedPrefix, l.UpstreamVhost, l.TracingName, o.Upstream.HashBy)
+	add(l.ForwardedPrefix, l.UpstreamVhost, o.Upstream.HashBy)
 	if l.Redirect != nil {
 		add(&l.Redirect.Target)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -68,6 +69,7 @@ type clientConn struct {
 // serveConn serves a connection of a client to its end.
 func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
+	defer s.outlive()
 	c := &clientConn{srv: s, ctx: ctx, l: l, conn: conn, peer: addressOf(conn.RemoteAddr()), local: addressOf(conn.LocalAddr())}
 	if l.Port != 0 {
 		c.local = netip.AddrPortFrom(c.local.Addr(), l.Port)
@@ -97,6 +99,13 @@ func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 	}
 	c.step, c.put = c.hot, c.putRaw
 	c.run()
+}
+
+// outlive keeps a fault that one request brings to light from ending the requests of all others: only its connection ends.
+func (s *Server) outlive() {
+	if p := recover(); p != nil {
+		s.cfg.Logger.Error("The proxy has a fault that a request has brought to light; its connection is closed", "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 // open does what comes before the first request: the PROXY protocol and TLS. It reports whether there is to be one.

@@ -164,3 +164,39 @@ func TestSlowClients(t *testing.T) {
 		t.Error("a header that comes a byte at a time was waited for")
 	}
 }
+
+// TestFaults: a fault that one request brings to light ends its connection or stream alone.
+func TestFaults(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, echo))
+	r.SetHooks(exchange.Hooks{Choose: func(x *exchange.Exchange) {
+		if x.Path == "/fault" {
+			panic("a fault")
+		}
+	}})
+	h2 := r.h2Client(nil)
+	for range 3 {
+		c, err := net.Dial("tcp", r.http)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(c, "GET /fault HTTP/1.1\r\nHost: a.example\r\n\r\n")
+		if b, _ := io.ReadAll(c); len(b) > 0 {
+			t.Errorf("%q", b)
+		}
+		if resp, err := h2.Get("https://a.example/fault"); err == nil {
+			t.Errorf("HTTP/2: %v", resp.Status)
+		}
+		if resp, _ := r.get("a.example", "/"); resp.StatusCode != 200 {
+			t.Errorf("the next request: %d", resp.StatusCode)
+		}
+		resp, err := h2.Get("https://a.example/")
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("the next request in HTTP/2: %v %v", resp, err)
+		}
+		_ = readAll(t, resp)
+	}
+}

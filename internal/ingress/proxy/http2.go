@@ -101,6 +101,14 @@ func (s *Server) serveHTTP2(c *clientConn) {
 
 // serveStream serves one request of HTTP/2.
 func (s *Server) serveStream(c *clientConn, w http.ResponseWriter, r *http.Request) {
+	if !s.serveFlow(c, w, r) {
+		panic(http.ErrAbortHandler) // resets the stream; net/http's way to say so
+	}
+}
+
+// serveFlow is serveStream; it reports false if the answer could not be completed.
+func (s *Server) serveFlow(c *clientConn, w http.ResponseWriter, r *http.Request) (whole bool) {
+	defer s.outlive()
 	s.requests.Add(1)
 	f := s.flow()
 	f.begin(s)
@@ -114,9 +122,7 @@ func (s *Server) serveStream(c *clientConn, w http.ResponseWriter, r *http.Reque
 	aborted := d.aborted
 	d.close()
 	s.release(f)
-	if aborted {
-		panic(http.ErrAbortHandler) // resets the stream; net/http's way to say so
-	}
+	return !aborted
 }
 
 // fromHTTP2 fills the exchange in, and returns a status if the request is refused.

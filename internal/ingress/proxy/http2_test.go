@@ -38,7 +38,7 @@ func (r *rig) h2Client(change func(*tls.Config)) *http.Client {
 
 func TestHTTP2(t *testing.T) {
 	s := settings()
-	s.HSTS = table.HSTS{Enabled: true, MaxAge: 10, SubDomains: true}
+	s.HSTS = table.HSTS{Enabled: true, AllClasses: true, MaxAge: 10, SubDomains: true}
 	r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
 	cert := selfSigned(t, "a.example")
 	r.SetDefaultCertificate(cert)

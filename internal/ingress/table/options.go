@@ -78,7 +78,6 @@ type Location struct {
 	RewriteLog    bool        // enable-rewrite-log
 	Tracing       *bool       // enable-opentelemetry
 	TracingTrust  *bool       // opentelemetry-trust-incoming-span
-	TracingName   *Text       // opentelemetry-operation-name
 }
 
 // HeaderField is a header's name and value.

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 
+	"minato/internal/cluster/standalone/foreign"
 	"minato/internal/loadbalancer"
 	"minato/internal/loadbalancer/config"
 	"minato/internal/loadbalancer/config/metallb"
@@ -22,7 +23,10 @@ func (b *balancer) compete(ctx context.Context) error {
 	if err := b.ensureNamespace(ctx); err != nil {
 		return err
 	}
-	l := leader{client: b.electing, namespace: config.Namespace, identity: b.cfg.Node, work: b.control, log: b.log}
+	l := foreign.Leader{
+		Client: b.electing, Namespace: config.Namespace, Name: component, Identity: b.cfg.Node, Work: b.control,
+		Begins: "This process gives Services their addresses from now on", Logger: b.log,
+	}
 	return l.Run(ctx)
 }
 

@@ -1,4 +1,4 @@
-package balancer
+package foreign
 
 import (
 	"context"
@@ -22,10 +22,10 @@ func TestLeader(t *testing.T) {
 	start := func(identity string) (stop func() error) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		l := &leader{client: client, namespace: "ns", identity: identity, log: slog.New(slog.DiscardHandler), work: func(ctx context.Context) error {
+		l := &Leader{Client: client, Namespace: "ns", Name: "lease", Identity: identity, Logger: slog.New(slog.DiscardHandler), Work: func(ctx context.Context) error {
 			events <- identity + " begins"
 			<-ctx.Done()
-			lease, err := client.CoordinationV1().Leases("ns").Get(context.Background(), leaseName, metav1.GetOptions{})
+			lease, err := client.CoordinationV1().Leases("ns").Get(context.Background(), "lease", metav1.GetOptions{})
 			if err != nil || *lease.Spec.HolderIdentity != identity {
 				t.Errorf("while %s works, the Lease is %+v, %v", identity, lease, err)
 			}
@@ -74,7 +74,7 @@ func TestLeader(t *testing.T) {
 // Work that fails ends the term, and its error is told.
 func TestLeaderFails(t *testing.T) {
 	broken := errors.New("broken")
-	l := &leader{client: fake.NewClientset(), namespace: "ns", identity: "one", log: slog.New(slog.DiscardHandler), work: func(context.Context) error { return broken }}
+	l := &Leader{Client: fake.NewClientset(), Namespace: "ns", Name: "lease", Identity: "one", Logger: slog.New(slog.DiscardHandler), Work: func(context.Context) error { return broken }}
 	if err := l.Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
