@@ -20,7 +20,10 @@ import (
 )
 
 // cluster is the one that the suite runs against.
-type cluster struct{ options }
+type cluster struct {
+	options
+	client kubernetes.Interface
+}
 
 func (c *cluster) kubeconfig() string { return filepath.Join(c.out, "kubeconfig") }
 
@@ -47,12 +50,11 @@ func (c *cluster) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
+	if c.client, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
 	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "minato-ingress"}, Data: map[string]string{"server-tokens": "true"}}
-	if _, err := client.CoreV1().ConfigMaps(settings.Namespace).Create(ctx, settings, metav1.CreateOptions{}); err != nil {
+	if _, err := c.client.CoreV1().ConfigMaps(settings.Namespace).Create(ctx, settings, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("set up the Ingress: %w", err)
 	}
 	return nil
@@ -62,7 +64,7 @@ func (c *cluster) configure(ctx context.Context) error {
 const statusTime = 30 * time.Second
 
 // runSuite returns an error if the suite could not be run; which scenarios failed is in the reports.
-func (c *cluster) runSuite(ctx context.Context, s *suite) error {
+func (c *cluster) runSuite(ctx context.Context, s *suite) (err error) {
 	if err := os.RemoveAll(s.reports); err != nil {
 		return err
 	}
@@ -79,6 +81,13 @@ func (c *cluster) runSuite(ctx context.Context, s *suite) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.program, "-test.timeout="+c.timeout.String(), "-ingress-class="+c.class, "-wait-time-for-ingress-status="+statusTime.String(),
 		"-format=cucumber", "-output-directory="+s.reports, "-no-colors")
+	tidied := make(chan error, 1)
+	tidying, stop := context.WithCancel(ctx)
+	go func() { tidied <- tidy(tidying, c.client) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-tidied)
+	}()
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig())
 	cmd.Stdout, cmd.Stderr = log, log
