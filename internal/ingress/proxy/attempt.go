@@ -58,6 +58,9 @@ func (f *flow) attempts(ctx context.Context, h *exchange.Hooks, loc *table.Locat
 		case o == outcomeStale && stale < maxStale && f.body.again() && (f.idempotent(loc) || !sent):
 			stale++ // the endpoint is alive as far as is known, so that the try does not count
 			continue
+		case o == outcomeRefused && !sent && stale < maxStale && f.left(ep):
+			stale++
+			continue
 		}
 		f.cand.tried = append(f.cand.tried, ep)
 		over := len(f.cand.tried) >= orInt(loc.Retry.Tries, len(f.cand.set.all)) || deadline > 0 && clock() > deadline
@@ -73,6 +76,20 @@ func (f *flow) attempts(ctx context.Context, h *exchange.Hooks, loc *table.Locat
 		}
 		return f.x.Reply(o.status())
 	}
+}
+
+// left tells whether an endpoint was taken from the backend while it was being connected to, and has the attempts that
+// follow go to the endpoints that the backend has now.
+func (f *flow) left(ep *endpoint) bool {
+	if !ep.gone.Load() || f.substitute != nil {
+		return false
+	}
+	set := f.view.backend(f.x.Upstream, &f.srv.backends).set.Load()
+	if len(set.all) == 0 {
+		return false
+	}
+	f.cand.set = set
+	return true
 }
 
 // replacement tells whether an answer of the status is to be replaced by another backend's, which then is substitute.

@@ -102,6 +102,9 @@ func (s *Server) dial(ctx context.Context, ep *endpoint, home *pool, t *transpor
 var errNoTCP = errors.New("the connection to the endpoint is no TCP connection")
 
 func (s *Server) dialConn(ctx context.Context, ep *endpoint, t *transport, timeout time.Duration) (net.Conn, *net.TCPConn, error) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(ep.there, end)()
 	dial := s.cfg.Dial
 	var conn net.Conn
 	var err error

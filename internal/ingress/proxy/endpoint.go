@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -27,10 +28,19 @@ type endpoint struct {
 	load    atomic.Int32 // requests at it
 	latency atomic.Int64 // moving average in nanoseconds
 	gone    atomic.Bool  // no longer of its backend: connections are not kept
+	// there ends when gone is set, and with it the connecting to an endpoint that may never answer.
+	there context.Context
+	leave context.CancelFunc
 
 	plain  pool // without TLS
 	mu     sync.Mutex
 	others map[transportKey]*transport
+}
+
+func newEndpoint(address netip.AddrPort) *endpoint {
+	e := &endpoint{address: address, text: address.String()}
+	e.there, e.leave = context.WithCancel(context.Background())
+	return e
 }
 
 // observe takes a request's duration into the average.
@@ -99,7 +109,7 @@ func (b *backends) setEndpoints(ref table.BackendRef, want []Endpoint) {
 	for _, w := range want {
 		e := known[w.Address]
 		if e == nil {
-			e = &endpoint{address: w.Address, text: w.Address.String()}
+			e = newEndpoint(w.Address)
 		}
 		delete(known, w.Address)
 		set.all = append(set.all, e)
@@ -151,6 +161,7 @@ func (b *backends) each(f func(*endpoint)) {
 // retire closes the idle connections of an endpoint that has gone. Those in use are closed after their request.
 func (e *endpoint) retire() {
 	e.gone.Store(true)
+	e.leave()
 	e.plain.closeIdle()
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"strings"
@@ -210,5 +211,46 @@ func TestIdleConnections(t *testing.T) {
 	t.Logf("%d bytes for each idle connection, with the client's end", each)
 	if each > 14<<10 {
 		t.Errorf("an idle connection takes %d bytes", each)
+	}
+}
+
+// TestEndpointLeavesWhileConnecting: a request that waits for a connection to an endpoint that never answers is sent to
+// another as soon as the endpoint is no longer of the backend, whatever its method.
+func TestEndpointLeavesWhileConnecting(t *testing.T) {
+	dead := netip.MustParseAddrPort("192.0.2.1:80")
+	dialled := make(chan struct{}, 8)
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), func(c *Config) {
+		c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == dead.String() {
+				dialled <- struct{}{}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}
+	})
+	alive := serve(t, echo)
+	r.backend("web", dead.String())
+	answers := make(chan string, 1)
+	go func() {
+		q, _ := http.NewRequest("POST", "http://"+r.http, strings.NewReader("x"))
+		q.Host = "a.example"
+		resp, err := http.DefaultClient.Do(q)
+		if err != nil {
+			answers <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		answers <- resp.Status
+	}()
+	<-dialled
+	r.backend("web", alive)
+	select {
+	case got := <-answers:
+		if got != "200 OK" {
+			t.Errorf("the answer is %s", got)
+		}
+	case <-time.After(4 * time.Second):
+		t.Error("the request still waits for the endpoint that has gone")
 	}
 }

@@ -220,7 +220,7 @@ func TestServerIsKilled(t *testing.T) {
 	if after := session(t, s, "bird", time.Second, "up", isUp); !after.Since.Equal(before.Since) {
 		t.Errorf("the session was reset")
 	}
-	if missing, looks := end(); missing != "" || looks < 5 {
+	if missing, looks := end(); missing != "" || looks < 2 {
 		t.Errorf("looked %d times; the route was away %s", looks, missing)
 	}
 	apply(t, s)
