@@ -25,7 +25,7 @@ func (s *Server) assembleIngress() error {
 	s.ingress, err = ingress.NewController(ingress.ControllerConfig{
 		Client: client, Ingresses: s.watch.Ingresses(), Classes: s.watch.IngressClasses(), Services: s.watch.Services(), Slices: s.watch.EndpointSlices(),
 		Options: ingress.DefaultOptions(), Publish: types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name}, Own: true,
-		Events: s.ingressEvents, Logger: log,
+		Serves: s.servesIngress, Events: s.ingressEvents, Logger: log,
 	})
 	return err
 }
@@ -39,6 +39,19 @@ func (s *Server) controlIngresses(ctx context.Context) error {
 	}
 	return s.ingress.Run(ctx)
 }
+
+// servesIngress tells whether every node's proxy serves an Ingress, those left out that are not there.
+func (s *Server) servesIngress(name types.NamespacedName, uid types.UID) bool {
+	for _, n := range s.nodes {
+		if m := n.current.Load(); m != nil && !m.ServesIngress(name, uid) {
+			return false
+		}
+	}
+	return true
+}
+
+// served passes on which Ingresses the nodes' proxies have begun to serve.
+func (s *Server) served(names []types.NamespacedName) { s.ingress.Served(names) }
 
 // found passes on what the nodes' proxies find about Ingresses.
 func (s *Server) found(all []ingress.Findings) { s.ingress.Found(all) }

@@ -221,7 +221,7 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	s.watch, err = member.NewWatch(member.WatchConfig{
 		Connect: s.control.RESTConfig, ClusterDomain: s.cfg.ClusterDomain, ClusterDNS: s.cfg.DNSIPs(),
 		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Pool: s.cfg.Pool(),
-		Started: s.started, Found: s.found, Logger: s.log,
+		Started: s.started, Found: s.found, Served: s.served, Logger: s.log,
 	})
 	if err != nil {
 		return err

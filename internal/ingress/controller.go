@@ -42,6 +42,9 @@ type ControllerConfig struct {
 	Find func() []networkingv1.IngressLoadBalancerIngress
 	// Namespaces, if not nil, are those whose Ingresses are served.
 	Namespaces *Namespaces
+	// Serves, if not nil, tells whether the proxies serve an Ingress: its address is written only then. Served has it called
+	// again.
+	Serves func(types.NamespacedName, types.UID) bool
 	// NoStatus leaves the status of Ingresses to somebody else.
 	NoStatus bool
 	// Own has the Service made with the first Ingress, and the IngressClasses once in a cluster's life.
@@ -144,6 +147,13 @@ func (c *Controller) Found(all []Findings) {
 
 // Moved tells that Find finds other addresses now.
 func (c *Controller) Moved() { c.everything() }
+
+// Served takes the Ingresses that a node's proxy has begun to serve.
+func (c *Controller) Served(names []types.NamespacedName) {
+	for _, n := range names {
+		c.note(n)
+	}
+}
 
 // ours tells whether an Ingress is served.
 func (c *Controller) ours(ing *networkingv1.Ingress, classes []*networkingv1.IngressClass) bool {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,12 @@ func (h *heard) count(text string) int {
 // controller runs a Controller until the test ends.
 func (w *world) controller(own bool) (*Controller, *heard) {
 	w.t.Helper()
+	return w.controllerWith(own, nil)
+}
+
+// controllerWith has the Controller's configuration changed before.
+func (w *world) controllerWith(own bool, change func(*ControllerConfig)) (*Controller, *heard) {
+	w.t.Helper()
 	// The fake API takes a patch of the status for one of the whole object, and no version for none.
 	w.client.PrependReactor("patch", "ingresses", func(a kubetesting.Action) (bool, runtime.Object, error) {
 		p := a.(kubetesting.PatchAction)
@@ -77,11 +84,15 @@ func (w *world) controller(own bool) (*Controller, *heard) {
 	if err != nil || objects == nil {
 		w.t.Fatal(err)
 	}
-	c, err := NewController(ControllerConfig{
+	cfg := ControllerConfig{
 		Client: w.client, Ingresses: f.Networking().V1().Ingresses(), Classes: f.Networking().V1().IngressClasses(),
 		Services: f.Core().V1().Services(), Slices: f.Discovery().V1().EndpointSlices(), Options: DefaultOptions(),
 		Publish: types.NamespacedName{Namespace: Namespace, Name: Name}, Own: own, Events: events, Logger: testLogger(w.t),
-	})
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := NewController(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -197,6 +208,39 @@ func TestControllerWritesAndTells(t *testing.T) {
 }
 
 // Classes are made once; what was deleted stays away.
+// TestControllerWaitsForProxies: an Ingress has its address when the proxies serve it, so that who has seen the address is
+// answered.
+func TestControllerWaitsForProxies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var asked, serve atomic.Bool
+	c, _ := w.controllerWith(true, func(cfg *ControllerConfig) {
+		cfg.Serves = func(n types.NamespacedName, uid types.UID) bool {
+			asked.Store(n.Name == "a")
+			return serve.Load()
+		}
+		cfg.Addresses = []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}}
+	})
+	w.ingress(ingressOf("a", "a.test", "one"))
+	until(t, "the proxies are asked about", func() error {
+		if !asked.Load() {
+			return fmt.Errorf("they are not")
+		}
+		return nil
+	})
+	if a := w.address("a"); a != "" {
+		t.Errorf("the address is %s before any proxy serves the Ingress", a)
+	}
+	serve.Store(true)
+	c.Served([]types.NamespacedName{{Namespace: "default", Name: "a"}})
+	until(t, "the address is written", func() error {
+		if a := w.address("a"); a != "192.0.2.1" {
+			return fmt.Errorf("it is %q", a)
+		}
+		return nil
+	})
+}
+
 func TestControllerMakesClassesOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -28,8 +28,8 @@ type serving interface {
 	Tell(Facts)
 	// Serve gives it the sockets that it is to serve from now on.
 	Serve(list socketList, files []*os.File) error
-	// Apply gives it what has changed.
-	Apply(batch []Change, synced bool)
+	// ApplyThen gives it what has changed, and calls done once that is served.
+	ApplyThen(batch []Change, synced bool, done func())
 	// Run blocks until ctx ends, or Drain was called and everything that was under way is done.
 	Run(ctx context.Context) error
 	Drain()
@@ -274,7 +274,9 @@ func (s *session) apply(synced bool) {
 		}
 		s.seen = nil
 	}
-	s.node.Apply(s.batch, synced)
+	s.node.ApplyThen(s.batch, synced, func() {
+		_ = s.wire.send(appendFrame(nil, frameApplied, nil)) // the connection's own goroutine sees that it has ended
+	})
 	s.batch = nil
 }
 

@@ -91,7 +91,7 @@ func (l *loop) run(ctx context.Context, first chan<- struct{}) {
 			continue
 		case <-l.node.wake:
 		}
-		facts, batch, synced, told := l.node.take()
+		facts, batch, done, synced, told := l.node.take()
 		if told {
 			l.step(facts, batch)
 			if l.streams != nil {
@@ -99,6 +99,9 @@ func (l *loop) run(ctx context.Context, first chan<- struct{}) {
 			}
 		}
 		l.ends.renamed()
+		for _, f := range done {
+			f()
+		}
 		if synced && first != nil {
 			close(first)
 			first = nil

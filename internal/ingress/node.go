@@ -49,6 +49,7 @@ type Node struct {
 	streamFiles map[Socket]*os.File
 	streamPorts []StreamPort
 	pending     map[Key]Change
+	done        []func() // of what is pending
 	synced      bool
 	told        bool // there is something new of the above
 	ready       atomic.Bool
@@ -166,12 +167,18 @@ func (n *Node) use(s *sockets) {
 }
 
 // Apply gives the Node what has changed. What came before the loop has looked at it is looked at together.
-func (n *Node) Apply(batch []Change, synced bool) {
+func (n *Node) Apply(batch []Change, synced bool) { n.ApplyThen(batch, synced, nil) }
+
+// ApplyThen is Apply that calls done, if not nil, once that is served.
+func (n *Node) ApplyThen(batch []Change, synced bool, done func()) {
 	n.mu.Lock()
 	for _, c := range batch {
 		n.pending[c.Key] = c
 	}
 	n.synced, n.told = n.synced || synced, true
+	if done != nil {
+		n.done = append(n.done, done)
+	}
 	n.mu.Unlock()
 	poke(n.wake)
 }
@@ -379,13 +386,14 @@ func (n *Node) serve(ctx context.Context, server *proxy.Server, l *loop, first <
 }
 
 // take returns what has come since it was called last.
-func (n *Node) take() (facts Facts, batch map[Key]Change, synced, told bool) {
+func (n *Node) take() (facts Facts, batch map[Key]Change, done []func(), synced, told bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	batch, n.pending = n.pending, map[Key]Change{}
 	told, n.told = n.told, false
+	done, n.done = n.done, nil
 	if n.facts != nil {
 		facts = *n.facts
 	}
-	return facts, batch, n.synced, told
+	return facts, batch, done, n.synced, told
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
 	"minato/internal/host/helper"
@@ -37,6 +38,8 @@ type ProcessConfig struct {
 	Facts func() Facts
 	// Found is called with what the proxy finds about Ingresses; nil if nobody wants to know.
 	Found func([]Findings)
+	// Served is called with the Ingresses that the proxy has begun to serve; nil if nobody wants to know.
+	Served func([]types.NamespacedName)
 }
 
 // Process has a process of its own serve a node's ingress: a Helper, which it starts with the first Ingress, again if it
@@ -47,6 +50,7 @@ type Process struct {
 	changed chan struct{}
 	retell  chan struct{}
 	sockets socketSet
+	served  served
 
 	mu sync.Mutex
 	// old is a Helper of another version, which serves until its successor does.
@@ -107,6 +111,15 @@ func (p *Process) State() (s State, known bool) {
 	return p.state, p.known
 }
 
+// Serves tells whether the proxy serves an Ingress. A proxy that is not there, or is not ready, is no reason to wait: nobody
+// is sent to it.
+func (p *Process) Serves(name types.NamespacedName, uid types.UID) bool {
+	if s, _ := p.State(); !s.Ready {
+		return true
+	}
+	return p.served.has(name, uid)
+}
+
 // Err returns why there is no proxy, nil if there is one or nobody needs one.
 func (p *Process) Err() error {
 	p.mu.Lock()
@@ -131,6 +144,7 @@ func (p *Process) session(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
+	p.served.begin()
 	if err := w.sendJSON(frameConfig, p.c.Facts()); err != nil {
 		return err
 	}
@@ -141,7 +155,10 @@ func (p *Process) session(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { w.close() })()
 	g.Go(func() error { return p.listen(ctx, w) })
 	g.Go(func() error {
-		return p.c.Objects.follow(ctx, func(b []*item, synced bool) error { return send(w, b, synced) })
+		return p.c.Objects.follow(ctx, func(b []*item, synced bool) error {
+			p.served.sent(b)
+			return send(w, b, synced)
+		})
 	})
 	g.Go(func() error { return p.retellFacts(ctx, w) })
 	return g.Wait()
@@ -275,6 +292,10 @@ func (p *Process) listen(ctx context.Context, w *wire) error {
 				return err
 			}
 			p.set(true, s, nil)
+		case frameApplied:
+			if names := p.served.applied(); p.c.Served != nil {
+				p.c.Served(names)
+			}
 		case frameFindings:
 			var all []Findings
 			if err := json.Unmarshal(f.content, &all); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
 )
@@ -100,10 +101,22 @@ func TestHelperServesAndIsTakenOver(t *testing.T) {
 	two, _ := backend(t, "two")
 	w.service("one", one)
 	w.service("two", two)
-	w.ingress(ingressOf("a", "a.test", "one"))
+	a := ingressOf("a", "a.test", "one")
+	a.UID = "uid-a"
+	w.ingress(a)
 	answers(t, at, "a.test", 200, "one")
 	answers(t, at, "b.test", 404, "")
 	until(t, "it is ready", p.ready)
+	name := types.NamespacedName{Namespace: "default", Name: "a"}
+	until(t, "it says that it serves the Ingress", func() error {
+		if !p.Serves(name, "uid-a") {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	if p.Serves(name, "another") || p.Serves(types.NamespacedName{Namespace: "default", Name: "b"}, "uid-b") {
+		t.Error("it says that it serves what it was not told of")
+	}
 	pid := helperPID(t, build)
 
 	// The server dies; what it told is served on, and the next one finds what has changed.

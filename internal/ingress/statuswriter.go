@@ -182,6 +182,9 @@ func (w *statusWriter) statusChange(ing *networkingv1.Ingress, ours bool) []byte
 	if sameAddress(ing.Status.LoadBalancer.Ingress, want) || !ours && !wroteStatus(ing) {
 		return nil
 	}
+	if n := (types.NamespacedName{Namespace: ing.Namespace, Name: ing.Name}); len(want) > 0 && len(ing.Status.LoadBalancer.Ingress) == 0 && w.cfg.Serves != nil && !w.cfg.Serves(n, ing.UID) {
+		return nil // a client that has seen the address is answered; Served tells when
+	}
 	var list any // null removes the list
 	if len(want) > 0 {
 		list = want

@@ -29,6 +29,7 @@ const (
 	frameDrain                         // to the Helper: accept nothing any more, and end after the last request
 	frameState                         // from the Helper: state
 	frameFindings                      // from the Helper: findings
+	frameApplied                       // from the Helper: the oldest batch that it has not said this of is served
 )
 
 const (

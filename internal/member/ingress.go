@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"minato/internal/host"
@@ -78,7 +79,7 @@ func (m *Member) newIngress() error {
 		Socket: m.cfg.IngressSocket, Build: version.Get().String(),
 		Objects: m.cfg.Watch.ingress, Addresses: m.cfg.Addresses, Listen: m.cfg.Netns,
 		AccessLog: filepath.Join(m.cfg.DataDir, "ingress-access.log"),
-		Facts:     m.ingressFacts, Found: m.cfg.Watch.found,
+		Facts:     m.ingressFacts, Found: m.cfg.Watch.found, Served: m.cfg.Watch.served,
 	})
 	if err != nil {
 		return err
@@ -88,6 +89,11 @@ func (m *Member) newIngress() error {
 		Node: m.cfg.Name, Zone: m.zone, Addresses: m.cfg.Addresses, Process: m.ingress, Logger: m.logger("ingress"),
 	})
 	return err
+}
+
+// ServesIngress tells whether the node's proxy serves an Ingress, or nobody is sent to it.
+func (m *Member) ServesIngress(name types.NamespacedName, uid types.UID) bool {
+	return m.ingress.Serves(name, uid)
 }
 
 func (m *Member) ingressCgroup() host.Cgroup { return m.cfg.Cgroup.Child("ingress") }

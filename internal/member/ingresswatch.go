@@ -18,7 +18,7 @@ const ingressPatience = 10 * time.Second
 
 // watchIngresses makes what all members need to serve Ingresses.
 func (w *Watch) watchIngresses(cfg WatchConfig, client kubernetes.Interface) error {
-	w.started, w.found, w.ingressClient = cfg.Started, cfg.Found, client
+	w.started, w.found, w.served, w.ingressClient = cfg.Started, cfg.Found, cfg.Served, client
 	w.ingresses = informers.NewSharedInformerFactory(client, 0)
 	var err error
 	w.ingress, err = ingress.NewObjects(ingress.ObjectsConfig{

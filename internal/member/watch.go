@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	coreinformers "k8s.io/client-go/informers/core/v1"
@@ -36,7 +37,9 @@ type WatchConfig struct {
 	// read that the start does not need.
 	Started <-chan struct{}
 	// Found takes what the nodes' proxies find about Ingresses.
-	Found  func([]ingress.Findings)
+	Found func([]ingress.Findings)
+	// Served is called with the Ingresses that a node's proxy has begun to serve.
+	Served func([]types.NamespacedName)
 	Logger *slog.Logger
 }
 
@@ -63,6 +66,7 @@ type Watch struct {
 	ingressClient kubernetes.Interface
 	ingress       *ingress.Objects
 	found         func([]ingress.Findings)
+	served        func([]types.NamespacedName)
 }
 
 // NewWatch makes the watches; Parts runs them.

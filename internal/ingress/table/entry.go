@@ -119,6 +119,11 @@ func (e *entry) addRule(i int, r *networkingv1.IngressRule) {
 		if p.PathType != nil {
 			pt.pathType = *p.PathType
 		}
+		// Clouds' controllers have /path/* for all that is below /path, which is what ImplementationSpecific leaves to the
+		// class. With ingress-nginx the star is a character, or part of a pattern.
+		if below, ok := strings.CutSuffix(pt.path, "/*"); ok && e.ing.Class == ClassMinato && pt.pathType == networkingv1.PathTypeImplementationSpecific && !e.location.UseRegex {
+			pt.path = below + "/"
+		}
 		e.parts = append(e.parts, pt)
 	}
 }

@@ -43,6 +43,10 @@ func TestMatch(t *testing.T) {
 			want{"h/foo": "s", "h/x": "d"}},
 		{"rule without host", "IN path types", []*Ingress{ing("a", 1, "- P /foo s")},
 			want{"h/foo": "s", "/foo": "s", "x.y:80/foo/b": "s", "h/": "404"}},
+		{"a star at the end", "articles: GKE's /path1/*", []*Ingress{ing("a", 1, "h I /path1/* one", "h I /* all", "h P /p/* literal", "h E /e/* exact")},
+			want{"h/path1/": "one", "h/path1/x/y": "one", "h/path1": "one", "h/path10": "all", "h/": "all", "h/p/x": "all", "h/p/*": "literal", "h/e/x": "all"}},
+		{"a star at the end, class nginx", "IN path types", []*Ingress{ofNginx(ing("a", 1, "h I /path1/* one"))},
+			want{"h/path1/x": "404", "h/path1/*": "one"}},
 		{"nothing", "IN default backend", nil, want{"h/": "404", "/x": "404"}},
 		{"resource backend", "IN resource backends", []*Ingress{ing("a", 1, "h P /r resource", "h P / s")},
 			want{"h/r": "404", "h/r/x": "404", "h/x": "s"}},
@@ -72,4 +76,9 @@ func TestMatch(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) { check(t, build(tt.ings...), tt.want) })
 	}
+}
+
+func ofNginx(i *Ingress) *Ingress {
+	i.Class = ClassNginx
+	return i
 }
