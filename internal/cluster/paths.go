@@ -63,6 +63,12 @@ func (p Paths) IngressSocket(node string) string {
 	return filepath.Join(p.Run(), "ingress", node+".sock")
 }
 
+// IngressLog is the log of the requests to a node's ingress, which the node does
+// not see.
+func (p Paths) IngressLog(node string) string {
+	return filepath.Join(p.Data(), "ingress", node+".log")
+}
+
 // BPF is where our own BPF file system is mounted.
 func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
 

@@ -60,6 +60,9 @@ type Config struct {
 	BGPSocket string
 	// IngressSocket is the same for the process that serves the node's ingress.
 	IngressSocket string
+	// IngressLog is the path of the log of the requests to the node's ingress, in a
+	// directory for such logs alone that the node must not see.
+	IngressLog string
 
 	// Connect makes connections to the API server, which can be used once
 	// Connected is closed.
@@ -103,6 +106,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: BGPSocket %q must be an absolute path", c.Name, c.BGPSocket)
 	case !filepath.IsAbs(c.IngressSocket):
 		return fmt.Errorf("node %s: IngressSocket %q must be an absolute path", c.Name, c.IngressSocket)
+	case !filepath.IsAbs(c.IngressLog):
+		return fmt.Errorf("node %s: IngressLog %q must be an absolute path", c.Name, c.IngressLog)
 	case c.Connect == nil || c.Connected == nil || c.Watch == nil:
 		return fmt.Errorf("node %s: Connect, Connected and Watch are required", c.Name)
 	case c.Images == nil:

@@ -78,7 +78,7 @@ func (m *Member) newIngress() error {
 		},
 		Socket: m.cfg.IngressSocket, Build: version.Get().String(),
 		Objects: m.cfg.Watch.ingress, Addresses: m.cfg.Addresses, Listen: m.cfg.Netns,
-		AccessLog: filepath.Join(m.cfg.DataDir, "ingress-access.log"),
+		AccessLog: m.cfg.IngressLog,
 		Facts:     m.ingressFacts, Found: m.cfg.Watch.found, Served: m.cfg.Watch.served,
 	})
 	if err != nil {
@@ -100,8 +100,10 @@ func (m *Member) ingressCgroup() host.Cgroup { return m.cfg.Cgroup.Child("ingres
 
 // prepareIngress makes what the process needs that serves the ingress.
 func (m *Member) prepareIngress() error {
-	if err := os.MkdirAll(filepath.Dir(m.cfg.IngressSocket), 0o700); err != nil {
-		return err
+	for _, path := range []string{m.cfg.IngressSocket, m.cfg.IngressLog} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
 	}
 	return m.ingressCgroup().Create()
 }

@@ -19,7 +19,7 @@ import (
 func config() Config {
 	return Config{
 		Name: "node-1", Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.11")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
-		DataDir: "/data", RunDir: "/run", PinDir: "/pins", BGPSocket: "/run/bgp/node-1.sock", IngressSocket: "/run/ingress/node-1.sock",
+		DataDir: "/data", RunDir: "/run", PinDir: "/pins", BGPSocket: "/run/bgp/node-1.sock", IngressSocket: "/run/ingress/node-1.sock", IngressLog: "/log/node-1.log",
 		Connect: func(string, ...string) *rest.Config { return &rest.Config{} }, Connected: make(chan struct{}), Watch: &Watch{},
 		Images:       &image.Store{},
 		Certificates: func() (tls.Certificate, *x509.CertPool, error) { return tls.Certificate{}, nil, nil },
@@ -38,6 +38,7 @@ func TestConfigNamesWhatIsMissing(t *testing.T) {
 		"RunDir":        func(c *Config) { c.RunDir = "run" },
 		"BGPSocket":     func(c *Config) { c.BGPSocket = "" },
 		"IngressSocket": func(c *Config) { c.IngressSocket = "" },
+		"IngressLog":    func(c *Config) { c.IngressLog = "node-1.log" },
 		"Connect":       func(c *Config) { c.Connect = nil },
 		"Watch":         func(c *Config) { c.Watch = nil },
 		"Images":        func(c *Config) { c.Images = nil },
