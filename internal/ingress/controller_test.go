@@ -207,7 +207,6 @@ func TestControllerWritesAndTells(t *testing.T) {
 	}
 }
 
-// Classes are made once; what was deleted stays away.
 // TestControllerWaitsForProxies: an Ingress has its address when the proxies serve it, so that who has seen the address is
 // answered.
 func TestControllerWaitsForProxies(t *testing.T) {
@@ -241,6 +240,27 @@ func TestControllerWaitsForProxies(t *testing.T) {
 	})
 }
 
+// TestControllerTellsOfSettings: what is wrong with a ConfigMap of settings is told once, whichever node finds it.
+func TestControllerTellsOfSettings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, events := w.controller(true)
+	found := []Findings{{Kind: KindConfigMap, Ingress: types.NamespacedName{Namespace: Namespace, Name: Name}, List: []table.Finding{{Reason: "SettingInvalid", Field: "keep-alive", Message: "keep-alive: \"x\" is no number", Warning: true}}}}
+	c.Found(found)
+	c.Found(found)
+	w.ingress(ingressOf("a", "a.test", "one"))
+	until(t, "later news are told", func() error {
+		if events.count("a Normal Sync") != 1 {
+			return fmt.Errorf("events: %v", events.all)
+		}
+		return nil
+	})
+	if n := events.count("minato-ingress Warning SettingInvalid keep-alive"); n != 1 {
+		t.Errorf("it was told %d times: %v", n, events.all)
+	}
+}
+
+// Classes are made once; what was deleted stays away.
 func TestControllerMakesClassesOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -43,12 +43,22 @@ type StreamPort struct {
 	Bound map[netip.Addr]uint16 `json:"-"`
 }
 
-// Findings are what a node's proxy has found about one Ingress, in place of what it found before.
+// Findings are what a node's proxy has found about one Ingress, in place of what it found before, or about a ConfigMap with
+// settings if Kind is KindConfigMap.
 type Findings struct {
+	Kind    Kind                 `json:"kind,omitempty"`
 	Ingress types.NamespacedName `json:"ingress"`
 	UID     types.UID            `json:"uid,omitempty"`
 	List    []table.Finding      `json:"list,omitempty"`
 }
+
+// subject is what Findings are about.
+type subject struct {
+	kind Kind // as in Findings
+	name types.NamespacedName
+}
+
+func (f *Findings) subject() subject { return subject{f.Kind, f.Ingress} }
 
 // drain is the content of frameDrain.
 type drain struct {

@@ -236,6 +236,7 @@ func (l *loop) readSettings(w *work) {
 	l.builder.SetSettings(l.set.Settings)
 	l.shutdown.Store(int64(l.set.ShutdownTimeout))
 	w.all = true
+	l.findAt = time.Now().Add(findingsPause)
 	for _, f := range l.set.findings {
 		l.log.Warn("A setting of the ingress is not used as it is written", "object", f.Ingress.String(), "key", f.Field, "reason", f.Reason, "message", f.Message)
 	}
@@ -355,13 +356,24 @@ func (l *loop) compareFindings() {
 	f := &l.node.found
 	f.Lock()
 	defer f.Unlock()
-	for n, r := range l.readings {
-		now := Findings{Ingress: n, UID: r.uid, List: slices.Concat(r.findings, l.table.Findings(n))}
+	note := func(now Findings) {
+		n := now.subject()
 		was, had := f.all[n]
 		if had && was.UID == now.UID && slices.Equal(was.List, now.List) || !had && len(now.List) == 0 {
-			continue
+			return
 		}
 		f.all[n], f.fresh[n], fresh = now, struct{}{}, true
+	}
+	for n, r := range l.readings {
+		note(Findings{Ingress: n, UID: r.uid, List: slices.Concat(r.findings, l.table.Findings(n))})
+	}
+	settings := map[types.NamespacedName][]table.Finding{}
+	for i := range l.set.findings {
+		x := &l.set.findings[i]
+		settings[x.Ingress] = append(settings[x.Ingress], *x)
+	}
+	for n, list := range settings {
+		note(Findings{Kind: KindConfigMap, Ingress: n, List: list})
 	}
 	if l.metrics != nil {
 		l.metrics.Retain(func(namespace, ingress string) bool {
@@ -378,7 +390,7 @@ func (l *loop) compareFindings() {
 		}
 	}
 	for n := range f.all {
-		if l.readings[n] == nil {
+		if n.kind == KindConfigMap && settings[n.name] == nil || n.kind != KindConfigMap && l.readings[n.name] == nil {
 			delete(f.all, n)
 			f.fresh[n], fresh = struct{}{}, true
 		}

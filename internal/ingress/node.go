@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/ingress/filter"
 	"minato/internal/ingress/proxy"
@@ -59,8 +58,8 @@ type Node struct {
 
 	found struct { // what the loop has found
 		sync.Mutex
-		all   map[types.NamespacedName]Findings
-		fresh map[types.NamespacedName]struct{}
+		all   map[subject]Findings
+		fresh map[subject]struct{}
 		// expiry is when the certificates of hosts end.
 		expiry map[string]time.Time
 	}
@@ -82,7 +81,7 @@ func NewNode(c NodeConfig) (*Node, error) {
 	}
 	n.names = newNames(n.log, func() { poke(n.wake) })
 	n.health = newHealth(n)
-	n.found.all, n.found.fresh = map[types.NamespacedName]Findings{}, map[types.NamespacedName]struct{}{}
+	n.found.all, n.found.fresh = map[subject]Findings{}, map[subject]struct{}{}
 	return n, nil
 }
 
@@ -230,7 +229,7 @@ func (n *Node) Findings(all bool) []Findings {
 		for key := range n.found.fresh {
 			f, ok := n.found.all[key]
 			if !ok {
-				f.Ingress = key
+				f.Kind, f.Ingress = key.kind, key.name
 			}
 			out = append(out, f)
 		}

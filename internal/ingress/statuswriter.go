@@ -45,9 +45,13 @@ type statusWriter struct {
 	classes []*networkingv1.IngressClass
 	address []networkingv1.IngressLoadBalancerIngress
 	begun   bool
+	// settings are the findings about ConfigMaps that were told of.
+	settings map[types.NamespacedName]map[finding]struct{}
 }
 
-func newStatusWriter(c *Controller) *statusWriter { return &statusWriter{Controller: c} }
+func newStatusWriter(c *Controller) *statusWriter {
+	return &statusWriter{Controller: c, settings: map[types.NamespacedName]map[finding]struct{}{}}
+}
 
 // step brings what was noted up to date. What could not be written is noted again.
 func (w *statusWriter) step(ctx context.Context) error {
@@ -142,24 +146,33 @@ func referenceTo(ing *networkingv1.Ingress) corev1.ObjectReference {
 	}
 }
 
-// tellFindings tells of what is new of an Ingress.
+// tellFindings tells of what is new of an Ingress, or of a ConfigMap with settings.
 func (w *statusWriter) tellFindings(f Findings) {
+	if f.Kind == KindConfigMap {
+		about := corev1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: f.Ingress.Namespace, Name: f.Ingress.Name}
+		w.settings[f.Ingress] = w.tellNew(about, f.List, w.settings[f.Ingress])
+		return
+	}
 	ing, ok := stored[*networkingv1.Ingress](w.cfg.Ingresses.Informer(), keyOf(KindIngress, f.Ingress))
 	t := w.told[f.Ingress]
 	if !ok || t == nil || t.uid != f.UID {
 		return // it has gone meanwhile, or is another one, of which more will be found
 	}
-	now := make(map[finding]struct{}, len(f.List))
-	for i := range f.List {
-		x := &f.List[i]
+	t.findings = w.tellNew(referenceTo(ing), f.List, t.findings)
+}
+
+// tellNew tells of findings that were not told of, and returns all there are.
+func (w *statusWriter) tellNew(about corev1.ObjectReference, list []table.Finding, told map[finding]struct{}) map[finding]struct{} {
+	now := make(map[finding]struct{}, len(list))
+	for i := range list {
+		x := &list[i]
 		k := finding{x.Field, x.Reason, x.Message}
 		now[k] = struct{}{}
-		if _, has := t.findings[k]; has {
-			continue
+		if _, has := told[k]; !has {
+			w.cfg.Events.Event(eventSource, about, severity(x), x.Reason, x.Message)
 		}
-		w.cfg.Events.Event(eventSource, referenceTo(ing), severity(x), x.Reason, x.Message)
 	}
-	t.findings = now
+	return now
 }
 
 func severity(f *table.Finding) string {
