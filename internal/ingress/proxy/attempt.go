@@ -163,6 +163,7 @@ func (f *flow) mayRetry(loc *table.Location, o outcome, sent bool) bool {
 // attempt asks one endpoint. sent tells whether it may have seen the request.
 func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (o outcome, sent bool) {
 	f.x.Attempts = append(f.x.Attempts, exchange.Attempt{Endpoint: ep.address})
+	f.x.Forward.DelMask(framed) // settings and filters may have set them, beside which the proxy's own would be ambiguous
 	began := clock()
 	ep.load.Add(1)
 	defer ep.load.Add(-1)

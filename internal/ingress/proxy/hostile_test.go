@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -127,6 +128,34 @@ func TestHeaderInjection(t *testing.T) {
 	resp, body := r.get("a.example", "/?%0d%0aX-Evil:%201", "X-Mine", "v")
 	if resp.Header.Get("X-Evil") != "" || strings.Contains(body, "X-Evil:") {
 		t.Errorf("%v %s", resp.Header, body)
+	}
+}
+
+// TestFramingIsTheProxysOwn: whatever settings and filters say, one length is sent, and the right one.
+func TestFramingIsTheProxysOwn(t *testing.T) {
+	s := settings()
+	text := func(v string) table.Text { return table.Text{Parts: []table.Part{{Literal: v}}} }
+	s.SetHeaders = []table.ExpandedHeader{{Name: "Content-Length", Value: text("1")}, {Name: "Transfer-Encoding", Value: text("chunked")}}
+	s.AddHeaders = []table.HeaderField{{Name: "Content-Length", Value: "1"}, {Name: "Transfer-Encoding", Value: "gzip"}}
+	r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
+	got := make(chan string, 2)
+	r.backend("web", rawBackend(t, func(c net.Conn) {
+		b := make([]byte, 4096)
+		n, _ := c.Read(b)
+		got <- string(b[:n])
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+	}))
+	r.SetHooks(exchange.Hooks{Access: func(_ context.Context, x *exchange.Exchange) *exchange.Answer {
+		_ = x.Forward.SetName("Content-Length", "2")
+		return nil
+	}})
+	resp := r.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\nabc")
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || string(body) != "hello" || len(resp.TransferEncoding) != 0 || resp.ContentLength != 5 {
+		t.Errorf("%v %q %v, length %d", resp.TransferEncoding, body, err, resp.ContentLength)
+	}
+	if head := <-got; strings.Count(head, "Content-Length:") != 1 || !strings.Contains(head, "Content-Length: 3\r\n") || strings.Contains(head, "Transfer-Encoding") {
+		t.Errorf("the backend got %q", head)
 	}
 }
 

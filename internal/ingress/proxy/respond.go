@@ -91,8 +91,8 @@ func appendTitle(dst []byte, status int, text string) []byte {
 	return append(append(appendInt(dst, int64(status)), ' '), text...)
 }
 
-// removedFromAnswers are fields of an endpoint's answer that concern its connection, or are the proxy's.
-var framed = h1.Mask(h1.ContentLength)
+// framed are the fields that say where a message ends: they are the proxy's alone, both ways.
+var framed = h1.Mask(h1.ContentLength, h1.TransferEncoding)
 
 // finishHeader makes an answer's header what the client gets: what the settings hide is gone, filters have had their say,
 // and what the proxy itself adds is there.
