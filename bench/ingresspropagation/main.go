@@ -50,7 +50,7 @@ func parse() (options, error) {
 	var o options
 	flag.StringVar(&o.minato, "minato", "bin/minato", "the binary")
 	flag.StringVar(&o.out, "out", "build/bench/ingress-propagation.json", "where the figures go")
-	flag.StringVar(&o.name, "name", "propagation", "name of the cluster; one that there is by this name is deleted")
+	flag.StringVar(&o.name, "name", "propagate", "name of the cluster; one that there is by this name is deleted")
 	flag.StringVar(&o.lan, "lan-cidr", "172.25.0.0/16", "range of the nodes' addresses")
 	flag.StringVar(&o.pods, "pod-cidr", "10.237.0.0/16", "range of the Pods' addresses")
 	flag.StringVar(&o.serviceIPs, "service-cidr", "10.89.0.0/16", "range of the Services' addresses")
