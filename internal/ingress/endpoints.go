@@ -98,6 +98,11 @@ func (e *endpoints) service(n types.NamespacedName) {
 	f := &e.loop.facts
 	view := view{node: route.Node{Name: f.Node, Zone: f.Zone}, ipv6First: f.IPv6First, noNames: f.Options.NoExternalNames}
 	for ref := range refs {
+		if e.uses[ref] <= 0 {
+			// Its Service may have gone with its last Ingress, but requests that were routed by the table before still use it.
+			// It is forgotten later.
+			continue
+		}
 		upstream := false
 		if u := e.loop.builder.Upstream(ref); u != nil {
 			upstream = u.Options.ServiceUpstream

@@ -51,8 +51,9 @@ type loop struct {
 	readings map[types.NamespacedName]*read
 	parsed   map[Key]*parsedSecret
 	ends     *endpoints
-	streams  *streams  // nil without a proxy
-	findAt   time.Time // when findings are to be compared; zero if nothing has changed
+	streams  *streams                       // nil without a proxy
+	findAt   time.Time                      // when findings are to be compared; zero if nothing has changed
+	unused   map[table.BackendRef]time.Time // backends that no table names any more, and when they are forgotten
 	shutdown atomic.Int64
 }
 
@@ -63,6 +64,10 @@ type read struct {
 	backends []table.BackendRef
 }
 
+// forgetAfter is for how long a backend that no Ingress names any more keeps its endpoints: requests that were routed by the
+// table before may be about to connect to them.
+const forgetAfter = time.Second
+
 // findingsPause is how long changes are collected before findings are compared, which takes a look at all Ingresses.
 const findingsPause = 250 * time.Millisecond
 
@@ -70,6 +75,7 @@ func newLoop(n *Node, server dataPath, made *tls.Certificate) *loop {
 	l := &loop{
 		node: n, log: n.log, server: server, made: made, objects: map[Key]object{}, slices: map[types.NamespacedName]map[Key]struct{}{},
 		used: newUsage(), builder: table.NewBuilder(), readings: map[types.NamespacedName]*read{}, parsed: map[Key]*parsedSecret{},
+		unused: map[table.BackendRef]time.Time{},
 	}
 	l.ends = newEndpoints(l, n.names)
 	return l
@@ -79,15 +85,14 @@ func newLoop(n *Node, server dataPath, made *tls.Certificate) *loop {
 func (l *loop) run(ctx context.Context, first chan<- struct{}) {
 	for {
 		var due <-chan time.Time
-		if !l.findAt.IsZero() {
-			due = time.After(time.Until(l.findAt))
+		if at := l.dueAt(); !at.IsZero() {
+			due = time.After(time.Until(at))
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-due:
-			l.findAt = time.Time{}
-			l.compareFindings()
+			l.doDue(time.Now())
 			continue
 		case <-l.node.wake:
 		}
@@ -105,6 +110,31 @@ func (l *loop) run(ctx context.Context, first chan<- struct{}) {
 		if synced && first != nil {
 			close(first)
 			first = nil
+		}
+	}
+}
+
+// dueAt is when there is something to do that waits; zero if there is nothing.
+func (l *loop) dueAt() time.Time {
+	at := l.findAt
+	for _, t := range l.unused {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// doDue does what has waited until now.
+func (l *loop) doDue(now time.Time) {
+	if !l.findAt.IsZero() && !now.Before(l.findAt) {
+		l.findAt = time.Time{}
+		l.compareFindings()
+	}
+	for ref, t := range l.unused {
+		if !now.Before(t) {
+			delete(l.unused, ref)
+			l.ends.forget(ref)
 		}
 	}
 }
@@ -156,7 +186,7 @@ func (l *loop) step(facts Facts, batch map[Key]Change) {
 		}
 	}
 	for ref := range gone {
-		l.ends.forget(ref)
+		l.unused[ref] = time.Now().Add(forgetAfter)
 	}
 	if len(w.ingresses) > 0 && l.findAt.IsZero() {
 		l.findAt = time.Now().Add(findingsPause)
