@@ -43,6 +43,9 @@ type RegistrationConfig struct {
 type Registration struct {
 	cfg  RegistrationConfig
 	wake chan struct{}
+	// served is whether the proxy was ready, and lost when it was not any more.
+	served bool
+	lost   time.Time
 }
 
 // NewRegistration returns a Registration that Run starts.
@@ -95,6 +98,10 @@ func (r *Registration) Run(ctx context.Context) error {
 		case <-r.wake:
 		case <-again:
 		}
+		if left := r.hold(time.Now()); left > 0 {
+			again = time.After(left)
+			continue
+		}
 		err := r.ensure(ctx)
 		if err == nil {
 			again, pause = nil, firstWrite
@@ -106,6 +113,29 @@ func (r *Registration) Run(ctx context.Context) error {
 		again = time.After(pause)
 		pause = min(2*pause, lastWrite)
 	}
+}
+
+// patience is how long a proxy that has ended may take to be back before the node is taken from the Service. Its sockets stay
+// open meanwhile, so that who connects waits, and is not refused.
+const patience = 2 * time.Second
+
+// hold returns for how long what the EndpointSlices say of a proxy that has just ended is left as it is.
+func (r *Registration) hold(now time.Time) time.Duration {
+	switch state, known := r.cfg.Process.State(); {
+	case state.Ready:
+		r.served, r.lost = true, time.Time{}
+		return 0
+	case !known || !r.served:
+		return 0
+	}
+	if r.lost.IsZero() {
+		r.lost = now
+	}
+	if left := patience - now.Sub(r.lost); left > 0 {
+		return left
+	}
+	r.served = false
+	return 0
 }
 
 // Look has the EndpointSlices compared with what they should be.
