@@ -104,7 +104,7 @@ bench-ingress: ingress-peers ## measure the data path of the Ingress beside ngin
 	$(GO) build -o build/bench/ingress ./bench/ingress
 	build/bench/ingress -out build/bench/ingress.json
 
-bench-ingress-propagation: build ## measure how soon the proxies follow an edit, and their memory, with up to 10,000 routes (as root; 4 minutes)
+bench-ingress-propagation: build ## measure how soon the proxies follow an edit, and their memory, with up to 10,000 routes (as root; 3 minutes)
 	$(GO) run ./bench/ingresspropagation -minato $(BIN) -out build/bench/ingress-propagation.json
 
 ingress-peers: # that the benchmark compares with; those that cannot be built are left out of it
