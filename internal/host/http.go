@@ -39,6 +39,12 @@ func ServeHTTP(ctx context.Context, listen Listen, h http.Handler, addresses ...
 		}
 		listeners = append(listeners, l)
 	}
+	return AnswerHTTP(ctx, h, listeners...)
+}
+
+// AnswerHTTP answers at listeners until ctx ends, which closes them. It returns
+// an error if one of them stops answering.
+func AnswerHTTP(ctx context.Context, h http.Handler, listeners ...net.Listener) error {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: httpHeaderTimeout, WriteTimeout: httpWriteTimeout,
 		IdleTimeout: httpIdleTimeout, MaxHeaderBytes: httpHeaderBytes,

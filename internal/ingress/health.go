@@ -2,16 +2,14 @@ package ingress
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sync/errgroup"
 
+	"minato/internal/host"
 	"minato/internal/version"
 )
 
@@ -59,19 +57,8 @@ func (h *health) handler(registry *prometheus.Registry) http.Handler {
 
 // serve answers until ctx ends.
 func (h *health) serve(ctx context.Context, listeners []net.Listener, registry *prometheus.Registry) error {
-	server := &http.Server{Handler: h.handler(registry), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 16 << 10}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners {
-		g.Go(func() error {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("answer for the health of the ingress at %s: %w", l.Addr(), err)
-			}
-			return nil
-		})
+	if err := host.AnswerHTTP(ctx, h.handler(registry), listeners...); err != nil {
+		return fmt.Errorf("the health of the ingress: %w", err)
 	}
-	g.Go(func() error {
-		<-ctx.Done()
-		return server.Close()
-	})
-	return g.Wait()
+	return nil
 }

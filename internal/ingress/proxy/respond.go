@@ -7,7 +7,6 @@ import (
 
 	"minato/internal/ingress/exchange"
 	"minato/internal/ingress/h1"
-	"minato/internal/ingress/table"
 )
 
 // clientSend is how long a client may take to accept some of what is sent to it (nginx's send_timeout).
@@ -114,7 +113,7 @@ func (f *flow) finishHeader(h *h1.Header) {
 	if hk := f.srv.hooks.load(); hk.Response != nil {
 		hk.Response(&f.x)
 	}
-	if f.view.hsts != "" && f.x.TLS != nil && f.wantsHSTS() {
+	if f.view.hsts != "" && f.x.TLS != nil && s.HSTS.For(f.x.Server) {
 		_ = h.SetString(h1.StrictTransportSecurity, f.view.hsts)
 	}
 	if !h.Has(h1.Date) {
@@ -123,11 +122,6 @@ func (f *flow) finishHeader(h *h1.Header) {
 		_ = h.Add(h1.Date, f.buf[from:])
 	}
 	h.DelMask(framed)
-}
-
-// wantsHSTS tells whether the host is one whose answers over TLS get the header: by default those of class nginx.
-func (f *flow) wantsHSTS() bool {
-	return f.view.settings.HSTS.AllClasses || f.x.Server != nil && f.x.Server.Class == table.ClassNginx
 }
 
 // removeAccel removes what backends tell nginx alone (X-Accel-Redirect and the like), as nginx does.

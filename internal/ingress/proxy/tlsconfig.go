@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -250,17 +248,8 @@ func (f *flow) misdirected() bool {
 	if x.TLS == nil || want == nil || want.Verify == table.VerifyOff && want.Broken == "" {
 		return false
 	}
-	have := f.sni.server.Options.ClientTLS
-	return want != have && !sameTrust(want, have)
+	return !want.SameTrust(f.sni.server.Options.ClientTLS)
 }
-
-// sameTrust tells whether two hosts judge clients alike; an edit that changes nothing about it makes another pointer.
-func sameTrust(a, b *table.ClientTLS) bool {
-	return a != nil && b != nil && a.Secret == b.Secret && a.Verify == b.Verify && a.Depth == b.Depth && a.Broken == b.Broken &&
-		(a.CAs == b.CAs || a.CAs != nil && b.CAs != nil && a.CAs.Equal(b.CAs)) && slices.EqualFunc(a.CRL, b.CRL, sameList)
-}
-
-func sameList(a, b *x509.RevocationList) bool { return bytes.Equal(a.Raw, b.Raw) }
 
 // certificate answers for hosts that want a client's certificate which there is not, or not a good one.
 func (f *flow) certificate() *exchange.Answer {

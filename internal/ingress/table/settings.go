@@ -89,6 +89,12 @@ type HSTS struct {
 	MaxAge     int64 // seconds
 }
 
+// For tells whether a host's answers over TLS get the header: those of class nginx, unless the settings ask for all. The
+// server is nil for a request that could not be read.
+func (h *HSTS) For(s *Server) bool {
+	return h.Enabled && (h.AllClasses || s != nil && s.Class == ClassNginx)
+}
+
 // TLSSettings are how clients are spoken to over TLS.
 type TLSSettings struct {
 	Min, Max        uint16 // versions of crypto/tls

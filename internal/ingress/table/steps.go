@@ -170,7 +170,7 @@ func (s *steps) back(set *Settings, r *Route) {
 		s.add("The answer gets header %s (custom-headers).", h.Name)
 	}
 	s.when(l.Pace != nil && l.Pace.Rate > 0, "Answers are sent at a limited speed (limit-rate).")
-	s.when(set.HSTS.Enabled && (r.Class == ClassNginx || set.HSTS.AllClasses), "Answers over TLS get Strict-Transport-Security (hsts).")
+	s.when(set.HSTS.For(r.Server), "Answers over TLS get Strict-Transport-Security (hsts).")
 	s.when(l.NoAccessLog, "Requests aren't logged (enable-access-log).")
 }
 
