@@ -289,7 +289,9 @@ func (n *node) awaitExit(id string) *runtimeapi.ContainerStatus {
 	return n.status(id)
 }
 
-// logLines returns the container's output without time stamps and tags.
+// logLines returns the lines that the container has written, without time
+// stamps. Those that conmon read in parts, as it may of a terminal, are whole:
+// the log's tag P says that the next entry goes on with the line.
 func (n *node) logLines(id string) []string {
 	n.t.Helper()
 	data, err := os.ReadFile(n.status(id).GetLogPath())
@@ -297,15 +299,25 @@ func (n *node) logLines(id string) []string {
 		n.t.Fatal(err)
 	}
 	var out []string
+	partial := map[string]string{} // of each stream
 	for line := range strings.Lines(string(data)) {
-		fields := strings.SplitN(strings.TrimRight(line, "\n"), " ", 4)
+		if !strings.HasSuffix(line, "\n") {
+			break // conmon is writing it
+		}
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
 		if len(fields) != 4 {
 			n.t.Fatalf("log line %q is not in CRI's format", line)
 		}
 		if _, err := time.Parse(time.RFC3339Nano, fields[0]); err != nil {
 			n.t.Fatal(err)
 		}
-		out = append(out, fields[1]+": "+fields[3])
+		stream, text := fields[1], partial[fields[1]]+fields[3]
+		if fields[2] == "P" {
+			partial[stream] = text
+			continue
+		}
+		delete(partial, stream)
+		out = append(out, stream+": "+text)
 	}
 	return out
 }
