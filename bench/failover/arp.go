@@ -158,10 +158,12 @@ func (p *prober) forget() {
 	p.order = nil
 }
 
-// How many questions are asked at once, and how often: few enough that the asking doesn't slow down what it waits for.
+// How many questions are asked at once, and how often: few enough that the asking doesn't slow down what it waits for. A
+// single address is asked for more often, as it is waited for by the millisecond.
 const (
 	questions    = 100
 	questionTime = 10 * time.Millisecond
+	singleTime   = time.Millisecond
 )
 
 // repeat asks about what is awaited, in turn.
@@ -175,7 +177,11 @@ func (p *prober) repeat() {
 			<-p.wake
 			continue
 		}
-		time.Sleep(questionTime)
+		if len(batch) == 1 {
+			time.Sleep(singleTime)
+		} else {
+			time.Sleep(questionTime)
+		}
 	}
 }
 

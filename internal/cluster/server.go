@@ -21,6 +21,7 @@ import (
 	"minato/internal/controlplane"
 	"minato/internal/controlplane/access"
 	"minato/internal/host"
+	"minato/internal/host/heap"
 	"minato/internal/host/limit"
 	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
@@ -92,16 +93,10 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	}, nil
 }
 
-// gcPercent keeps the idle heap near what is in use: a cluster on a developer's
-// machine is idle nearly all the time. The environment's GOGC wins.
-const gcPercent = 50
-
 // Run starts everything and blocks until ctx ends or a part fails. Containers
 // and forwarding outlive it, unless it is ended by `down`.
 func (s *Server) Run(ctx context.Context) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	heap.Pace()
 	err := s.run(ctx)
 	if err != nil {
 		s.progress.report(Event{Error: err.Error()})

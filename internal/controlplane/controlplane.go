@@ -22,6 +22,7 @@ import (
 	"minato/internal/controlplane/klogs"
 	"minato/internal/controlplane/memory"
 	"minato/internal/controlplane/pki"
+	"minato/internal/host/heap"
 	"minato/internal/host/limit"
 )
 
@@ -162,7 +163,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		}
 	}()
 	begin := time.Now()
-	restoreGC := relaxGC()
+	restoreGC := heap.Relax()
 	defer restoreGC()
 
 	// failed ends everything when the API server does.

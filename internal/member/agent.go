@@ -3,15 +3,12 @@ package member
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"runtime"
-	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"minato/internal/host"
 	agent "minato/internal/node"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
@@ -135,23 +132,12 @@ func containerEvents(ctx context.Context, in <-chan oci.Event) <-chan agent.Even
 // machineCapacity is the capacity that every node reports: all that the machine
 // has, though its nodes share it.
 func machineCapacity() (corev1.ResourceList, error) {
-	data, err := os.ReadFile("/proc/meminfo")
+	memory, err := host.MachineMemory()
 	if err != nil {
-		return nil, fmt.Errorf("read the machine's memory: %w", err)
+		return nil, err
 	}
-	for line := range strings.Lines(string(data)) {
-		rest, ok := strings.CutPrefix(line, "MemTotal:")
-		if !ok {
-			continue
-		}
-		kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("read the machine's memory: %w", err)
-		}
-		return corev1.ResourceList{
-			corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
-			corev1.ResourceMemory: *resource.NewQuantity(kib<<10, resource.BinarySI),
-		}, nil
-	}
-	return nil, errors.New("read the machine's memory: /proc/meminfo has no MemTotal")
+	return corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(memory.Total, resource.BinarySI),
+	}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	v1 "k8s.io/api/core/v1"
+
+	"minato/internal/host"
 )
 
 // What must be left of the machine for the node not to be under pressure.
@@ -32,30 +34,15 @@ func readUsage(dir string) (usage, error) {
 	if errDisk == nil {
 		u.disk = int64(fs.Bavail) * fs.Bsize
 	}
-	memory, errMemory := availableMemory()
+	memory, errMemory := host.MachineMemory()
 	if errMemory == nil {
-		u.memory = memory
+		u.memory = memory.Available
 	}
 	used, limit, errPIDs := processes()
 	if errPIDs == nil {
 		u.pids, u.pidLimit = used, limit
 	}
 	return u, errors.Join(errDisk, errMemory, errPIDs)
-}
-
-func availableMemory() (int64, error) {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) >= 2 && f[0] == "MemAvailable:" {
-			kib, err := strconv.ParseInt(f[1], 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("/proc/meminfo does not tell MemAvailable")
 }
 
 func processes() (used, limit int64, err error) {
