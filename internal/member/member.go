@@ -257,7 +257,7 @@ func (m *Member) openRest(ctx context.Context) error {
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
 		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
-		SeccompDir: filepath.Join(m.cfg.DataDir, "seccomp"), RaiseLimit: m.cfg.RaiseLimit,
+		SeccompDir: filepath.Join(m.cfg.DataDir, "seccomp"), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {
