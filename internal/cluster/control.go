@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"minato/internal/member"
 	"minato/internal/supervise"
 )
 
@@ -33,7 +34,8 @@ type Status struct {
 	StartedAt   time.Time    `json:"startedAt,omitzero"`
 	ReadyAfter  string       `json:"readyAfter,omitempty"`
 	Nodes       []NodeStatus `json:"nodes,omitempty"`
-	Parts       []PartStatus `json:"parts,omitempty"` // of the server; those of a node are with the node
+	Programs    []Program    `json:"programs,omitempty"` // that run the containers
+	Parts       []PartStatus `json:"parts,omitempty"`    // of the server; those of a node are with the node
 	Stages      []Event      `json:"stages,omitempty"`
 }
 
@@ -54,9 +56,21 @@ type NodeStatus struct {
 // PartStatus is one part of the server or of a node.
 type PartStatus = supervise.State
 
+// Program is a program that runs containers.
+type Program = member.Program
+
 // ReadStatus asks the cluster's server for the status; for a cluster that is
 // down it is made from the configuration.
 func ReadStatus(ctx context.Context, name string) (Status, error) {
+	s, err := readStatus(ctx, name)
+	if err == nil && s.Ready {
+		err = ask(ctx, name, "/programs", nil, &s.Programs)
+	}
+	return s, err
+}
+
+// readStatus is ReadStatus without what the server has to ask others.
+func readStatus(ctx context.Context, name string) (Status, error) {
 	if err := ValidateName(name); err != nil {
 		return Status{}, err
 	}

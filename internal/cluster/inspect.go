@@ -148,6 +148,14 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 		}
 		return explain.LoadBalancers(s.balancer, m.Announcements(), all)
 	})
+	answer("/programs", func(ctx context.Context, _ url.Values) (any, error) {
+		for _, n := range s.nodes { // they have the same
+			if m := n.current.Load(); m != nil && m.Status().Ready {
+				return m.Programs(ctx)
+			}
+		}
+		return []Program{}, nil
+	})
 	s.answerIngress(answer)
 	answer("/dns/query", func(ctx context.Context, v url.Values) (any, error) {
 		return explain.DNS(ctx, s.resolvers(), DNSQuestion{Name: v.Get("name"), Type: v.Get("type"), From: v.Get("from")})

@@ -304,6 +304,17 @@ func (m *Member) Status() Status {
 	return st
 }
 
+// Program is a program that runs the node's containers.
+type Program = oci.Program
+
+// Programs asks the programs that run the node's containers for their versions.
+func (m *Member) Programs(ctx context.Context) ([]Program, error) {
+	if m.runtime == nil {
+		return nil, fmt.Errorf("node %s: the container runtime is not up yet", m.cfg.Name)
+	}
+	return m.runtime.Programs(ctx)
+}
+
 // podNetwork has podnet's methods in the form that the runtime calls.
 type podNetwork struct{ pods *podnet.Network }
 
