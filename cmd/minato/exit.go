@@ -16,14 +16,14 @@ import (
 const (
 	exitFailed      = 1   // it could not be done
 	exitUsage       = 2   // the command line can't be understood; nothing was done
-	exitMissing     = 3   // there is no such cluster or image; nothing was done to it
+	exitMissing     = 3   // there is no such cluster, image or context; nothing was done to it
 	exitInterrupted = 130 // ended by Ctrl-C, as shells number it
 )
 
 // exitHelp tells of them in `minato --help`.
 const exitHelp = `Exit status:
-0 done, 1 failed, 2 a command line that can't be understood, 3 no such cluster
-or image, 130 interrupted. "minato kubectl" has kubectl's.`
+0 done, 1 failed, 2 a command line that can't be understood, 3 no such cluster,
+image or context, 130 interrupted. "minato kubectl" has kubectl's.`
 
 // usageError is an error in the command line; nothing was done.
 type usageError struct{ error }
@@ -41,7 +41,7 @@ func report(out io.Writer, err error) int {
 	switch {
 	case errors.As(err, &usage), errors.As(err, &setting):
 		return exitUsage
-	case errors.Is(err, cluster.ErrNoCluster), errors.Is(err, cluster.ErrNoImage):
+	case errors.Is(err, cluster.ErrNoCluster), errors.Is(err, cluster.ErrNoImage), errors.Is(err, cluster.ErrNoContext):
 		return exitMissing
 	case errors.Is(err, cluster.ErrInterrupted):
 		return exitInterrupted

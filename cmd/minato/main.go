@@ -77,7 +77,7 @@ without Docker, virtual machines or add-ons.
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = refuseName
 	root.AddCommand(
-		newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o),
+		newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o), newKubeconfigCommand(o),
 		newImageCommand(o), newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand(), newKubectlCommand(), newServerCommand(o), newVersionCommand(), newBGPHelperCommand(), newIngressProxyCommand(),
 	)
 	return root

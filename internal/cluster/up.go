@@ -10,13 +10,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"syscall"
 	"time"
-
-	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/internal/host"
 )
@@ -347,14 +344,11 @@ func tail(path string, from int64, lines int) string {
 
 // giveKubeconfig writes the administrator's context for the user.
 func giveKubeconfig(c Config) (string, error) {
-	admin, err := clientcmd.LoadFromFile(Paths{Name: c.Name}.Kubeconfig())
+	_, admin, err := readAdmin(c.Name)
 	if err != nil {
-		return "", fmt.Errorf("read the administrator's kubeconfig: %w", err)
+		return "", err
 	}
 	if c.Kubeconfig != "" {
-		if err := os.MkdirAll(filepath.Dir(c.Kubeconfig), 0o755); err != nil {
-			return "", err
-		}
 		if err := c.Save(); err != nil { // `delete` removes the file again
 			return "", err
 		}
