@@ -110,9 +110,10 @@ func newImageListCommand(o *options) *cobra.Command {
 
 func newImageRemoveCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:     "rm IMAGE...",
-		Short:   "Remove images from the content store",
-		Example: "  minato image rm app:dev",
+		Use:               "rm IMAGE...",
+		ValidArgsFunction: completeImages(o),
+		Short:             "Remove images from the content store",
+		Example:           "  minato image rm app:dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError{errors.New("name the images to remove: `minato image rm IMAGE...`; `minato image ls` lists them")}

@@ -16,8 +16,9 @@ func newLogsCommand(o *options) *cobra.Command {
 	var since time.Duration
 	opts := cluster.LogOptions{}
 	cmd := &cobra.Command{
-		Use:   "logs [PART]",
-		Short: "Show what a cluster's own parts print",
+		Use:               "logs [PART]",
+		ValidArgsFunction: completeParts(o),
+		Short:             "Show what a cluster's own parts print",
 		Long: `Show what the parts of a cluster print: the control plane and what runs on its
 nodes, not Pods, whose logs "minato kubectl logs" has. A part is named as in
 "minato status -o json", and has the lines of those that go on from its name:

@@ -37,6 +37,15 @@ func main() {
 	}
 }
 
+// addGroup adds commands below a heading of the help text, in their order.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+	}
+	root.AddCommand(commands...)
+}
+
 // execute runs the command line that root has.
 func execute(ctx context.Context, root *cobra.Command) error {
 	cmd, err := root.ExecuteContextC(ctx)
@@ -51,6 +60,9 @@ func execute(ctx context.Context, root *cobra.Command) error {
 type options struct {
 	name string
 }
+
+// thisProgram is the heading of what is about no cluster.
+const thisProgram = "This program:"
 
 func newRootCommand() *cobra.Command {
 	// Kubernetes' packages add flags of theirs to this set, and cobra gives what is
@@ -76,10 +88,14 @@ without Docker, virtual machines or add-ons.
 	root.PersistentFlags().StringVar(&o.name, "name", cluster.DefaultName, "name of the cluster")
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = refuseName
-	root.AddCommand(
-		newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o), newKubeconfigCommand(o),
-		newImageCommand(o), newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand(), newKubectlCommand(), newServerCommand(o), newVersionCommand(), newBGPHelperCommand(), newIngressProxyCommand(),
-	)
+	addGroup(root, "Clusters:", newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o))
+	addGroup(root, "Work with a cluster:", newKubectlCommand(), newKubeconfigCommand(o), newImageCommand(o))
+	addGroup(root, "See where traffic goes, and why; or serve any cluster:", newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand())
+	addGroup(root, thisProgram, newCompletionCommand(), newServerCommand(o), newVersionCommand())
+	root.SetHelpCommandGroupID(thisProgram)
+	root.AddCommand(newBGPHelperCommand(), newIngressProxyCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
+	addCompletions(root, o)
 	return root
 }
 

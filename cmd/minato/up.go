@@ -78,6 +78,13 @@ What is mostly asked first:
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&c.EtcdKeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
+	groupFlags(cmd,
+		flagGroup{"Size and data", []string{"nodes", "ephemeral", "wait"}},
+		flagGroup{"How it is reached", []string{"kubeconfig", "api-port"}},
+		flagGroup{"Addresses and names", []string{"ip-family", "lan-cidr", "pod-cidr", "service-cidr", "load-balancer-range", "cluster-domain"}},
+		flagGroup{"Kubernetes", []string{"old-apis", "allowed-unsafe-sysctls"}},
+		flagGroup{"An etcd of your own", []string{"etcd-servers", "etcd-cafile", "etcd-certfile", "etcd-keyfile"}},
+	)
 	return cmd
 }
 
