@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -123,6 +124,10 @@ func (c kubectlCall) run() int {
 	default:
 		f.Close()
 		os.Setenv("KUBECONFIG", kubeconfig)
+		flags.WrapConfigFn = func(config *rest.Config) *rest.Config {
+			config.Wrap(func(next http.RoundTripper) http.RoundTripper { return perhapsDown{next, c.name} })
+			return config
+		}
 	}
 	return runKubectl(c.args, flags)
 }
@@ -157,6 +162,28 @@ func (n nowhere) RoundTrip(*http.Request) (*http.Response, error) {
 	os.Exit(report(os.Stderr, n.missing))
 	return nil, n.missing
 }
+
+// perhapsDown is how requests go to a cluster that may be down. One that is
+// refused for that reason ends the program with a word on how to bring the cluster
+// back.
+type perhapsDown struct {
+	next http.RoundTripper
+	name string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p perhapsDown) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := p.next.RoundTrip(r)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		if down := cluster.DownError(p.name); down != nil {
+			os.Exit(report(os.Stderr, down))
+		}
+	}
+	return resp, err
+}
+
+// WrappedRoundTripper has kubectl find the connection's settings.
+func (p perhapsDown) WrappedRoundTripper() http.RoundTripper { return p.next }
 
 // defaultConfigFlags are the flags that upstream's kubectl has for its
 // connection.

@@ -33,6 +33,20 @@ func NoClusterError(name string) error {
 	return fmt.Errorf("cluster %q: %w; `minato up%s` makes it%s", name, ErrNoCluster, nameFlag(name), there)
 }
 
+// DownError says that no server of the cluster runs; it is nil if one runs or is
+// about to be started again.
+func DownError(name string) error {
+	p := Paths{Name: name}
+	pid, err := serverPID(p)
+	if err != nil || pid != 0 {
+		return nil
+	}
+	if kept, err := p.serverKeeper().Running(); err == nil && kept {
+		return nil
+	}
+	return fmt.Errorf("cluster %q is down; `minato up%s` brings it back", name, nameFlag(name))
+}
+
 // nothingDeleted is ErrNoCluster for what was to be removed.
 func nothingDeleted(name string) error {
 	there := ""
