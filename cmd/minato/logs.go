@@ -38,6 +38,9 @@ of those that there are.`,
 			if len(args) == 1 {
 				opts.Part = args[0]
 			}
+			if opts.Tail < -1 {
+				return usageError{fmt.Errorf("--tail %d: give how many of the last lines, or -1 for all", opts.Tail)}
+			}
 			if since < 0 {
 				return usageError{fmt.Errorf("--since %s: give a duration that goes back from now, such as 10m", since)}
 			}

@@ -46,7 +46,10 @@ func printStatus(out io.Writer, s cluster.Status) error {
 	if s.Running {
 		fmt.Fprintf(w, "API server:\t%s\n", s.Server)
 		fmt.Fprintf(w, "Process:\t%d, %d MiB resident\n", s.PID, s.MemoryBytes>>20)
-		if len(s.Programs) > 0 {
+		switch {
+		case s.ProgramsError != "":
+			fmt.Fprintf(w, "Containers:\tunknown: %s\n", s.ProgramsError)
+		case len(s.Programs) > 0:
 			fmt.Fprintf(w, "Containers:\t%s\n", programs(s.Programs))
 		}
 	}

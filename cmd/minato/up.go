@@ -47,6 +47,12 @@ What is mostly asked first:
   minato up --name test --kubeconfig test.conf   # a second cluster beside the first`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case wait <= 0:
+				return usageError{fmt.Errorf("--wait %s: give a duration such as 60s", wait)}
+			case cmd.Flags().Changed("api-port") && c.APIPort == 0:
+				return usageError{errors.New("--api-port 0: give a port from 1 to 65535, or leave --api-port out for one that is free")}
+			}
 			config, err := upConfig(cmd, o.name, c)
 			if err != nil {
 				return err

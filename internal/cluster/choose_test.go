@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestChoose(t *testing.T) {
@@ -49,4 +51,26 @@ func TestChoose(t *testing.T) {
 	if _, err := here.choosePort(func(int) bool { return false }); !errors.As(err, &setting) || !strings.Contains(err.Error(), "--api-port") {
 		t.Errorf("no port is free: %v", err)
 	}
+}
+
+// Two starts never choose at the same time.
+func TestOneChoosesAtATime(t *testing.T) {
+	if err := RequireRoot(); err != nil {
+		t.Skip(err)
+	}
+	unlock, err := lockChoice(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, ErrInterrupted)
+	defer cancel()
+	if _, err := lockChoice(ctx); !errors.Is(err, ErrInterrupted) {
+		t.Errorf("while another chooses: %v", err)
+	}
+	unlock()
+	again, err := lockChoice(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
 }

@@ -35,8 +35,10 @@ type Status struct {
 	ReadyAfter  string       `json:"readyAfter,omitempty"`
 	Nodes       []NodeStatus `json:"nodes,omitempty"`
 	Programs    []Program    `json:"programs,omitempty"` // that run the containers
-	Parts       []PartStatus `json:"parts,omitempty"`    // of the server; those of a node are with the node
-	Stages      []Event      `json:"stages,omitempty"`
+	// ProgramsError says why the programs are not known.
+	ProgramsError string       `json:"programsError,omitempty"`
+	Parts         []PartStatus `json:"parts,omitempty"` // of the server; those of a node are with the node
+	Stages        []Event      `json:"stages,omitempty"`
 }
 
 // NodeStatus is one node of a Status. IP and PodCIDR are the first of IPs and
@@ -64,7 +66,9 @@ type Program = member.Program
 func ReadStatus(ctx context.Context, name string) (Status, error) {
 	s, err := readStatus(ctx, name)
 	if err == nil && s.Ready {
-		err = ask(ctx, name, "/programs", nil, &s.Programs)
+		if err := ask(ctx, name, "/programs", nil, &s.Programs); err != nil {
+			s.ProgramsError = err.Error()
+		}
 	}
 	return s, err
 }
