@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -24,13 +25,62 @@ func walkCommands(cmd *cobra.Command, visit func(*cobra.Command)) {
 	}
 }
 
-// Every command has a help text with an example of itself.
+// Every command has a help text with an example of itself, and every example is a
+// command line that is understood.
 func TestEveryCommandHelps(t *testing.T) {
+	lines := 0
 	walkCommands(newRootCommand(), func(cmd *cobra.Command) {
-		if cmd.Short == "" || cmd.Example == "" {
-			t.Errorf("%s: no short text or no example", cmd.CommandPath())
+		path := strings.Fields(cmd.CommandPath())
+		out, err := run(append(path[1:], "--help")...)
+		if err != nil || cmd.Short == "" || cmd.Example == "" || !strings.Contains(out, "Examples:\n"+cmd.Example) {
+			t.Errorf("%s --help: no short text or no example: %v\n%s", cmd.CommandPath(), err, out)
+		}
+		if cmd.Hidden {
+			return
+		}
+		if !strings.Contains(cmd.Example, cmd.CommandPath()) {
+			t.Errorf("%s: the examples don't show it", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Example) {
+			for _, args := range commandLines(line) {
+				lines++
+				if err := understood(args); err != nil {
+					t.Errorf("%s: example %q: %v", cmd.CommandPath(), args, err)
+				}
+			}
 		}
 	})
+	if lines < 50 {
+		t.Errorf("only %d command lines in examples", lines)
+	}
+}
+
+// commandLines are the calls of minato in a line of a shell.
+func commandLines(line string) (calls [][]string) {
+	line, _, _ = strings.Cut(line, " # ")
+	for _, part := range regexp.MustCompile(`&&|\|| > |[()]`).Split(line, -1) {
+		words := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(part, -1)
+		if len(words) > 0 && words[0] == "minato" {
+			calls = append(calls, words[1:])
+		}
+	}
+	return calls
+}
+
+// understood tells whether a command line names a command and flags that there
+// are, with values that they take.
+func understood(args []string) error {
+	if _, is := findKubectl(args); is {
+		return nil
+	}
+	cmd, rest, err := newRootCommand().Find(args)
+	if err != nil {
+		return err
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		return err
+	}
+	return cmd.ValidateArgs(cmd.Flags().Args())
 }
 
 // --version is the program's, and no command has flags of a library.
