@@ -42,7 +42,7 @@ func newCluster(o options) (*cluster, error) {
 }
 
 func (c *cluster) start(ctx context.Context) error {
-	if _, err := c.run(ctx, "delete", "--name", c.name); err != nil {
+	if _, err := c.run(ctx, "delete", "--ignore-not-found", "--name", c.name); err != nil {
 		return err
 	}
 	lab.Progress("start a cluster of %d nodes", c.nodes)
@@ -95,7 +95,7 @@ func (c *cluster) close(ctx context.Context) error {
 		_ = os.MkdirAll(filepath.Dir(c.out), 0o755) // the log is a help only when something went wrong
 		_ = os.WriteFile(strings.TrimSuffix(c.out, ".json")+".minato.log", log, 0o600)
 	}
-	_, err := c.run(ctx, "delete", "--name", c.name)
+	_, err := c.run(ctx, "delete", "--ignore-not-found", "--name", c.name)
 	return errors.Join(err, os.RemoveAll(c.dir))
 }
 

@@ -183,7 +183,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "routes", Run: podnet.NewRouter(podnet.RouterConfig{
 			Netns: host.Netns{}, Link: s.paths.Bridge(), Sources: s.cfg.Gateways(),
 			Nodes:  s.watch.Nodes().Informer(),
-			Logger: s.log.With("part", "podnet"),
+			Logger: s.log.With("part", "routes"),
 		}).Run},
 		{Name: "load-balancer", Run: s.balancer.Run},
 		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
@@ -192,6 +192,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
+		{Name: "log", Run: s.rotateLog},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)
