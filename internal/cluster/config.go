@@ -41,6 +41,9 @@ type Config struct {
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.
 	OldAPIs bool `json:"oldAPIs"`
+	// TaintControlPlane has the control plane's node registered with the taint that
+	// keeps Pods off it which do not tolerate it.
+	TaintControlPlane bool `json:"taintControlPlane,omitempty"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }

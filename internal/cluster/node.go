@@ -10,6 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"minato/internal/controlplane/access"
 	"minato/internal/host"
 	"minato/internal/member"
 )
@@ -61,7 +64,8 @@ func (n *node) run(ctx context.Context) error {
 func (n *node) config(ns host.Netns) member.Config {
 	s := n.server
 	return member.Config{
-		Name: n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		Taints: n.taints(),
+		Name:   n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
@@ -76,6 +80,14 @@ func (n *node) config(ns host.Netns) member.Config {
 		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RaiseLimit: s.lan.sysctls.raise,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
+}
+
+// taints are those with which the node registers.
+func (n *node) taints() []corev1.Taint {
+	if !n.server.cfg.TaintControlPlane || n.name != access.ControlPlaneNode {
+		return nil
+	}
+	return []corev1.Taint{controlPlaneTaint()}
 }
 
 // certificates returns the serving certificate of the node's API, and the CAs

@@ -54,6 +54,7 @@ type Server struct {
 	// of them.
 	ingress       *ingress.Controller
 	ingressEvents *loadbalancer.Recorder
+	roles         *roles
 	images        *image.Store
 	nodes         []*node
 	parts         *supervise.Group
@@ -188,6 +189,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "ingress", Run: s.controlIngresses},
 		{Name: "ingress-events", Run: s.ingressEvents.Run},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
+		{Name: "node-roles", Run: s.roles.run},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
@@ -225,6 +227,9 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 		return err
 	}
 	if err := s.assembleIngress(); err != nil {
+		return err
+	}
+	if s.roles, err = s.newRoles(); err != nil {
 		return err
 	}
 	if s.images, err = image.Open(s.paths.Store()); err != nil {

@@ -46,6 +46,9 @@ type Config struct {
 	Addresses  []netip.Addr
 	PodCIDRs   []netip.Prefix
 	ProviderID string
+	// Taints are those with which the Node is registered. A Node that exists keeps
+	// its own: a node may not change them (admission plugin NodeRestriction).
+	Taints []v1.Taint
 
 	// Client acts as system:node:NAME.
 	Client kubernetes.Interface

@@ -22,6 +22,7 @@ const (
 	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
+	RoleParts            = "system:minato:parts"
 	RoleStatus           = "system:minato:status"
 )
 
@@ -115,6 +116,7 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule(follow, groupNetworking, "ingresses", "ingressclasses"),
 			rule(follow, groupCore, "secrets", "configmaps"),
 		),
+		role(RoleParts, named(rule([]string{"patch"}, groupCore, "nodes"), ControlPlaneNode)),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
@@ -178,6 +180,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
+		binding(RoleParts, RoleParts, user(UserParts)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),

@@ -23,14 +23,19 @@ const (
 	// UserIngressNode reads what the proxies of all nodes are made from, and keeps
 	// the nodes' EndpointSlices of the Service.
 	UserIngressNode = "system:minato:ingress-node"
+	// UserParts labels the node of the control plane.
+	UserParts = "system:minato:parts"
 	// UserStatus reads single Pods, to explain how their requests are answered.
 	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserParts, UserStatus}
 }
+
+// ControlPlaneNode is the name of the Node beside which the control plane runs.
+const ControlPlaneNode = "node-1"
 
 // Names that upstream's tools know, too.
 const (
