@@ -190,6 +190,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "ingress-events", Run: s.ingressEvents.Run},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "node-roles", Run: s.roles.run},
+		{Name: "component-endpoints", Run: s.serveComponents},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},

@@ -107,6 +107,8 @@ type ControlPlane struct {
 	connector *memory.Connector
 	ready     chan struct{}
 	defined   chan struct{}
+	// components are the scheduler and the controllers.
+	components components
 }
 
 // New checks the configuration and loads or makes the certificates.
@@ -198,9 +200,13 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		NodePorts:        c.cfg.NodePortRange,
 		ClusterDomain:    c.cfg.ClusterDomain,
 		OldAPIs:          c.cfg.OldAPIs,
-		Definitions:      c.cfg.definitions,
-		Stage:            c.cfg.Stage,
-		Logger:           c.cfg.Logger.With("component", "apiserver"),
+		Components: apiserver.Checks{
+			"scheduler":          func() error { return c.Check(KubeScheduler) },
+			"controller-manager": func() error { return c.Check(KubeControllerManager) },
+		},
+		Definitions: c.cfg.definitions,
+		Stage:       c.cfg.Stage,
+		Logger:      c.cfg.Logger.With("component", "apiserver"),
 	})
 	if err != nil {
 		return err
@@ -224,6 +230,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		return err
 	}
 
+	c.components.manager.Store(manager)
 	// The API server outlives ctx by the time the controllers need to stop.
 	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServer()
