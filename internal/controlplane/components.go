@@ -43,7 +43,9 @@ var (
 var errStarting = errors.New("the control plane is still starting")
 
 // components are reached from their first run on.
-type components struct{ manager atomic.Pointer[controllers.Manager] }
+type components struct {
+	manager atomic.Pointer[controllers.Manager]
+}
 
 func (c *components) check(name string) error {
 	if m := c.manager.Load(); m != nil {
