@@ -15,6 +15,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/host"
 	"minato/internal/member"
+	agent "minato/internal/node"
 )
 
 // node is one node of the cluster on this machine: a member, made anew each time
@@ -64,8 +65,8 @@ func (n *node) run(ctx context.Context) error {
 func (n *node) config(ns host.Netns) member.Config {
 	s := n.server
 	return member.Config{
-		Taints: n.taints(),
-		Name:   n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
+		Name: n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
@@ -80,6 +81,14 @@ func (n *node) config(ns host.Netns) member.Config {
 		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RaiseLimit: s.lan.sysctls.raise,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
+}
+
+// parts are those of the control plane, on its node.
+func (n *node) parts() []agent.Part {
+	if n.name != access.ControlPlaneNode {
+		return nil
+	}
+	return n.server.controlParts()
 }
 
 // taints are those with which the node registers.

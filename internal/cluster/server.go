@@ -62,9 +62,10 @@ type Server struct {
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
 
-	ready   atomic.Bool
-	downing chan time.Duration // holds the longest grace of a Pod when `down` was asked for
-	stop    context.CancelCauseFunc
+	ready      atomic.Bool
+	restarting chan struct{}      // holds something when the server is to be started again
+	downing    chan time.Duration // holds the longest grace of a Pod when `down` was asked for
+	stop       context.CancelCauseFunc
 }
 
 // hostResolvConf lists the machine's resolvers, at which names outside of the
@@ -90,7 +91,7 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
-		began: o.Began, kept: o.Keep, started: make(chan struct{}), downing: make(chan time.Duration, 1),
+		began: o.Began, kept: o.Keep, started: make(chan struct{}), downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -193,6 +194,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "component-endpoints", Run: s.serveComponents},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
+		{Name: "restart", Run: s.awaitRestart},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)

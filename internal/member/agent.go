@@ -82,6 +82,8 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		OwnPorts:             hostPorts(ownPorts()),
 		Trouble:              m.trouble,
+		Parts:                m.nodeParts(),
+		PartsAfter:           cfg.PartsAfter,
 		Version:              version.Kubernetes,
 		Logger:               m.logger("agent"),
 	})

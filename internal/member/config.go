@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/host/limit"
+	agent "minato/internal/node"
 	"minato/internal/runtime/image"
 )
 
@@ -92,6 +94,12 @@ type Config struct {
 	// the limit back later. If it is nil, no limit is raised.
 	RaiseLimit func(path string, least int64) error
 
+	// Parts are shown as Pods of the node beside its own parts, once PartsAfter is
+	// closed; nil is at once. PartLogs reads what the node's own parts have printed.
+	Parts      []agent.Part
+	PartsAfter <-chan struct{}
+	PartLogs   PartLogs
+
 	// Stage is called when a step of the start is done, with the time at which
 	// it began.
 	Stage  func(name string, began time.Time)
@@ -118,6 +126,11 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: Images is required", c.Name)
 	case c.Certificates == nil:
 		return fmt.Errorf("node %s: Certificates is required", c.Name)
+	}
+	if c.PartLogs == nil {
+		c.PartLogs = func(context.Context, []string, string, agent.PartLogOptions, io.Writer) error {
+			return errors.New("what the node's parts print is not kept")
+		}
 	}
 	if c.Stage == nil {
 		c.Stage = func(string, time.Time) {}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 
 	"minato/internal/node/admit"
 	"minato/internal/node/api"
+	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
 	"minato/internal/node/probe"
@@ -44,6 +46,7 @@ type Agent struct {
 	objects     *object.Store
 	writer      *report.Writer
 	watch       *podWatch
+	mirrors     *mirror.Keeper
 	storage     *storage.Manager
 	node        *nodeStatus
 	fresh       *fresh
@@ -134,6 +137,30 @@ func (a *Agent) Evict(uid types.UID, reason, message string) bool {
 	}
 }
 
+// LookAtParts tells that the state of one of Config.Parts may have changed.
+func (a *Agent) LookAtParts() {
+	select {
+	case <-a.assembled:
+		a.mirrors.Look()
+	default:
+	}
+}
+
+// processName tells this process from all others that the node was ever in.
+func processName() string {
+	// The kernel counts in clock ticks since it started, so the number and the start
+	// of the machine belong to it.
+	boot := strings.ReplaceAll(readLine("/proc/sys/kernel/random/boot_id"), "-", "")
+	started := "0"
+	if f := strings.Fields(afterName(readLine("/proc/self/stat"))); len(f) > 19 {
+		started = f[19] // field 22 of proc_pid_stat(5), of which two are cut off
+	}
+	return fmt.Sprintf("%.8s-%d-%s", boot, os.Getpid(), started)
+}
+
+// afterName is a line of /proc/PID/stat from the third field on.
+func afterName(stat string) string { return stat[strings.LastIndexByte(stat, ')')+1:] }
+
 func (a *Agent) markReady() {
 	close(a.ready)
 	a.cfg.Stage("node " + a.cfg.Name + " ready")
@@ -180,7 +207,11 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
-	a.watch = newPodWatch(&a.cfg, a.pods)
+	a.mirrors = mirror.New(mirror.Config{
+		NodeName: a.cfg.Name, HostIPs: a.cfg.hostIPs(), Client: a.cfg.Client, Node: a.fresh.node, Pods: a.cfg.Pods.GetStore(),
+		Parts: a.cfg.Parts, After: a.cfg.PartsAfter, Process: processName(), Reporter: a.writer, Events: a.events, Logger: a.cfg.Logger,
+	})
+	a.watch = newPodWatch(&a.cfg, a.pods, a.mirrors)
 	a.storage = storage.New(storage.Config{
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
@@ -195,7 +226,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
-		Pods: a.watch, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
+		Pods: a.watch, Part: a.mirrors.Part, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,
 		Configuration: a.cfg.kubelet, Limits: a.cfg.Limits,
 		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,

@@ -21,6 +21,7 @@ import (
 	"minato/internal/host/limit"
 	"minato/internal/node/admit"
 	"minato/internal/node/api"
+	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
 	"minato/internal/node/volume"
 )
@@ -33,6 +34,18 @@ type HostPort = admit.HostPort
 
 // Streaming carries exec, attach and port-forward streams.
 type Streaming = api.Streaming
+
+// Part is something of the cluster itself that is shown as a Pod of the node.
+type Part = mirror.Part
+
+// PartState is how a Part is.
+type PartState = mirror.State
+
+// PartLogOptions choose lines of a Part's log.
+type PartLogOptions = mirror.LogOptions
+
+// PartExec is a command for a Part.
+type PartExec = mirror.Exec
 
 // Mounter changes the machine's mounts.
 type Mounter = volume.Mounter
@@ -114,6 +127,11 @@ type Config struct {
 	Trouble func() Trouble
 	// Version is what the node says it is, such as v1.36.3.
 	Version string
+
+	// Parts are what of the cluster itself runs on the node; each is shown as a
+	// mirror Pod once PartsAfter is closed, or at once if that is nil.
+	Parts      []Part
+	PartsAfter <-chan struct{}
 
 	Metrics *prometheus.Registry
 	// Stage is told of the steps of the start, for measuring.
