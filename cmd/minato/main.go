@@ -22,15 +22,21 @@ import (
 )
 
 func main() {
+	// etcdctl's package turns this on for all that is in the process.
+	cobra.EnablePrefixMatching = false
 	if filepath.Base(os.Args[0]) == "kubectl" {
 		os.Exit(runKubectl(os.Args[1:]))
 	}
-	// kubectl parses its own arguments, before cobra can take them for ours.
-	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
+	// kubectl and etcdctl parse their own arguments, before cobra can take them for
+	// ours.
+	if len(os.Args) > 1 && (os.Args[1] == "kubectl" || os.Args[1] == cluster.EtcdctlCommand) {
 		name, args, err := splitName(os.Args[2:])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "minato:", err)
 			os.Exit(exitUsage)
+		}
+		if os.Args[1] == cluster.EtcdctlCommand {
+			os.Exit(runEtcdctl(name, args))
 		}
 		os.Exit(runMinatoKubectl(name, args))
 	}
@@ -84,7 +90,7 @@ without Docker, virtual machines or add-ons.`,
 	})
 	root.AddCommand(
 		newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newStatusCommand(o),
-		newImageCommand(o), newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand(), newKubectlCommand(), newServerCommand(o), newVersionCommand(), newBGPHelperCommand(), newIngressProxyCommand(),
+		newImageCommand(o), newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand(), newKubectlCommand(), newEtcdctlCommand(), newServerCommand(o), newVersionCommand(), newBGPHelperCommand(), newIngressProxyCommand(),
 	)
 	return root
 }

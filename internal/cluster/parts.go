@@ -43,7 +43,9 @@ func (s *Server) controlParts() []agent.Part {
 		part(controlplane.KubeScheduler.Name, controlplane.PartControllers, components(controlplane.KubeScheduler), restart(controlplane.PartControllers)),
 	}
 	if len(s.cfg.EtcdServers) == 0 {
-		out = append(out, part(controlplane.Etcd, controlplane.PartEtcd, s.control.CheckEtcd, restart(controlplane.PartEtcd)))
+		etcd := part(controlplane.Etcd, controlplane.PartEtcd, s.control.CheckEtcd, restart(controlplane.PartEtcd))
+		etcd.Exec = s.execEtcd
+		out = append(out, etcd)
 	}
 	return out
 }
