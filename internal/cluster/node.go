@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/controlplane/access"
+	"minato/internal/controlplane/manifest"
 	"minato/internal/host"
 	"minato/internal/member"
 	agent "minato/internal/node"
@@ -66,7 +67,8 @@ func (n *node) config(ns host.Netns) member.Config {
 	s := n.server
 	return member.Config{
 		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
-		Name: n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		DecodePod: func(data []byte, source string) (*corev1.Pod, error) { return manifest.Pod(data, source, n.name) },
+		Name:      n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,

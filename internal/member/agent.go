@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -82,6 +83,8 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		OwnPorts:             hostPorts(ownPorts()),
 		Trouble:              m.trouble,
+		FilesDir:             filepath.Join(cfg.DataDir, "root"),
+		DecodePod:            cfg.DecodePod,
 		Parts:                m.nodeParts(),
 		PartsAfter:           cfg.PartsAfter,
 		Version:              version.Kubernetes,

@@ -94,6 +94,9 @@ type Config struct {
 	// the limit back later. If it is nil, no limit is raised.
 	RaiseLimit func(path string, least int64) error
 
+	// DecodePod reads the manifest of a static Pod of the node; without it there are
+	// none.
+	DecodePod func(data []byte, source string) (*corev1.Pod, error)
 	// Parts are shown as Pods of the node beside its own parts, once PartsAfter is
 	// closed; nil is at once. PartLogs reads what the node's own parts have printed.
 	Parts      []agent.Part

@@ -30,6 +30,7 @@ import (
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
 	"minato/internal/node/spec"
+	"minato/internal/node/static"
 	"minato/internal/node/storage"
 	"minato/internal/node/volume"
 )
@@ -47,6 +48,7 @@ type Agent struct {
 	writer      *report.Writer
 	watch       *podWatch
 	mirrors     *mirror.Keeper
+	statics     *static.Manager // nil: there are none
 	storage     *storage.Manager
 	node        *nodeStatus
 	fresh       *fresh
@@ -192,7 +194,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
+		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: reporter{a},
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -211,7 +213,15 @@ func (a *Agent) assemble(ctx context.Context) error {
 		NodeName: a.cfg.Name, HostIPs: a.cfg.hostIPs(), Client: a.cfg.Client, Node: a.fresh.node, Pods: a.cfg.Pods.GetStore(),
 		Parts: a.cfg.Parts, After: a.cfg.PartsAfter, Process: processName(), Reporter: a.writer, Events: a.events, Logger: a.cfg.Logger,
 	})
-	a.watch = newPodWatch(&a.cfg, a.pods, a.mirrors)
+	if a.cfg.FilesDir != "" && a.cfg.DecodePod != nil {
+		a.statics = static.New(static.Config{
+			Root: a.cfg.FilesDir, Decode: a.cfg.DecodePod, Pods: a.pods, Shown: a.mirrors, Logger: a.cfg.Logger,
+		})
+		if err := a.statics.Prepare(); err != nil {
+			a.cfg.Logger.Warn("the directory of static Pods can't be made", "error", err)
+		}
+	}
+	a.watch = newPodWatch(&a.cfg, a.pods, a.mirrors, a.statics)
 	a.storage = storage.New(storage.Config{
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
@@ -241,6 +251,9 @@ func (a *Agent) runPods(ctx context.Context) error {
 	<-started
 	g.Go(func() error { return a.forward(ctx) })
 	g.Go(func() error { return a.watch.run(ctx) })
+	if a.statics != nil {
+		g.Go(func() error { return a.statics.Run(ctx) })
+	}
 	g.Go(func() error { return a.storage.Run(ctx) })
 	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
@@ -271,6 +284,33 @@ func eventsEnded(ctx context.Context) error {
 		return errors.New("the container runtime sends no more events")
 	}
 }
+
+// reporter tells the API server about Pods: about those that come from it by their
+// status, and about static Pods by that of their mirror Pods.
+type reporter struct{ a *Agent }
+
+// Set implements pod.Reporter.
+func (r reporter) Set(pod *v1.Pod, status v1.PodStatus) {
+	if r.a.static(pod) {
+		r.a.mirrors.SetStatus(pod, status)
+		return
+	}
+	r.a.writer.Set(pod, status)
+}
+
+// Finish implements pod.Reporter.
+func (r reporter) Finish(pod *v1.Pod, status v1.PodStatus) {
+	if r.a.static(pod) {
+		r.a.statics.Finished(pod)
+		return
+	}
+	r.a.writer.Finish(pod, status)
+}
+
+// Forget implements pod.Reporter.
+func (r reporter) Forget(uid types.UID) { r.a.writer.Forget(uid) }
+
+func (a *Agent) static(pod *v1.Pod) bool { return a.statics != nil && a.statics.Owns(pod.UID) }
 
 // tokens asks the API server for tokens of service accounts.
 type tokens struct{ a *Agent }

@@ -128,6 +128,11 @@ type Config struct {
 	// Version is what the node says it is, such as v1.36.3.
 	Version string
 
+	// FilesDir is the directory on the machine with the node's own files, in which
+	// static.Dir has the manifests of static Pods, and DecodePod reads one. Without
+	// either there are none.
+	FilesDir  string
+	DecodePod func(data []byte, source string) (*v1.Pod, error)
 	// Parts are what of the cluster itself runs on the node; each is shown as a
 	// mirror Pod once PartsAfter is closed, or at once if that is nil.
 	Parts      []Part

@@ -15,6 +15,7 @@ import (
 
 	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
+	"minato/internal/node/static"
 )
 
 type uid = types.UID
@@ -42,11 +43,12 @@ type podWatch struct {
 	cfg      *Config
 	pods     *pod.Manager
 	mirrors  *mirror.Keeper
+	statics  *static.Manager // nil: there are none
 	informer cache.SharedIndexInformer
 }
 
-func newPodWatch(cfg *Config, pods *pod.Manager, mirrors *mirror.Keeper) *podWatch {
-	return &podWatch{cfg: cfg, pods: pods, mirrors: mirrors, informer: cfg.Pods}
+func newPodWatch(cfg *Config, pods *pod.Manager, mirrors *mirror.Keeper, statics *static.Manager) *podWatch {
+	return &podWatch{cfg: cfg, pods: pods, mirrors: mirrors, statics: statics, informer: cfg.Pods}
 }
 
 // run feeds the Pods to their workers until ctx ends.
@@ -71,6 +73,9 @@ func (w *podWatch) run(ctx context.Context) error {
 		return nil
 	}
 	w.cfg.Stage("node " + w.cfg.Name + " knows its pods")
+	if w.statics != nil {
+		w.statics.Sync()
+	}
 	// Only a complete list shows which Pods of the runtime the API no longer has.
 	if err := w.pods.Adopt(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("end pods that no longer exist: %w", err)

@@ -4,6 +4,12 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
+// Taken tells whether a part of the cluster is shown by the Pod's name.
+func (k *Keeper) Taken(pod *v1.Pod) bool {
+	_, ok := k.parts[key(pod)]
+	return ok
+}
+
 // Show has a static Pod shown. It has no status before the next SetStatus.
 func (k *Keeper) Show(pod *v1.Pod) {
 	k.mu.Lock()

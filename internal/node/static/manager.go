@@ -47,6 +47,8 @@ type Manager struct {
 	cfg    Config
 	source source
 
+	syncing sync.Mutex // held by one Sync at a time
+
 	mu      sync.Mutex
 	running map[string]*running // by namespace and name
 	told    map[string]string   // complaints, each to be made once
@@ -82,6 +84,8 @@ func key(pod *v1.Pod) string { return pod.Namespace + "/" + pod.Name }
 
 // Sync brings what runs up to what the directory says.
 func (m *Manager) Sync() {
+	m.syncing.Lock()
+	defer m.syncing.Unlock()
 	pods, wrong, err := m.source.read()
 	if err != nil {
 		m.complain(Dir, err)
