@@ -192,6 +192,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "node-roles", Run: s.roles.run},
 		{Name: "component-endpoints", Run: s.serveComponents},
+		{Name: "config-maps", Run: s.keepInfoMaps},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "restart", Run: s.awaitRestart},

@@ -85,6 +85,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Trouble:              m.trouble,
 		FilesDir:             filepath.Join(cfg.DataDir, "root"),
 		DecodePod:            cfg.DecodePod,
+		InfoFiles:            cfg.InfoFiles,
 		Parts:                m.nodeParts(),
 		PartsAfter:           cfg.PartsAfter,
 		Version:              version.Kubernetes,

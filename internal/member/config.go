@@ -97,6 +97,9 @@ type Config struct {
 	// DecodePod reads the manifest of a static Pod of the node; without it there are
 	// none.
 	DecodePod func(data []byte, source string) (*corev1.Pod, error)
+	// InfoFiles are written to the node's own files at each start, by their paths
+	// there.
+	InfoFiles map[string]string
 	// Parts are shown as Pods of the node beside its own parts, once PartsAfter is
 	// closed; nil is at once. PartLogs reads what the node's own parts have printed.
 	Parts      []agent.Part

@@ -96,7 +96,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer listener.Close()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.apiServer().Serve(ctx, listener) })
+	server := a.apiServer()
+	g.Go(func() error { return server.Serve(ctx, listener) })
+	g.Go(func() error { return a.writeFiles(ctx, server.Configuration) })
 	g.Go(func() error { return a.node.run(ctx, a.markReady) })
 	g.Go(func() error { return runLease(ctx, &a.cfg, a.ready) })
 	g.Go(func() error { a.writer.Run(ctx); return nil })

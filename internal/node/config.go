@@ -133,6 +133,8 @@ type Config struct {
 	// either there are none.
 	FilesDir  string
 	DecodePod func(data []byte, source string) (*v1.Pod, error)
+	// InfoFiles are written to FilesDir at each start, by their paths on the node.
+	InfoFiles map[string]string
 	// Parts are what of the cluster itself runs on the node; each is shown as a
 	// mirror Pod once PartsAfter is closed, or at once if that is nil.
 	Parts      []Part

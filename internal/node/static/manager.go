@@ -62,9 +62,9 @@ type running struct {
 	ending bool
 }
 
-// checkPeriod is how often the directory is read although nobody said that it has
+// CheckPeriod is how often the directory is read although nobody said that it has
 // changed: the kubelet's fileCheckFrequency.
-const checkPeriod = 20 * time.Second
+const CheckPeriod = 20 * time.Second
 
 // settleTime lets who writes several files, or one in several pieces, come to an end.
 const settleTime = 50 * time.Millisecond
@@ -172,7 +172,7 @@ func (m *Manager) Prepare() error { return m.source.prepare() }
 func (m *Manager) Run(ctx context.Context) error {
 	w := &watcher{manager: m}
 	defer w.close()
-	tick := m.cfg.Clock.NewTicker(checkPeriod)
+	tick := m.cfg.Clock.NewTicker(CheckPeriod)
 	defer tick.Stop()
 	for {
 		w.follow()
