@@ -20,11 +20,14 @@ import (
 )
 
 func main() {
+	// etcdctl's package turns this on for all that is in the process.
+	cobra.EnablePrefixMatching = false
 	if filepath.Base(os.Args[0]) == "kubectl" {
 		os.Exit(runKubectl(os.Args[1:], defaultConfigFlags()))
 	}
-	// kubectl parses its own arguments, before cobra can take them for ours.
-	if call, ok := findKubectl(os.Args[1:]); ok {
+	// kubectl and etcdctl parse their own arguments, before cobra can take them for
+	// ours.
+	if call, ok := findForeign(os.Args[1:]); ok {
 		if err := call.validate(); err != nil {
 			os.Exit(report(os.Stderr, usageError{err}))
 		}
@@ -89,7 +92,7 @@ without Docker, virtual machines or add-ons.
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = refuseName
 	addGroup(root, "Clusters:", newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o))
-	addGroup(root, "Work with a cluster:", newKubectlCommand(), newKubeconfigCommand(o), newImageCommand(o))
+	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newImageCommand(o))
 	addGroup(root, "See where traffic goes, and why; or serve any cluster:", newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand())
 	addGroup(root, thisProgram, newCompletionCommand(), newServerCommand(o), newVersionCommand())
 	root.SetHelpCommandGroupID(thisProgram)

@@ -79,6 +79,7 @@ What is mostly asked first:
 	f.Var(&c.LoadBalancerRange, "load-balancer-range", "addresses for Services of type LoadBalancer: ranges such as 172.30.200.1-172.30.200.250 with commas between, or \"none\" (default a part of the LAN)")
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
 	f.BoolVar(&c.OldAPIs, "old-apis", true, "serve old versions of Kubernetes' kinds, such as Ingress in extensions/v1beta1, as well")
+	f.BoolVar(&c.TaintControlPlane, "taint-control-plane", false, "keep Pods that do not tolerate it off node-1, by the taint node-role.kubernetes.io/control-plane:NoSchedule")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls, or prefixes that end in *, that Pods may set beside the safe ones; namespaced ones only")
 	f.StringSliceVar(&c.EtcdServers, "etcd-servers", nil, "use this etcd (URLs) in place of the built-in one")
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
@@ -125,6 +126,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		"load-balancer-range":    func() { c.LoadBalancerRange = flags.LoadBalancerRange },
 		"cluster-domain":         func() { c.ClusterDomain = flags.ClusterDomain },
 		"old-apis":               func() { c.OldAPIs = flags.OldAPIs },
+		"taint-control-plane":    func() { c.TaintControlPlane = flags.TaintControlPlane },
 		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
 		"etcd-servers":           func() { c.EtcdServers = flags.EtcdServers },
 		"etcd-cafile":            func() { c.EtcdCAFile = flags.EtcdCAFile },

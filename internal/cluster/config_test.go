@@ -8,8 +8,15 @@ import (
 	"strings"
 	"testing"
 
+	"minato/internal/controlplane/access"
 	"minato/internal/host"
 )
+
+func TestTheFirstNodeIsTheControlPlanes(t *testing.T) {
+	if NodeName(1) != access.ControlPlaneNode {
+		t.Errorf("the first node is %s, and the roles in package access are about %s", NodeName(1), access.ControlPlaneNode)
+	}
+}
 
 func TestValidateNamesTheFlagAndTheRemedy(t *testing.T) {
 	for _, test := range []struct {

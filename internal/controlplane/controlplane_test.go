@@ -87,6 +87,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("certificate signing", func(t *testing.T) { testCertificateSigning(ctx, t, r) })
 	t.Run("load balancing", func(t *testing.T) { testLoadBalancing(ctx, t, r) })
 	t.Run("old versions", func(t *testing.T) { testOldAPIs(ctx, t, r) })
+	t.Run("components", func(t *testing.T) { testComponents(ctx, t, r) })
 	t.Run("aggregation", func(t *testing.T) { testAggregation(ctx, t, r) })
 
 	before := clientFor(t, r.adminConfig(t))

@@ -64,6 +64,7 @@ type Member struct {
 	dns          *dns.Node
 
 	agent atomic.Pointer[agent.Agent] // the last one that was started
+	began time.Time
 	isUp  atomic.Bool
 	ready chan struct{} // closed when the Node was Ready for the first time
 	once  sync.Once
@@ -74,8 +75,8 @@ func New(cfg Config) (*Member, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	m := &Member{cfg: cfg, ready: make(chan struct{})}
-	m.parts = supervise.New(supervise.Config{Logger: cfg.Logger})
+	m := &Member{cfg: cfg, began: time.Now(), ready: make(chan struct{})}
+	m.parts = supervise.New(supervise.Config{Logger: cfg.Logger, Changed: m.partChanged})
 	var err error
 	if m.client, err = kubernetes.NewForConfig(cfg.Connect("system:node:"+cfg.Name, "system:nodes")); err != nil {
 		return nil, fmt.Errorf("connect node %s: %w", cfg.Name, err)

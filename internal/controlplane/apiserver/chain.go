@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	registry "k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/util/notfoundhandler"
@@ -57,13 +58,13 @@ func (s *Server) chainConfig(o options.CompletedOptions, generic *genericapiserv
 // newChain makes the three servers, last first. Upstream's own function for it
 // keeps the CRD informers to itself, and those must run before the hooks do. With
 // oldAPIs there are old versions of Kubernetes' own APIs as well.
-func newChain(config app.CompletedConfig, oldAPIs bool) (*chain, error) {
+func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage) (*chain, error) {
 	notFound := notfoundhandler.New(config.KubeAPIs.ControlPlane.Generic.Serializer, genericapifilters.NoMuxAndDiscoveryIncompleteKey)
 	crds, err := config.ApiExtensions.New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
 		return nil, fmt.Errorf("install CRDs: %w", err)
 	}
-	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs)
+	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs, statuses)
 	if err != nil {
 		return nil, fmt.Errorf("install Kubernetes APIs: %w", err)
 	}
