@@ -22,6 +22,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
 	"minato/internal/node/api"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
@@ -162,10 +163,14 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
 		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
 	})
+	allocations, err := allocation.Open(a.cfg.allocationDir(), a.cfg.Logger)
+	if err != nil {
+		return err
+	}
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
+		Volumes: volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
