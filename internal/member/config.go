@@ -124,6 +124,9 @@ func (c *Config) complete() error {
 	return nil
 }
 
+// seccompDir has the node's seccomp profiles.
+func (c *Config) seccompDir() string { return filepath.Join(c.DataDir, "seccomp") }
+
 // wait returns when the API server can be used, or ctx has ended.
 func (c *Config) wait(ctx context.Context) error {
 	select {

@@ -191,9 +191,18 @@ func (c *Config) complete() error {
 	return nil
 }
 
-func (c *Config) podsDir() string   { return filepath.Join(c.Dir, "pods") }
+func (c *Config) podsDir() string   { return podsDir(c.Dir) }
 func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
-func (c *Config) logDir() string    { return filepath.Join(c.Dir, "log", "pods") }
+func (c *Config) logDir() string    { return logDir(c.Dir) }
+
+func podsDir(dir string) string { return filepath.Join(dir, "pods") }
+func logDir(dir string) string  { return filepath.Join(dir, "log", "pods") }
+
+// Binds are those of the agent's directories below dir that Pods look for at the
+// kubelet's paths.
+func Binds(dir string) []host.Bind {
+	return []host.Bind{{Source: podsDir(dir), Target: "/var/lib/kubelet/pods"}, {Source: logDir(dir), Target: "/var/log/pods"}}
+}
 
 func (c *Config) hostIPs() []string {
 	var ips []string
