@@ -176,7 +176,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 			}
 			return string(text)
 		},
-		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(),
+		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(), LogLinks: newLogLinks(&a.cfg), OpenLog: a.cfg.openLog,
 		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
@@ -195,7 +195,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
-		Pods: a.watch, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
+		Pods: a.watch, LogDir: a.cfg.logDir(), OpenLog: a.cfg.openLog, LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,
 		Configuration: a.cfg.kubelet, Limits: a.cfg.Limits,
 		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,
@@ -211,6 +211,7 @@ func (a *Agent) runPods(ctx context.Context) error {
 	g.Go(func() error { return a.forward(ctx) })
 	g.Go(func() error { return a.watch.run(ctx) })
 	g.Go(func() error { return a.storage.Run(ctx) })
+	g.Go(func() error { return keepLogLinks(ctx, newLogLinks(&a.cfg), a.cfg.Runtime, a.cfg.Logger) })
 	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"minato/internal/node/admit"
 	"minato/internal/node/guard"
+	"minato/internal/node/loglink"
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -102,8 +104,12 @@ type Config struct {
 	HostsFile func() string
 	// CgroupParent is the node's cgroup; LogDir holds the Pods' log directories.
 	CgroupParent, LogDir string
-	Allocatable          v1.ResourceList
-	Memory               resource.Quantity
+	// OpenLog opens a file below LogDir; os.Open if nil.
+	OpenLog func(path string) (*os.File, error)
+	// LogLinks are the links to logs of containers; nil makes none.
+	LogLinks    *loglink.Links
+	Allocatable v1.ResourceList
+	Memory      resource.Quantity
 	// Dial connects from the node, for hooks.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Events record.EventRecorder
