@@ -34,6 +34,7 @@ that the cluster has, with a comma between.`,
 		Example: `  minato up
   minato up --nodes 5 --ephemeral
   minato up --ip-family dual
+  minato up --nodes 2 --node-cpu 2 --node-memory 4Gi
   minato up --mount /srv/data:/data --mount /home/me/src:ro
   minato up --name test --lan-cidr 172.31.0.0/16 --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16 --api-port 7443 --kubeconfig test.conf`,
 		Args: noArgs,
@@ -62,6 +63,9 @@ that the cluster has, with a comma between.`,
 	rangesVar(&c.PodCIDR, "pod-cidr", "ranges of the Pods' addresses; each node has a /24 or /64 of them", func(c cluster.Config) cluster.Ranges { return c.PodCIDR })
 	rangesVar(&c.ServiceCIDR, "service-cidr", "ranges of the Services' addresses", func(c cluster.Config) cluster.Ranges { return c.ServiceCIDR })
 	f.Var(&c.LoadBalancerRange, "load-balancer-range", "addresses for Services of type LoadBalancer: ranges such as 172.30.200.1-172.30.200.250 with commas between, or \"none\" (default a part of the LAN)")
+	f.Int64Var(&c.Claim.CPUs, "node-cpu", 0, "CPUs that each node has; its Pods get no more (default all of the machine's)")
+	f.Var(&c.Claim.Memory, "node-memory", "memory that each node has, such as 4Gi; its Pods get no more (default all of the machine's)")
+	f.Int64Var(&c.Claim.PIDs, "node-pids", 0, "processes and threads that each node may have (default no limit but the machine's)")
 	f.Var(&c.Mounts, "mount", "give all nodes a directory of this machine, at the same path or at DST, read-only with :ro; may be given several times")
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
 	f.BoolVar(&c.OldAPIs, "old-apis", true, "serve old versions of Kubernetes' kinds, such as Ingress in extensions/v1beta1, as well")
@@ -103,6 +107,9 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		"service-cidr":           func() { c.ServiceCIDR = flags.ServiceCIDR },
 		"load-balancer-range":    func() { c.LoadBalancerRange = flags.LoadBalancerRange },
 		"cluster-domain":         func() { c.ClusterDomain = flags.ClusterDomain },
+		"node-cpu":               func() { c.Claim.CPUs = flags.Claim.CPUs },
+		"node-memory":            func() { c.Claim.Memory = flags.Claim.Memory },
+		"node-pids":              func() { c.Claim.PIDs = flags.Claim.PIDs },
 		"mount":                  func() { c.Mounts = flags.Mounts },
 		"old-apis":               func() { c.OldAPIs = flags.OldAPIs },
 		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },

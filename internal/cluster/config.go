@@ -41,6 +41,8 @@ type Config struct {
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.
 	OldAPIs bool `json:"oldAPIs"`
+	// Claim is what each node has of the machine.
+	Claim Claim `json:"claim,omitzero"`
 	// Mounts are directories of the machine that all nodes have.
 	Mounts Mounts `json:"mounts,omitempty"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
@@ -103,6 +105,9 @@ func (c Config) Validate() error {
 		if !slices.ContainsFunc(namespacedSysctls, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			return fmt.Errorf("--allowed-unsafe-sysctls %s: the kernel has one value of it for the whole machine; only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.* can be a Pod's own", name)
 		}
+	}
+	if err := c.Claim.validate(); err != nil {
+		return err
 	}
 	if err := c.validateMounts(); err != nil {
 		return err

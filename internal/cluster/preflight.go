@@ -33,7 +33,7 @@ func Preflight(ctx context.Context, c Config) error {
 	if err := RequireRoot(); err != nil {
 		return err
 	}
-	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c), checkPort(ctx, c), checkEtcd(ctx, c.EtcdServers), checkMounts(c.Mounts))
+	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c), checkPort(ctx, c), checkEtcd(ctx, c.EtcdServers), checkMounts(c.Mounts), c.Claim.check(Paths{Name: c.Name}.Cgroup()))
 }
 
 func checkCgroups() error {

@@ -50,6 +50,8 @@ type Config struct {
 	Files *host.MountNSConfig
 	// Cgroup holds every process of the node.
 	Cgroup host.Cgroup
+	// Claim is what the node has of the machine. Its Pods get no more.
+	Claim Claim
 	// DataDir survives a reboot: volumes, logs, writable layers. RunDir, on a
 	// tmpfs, holds namespaces, mounts and sockets. PinDir is a directory of a BPF
 	// file system.
@@ -92,6 +94,15 @@ type Config struct {
 	// it began.
 	Stage  func(name string, began time.Time)
 	Logger *slog.Logger
+}
+
+// Claim is a share of a machine; what is 0 is all of it.
+type Claim struct {
+	CPUs int64
+	// Memory is in bytes.
+	Memory int64
+	// Processes counts threads, too.
+	Processes int64
 }
 
 func (c *Config) complete() error {

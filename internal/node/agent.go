@@ -23,6 +23,7 @@ import (
 
 	"minato/internal/node/admit"
 	"minato/internal/node/api"
+	"minato/internal/node/lowmemory"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
 	"minato/internal/node/probe"
@@ -211,9 +212,18 @@ func (a *Agent) runPods(ctx context.Context) error {
 	g.Go(func() error { return a.forward(ctx) })
 	g.Go(func() error { return a.watch.run(ctx) })
 	g.Go(func() error { return a.storage.Run(ctx) })
+	if a.cfg.MemoryLimit > 0 {
+		g.Go(func() error { return a.lowMemory().Run(ctx) })
+	}
 	g.Go(func() error { return keepLogLinks(ctx, newLogLinks(&a.cfg), a.cfg.Runtime, a.cfg.Logger) })
 	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
+}
+
+func (a *Agent) lowMemory() *lowmemory.Manager {
+	return lowmemory.New(lowmemory.Config{
+		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Available: a.cfg.availableMemory, Logger: a.cfg.Logger,
+	})
 }
 
 // forward hands the runtime's events to the workers.

@@ -103,6 +103,9 @@ type Config struct {
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
+	// MemoryLimit and ProcessLimit are those of Cgroup, in bytes and in processes
+	// and threads; where they are 0, the machine's count.
+	MemoryLimit, ProcessLimit int64
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
