@@ -23,6 +23,7 @@ import (
 
 	"minato/internal/host/limit"
 	"minato/internal/node/guard"
+	"minato/internal/node/mirror"
 	"minato/internal/node/observe"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	Runtime   Runtime
 	Streaming Streaming
 	Pods      Pods
+	// Part returns the part of the cluster that a mirror Pod shows; nil knows none.
+	Part func(*v1.Pod) (mirror.Part, bool)
 	// LogDir holds the Pods' log directories.
 	LogDir string
 	// OpenLog opens a file below LogDir, where containers may have left links;
@@ -100,6 +103,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Part == nil {
+		cfg.Part = func(*v1.Pod) (mirror.Part, bool) { return mirror.Part{}, false }
 	}
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() (tls.Certificate, *x509.CertPool, error) { return cfg.Cert, cfg.ClientCA, nil }
