@@ -160,6 +160,17 @@ func (s *Server) proxyMap() (infoMap, error) {
 	}, nil
 }
 
+// proxyFiles are what kube-proxy's Pods mount from that ConfigMap in other clusters.
+func (s *Server) proxyFiles() map[string]string {
+	out := map[string]string{}
+	if m, err := s.proxyMap(); err == nil { // otherwise the part that writes it says so
+		for key, text := range m.data {
+			out["/var/lib/kube-proxy/"+key] = text
+		}
+	}
+	return out
+}
+
 func (s *Server) kubeadmConfig() map[string]any {
 	etcd := map[string]any{"local": map[string]any{"dataDir": s.paths.ControlPlane(s.cfg.Ephemeral) + "/etcd"}}
 	if len(s.cfg.EtcdServers) > 0 {

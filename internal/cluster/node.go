@@ -71,7 +71,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 	s := n.server
 	return member.Config{
 		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
-		InfoFiles: n.infoFiles(),
+		InfoFiles: n.infoFiles(), ProxyFiles: s.proxyFiles(),
 		DecodePod: func(data []byte, source string) (*corev1.Pod, error) { return manifest.Pod(data, source, n.name) },
 		Name:      n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,

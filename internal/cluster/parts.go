@@ -8,11 +8,11 @@ import (
 	"os"
 	"time"
 
+	"minato/internal/cluster/logbook"
 	"minato/internal/controlplane"
 	"minato/internal/controlplane/access"
 	"minato/internal/member"
 	agent "minato/internal/node"
-	"minato/internal/partlog"
 )
 
 // controlParts are the parts of the control plane that are shown as Pods of its node.
@@ -85,16 +85,54 @@ func (s *Server) awaitRestart(ctx context.Context) error {
 	return nil
 }
 
-// partLogs writes the lines of parts from the file that the server prints to.
+// partLogs writes the lines of parts that are about the node, or about none, from
+// the file that the server prints to.
 func (s *Server) partLogs(ctx context.Context, parts []string, node string, o agent.PartLogOptions, w io.Writer) error {
 	path, err := outputFile()
 	if err != nil {
 		return err
 	}
-	return partlog.Read(ctx, path, partlog.Options{
-		Selector: partlog.Selector{Parts: parts, Node: node}, Since: o.Since, Before: o.Before,
-		Tail: o.Tail, Limit: o.Limit, Follow: o.Follow, Timestamps: o.Timestamps,
-	}, w)
+	if sameFile(path, s.paths.Log()) {
+		path = s.paths.Log() // by this name, what came before the last rotation is found
+	}
+	left := o.Limit
+	err = logbook.Read(ctx, path, logbook.Options{
+		Filter: logbook.Filter{Parts: parts, Node: node, OrNone: true, Since: o.Since, Before: o.Before},
+		Tail:   int(o.Tail), Follow: o.Follow,
+	}, func(l logbook.Line) error {
+		text := l.Text + "\n"
+		if o.Timestamps && !l.Time.IsZero() {
+			text = l.Time.Format(time.RFC3339Nano) + " " + text
+		}
+		if o.Limit < 0 {
+			_, err := io.WriteString(w, text)
+			return err
+		}
+		text = text[:min(int64(len(text)), left)]
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+		if left -= int64(len(text)); left <= 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// errEnough says that as many bytes were written as were asked for.
+var errEnough = errors.New("the limit is reached")
+
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // outputFile is the file that the process prints to. The kernel opens it by the

@@ -106,6 +106,9 @@ type Config struct {
 	// InfoFiles are written to the node's own files at each start, by their paths
 	// there.
 	InfoFiles map[string]string
+	// ProxyFiles are the files that kube-proxy's Pod has in other clusters, by their
+	// paths there.
+	ProxyFiles map[string]string
 	// Parts are shown as Pods of the node beside its own parts, once PartsAfter is
 	// closed; nil is at once. PartLogs reads what the node's own parts have printed.
 	Parts      []agent.Part

@@ -32,6 +32,8 @@ type shown struct {
 	main   string
 	others []string
 	logs   []string
+	// files can be shown by `kubectl exec … cat`.
+	files partFiles
 	// ready, if set, says what is missing although all of them run.
 	ready func() string
 }
@@ -42,14 +44,18 @@ func (m *Member) nodeParts() []agent.Part {
 	var out []agent.Part
 	for _, s := range m.shownParts() {
 		names := append(append([]string{s.name, s.main}, s.others...), s.logs...)
-		out = append(out, agent.Part{
+		part := agent.Part{
 			Name: s.name, Labels: map[string]string{"k8s-app": s.label}, Image: PartImage(), Command: s.command,
 			State:   func() agent.PartState { return partState(s, m.States(), m.began) },
 			Restart: func() error { return m.parts.Restart(s.main) },
 			Logs: func(ctx context.Context, o agent.PartLogOptions, w io.Writer) error {
 				return m.cfg.PartLogs(ctx, names, m.cfg.Name, o, w)
 			},
-		})
+		}
+		if len(s.files) > 0 {
+			part.Exec = s.files.exec
+		}
+		out = append(out, part)
 	}
 	return append(out, m.cfg.Parts...)
 }
@@ -88,7 +94,7 @@ func (m *Member) shownParts() []shown {
 	cfg := m.cfg
 	return []shown{
 		{
-			name: "kube-proxy", label: "kube-proxy", main: partServices, others: []string{"service-checks", "service-health", "service-metrics"}, logs: []string{"service"},
+			name: "kube-proxy", label: "kube-proxy", files: cfg.ProxyFiles, main: partServices, others: []string{"service-checks", "service-health", "service-metrics"}, logs: []string{"service"},
 			command: []string{
 				"kube-proxy", "--cluster-cidr=" + list(cfg.PodCIDRs), "--healthz-bind-address=" + at(cfg.Addresses[0], metrics.HealthPort),
 				"--hostname-override=" + cfg.Name, "--metrics-bind-address=" + at(cfg.Addresses[0], metrics.Port), "--proxy-mode=minato-ebpf",

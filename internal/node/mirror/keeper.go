@@ -221,6 +221,9 @@ func (k *Keeper) lack(ctx context.Context, name string, want *v1.Pod) error {
 		return nil
 	}
 	node, err := k.cfg.Node(ctx)
+	if apierrors.IsNotFound(err) {
+		return nil // it was deleted, and the agent makes it anew
+	}
 	if err != nil {
 		return fmt.Errorf("read the node to make the Pod: %w", err)
 	}
