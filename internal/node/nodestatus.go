@@ -213,7 +213,7 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	s.NodeInfo = n.info()
 	s.DeclaredFeatures = declaredFeatures()
 	s.Images = n.images(ctx, old.Images)
-	u, err := readUsage(n.cfg.Dir)
+	u, err := n.cfg.readUsage()
 	if err != nil {
 		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)
 	}

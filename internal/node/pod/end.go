@@ -141,6 +141,7 @@ func (w *worker) cleanUp(ctx context.Context) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
+	w.unlinkLogs(view, view.Containers...)
 	for i := range view.Sandboxes {
 		if err := w.m.cfg.Runtime.RemovePodSandbox(ctx, view.Sandboxes[i].ID); err != nil {
 			return fmt.Errorf("remove sandbox: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"minato/internal/node/admit"
 	"minato/internal/node/allocation"
 	"minato/internal/node/guard"
+	"minato/internal/node/loglink"
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -117,8 +119,12 @@ type Config struct {
 	HostsFile func() string
 	// CgroupParent is the node's cgroup; LogDir holds the Pods' log directories.
 	CgroupParent, LogDir string
-	Allocatable          v1.ResourceList
-	Memory               resource.Quantity
+	// OpenLog opens a file below LogDir; os.Open if nil.
+	OpenLog func(path string) (*os.File, error)
+	// LogLinks are the links to logs of containers; nil makes none.
+	LogLinks    *loglink.Links
+	Allocatable v1.ResourceList
+	Memory      resource.Quantity
 	// Dial connects from the node, for hooks.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Events record.EventRecorder

@@ -126,6 +126,7 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 		return &startError{reason: reasonRun, message: err.Error(), retry: firstPause}
 	}
 	w.containerEvent(pod, c, v1.EventTypeNormal, "Started", "Container started")
+	w.linkLog(pod, config, id)
 	return w.postStart(ctx, pod, view, c, id)
 }
 
