@@ -20,9 +20,11 @@ import (
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/node/guard"
 	"minato/internal/node/observe"
+	"minato/internal/node/usage"
 )
 
 // Runtime is the part of the CRI that requests need.
@@ -52,7 +54,21 @@ type Config struct {
 	Client    kubernetes.Interface
 	Runtime   Runtime
 	Streaming Streaming
-	Pods      Pods
+	// Cgroups tells which cgroups Runtime has made; nil where it doesn't. Those of
+	// the node's Pods are below Cgroup.
+	Cgroups usage.Cgroups
+	Cgroup  host.Cgroup
+	// Interfaces, Volumes and Images are nil where nobody tells of them.
+	Interfaces Interfaces
+	Volumes    Volumes
+	Images     Images
+	// Netns is the node's, and Dir on the file system that its containers are on.
+	Netns host.Netns
+	Dir   string
+	// Capacity and System are what the Node says that it is.
+	Capacity v1.ResourceList
+	System   v1.NodeSystemInfo
+	Pods     Pods
 	// LogDir holds the Pods' log directories.
 	LogDir string
 	// LogRoot is the directory that /logs/ serves, which is /var/log of a machine;
@@ -76,9 +92,11 @@ type Config struct {
 	// unless set; Forwarded the connections that port-forwards carry, 1024 and
 	// 256; LogReaders the requests for logs, 512 and 64.
 	Sessions, Forwarded, LogReaders Bounds
-	Metrics                         *prometheus.Registry
-	Clock                           clock.PassiveClock
-	Logger                          *slog.Logger
+	// Metrics are for /metrics, and Probes for /metrics/probes.
+	Metrics *prometheus.Registry
+	Probes  prometheus.Collector
+	Clock   clock.PassiveClock
+	Logger  *slog.Logger
 }
 
 // Server answers requests.
@@ -87,7 +105,12 @@ type Server struct {
 	gate  *gate
 	reads *reads
 	certs *certificates
-	log   *slog.Logger
+	usage *usage.Source
+	cores coreRates
+	disks disks
+
+	checked checkCounts
+	log     *slog.Logger
 
 	sessions, forwarded, logReaders *counter
 }
@@ -102,6 +125,11 @@ func New(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, gate: newGate(cfg.Client, cfg.NodeName, cfg.Clock), reads: newReads(cfg.Clock), log: cfg.Logger,
+		usage: usage.New(usage.Config{Runtime: cfg.Runtime, Cgroups: cfg.Cgroups, Node: cfg.Cgroup, Clock: cfg.Clock}),
+		disks: disks{
+			runtime: cfg.Runtime, images: cfg.Images, volumes: cfg.Volumes, pods: cfg.Pods, logDir: cfg.LogDir, dir: cfg.Dir,
+			clock: cfg.Clock, busy: make(chan struct{}, 1),
+		},
 		certs:      &certificates{source: cfg.Certificates, clock: cfg.Clock, log: cfg.Logger},
 		sessions:   newCounter("exec, attach, port-forward and run sessions", cfg.Sessions.orDefault(256, 32)),
 		forwarded:  newCounter("forwarded connections", cfg.Forwarded.orDefault(1024, 256)),
