@@ -22,8 +22,13 @@ const (
 	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
+	RoleUsage            = "system:minato:usage"
 	RoleStatus           = "system:minato:status"
 )
+
+// RoleMetricsReader is metrics-server's role for readers of metrics.k8s.io, which
+// is a part of the roles view, edit and admin.
+const RoleMetricsReader = "system:aggregated-metrics-reader"
 
 // API groups of the rules.
 const (
@@ -31,6 +36,7 @@ const (
 	groupDiscovery  = "discovery.k8s.io"
 	groupEvents     = "events.k8s.io"
 	groupMetalLB    = "metallb.io"
+	groupMetrics    = "metrics.k8s.io"
 	groupNetworking = "networking.k8s.io"
 )
 
@@ -115,8 +121,23 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule(follow, groupNetworking, "ingresses", "ingressclasses"),
 			rule(follow, groupCore, "secrets", "configmaps"),
 		),
+		role(RoleUsage,
+			rule([]string{"get", "list"}, groupCore, "nodes", "pods"),
+			rule([]string{"get"}, groupCore, "nodes/metrics"),
+		),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
+		metricsReader(),
 	}
+}
+
+// metricsReader is what everybody who may look at workloads may see of what they
+// use.
+func metricsReader() rbacv1.ClusterRole {
+	r := rbacv1.ClusterRole{ObjectMeta: meta("", RoleMetricsReader), Rules: []rbacv1.PolicyRule{rule(read, groupMetrics, "nodes", "pods")}}
+	for _, into := range []string{"view", "edit", "admin"} {
+		r.Labels["rbac.authorization.k8s.io/aggregate-to-"+into] = "true"
+	}
+	return r
 }
 
 // Roles are the rights that hold in one namespace: kube-system, or that of
@@ -178,6 +199,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
+		binding(RoleUsage, RoleUsage, user(UserUsage)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
