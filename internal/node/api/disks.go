@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -34,11 +35,12 @@ type disks struct {
 	pods    Pods
 	logDir  string
 	dir     string
+	log     *slog.Logger
 	clock   clock.PassiveClock
 	busy    chan struct{} // of one place; who holds it may use what follows
 	at      time.Time
 	known   map[string]podDisk // by uid
-	imageFs host.Usage
+	imageFs *host.Usage
 }
 
 // Images tells what the images of the node take.
@@ -71,8 +73,10 @@ func (d *disks) add(ctx context.Context, out *stats.Summary) error {
 		return nil
 	}
 	out.Node.Fs = node
-	image := partOf(*node, d.imageFs)
-	out.Node.Runtime = &stats.RuntimeStats{ImageFs: image, ContainerFs: image}
+	if d.imageFs != nil {
+		image := partOf(*node, *d.imageFs)
+		out.Node.Runtime = &stats.RuntimeStats{ImageFs: image, ContainerFs: image}
+	}
 	for i := range out.Pods {
 		p := &out.Pods[i]
 		disk, ok := d.known[p.PodRef.UID]
@@ -136,19 +140,26 @@ func (d *disks) measure(ctx context.Context) error {
 		return ctx.Err()
 	}
 	d.known, d.at = known, d.clock.Now()
+	d.imageFs = d.ofImages(ctx)
+	return nil
+}
+
+// ofImages is what the images take; nil where nobody can tell.
+func (d *disks) ofImages(ctx context.Context) *host.Usage {
 	if d.images == nil {
 		return nil
 	}
 	info, err := d.images.ImageFsInfo(ctx)
 	if err != nil {
-		return fmt.Errorf("measure the images: %w", err)
+		d.log.Warn("what the images take of the disk could not be measured", "error", err)
+		return nil
 	}
-	d.imageFs = host.Usage{}
+	var u host.Usage
 	for _, fs := range info.GetImageFilesystems() {
-		d.imageFs.Bytes += int64(fs.GetUsedBytes().GetValue())
-		d.imageFs.Inodes += int64(fs.GetInodesUsed().GetValue())
+		u.Bytes += int64(fs.GetUsedBytes().GetValue())
+		u.Inodes += int64(fs.GetInodesUsed().GetValue())
 	}
-	return nil
+	return &u
 }
 
 func (d *disks) pod(ctx context.Context, pod *v1.Pod, layers map[string]host.Usage) podDisk {

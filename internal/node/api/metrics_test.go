@@ -8,6 +8,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"minato/internal/host"
@@ -19,6 +20,13 @@ type fakeInterfaces struct{}
 
 func (fakeInterfaces) PodInterfaces(string) ([]host.LinkCounters, error) {
 	return []host.LinkCounters{{Name: "eth0", RxBytes: 10, RxPackets: 1, TxBytes: 20, TxPackets: 2, TxDropped: 3, RxErrors: 4}}, nil
+}
+
+// fakeImages take a hundred bytes.
+type fakeImages struct{}
+
+func (fakeImages) ImageFsInfo(context.Context) (*runtimeapi.ImageFsInfoResponse, error) {
+	return &runtimeapi.ImageFsInfoResponse{ImageFilesystems: []*runtimeapi.FilesystemUsage{{UsedBytes: &runtimeapi.UInt64Value{Value: 100}}}}, nil
 }
 
 type fakeVolumes struct{ asked int }
@@ -37,7 +45,7 @@ func measured(t *testing.T) (*bench, *fakeVolumes) {
 	cgroups.write(t, "node/podu", cgroupFiles("5000000", "4096"))
 	cgroups.write(t, "node/container", cgroupFiles("4500000", "3072"))
 	return newBench(t, func(c *Config) {
-		c.Cgroups, c.Cgroup, c.Interfaces, c.Volumes, c.Dir = cgroups, cgroups.node(), fakeInterfaces{}, volumes, cgroups.root
+		c.Cgroups, c.Cgroup, c.Interfaces, c.Volumes, c.Images, c.Dir = cgroups, cgroups.node(), fakeInterfaces{}, volumes, fakeImages{}, cgroups.root
 		c.Capacity = v1.ResourceList{v1.ResourceCPU: resource.MustParse("2"), v1.ResourceMemory: resource.MustParse("1Gi")}
 		c.System = v1.NodeSystemInfo{MachineID: "m", SystemUUID: "s", BootID: "b", KernelVersion: "6.1", OSImage: "Some OS"}
 	}), volumes
@@ -131,7 +139,7 @@ func TestSummary(t *testing.T) {
 	if n.NodeName != "node-1" || *n.CPU.UsageCoreNanoSeconds != 9e9 || *n.Memory.WorkingSetBytes != 8096 || *n.Memory.AvailableBytes != 1<<30-8096 {
 		t.Errorf("node %+v", n)
 	}
-	if n.Fs == nil || *n.Fs.CapacityBytes == 0 || *n.Fs.UsedBytes == 0 || n.Runtime == nil || n.Rlimit == nil || *n.Rlimit.MaxPID == 0 {
+	if n.Fs == nil || *n.Fs.CapacityBytes == 0 || *n.Fs.UsedBytes == 0 || n.Runtime == nil || *n.Runtime.ImageFs.UsedBytes != 100 || n.Rlimit == nil || *n.Rlimit.MaxPID == 0 {
 		t.Errorf("node's disk and processes %+v", n)
 	}
 	if len(n.SystemContainers) != 1 || n.SystemContainers[0].Name != stats.SystemContainerPods {

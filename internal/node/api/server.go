@@ -127,7 +127,7 @@ func New(cfg Config) *Server {
 		cfg: cfg, gate: newGate(cfg.Client, cfg.NodeName, cfg.Clock), reads: newReads(cfg.Clock), log: cfg.Logger,
 		usage: usage.New(usage.Config{Runtime: cfg.Runtime, Cgroups: cfg.Cgroups, Node: cfg.Cgroup, Clock: cfg.Clock}),
 		disks: disks{
-			runtime: cfg.Runtime, images: cfg.Images, volumes: cfg.Volumes, pods: cfg.Pods, logDir: cfg.LogDir, dir: cfg.Dir,
+			runtime: cfg.Runtime, images: cfg.Images, volumes: cfg.Volumes, pods: cfg.Pods, logDir: cfg.LogDir, dir: cfg.Dir, log: cfg.Logger,
 			clock: cfg.Clock, busy: make(chan struct{}, 1),
 		},
 		certs:      &certificates{source: cfg.Certificates, clock: cfg.Clock, log: cfg.Logger},
