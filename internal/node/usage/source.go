@@ -84,7 +84,7 @@ func (s *Source) Read(ctx context.Context) (*Snapshot, error) {
 		}
 		pod := &out.Pods[len(out.Pods)-1]
 		pod.Containers = append(pod.Containers, Container{
-			Name: l[spec.LabelContainerName], ID: c.GetId(), Image: c.GetImage().GetImage(), Created: time.Unix(0, c.GetCreatedAt()), Usage: use,
+			Name: l[spec.LabelContainerName], ID: c.GetId(), Image: imageOf(c.GetImage()), Created: time.Unix(0, c.GetCreatedAt()), Usage: use,
 		})
 	}
 	out.Pods = slices.DeleteFunc(out.Pods, func(p Pod) bool { return len(p.Containers) == 0 })
@@ -112,6 +112,14 @@ func (s *Source) running(ctx context.Context) ([]*runtimeapi.Container, error) {
 		return cmp.Compare(a.GetCreatedAt(), b.GetCreatedAt())
 	})
 	return all, nil
+}
+
+// imageOf is the image as the Pod names it, or else as the runtime does.
+func imageOf(image *runtimeapi.ImageSpec) string {
+	if name := image.GetUserSpecifiedImage(); name != "" {
+		return name
+	}
+	return image.GetImage()
 }
 
 // sandboxes tells when those were made that are ready, by the Pod's uid.
