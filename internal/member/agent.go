@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	services := cfg.Watch.Services()
 	return agent.New(agent.Config{
 		Name:                 cfg.Name,
+		Taints:               cfg.Taints,
 		Addresses:            cfg.Addresses,
 		PodCIDRs:             cfg.PodCIDRs,
 		ProviderID:           cfg.ProviderID,
@@ -81,6 +83,11 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		OwnPorts:             hostPorts(ownPorts()),
 		Trouble:              m.trouble,
+		FilesDir:             filepath.Join(cfg.DataDir, "root"),
+		DecodePod:            cfg.DecodePod,
+		InfoFiles:            cfg.InfoFiles,
+		Parts:                m.nodeParts(),
+		PartsAfter:           cfg.PartsAfter,
 		Version:              version.Kubernetes,
 		Logger:               m.logger("agent"),
 	})

@@ -67,7 +67,8 @@ type Group struct {
 	cfg Config
 
 	mu     sync.Mutex
-	states []State // in the order of the parts
+	states []State              // in the order of the parts
+	end    []context.CancelFunc // of each part's run, or of its pause after it failed
 }
 
 // New returns a Group that runs nothing yet.
@@ -100,9 +101,26 @@ func (g *Group) States() []State {
 	return append([]State(nil), g.states...)
 }
 
+// ErrNoPart says that there is no part of that name, or that it is done.
+var ErrNoPart = errors.New("there is no such part, or it is done")
+
+// Restart ends a part, which is started again at once. It does not wait for that.
+func (g *Group) Restart(name string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, s := range g.states {
+		if s.Name == name && s.Phase != Done && g.end[i] != nil {
+			g.end[i]()
+			return nil
+		}
+	}
+	return ErrNoPart
+}
+
 func (g *Group) add(name string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.end = append(g.end, nil)
 	g.states = append(g.states, State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()})
 	return len(g.states) - 1
 }
@@ -112,14 +130,25 @@ func (g *Group) keep(ctx context.Context, i int, p Part) {
 	pause := firstPause
 	for {
 		began := g.cfg.Clock.Now()
-		err := p.Run(ctx)
+		run, end := g.begin(ctx, i)
+		err := p.Run(run)
+		asked := run.Err() != nil
 		if ctx.Err() != nil {
+			end()
 			if err != nil && !errors.Is(err, context.Canceled) {
 				g.cfg.Logger.Warn("a part failed while it was stopped", "part", p.Name, "error", err)
 			}
 			return
 		}
+		if asked {
+			end()
+			pause = firstPause
+			g.cfg.Logger.Info("a part was told to end and is started again", "part", p.Name)
+			g.set(i, func(s *State) { s.Restarts, s.Error = s.Restarts+1, "" })
+			continue
+		}
 		if err == nil {
+			end()
 			g.set(i, func(s *State) { s.Phase = Done })
 			return
 		}
@@ -130,12 +159,24 @@ func (g *Group) keep(ctx context.Context, i int, p Part) {
 		g.set(i, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
 		select {
 		case <-ctx.Done():
+			end()
 			return
+		case <-run.Done():
 		case <-g.cfg.Clock.After(pause):
 		}
+		end()
 		pause = min(2*pause, longestWait)
 		g.set(i, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
 	}
+}
+
+// begin returns the context of a part's next run, and of the pause after it.
+func (g *Group) begin(ctx context.Context, i int) (context.Context, context.CancelFunc) {
+	run, end := context.WithCancel(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.end[i] = end
+	return run, end
 }
 
 func (g *Group) set(i int, change func(*State)) {

@@ -23,7 +23,10 @@ const (
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
 	RoleUsage            = "system:minato:usage"
-	RoleStatus           = "system:minato:status"
+	RoleParts            = "system:minato:parts"
+	// RoleClusterInfo is kubeadm's.
+	RoleClusterInfo = "kubeadm:bootstrap-signer-clusterinfo"
+	RoleStatus      = "system:minato:status"
 )
 
 // RoleMetricsReader is metrics-server's role for readers of metrics.k8s.io, which
@@ -125,6 +128,7 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule([]string{"get", "list"}, groupCore, "nodes", "pods"),
 			rule([]string{"get"}, groupCore, "nodes/metrics"),
 		),
+		role(RoleParts, named(rule([]string{"patch"}, groupCore, "nodes"), ControlPlaneNode)),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 		metricsReader(),
 	}
@@ -140,8 +144,8 @@ func metricsReader() rbacv1.ClusterRole {
 	return r
 }
 
-// Roles are the rights that hold in one namespace: kube-system, or that of
-// MetalLB's objects.
+// Roles are the rights that hold in one namespace: kube-system, kube-public, or that
+// of MetalLB's objects.
 func Roles() []rbacv1.Role {
 	role := func(namespace, name string, rules ...rbacv1.PolicyRule) rbacv1.Role {
 		return rbacv1.Role{ObjectMeta: meta(namespace, name), Rules: rules}
@@ -165,6 +169,17 @@ func Roles() []rbacv1.Role {
 		),
 		// The EndpointSlices are named after nodes.
 		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
+		// An object that is yet to be created has no name to compare.
+		role(metav1.NamespaceSystem, RoleParts,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get", "update"}, groupCore, "configmaps"), "coredns", "kube-proxy", "kubeadm-config", "kubelet-config"),
+		),
+		role(metav1.NamespacePublic, RoleParts,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get", "update"}, groupCore, "configmaps"), "cluster-info"),
+		),
+		// For machines that want to join and know no one yet, as with kubeadm.
+		role(metav1.NamespacePublic, RoleClusterInfo, named(rule([]string{"get"}, groupCore, "configmaps"), "cluster-info")),
 		role(config.Namespace, RoleLoadBalancer, append(reporting(), named(rule(read, groupCore, "configmaps"), "config"))...),
 		// People choose the names of the Secrets with BGP passwords.
 		role(config.Namespace, RoleLoadBalancerNode, append(reporting(),
@@ -200,6 +215,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
 		binding(RoleUsage, RoleUsage, user(UserUsage)),
+		binding(RoleParts, RoleParts, user(UserParts)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
@@ -219,6 +235,9 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(metav1.NamespaceSystem, RoleDNSRegistration, UserDNS),
 		binding(metav1.NamespaceSystem, RoleIngress, UserIngress),
 		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
+		binding(metav1.NamespaceSystem, RoleParts, UserParts),
+		binding(metav1.NamespacePublic, RoleParts, UserParts),
+		binding(metav1.NamespacePublic, RoleClusterInfo, UserAnonymous),
 		binding(config.Namespace, RoleLoadBalancer, UserLoadBalancer),
 		binding(config.Namespace, RoleLoadBalancerNode, UserLoadBalancerNode),
 	}

@@ -57,6 +57,9 @@ type Config struct {
 	ClusterDomain    string
 	// OldAPIs has old versions of Kubernetes' kinds served by conversion.
 	OldAPIs bool
+	// Components are asked for the objects of kind ComponentStatus; etcd is asked
+	// besides.
+	Components Checks
 	// Definitions are CustomResourceDefinitions that the cluster is to have; nil
 	// for none. It is called when they have to be written.
 	Definitions func() ([]*apiextensionsv1.CustomResourceDefinition, error)
@@ -304,7 +307,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 		return nil, err
 	}
 	generic.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(metav1.GroupVersion(usage.GroupVersion), usage.Rank, usage.Rank)
-	c, err := newChain(completed, s.cfg.OldAPIs, metrics.Group(usage.Scheme()))
+	c, err := newChain(completed, s.cfg.OldAPIs, componentStatuses(s.cfg.Components, storage), metrics.Group(usage.Scheme()))
 	if err != nil {
 		return nil, err
 	}

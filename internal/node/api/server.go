@@ -23,6 +23,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/node/guard"
+	"minato/internal/node/mirror"
 	"minato/internal/node/observe"
 	"minato/internal/node/usage"
 )
@@ -69,6 +70,8 @@ type Config struct {
 	Capacity v1.ResourceList
 	System   v1.NodeSystemInfo
 	Pods     Pods
+	// Part returns the part of the cluster that a mirror Pod shows; nil knows none.
+	Part func(*v1.Pod) (mirror.Part, bool)
 	// LogDir holds the Pods' log directories.
 	LogDir string
 	// LogRoot is the directory that /logs/ serves, which is /var/log of a machine;
@@ -119,6 +122,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Part == nil {
+		cfg.Part = func(*v1.Pod) (mirror.Part, bool) { return mirror.Part{}, false }
 	}
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() (tls.Certificate, *x509.CertPool, error) { return cfg.Cert, cfg.ClientCA, nil }
