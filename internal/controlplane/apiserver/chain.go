@@ -65,6 +65,11 @@ func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage, m
 	if err != nil {
 		return nil, fmt.Errorf("install CRDs: %w", err)
 	}
+	if oldAPIs {
+		if err := compat.ExtendDefinitions(crds.GenericAPIServer, config.ApiExtensions.GenericConfig.RESTOptionsGetter); err != nil {
+			return nil, err
+		}
+	}
 	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs, statuses, more...)
 	if err != nil {
 		return nil, fmt.Errorf("install Kubernetes APIs: %w", err)
