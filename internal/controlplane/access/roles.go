@@ -22,11 +22,16 @@ const (
 	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
+	RoleUsage            = "system:minato:usage"
 	RoleParts            = "system:minato:parts"
 	// RoleClusterInfo is kubeadm's.
 	RoleClusterInfo = "kubeadm:bootstrap-signer-clusterinfo"
 	RoleStatus      = "system:minato:status"
 )
+
+// RoleMetricsReader is metrics-server's role for readers of metrics.k8s.io, which
+// is a part of the roles view, edit and admin.
+const RoleMetricsReader = "system:aggregated-metrics-reader"
 
 // API groups of the rules.
 const (
@@ -34,6 +39,7 @@ const (
 	groupDiscovery  = "discovery.k8s.io"
 	groupEvents     = "events.k8s.io"
 	groupMetalLB    = "metallb.io"
+	groupMetrics    = "metrics.k8s.io"
 	groupNetworking = "networking.k8s.io"
 )
 
@@ -118,9 +124,24 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule(follow, groupNetworking, "ingresses", "ingressclasses"),
 			rule(follow, groupCore, "secrets", "configmaps"),
 		),
+		role(RoleUsage,
+			rule([]string{"get", "list"}, groupCore, "nodes", "pods"),
+			rule([]string{"get"}, groupCore, "nodes/metrics"),
+		),
 		role(RoleParts, named(rule([]string{"patch"}, groupCore, "nodes"), ControlPlaneNode)),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
+		metricsReader(),
 	}
+}
+
+// metricsReader is what everybody who may look at workloads may see of what they
+// use.
+func metricsReader() rbacv1.ClusterRole {
+	r := rbacv1.ClusterRole{ObjectMeta: meta("", RoleMetricsReader), Rules: []rbacv1.PolicyRule{rule(read, groupMetrics, "nodes", "pods")}}
+	for _, into := range []string{"view", "edit", "admin"} {
+		r.Labels["rbac.authorization.k8s.io/aggregate-to-"+into] = "true"
+	}
+	return r
 }
 
 // Roles are the rights that hold in one namespace: kube-system, kube-public, or that
@@ -193,6 +214,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
+		binding(RoleUsage, RoleUsage, user(UserUsage)),
 		binding(RoleParts, RoleParts, user(UserParts)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
