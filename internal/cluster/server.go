@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 
+	"minato/internal/claims"
 	"minato/internal/controlplane"
 	"minato/internal/controlplane/access"
 	"minato/internal/host"
@@ -54,9 +55,11 @@ type Server struct {
 	// of them.
 	ingress       *ingress.Controller
 	ingressEvents *loadbalancer.Recorder
-	images        *image.Store
-	nodes         []*node
-	parts         *supervise.Group
+	// claims is what the cluster has once for claims to directories of its nodes.
+	claims *claims.Controller
+	images *image.Store
+	nodes  []*node
+	parts  *supervise.Group
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
@@ -187,6 +190,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
 		{Name: "ingress", Run: s.controlIngresses},
 		{Name: "ingress-events", Run: s.ingressEvents.Run},
+		{Name: "claims", Run: s.controlClaims},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
@@ -225,6 +229,9 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 		return err
 	}
 	if err := s.assembleIngress(); err != nil {
+		return err
+	}
+	if err := s.assembleClaims(); err != nil {
 		return err
 	}
 	if s.images, err = image.Open(s.paths.Store()); err != nil {

@@ -22,6 +22,8 @@ const (
 	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
+	RoleClaims           = "system:minato:claims"
+	RoleClaimsNode       = "system:minato:claims-node"
 	RoleStatus           = "system:minato:status"
 )
 
@@ -32,6 +34,7 @@ const (
 	groupEvents     = "events.k8s.io"
 	groupMetalLB    = "metallb.io"
 	groupNetworking = "networking.k8s.io"
+	groupStorage    = "storage.k8s.io"
 )
 
 // follow are the verbs of a part that watches objects, read those of a part
@@ -115,6 +118,13 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule(follow, groupNetworking, "ingresses", "ingressclasses"),
 			rule(follow, groupCore, "secrets", "configmaps"),
 		),
+		role(RoleClaims, rule([]string{"create"}, groupStorage, "storageclasses")),
+		role(RoleClaimsNode,
+			rule(follow, groupCore, "persistentvolumeclaims"),
+			rule([]string{"get", "list", "watch", "create", "update", "delete"}, groupCore, "persistentvolumes"),
+			rule(follow, groupStorage, "storageclasses"),
+			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+		),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
@@ -141,6 +151,10 @@ func Roles() []rbacv1.Role {
 			rule([]string{"create"}, groupCore, "services", "configmaps"),
 			named(rule([]string{"update"}, groupCore, "services"), "minato-ingress"),
 			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-ingress-classes"),
+		),
+		role(metav1.NamespaceSystem, RoleClaims,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-storage-classes"),
 		),
 		// The EndpointSlices are named after nodes.
 		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
@@ -178,6 +192,8 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
+		binding(RoleClaims, RoleClaims, user(UserClaims)),
+		binding(RoleClaimsNode, RoleClaimsNode, user(UserClaimsNode)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
@@ -197,6 +213,7 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(metav1.NamespaceSystem, RoleDNSRegistration, UserDNS),
 		binding(metav1.NamespaceSystem, RoleIngress, UserIngress),
 		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
+		binding(metav1.NamespaceSystem, RoleClaims, UserClaims),
 		binding(config.Namespace, RoleLoadBalancer, UserLoadBalancer),
 		binding(config.Namespace, RoleLoadBalancerNode, UserLoadBalancerNode),
 	}

@@ -23,13 +23,18 @@ const (
 	// UserIngressNode reads what the proxies of all nodes are made from, and keeps
 	// the nodes' EndpointSlices of the Service.
 	UserIngressNode = "system:minato:ingress-node"
+	// UserClaims makes the StorageClass standard.
+	UserClaims = "system:minato:claims"
+	// UserClaimsNode writes the PersistentVolumes for directories of nodes, for
+	// every node.
+	UserClaimsNode = "system:minato:claims-node"
 	// UserStatus reads single Pods, to explain how their requests are answered.
 	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserClaims, UserClaimsNode, UserStatus}
 }
 
 // Names that upstream's tools know, too.
