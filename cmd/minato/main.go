@@ -84,7 +84,7 @@ without Docker, virtual machines or add-ons.`,
 	})
 	root.AddCommand(
 		newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newStatusCommand(o),
-		newImageCommand(o), newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand(), newKubectlCommand(), newServerCommand(o), newVersionCommand(), newBGPHelperCommand(), newIngressProxyCommand(),
+		newNodeCommand(o), newImageCommand(o), newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand(), newKubectlCommand(), newServerCommand(o), newVersionCommand(), newBGPHelperCommand(), newIngressProxyCommand(),
 	)
 	return root
 }

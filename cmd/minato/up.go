@@ -131,7 +131,7 @@ func up(ctx context.Context, out io.Writer, c cluster.Config) error {
 	if result.Was {
 		fmt.Fprintf(out, "Cluster %q is running already.\n", c.Name)
 	} else {
-		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on %s\n", c.Name, took, c.Nodes, c.Server())
+		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on %s\n", c.Name, took, c.NodesThatRun(), c.Server())
 	}
 	fmt.Fprintf(out, "Context %q is in %s. Try: kubectl get nodes   (or: minato kubectl get nodes)\n", result.Context, result.Kubeconfig)
 	return nil

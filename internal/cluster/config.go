@@ -41,6 +41,9 @@ type Config struct {
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.
 	OldAPIs bool `json:"oldAPIs"`
+	// NodeList has the nodes once they are others than the first so many by their
+	// numbers.
+	NodeList []NodeSpec `json:"nodeList,omitempty"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }
@@ -81,6 +84,9 @@ func (c Config) Validate() error {
 	}
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		return fmt.Errorf("--nodes %d: give a number from 1 to %d", c.Nodes, maxNodes)
+	}
+	if last := c.lastNumber(); last > maxNodes {
+		return fmt.Errorf("the cluster has %d nodes, the most that there can be; remove one first", maxNodes)
 	}
 	if c.APIPort < 1 || c.APIPort > 65535 {
 		return fmt.Errorf("--api-port %d: give a port from 1 to 65535", c.APIPort)

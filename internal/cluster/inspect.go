@@ -141,7 +141,7 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 			return nil, err
 		}
 		var all []*loadbalancer.Node
-		for _, n := range s.nodes {
+		for _, n := range s.running() {
 			if m := n.current.Load(); m != nil {
 				all = append(all, m.Announcements())
 			}
@@ -157,7 +157,7 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 // nodeNamed finds a node that is up.
 func (s *Server) nodeNamed(name string) (*member.Member, error) {
 	var names []string
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		names = append(names, n.name)
 		if n.name != name {
 			continue
@@ -186,7 +186,7 @@ func (s *Server) resolvers() explain.Resolvers {
 	if text, err := os.ReadFile(hostResolvConf); err == nil {
 		r.Resolver.Node = spec.ParseResolvConf(string(text))
 	}
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			r.Servers[n.name] = m.DNS()
 		}

@@ -18,8 +18,11 @@ import (
 // that it fails as a whole.
 type node struct {
 	server *Server
+	spec   NodeSpec
 	number int
 	name   string
+	cancel context.CancelFunc // ends the node
+	ended  chan struct{}      // closed when the node has ended
 
 	current atomic.Pointer[member.Member] // nil while there is none
 
@@ -27,8 +30,8 @@ type node struct {
 	once  sync.Once
 }
 
-func newNode(s *Server, number int) *node {
-	return &node{server: s, number: number, name: NodeName(number), ready: make(chan struct{})}
+func newNode(s *Server, spec NodeSpec) *node {
+	return &node{server: s, spec: spec, number: spec.Number, name: spec.Name, ready: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // run puts the node on the LAN and runs it until ctx ends.
@@ -61,7 +64,7 @@ func (n *node) run(ctx context.Context) error {
 func (n *node) config(ns host.Netns) member.Config {
 	s := n.server
 	return member.Config{
-		Name: n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		Name: n.name, Labels: n.spec.Labels, Taints: n.spec.Taints, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
@@ -108,14 +111,19 @@ func (n *node) waitReady(ctx context.Context) error {
 }
 
 func (n *node) status() NodeStatus {
-	ips, podCIDRs := n.server.cfg.NodeIPs(n.number), n.server.cfg.NodePodCIDRs(n.number)
-	st := NodeStatus{
-		Name: n.name, IP: ips[0].String(), IPs: ips, PodCIDR: podCIDRs[0].String(), PodCIDRs: podCIDRs,
-		Netns: n.server.paths.Netns(n.name).Name,
-	}
+	st := describeNode(n.server.cfg, n.spec)
 	if m := n.current.Load(); m != nil {
 		is := m.Status()
 		st.Ready, st.Pods, st.Parts = is.Ready, is.Pods, is.Parts
 	}
 	return st
+}
+
+// describeNode is the status of a node as far as the configuration has it.
+func describeNode(c Config, n NodeSpec) NodeStatus {
+	ips, podCIDRs := c.NodeIPs(n.Number), c.NodePodCIDRs(n.Number)
+	return NodeStatus{
+		Name: n.Name, IP: ips[0].String(), IPs: ips, PodCIDR: podCIDRs[0].String(), PodCIDRs: podCIDRs,
+		Netns: Paths{Name: c.Name}.Netns(n.Number).Name, Labels: n.Labels, Taints: n.Taints, Stopped: n.Stopped,
+	}
 }

@@ -46,7 +46,9 @@ type Server struct {
 	lan     *lan
 	control *controlplane.ControlPlane
 	client  kubernetes.Interface // for requests over the control socket
-	watch   *member.Watch
+	// nodesClient removes what the API has of nodes that are removed.
+	nodesClient kubernetes.Interface
+	watch       *member.Watch
 	// balancer gives Services of type LoadBalancer their addresses; balancerEvents
 	// tells of it.
 	balancer       *loadbalancer.Controller
@@ -58,7 +60,7 @@ type Server struct {
 	// claims is what the cluster has once for claims to directories of its nodes.
 	claims *claims.Controller
 	images *image.Store
-	nodes  []*node
+	nodes  nodeSet
 	parts  *supervise.Group
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
@@ -193,14 +195,17 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "claims", Run: s.controlClaims},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "start", Run: s.finishStart},
+		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)
-	for _, n := range s.nodes {
-		parts = append(parts, supervise.Part{Name: n.name, Run: n.run})
+	s.nodes.ctx = ctx
+	for _, n := range s.running() {
+		s.begin(n)
 	}
 	s.parts.Run(ctx, parts...)
+	s.nodes.runs.Wait()
 	stopAPI()
 	err := api.Wait()
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
@@ -215,6 +220,9 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 		return err
 	}
 	if s.client, err = kubernetes.NewForConfig(s.control.RESTConfig(access.UserStatus)); err != nil {
+		return err
+	}
+	if s.nodesClient, err = kubernetes.NewForConfig(s.control.RESTConfig(access.UserNodes)); err != nil {
 		return err
 	}
 	s.watch, err = member.NewWatch(member.WatchConfig{
@@ -237,8 +245,11 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	if s.images, err = image.Open(s.paths.Store()); err != nil {
 		return err
 	}
-	for i := 1; i <= s.cfg.Nodes; i++ {
-		s.nodes = append(s.nodes, newNode(s, i))
+	s.nodes.list = s.cfg.NodeList
+	for _, spec := range s.cfg.NodeSpecs() {
+		if !spec.Stopped && !spec.Removing {
+			s.nodes.running = append(s.nodes.running, newNode(s, spec))
+		}
 	}
 	s.parts = supervise.New(supervise.Config{Logger: s.log, Changed: s.partChanged})
 	return nil
@@ -301,13 +312,13 @@ func (s *Server) finishStart(ctx context.Context) error {
 	if err := s.writeAdminKubeconfig(); err != nil {
 		return err
 	}
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if err := n.waitReady(ctx); err != nil {
 			return err
 		}
 	}
 	s.progress.stage("nodes Ready", s.began)
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			if err := m.WaitDNS(ctx); err != nil {
 				return err
@@ -318,7 +329,7 @@ func (s *Server) finishStart(ctx context.Context) error {
 	s.ready.Store(true)
 	close(s.started)
 	s.progress.report(Event{Ready: true})
-	s.log.Info("the cluster is ready", "nodes", len(s.nodes), "after", time.Since(s.began).Round(time.Millisecond))
+	s.log.Info("the cluster is ready", "nodes", len(s.running()), "after", time.Since(s.began).Round(time.Millisecond))
 	return s.settle(ctx)
 }
 
@@ -361,7 +372,7 @@ func (s *Server) serveSocket(ctx context.Context) error {
 	if err := os.Chmod(s.paths.Socket(), 0o600); err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection, s.handleWithdrawal), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection, s.handleWithdrawal, s.handleNodes), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
 		srv.Close()
@@ -390,7 +401,7 @@ func (s *Server) awaitDown(ctx context.Context) error {
 		return nil
 	}
 	var nodes errgroup.Group
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			nodes.Go(func() error { return m.EndPods(ctx, limit) })
 		}
@@ -420,8 +431,6 @@ func (s *Server) status() Status {
 		}
 	}
 	st.Parts = append(s.parts.States(), s.controlPart.states()...)
-	for _, n := range s.nodes {
-		st.Nodes = append(st.Nodes, n.status())
-	}
+	st.Nodes = s.nodeStatuses()
 	return st
 }

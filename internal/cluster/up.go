@@ -53,6 +53,7 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		if err := sameCluster(existing, c); err != nil {
 			return UpResult{}, err
 		}
+		c.NodeList = existing.NodeList
 	}
 	running, err := awaitServer(ctx, paths)
 	if err != nil {
@@ -154,6 +155,7 @@ func undo(c Config, known, left bool) error {
 // cluster that can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
+	old.NodeList, new.NodeList = nil, nil   // `minato node` changes it
 	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
 	if reflect.DeepEqual(old, new) {
 		return nil
@@ -262,7 +264,13 @@ func giveKubeconfig(c Config) (string, error) {
 		if err := os.MkdirAll(filepath.Dir(c.Kubeconfig), 0o755); err != nil {
 			return "", err
 		}
-		if err := c.Save(); err != nil { // `delete` removes the file again
+		// `delete` removes the file again. The server may have changed the nodes.
+		saved, err := LoadConfig(c.Name)
+		if err != nil {
+			return "", err
+		}
+		saved.Kubeconfig = c.Kubeconfig
+		if err := saved.Save(); err != nil {
 			return "", err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
 	"minato/internal/host"
@@ -25,6 +26,11 @@ type Connect func(user string, groups ...string) *rest.Config
 type Config struct {
 	// Name is the name of the Node object, ProviderID its spec.providerID.
 	Name, ProviderID string
+
+	// Labels and Taints are those that the node registers with, beside the labels
+	// that every node has.
+	Labels map[string]string
+	Taints []corev1.Taint
 
 	// Netns is the node's network namespace, Link its interface on the network
 	// of the nodes, MTU that network's in bytes.

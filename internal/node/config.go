@@ -42,7 +42,9 @@ type Config struct {
 	Name string
 	// Labels are added to those that every node has. Addresses are the node's
 	// own, the first one being what Pods see as their host's.
-	Labels     map[string]string
+	Labels map[string]string
+	// Taints are those that the Node is made with; later they are others' matter.
+	Taints     []v1.Taint
 	Addresses  []netip.Addr
 	PodCIDRs   []netip.Prefix
 	ProviderID string

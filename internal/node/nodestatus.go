@@ -97,7 +97,7 @@ func (n *nodeStatus) reference() *v1.ObjectReference {
 func (n *nodeStatus) register(ctx context.Context) error {
 	node := &v1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: n.ownLabels()},
-		Spec:       v1.NodeSpec{ProviderID: n.cfg.ProviderID},
+		Spec:       v1.NodeSpec{ProviderID: n.cfg.ProviderID, Taints: n.cfg.Taints},
 	}
 	for _, p := range n.cfg.PodCIDRs {
 		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, p.String())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,7 +68,7 @@ type Group struct {
 	cfg Config
 
 	mu     sync.Mutex
-	states []State // in the order of the parts
+	states []*State // in the order of the parts
 }
 
 // New returns a Group that runs nothing yet.
@@ -86,8 +87,8 @@ func New(cfg Config) *Group {
 func (g *Group) Run(ctx context.Context, parts ...Part) {
 	var wg sync.WaitGroup
 	for _, p := range parts {
-		i := g.add(p.Name)
-		wg.Go(func() { g.keep(ctx, i, p) })
+		state := g.add(p.Name)
+		wg.Go(func() { g.keep(ctx, state, p) })
 	}
 	wg.Wait()
 }
@@ -97,18 +98,30 @@ func (g *Group) Run(ctx context.Context, parts ...Part) {
 func (g *Group) States() []State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return append([]State(nil), g.states...)
+	out := make([]State, 0, len(g.states))
+	for _, s := range g.states {
+		out = append(out, *s)
+	}
+	return out
 }
 
-func (g *Group) add(name string) int {
+// Forget drops the state of the parts of that name, which have returned.
+func (g *Group) Forget(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.states = append(g.states, State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()})
-	return len(g.states) - 1
+	g.states = slices.DeleteFunc(g.states, func(s *State) bool { return s.Name == name })
+}
+
+func (g *Group) add(name string) *State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := &State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()}
+	g.states = append(g.states, s)
+	return s
 }
 
 // keep runs one part over and over until it is done or ctx ends.
-func (g *Group) keep(ctx context.Context, i int, p Part) {
+func (g *Group) keep(ctx context.Context, state *State, p Part) {
 	pause := firstPause
 	for {
 		began := g.cfg.Clock.Now()
@@ -120,31 +133,31 @@ func (g *Group) keep(ctx context.Context, i int, p Part) {
 			return
 		}
 		if err == nil {
-			g.set(i, func(s *State) { s.Phase = Done })
+			g.set(state, func(s *State) { s.Phase = Done })
 			return
 		}
 		if g.cfg.Clock.Since(began) >= steadyAfter {
 			pause = firstPause
 		}
 		g.cfg.Logger.Error("a part failed and will be started again", "part", p.Name, "after", pause, "error", err)
-		g.set(i, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
+		g.set(state, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.cfg.Clock.After(pause):
 		}
 		pause = min(2*pause, longestWait)
-		g.set(i, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
+		g.set(state, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
 	}
 }
 
-func (g *Group) set(i int, change func(*State)) {
+func (g *Group) set(state *State, change func(*State)) {
 	g.mu.Lock()
-	change(&g.states[i])
-	g.states[i].Since = g.cfg.Clock.Now()
-	state := g.states[i]
+	change(state)
+	state.Since = g.cfg.Clock.Now()
+	is := *state
 	g.mu.Unlock()
 	if g.cfg.Changed != nil {
-		g.cfg.Changed(state)
+		g.cfg.Changed(is)
 	}
 }

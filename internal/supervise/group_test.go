@@ -129,3 +129,22 @@ func TestAPartThatIsDoneIsNotStartedAgain(t *testing.T) {
 		t.Errorf("changes %+v, states %+v; want one part that is done", changes, g.States())
 	}
 }
+
+func TestForget(t *testing.T) {
+	g := New(Config{})
+	stop := start(t, g, Part{"stays", until})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.Run(ctx, Part{"goes", until})
+	}()
+	eventually(t, "the second part has a state", func() bool { return len(g.States()) == 2 })
+	cancel()
+	<-ended
+	g.Forget("goes")
+	if s := g.States(); len(s) != 1 || s[0].Name != "stays" || s[0].Phase != Running {
+		t.Errorf("states: %+v", s)
+	}
+	stop()
+}

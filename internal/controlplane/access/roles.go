@@ -24,6 +24,7 @@ const (
 	RoleIngressNode      = "system:minato:ingress-node"
 	RoleClaims           = "system:minato:claims"
 	RoleClaimsNode       = "system:minato:claims-node"
+	RoleNodes            = "system:minato:nodes"
 	RoleStatus           = "system:minato:status"
 )
 
@@ -125,6 +126,12 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule(follow, groupStorage, "storageclasses"),
 			rule([]string{"get", "create", "patch"}, groupCore, "events"),
 		),
+		// People choose the names of nodes.
+		role(RoleNodes,
+			rule([]string{"delete"}, groupCore, "nodes"),
+			rule([]string{"list", "delete"}, groupCore, "pods"),
+			rule([]string{"get", "list", "update", "delete"}, groupCore, "persistentvolumes"),
+		),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
@@ -158,6 +165,7 @@ func Roles() []rbacv1.Role {
 		),
 		// The EndpointSlices are named after nodes.
 		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
+		role(metav1.NamespaceSystem, RoleNodes, rule([]string{"delete"}, groupDiscovery, "endpointslices")),
 		role(config.Namespace, RoleLoadBalancer, append(reporting(), named(rule(read, groupCore, "configmaps"), "config"))...),
 		// People choose the names of the Secrets with BGP passwords.
 		role(config.Namespace, RoleLoadBalancerNode, append(reporting(),
@@ -194,6 +202,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
 		binding(RoleClaims, RoleClaims, user(UserClaims)),
 		binding(RoleClaimsNode, RoleClaimsNode, user(UserClaimsNode)),
+		binding(RoleNodes, RoleNodes, user(UserNodes)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
@@ -214,6 +223,7 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(metav1.NamespaceSystem, RoleIngress, UserIngress),
 		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
 		binding(metav1.NamespaceSystem, RoleClaims, UserClaims),
+		binding(metav1.NamespaceSystem, RoleNodes, UserNodes),
 		binding(config.Namespace, RoleLoadBalancer, UserLoadBalancer),
 		binding(config.Namespace, RoleLoadBalancerNode, UserLoadBalancerNode),
 	}

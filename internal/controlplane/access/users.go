@@ -28,13 +28,15 @@ const (
 	// UserClaimsNode writes the PersistentVolumes for directories of nodes, for
 	// every node.
 	UserClaimsNode = "system:minato:claims-node"
+	// UserNodes removes what the API has of nodes that are removed.
+	UserNodes = "system:minato:nodes"
 	// UserStatus reads single Pods, to explain how their requests are answered.
 	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserClaims, UserClaimsNode, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserClaims, UserClaimsNode, UserNodes, UserStatus}
 }
 
 // Names that upstream's tools know, too.
