@@ -18,6 +18,7 @@ func newUpCommand(o *options) *cobra.Command {
 	c := cluster.DefaultConfig()
 	c.LAN, c.PodCIDR, c.ServiceCIDR = nil, nil, nil // the defaults depend on --ip-family
 	wait := 60 * time.Second
+	var file string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster on this machine",
@@ -34,19 +35,34 @@ that the cluster has, with a comma between.`,
 		Example: `  minato up
   minato up --nodes 5 --ephemeral
   minato up --ip-family dual
+  minato up --config cluster.yaml
   minato up --name test --lan-cidr 172.31.0.0/16 --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16 --api-port 7443 --kubeconfig test.conf`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := upConfig(cmd, o.name, c)
+			f, err := readClusterFile(file)
 			if err != nil {
+				return err
+			}
+			if f != nil && f.Name != "" && !cmd.Flags().Changed("name") {
+				o.name = f.Name
+			}
+			config, err := upConfig(cmd, o.name, c, f)
+			if err != nil {
+				return err
+			}
+			if err := f.check(); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("not within %s (--wait)", wait))
 			defer cancel()
-			return up(ctx, cmd.OutOrStdout(), config)
+			if err := up(ctx, cmd.OutOrStdout(), config); err != nil {
+				return err
+			}
+			return f.finish(cmd.Context(), cmd.OutOrStdout(), config.Name)
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "a file that describes the cluster (docs/cluster-file.md); flags that are given win")
 	f.IntVar(&c.Nodes, "nodes", c.Nodes, "number of nodes")
 	f.BoolVar(&c.Ephemeral, "ephemeral", false, "keep the data in memory: faster, and gone with \"minato down\"")
 	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "write the kubeconfig to this file, and leave yours alone")
@@ -73,7 +89,7 @@ that the cluster has, with a comma between.`,
 
 // upConfig takes an existing cluster's settings, and the flags where they
 // were given.
-func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Config, error) {
+func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clusterFile) (cluster.Config, error) {
 	flags.Name = name
 	if err := cluster.ValidateName(name); err != nil {
 		return flags, usageError{err}
@@ -82,10 +98,17 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		return flags, err
 	}
 	c, err := cluster.LoadConfig(name)
+	exists := err == nil
 	if errors.Is(err, cluster.ErrNoCluster) {
 		c, err = flags, nil
 	}
 	if err != nil {
+		return c, err
+	}
+	if file != nil && len(file.Nodes) > 0 && cmd.Flags().Changed("nodes") {
+		return c, usageError{fmt.Errorf("--nodes and the nodes of --config %s exclude each other: leave one of them out", file.path)}
+	}
+	if c, err = file.apply(c, exists); err != nil {
 		return c, err
 	}
 	if cmd.Flags().Changed("ip-family") && flags.IPFamily != c.IPFamily {
