@@ -35,9 +35,9 @@ func (s *Server) AddNode(ctx context.Context, want NodeSpec) (NodeStatus, error)
 	n, err := s.bringUp(ctx, spec)
 	if err != nil {
 		// Whatever has ended the request, what was made goes.
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodePatience)
+		undo, cancel := unhurried(ctx, 0)
 		defer cancel()
-		return NodeStatus{}, errors.Join(err, s.remove(undo, spec))
+		return NodeStatus{}, errors.Join(err, s.remove(undo, spec, 0))
 	}
 	return n.status(), nil
 }
@@ -83,12 +83,11 @@ func (s *Server) StopNode(ctx context.Context, name string, grace time.Duration)
 	if spec.Number == firstNode {
 		return fmt.Errorf("node %s stands for the control plane and can't be stopped; `minato down%s` stops the cluster", name, nameFlag(s.cfg.Name))
 	}
-	if spec.Stopped {
-		return nil
-	}
 	if err := s.saveNodes(s.config().changeNode(name, func(n *NodeSpec) { n.Stopped = true })); err != nil {
 		return err
 	}
+	ctx, cancel := unhurried(ctx, grace)
+	defer cancel()
 	return errors.Join(s.switchOff(ctx, spec, grace), s.unregister(ctx, name))
 }
 
@@ -136,14 +135,15 @@ func (s *Server) RemoveNode(ctx context.Context, name string, grace time.Duratio
 	if err := s.saveNodes(s.config().changeNode(name, func(n *NodeSpec) { n.Removing = true })); err != nil {
 		return err
 	}
-	if n := s.runningNode(name); n != nil && grace > 0 {
-		if m := n.current.Load(); m != nil {
-			if err := m.EndPods(ctx, grace); err != nil {
-				s.log.Warn("some Pods of a node that is removed did not end within their grace periods and are killed", "node", name, "error", err)
-			}
-		}
-	}
-	return s.remove(ctx, spec)
+	ctx, cancel := unhurried(ctx, grace)
+	defer cancel()
+	return s.remove(ctx, spec, grace)
+}
+
+// unhurried is a context for what has begun and is to be brought to its end, even
+// if whoever asked for it does not wait.
+func unhurried(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), grace+nodePatience)
 }
 
 // finishRemovals removes the nodes that an earlier server has begun to remove.
@@ -159,7 +159,7 @@ func (s *Server) finishRemovals(ctx context.Context) error {
 		if !spec.Removing {
 			continue
 		}
-		if err := s.remove(ctx, spec); err != nil && ctx.Err() == nil {
+		if err := s.remove(ctx, spec, 0); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("remove node %s: %w", spec.Name, err)
 		}
 	}
@@ -168,8 +168,8 @@ func (s *Server) finishRemovals(ctx context.Context) error {
 
 // remove removes everything of a node, and last of all its place in the
 // configuration.
-func (s *Server) remove(ctx context.Context, spec NodeSpec) error {
-	if err := s.switchOff(ctx, spec, 0); err != nil {
+func (s *Server) remove(ctx context.Context, spec NodeSpec, grace time.Duration) error {
+	if err := s.switchOff(ctx, spec, grace); err != nil {
 		return err
 	}
 	if err := s.unregister(ctx, spec.Name); err != nil {
