@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"minato/internal/controlplane"
 	"minato/internal/supervise"
 )
 
@@ -14,6 +16,18 @@ import (
 type failures struct {
 	mu   sync.Mutex
 	list []supervise.State
+}
+
+// state is one of the parts, which began with the server.
+func (f *failures) state(part string, began time.Time) supervise.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.list {
+		if s.Name == part {
+			return s
+		}
+	}
+	return supervise.State{Name: part, Phase: supervise.Running, Since: began}
 }
 
 // failed notes that a part has failed and is started again.
@@ -26,6 +40,9 @@ func (f *failures) failed(part string, err error) {
 		f.list = append(f.list, supervise.State{Name: part, Phase: supervise.Running})
 	}
 	f.list[i].Since, f.list[i].Error = time.Now(), err.Error()
+	if errors.Is(err, controlplane.ErrRestarted) {
+		f.list[i].Error = ""
+	}
 	f.list[i].Restarts++
 }
 

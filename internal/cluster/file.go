@@ -35,6 +35,7 @@ type File struct {
 	APIPort              *int       `json:"apiPort,omitempty"`
 	Ephemeral            *bool      `json:"ephemeral,omitempty"`
 	OldAPIs              *bool      `json:"oldAPIs,omitempty"`
+	TaintControlPlane    *bool      `json:"taintControlPlane,omitempty"`
 	Kubeconfig           *string    `json:"kubeconfig,omitempty"`
 	AllowedUnsafeSysctls []string   `json:"allowedUnsafeSysctls,omitempty"`
 	Etcd                 *FileEtcd  `json:"etcd,omitempty"`
@@ -146,6 +147,7 @@ func (f File) Apply(c Config, dir string, exists bool) (Config, error) {
 	set(&c.APIPort, f.APIPort)
 	set(&c.Ephemeral, f.Ephemeral)
 	set(&c.OldAPIs, f.OldAPIs)
+	set(&c.TaintControlPlane, f.TaintControlPlane)
 	if f.IPFamily != nil && *f.IPFamily != c.IPFamily {
 		var family IPFamily
 		if err := family.Set(string(*f.IPFamily)); err != nil {

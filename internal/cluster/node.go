@@ -7,11 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"minato/internal/controlplane/access"
+	"minato/internal/controlplane/manifest"
 	"minato/internal/host"
 	"minato/internal/member"
+	agent "minato/internal/node"
 )
 
 // node is one node of the cluster on this machine: a member, made anew each time
@@ -64,7 +70,10 @@ func (n *node) run(ctx context.Context) error {
 func (n *node) config(ns host.Netns) member.Config {
 	s := n.server
 	return member.Config{
-		Name: n.name, Labels: n.spec.Labels, Taints: n.spec.Taints, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
+		InfoFiles: n.infoFiles(), ProxyFiles: s.proxyFiles(),
+		DecodePod: func(data []byte, source string) (*corev1.Pod, error) { return manifest.Pod(data, source, n.name) },
+		Name:      n.name, Labels: n.spec.Labels, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
@@ -76,9 +85,25 @@ func (n *node) config(ns host.Netns) member.Config {
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
-		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RaiseLimit: s.lan.sysctls.raise,
+		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
+}
+
+// parts are those of the control plane, on its node.
+func (n *node) parts() []agent.Part {
+	if n.name != access.ControlPlaneNode {
+		return nil
+	}
+	return n.server.controlParts()
+}
+
+// taints are those with which the node registers.
+func (n *node) taints() []corev1.Taint {
+	if !n.server.cfg.TaintControlPlane || n.name != access.ControlPlaneNode {
+		return n.spec.Taints
+	}
+	return append(slices.Clone(n.spec.Taints), controlPlaneTaint())
 }
 
 // certificates returns the serving certificate of the node's API, and the CAs

@@ -69,6 +69,9 @@ func (p Paths) IngressLog(node string) string {
 	return filepath.Join(p.Data(), "ingress", node+".log")
 }
 
+// EtcdSocket is where the embedded etcd listens.
+func (p Paths) EtcdSocket() string { return filepath.Join(p.Run(), "etcd.sock") }
+
 // BPF is where our own BPF file system is mounted.
 func (p Paths) BPF() string { return filepath.Join(p.Run(), "bpf") }
 

@@ -29,6 +29,7 @@ import (
 	"minato/internal/member"
 	"minato/internal/podnet"
 	"minato/internal/runtime/image"
+	"minato/internal/runtime/oci"
 	"minato/internal/supervise"
 )
 
@@ -59,16 +60,19 @@ type Server struct {
 	ingressEvents *loadbalancer.Recorder
 	// claims is what the cluster has once for claims to directories of its nodes.
 	claims *claims.Controller
+	roles  *roles
 	images *image.Store
 	nodes  nodeSet
 	parts  *supervise.Group
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
+	gate        *oci.Gate     // of the containers that nodes start
 
-	ready   atomic.Bool
-	downing chan time.Duration // holds the longest grace of a Pod when `down` was asked for
-	stop    context.CancelCauseFunc
+	ready      atomic.Bool
+	restarting chan struct{}      // holds something when the server is to be started again
+	downing    chan time.Duration // holds the longest grace of a Pod when `down` was asked for
+	stop       context.CancelCauseFunc
 }
 
 // hostResolvConf lists the machine's resolvers, at which names outside of the
@@ -94,7 +98,8 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
-		began: o.Began, kept: o.Keep, started: make(chan struct{}), downing: make(chan time.Duration, 1),
+		began: o.Began, kept: o.Keep, gate: oci.NewGate(), started: make(chan struct{}),
+		downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -186,7 +191,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "routes", Run: podnet.NewRouter(podnet.RouterConfig{
 			Netns: host.Netns{}, Link: s.paths.Bridge(), Sources: s.cfg.Gateways(),
 			Nodes:  s.watch.Nodes().Informer(),
-			Logger: s.log.With("part", "podnet"),
+			Logger: s.log.With("part", "routes"),
 		}).Run},
 		{Name: "load-balancer", Run: s.balancer.Run},
 		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
@@ -194,9 +199,14 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "ingress-events", Run: s.ingressEvents.Run},
 		{Name: "claims", Run: s.controlClaims},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
+		{Name: "node-roles", Run: s.roles.run},
+		{Name: "component-endpoints", Run: s.serveComponents},
+		{Name: "config-maps", Run: s.keepInfoMaps},
 		{Name: "start", Run: s.finishStart},
 		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},
+		{Name: "log", Run: s.rotateLog},
+		{Name: "restart", Run: s.awaitRestart},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)
@@ -240,6 +250,9 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 		return err
 	}
 	if err := s.assembleClaims(); err != nil {
+		return err
+	}
+	if s.roles, err = s.newRoles(); err != nil {
 		return err
 	}
 	if s.images, err = image.Open(s.paths.Store()); err != nil {

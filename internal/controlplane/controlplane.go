@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -107,6 +108,12 @@ type ControlPlane struct {
 	connector *memory.Connector
 	ready     chan struct{}
 	defined   chan struct{}
+	// components are the scheduler and the controllers.
+	components components
+	store      atomic.Pointer[store] // the embedded etcd, while it runs
+
+	runsMu sync.Mutex
+	runs   map[string]context.CancelCauseFunc // of the parts, by name
 }
 
 // New checks the configuration and loads or makes the certificates.
@@ -169,7 +176,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	// failed ends everything when the API server does.
 	ctx, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
-	klogs.Redirect(c.cfg.Logger.With("component", "kubernetes"), func(err error) { failed(err) })
+	klogs.Redirect(c.cfg.Logger, func(err error) { failed(err) })
 
 	etcd, stopStore, err := c.startStore(failed)
 	if err != nil {
@@ -198,9 +205,13 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		NodePorts:        c.cfg.NodePortRange,
 		ClusterDomain:    c.cfg.ClusterDomain,
 		OldAPIs:          c.cfg.OldAPIs,
-		Definitions:      c.cfg.definitions,
-		Stage:            c.cfg.Stage,
-		Logger:           c.cfg.Logger.With("component", "apiserver"),
+		Components: apiserver.Checks{
+			"scheduler":          func() error { return c.Check(KubeScheduler) },
+			"controller-manager": func() error { return c.Check(KubeControllerManager) },
+		},
+		Definitions: c.cfg.definitions,
+		Stage:       c.cfg.Stage,
+		Logger:      c.cfg.Logger.With("component", "apiserver"),
 	})
 	if err != nil {
 		return err
@@ -224,6 +235,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		return err
 	}
 
+	c.components.manager.Store(manager)
 	// The API server outlives ctx by the time the controllers need to stop.
 	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServer()
@@ -282,6 +294,18 @@ func (c *ControlPlane) settle(ctx context.Context, restoreGC func()) {
 	restoreGC()
 }
 
+// CheckEtcd tells whether the embedded etcd answers.
+func (c *ControlPlane) CheckEtcd() error {
+	if server := c.store.Load(); server != nil {
+		select {
+		case <-(*server).Ready():
+			return nil
+		default:
+		}
+	}
+	return errors.New("etcd does not answer yet")
+}
+
 // startStore starts the embedded etcd, unless there is an external one, and
 // returns where the store is and how to stop it.
 func (c *ControlPlane) startStore(failed context.CancelCauseFunc) (apiserver.Etcd, func() error, error) {
@@ -293,12 +317,7 @@ func (c *ControlPlane) startStore(failed context.CancelCauseFunc) (apiserver.Etc
 			CAFile: c.cfg.EtcdCAFile, CertFile: c.cfg.EtcdCertFile, KeyFile: c.cfg.EtcdKeyFile,
 		}, func() error { return nil }, nil
 	}
-	cfg := etcd.Config{
-		Dir:       filepath.Join(c.cfg.DataDir, "etcd"),
-		Socket:    filepath.Join(c.cfg.RunDir, "etcd.sock"),
-		Ephemeral: c.cfg.Ephemeral,
-		Logger:    c.cfg.Logger.With("component", "etcd"),
-	}
+	cfg := c.etcdConfig()
 	server, err := c.cfg.newStore(cfg)
 	if err != nil {
 		return apiserver.Etcd{}, nil, err
@@ -338,7 +357,10 @@ func (c *ControlPlane) runStore(ctx context.Context, cfg etcd.Config, server sto
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.keepRunning(ctx, PartEtcd, func(ctx context.Context) error {
+		running := server
+		c.store.Store(&running)
 		err := server.Run(ctx)
+		c.store.Store(nil)
 		select {
 		case <-server.Ready():
 			ready = true

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -14,6 +15,34 @@ const (
 	steadyAfter = time.Minute
 )
 
+// ErrRestarted is given to Config.PartFailed for a part that did not fail: it was told
+// to end by Restart.
+var ErrRestarted = errors.New("the part was told to start again")
+
+// Restart ends a part (PartEtcd, PartControllers), which is started again at once.
+func (c *ControlPlane) Restart(part string) error {
+	c.runsMu.Lock()
+	defer c.runsMu.Unlock()
+	end := c.runs[part]
+	if end == nil {
+		return fmt.Errorf("%s does not run here", part)
+	}
+	end(ErrRestarted)
+	return nil
+}
+
+// begin returns the context of a part's next run.
+func (c *ControlPlane) begin(ctx context.Context, part string) (context.Context, context.CancelCauseFunc) {
+	run, end := context.WithCancelCause(ctx)
+	c.runsMu.Lock()
+	defer c.runsMu.Unlock()
+	if c.runs == nil {
+		c.runs = map[string]context.CancelCauseFunc{}
+	}
+	c.runs[part] = end
+	return run, end
+}
+
 // keepRunning runs a part of the control plane until ctx ends, and again
 // whenever it fails or ends by itself. It is for parts that can run again,
 // whatever an earlier run left behind.
@@ -21,9 +50,18 @@ func (c *ControlPlane) keepRunning(ctx context.Context, part string, run func(co
 	pause := firstPause
 	for {
 		begin := time.Now()
-		err := run(ctx)
+		runCtx, end := c.begin(ctx, part)
+		err := run(runCtx)
+		asked := errors.Is(context.Cause(runCtx), ErrRestarted)
+		end(nil)
 		if ctx.Err() != nil {
 			return
+		}
+		if asked {
+			c.cfg.Logger.Info("A part of the control plane was told to end and is started again", "part", part)
+			c.cfg.PartFailed(part, ErrRestarted)
+			pause = firstPause
+			continue
 		}
 		if err == nil {
 			err = fmt.Errorf("%s ended by itself", part)

@@ -3,6 +3,7 @@ package member
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -83,6 +84,11 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		OwnPorts:             hostPorts(ownPorts()),
 		Trouble:              m.trouble,
+		FilesDir:             filepath.Join(cfg.DataDir, "root"),
+		DecodePod:            cfg.DecodePod,
+		InfoFiles:            cfg.InfoFiles,
+		Parts:                m.nodeParts(),
+		PartsAfter:           cfg.PartsAfter,
 		Version:              version.Kubernetes,
 		Logger:               m.logger("agent"),
 	})

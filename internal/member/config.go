@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -16,7 +17,9 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/host/limit"
+	agent "minato/internal/node"
 	"minato/internal/runtime/image"
+	"minato/internal/runtime/oci"
 )
 
 // Connect returns a connection to the API server as user, which is in groups.
@@ -27,9 +30,9 @@ type Config struct {
 	// Name is the name of the Node object, ProviderID its spec.providerID.
 	Name, ProviderID string
 
-	// Labels and Taints are those that the node registers with, beside the labels
-	// that every node has.
+	// Labels are added to those that every node has.
 	Labels map[string]string
+	// Taints are those with which the Node is registered, if there is none yet.
 	Taints []corev1.Taint
 
 	// Netns is the node's network namespace, Link its interface on the network
@@ -93,6 +96,24 @@ type Config struct {
 	// /proc/sys, to at least a value. It is up to the function's owner to put
 	// the limit back later. If it is nil, no limit is raised.
 	RaiseLimit func(path string, least int64) error
+	// Gate bounds how many containers are started at the same time, those of the
+	// machine's other nodes included; nil is no bound.
+	Gate *oci.Gate
+
+	// DecodePod reads the manifest of a static Pod of the node; without it there are
+	// none.
+	DecodePod func(data []byte, source string) (*corev1.Pod, error)
+	// InfoFiles are written to the node's own files at each start, by their paths
+	// there.
+	InfoFiles map[string]string
+	// ProxyFiles are the files that kube-proxy's Pod has in other clusters, by their
+	// paths there.
+	ProxyFiles map[string]string
+	// Parts are shown as Pods of the node beside its own parts, once PartsAfter is
+	// closed; nil is at once. PartLogs reads what the node's own parts have printed.
+	Parts      []agent.Part
+	PartsAfter <-chan struct{}
+	PartLogs   PartLogs
 
 	// Stage is called when a step of the start is done, with the time at which
 	// it began.
@@ -120,6 +141,11 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: Images is required", c.Name)
 	case c.Certificates == nil:
 		return fmt.Errorf("node %s: Certificates is required", c.Name)
+	}
+	if c.PartLogs == nil {
+		c.PartLogs = func(context.Context, []string, string, agent.PartLogOptions, io.Writer) error {
+			return errors.New("what the node's parts print is not kept")
+		}
 	}
 	if c.Stage == nil {
 		c.Stage = func(string, time.Time) {}

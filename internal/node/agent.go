@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,11 +24,13 @@ import (
 
 	"minato/internal/node/admit"
 	"minato/internal/node/api"
+	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
 	"minato/internal/node/spec"
+	"minato/internal/node/static"
 	"minato/internal/node/storage"
 	"minato/internal/node/volume"
 )
@@ -44,6 +47,8 @@ type Agent struct {
 	objects     *object.Store
 	writer      *report.Writer
 	watch       *podWatch
+	mirrors     *mirror.Keeper
+	statics     *static.Manager // nil: there are none
 	storage     *storage.Manager
 	node        *nodeStatus
 	fresh       *fresh
@@ -91,7 +96,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer listener.Close()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.apiServer().Serve(ctx, listener) })
+	server := a.apiServer()
+	g.Go(func() error { return server.Serve(ctx, listener) })
+	g.Go(func() error { return a.writeFiles(ctx, server.Configuration) })
 	g.Go(func() error { return a.node.run(ctx, a.markReady) })
 	g.Go(func() error { return runLease(ctx, &a.cfg, a.ready) })
 	g.Go(func() error { a.writer.Run(ctx); return nil })
@@ -134,6 +141,30 @@ func (a *Agent) Evict(uid types.UID, reason, message string) bool {
 	}
 }
 
+// LookAtParts tells that the state of one of Config.Parts may have changed.
+func (a *Agent) LookAtParts() {
+	select {
+	case <-a.assembled:
+		a.mirrors.Look()
+	default:
+	}
+}
+
+// processName tells this process from all others that the node was ever in.
+func processName() string {
+	// The kernel counts in clock ticks since it started, so the number and the start
+	// of the machine belong to it.
+	boot := strings.ReplaceAll(readLine("/proc/sys/kernel/random/boot_id"), "-", "")
+	started := "0"
+	if f := strings.Fields(afterName(readLine("/proc/self/stat"))); len(f) > 19 {
+		started = f[19] // field 22 of proc_pid_stat(5), of which two are cut off
+	}
+	return fmt.Sprintf("%.8s-%d-%s", boot, os.Getpid(), started)
+}
+
+// afterName is a line of /proc/PID/stat from the third field on.
+func afterName(stat string) string { return stat[strings.LastIndexByte(stat, ')')+1:] }
+
 func (a *Agent) markReady() {
 	close(a.ready)
 	a.cfg.Stage("node " + a.cfg.Name + " ready")
@@ -165,7 +196,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: a.writer,
+		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: reporter{a},
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -180,7 +211,19 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
-	a.watch = newPodWatch(&a.cfg, a.pods)
+	a.mirrors = mirror.New(mirror.Config{
+		NodeName: a.cfg.Name, HostIPs: a.cfg.hostIPs(), Client: a.cfg.Client, Node: a.fresh.node, Pods: a.cfg.Pods.GetStore(),
+		Parts: a.cfg.Parts, After: a.cfg.PartsAfter, Process: processName(), Reporter: a.writer, Events: a.events, Logger: a.cfg.Logger,
+	})
+	if a.cfg.FilesDir != "" && a.cfg.DecodePod != nil {
+		a.statics = static.New(static.Config{
+			Root: a.cfg.FilesDir, Decode: a.cfg.DecodePod, Pods: a.pods, Shown: a.mirrors, Logger: a.cfg.Logger,
+		})
+		if err := a.statics.Prepare(); err != nil {
+			a.cfg.Logger.Warn("the directory of static Pods can't be made", "error", err)
+		}
+	}
+	a.watch = newPodWatch(&a.cfg, a.pods, a.mirrors, a.statics)
 	a.storage = storage.New(storage.Config{
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
@@ -204,7 +247,7 @@ func (a *Agent) nodeLabels(ctx context.Context) (map[string]string, error) {
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
-		Pods: a.watch, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
+		Pods: a.watch, Part: a.mirrors.Part, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,
 		Configuration: a.cfg.kubelet, Limits: a.cfg.Limits,
 		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,
@@ -219,6 +262,9 @@ func (a *Agent) runPods(ctx context.Context) error {
 	<-started
 	g.Go(func() error { return a.forward(ctx) })
 	g.Go(func() error { return a.watch.run(ctx) })
+	if a.statics != nil {
+		g.Go(func() error { return a.statics.Run(ctx) })
+	}
 	g.Go(func() error { return a.storage.Run(ctx) })
 	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
@@ -249,6 +295,33 @@ func eventsEnded(ctx context.Context) error {
 		return errors.New("the container runtime sends no more events")
 	}
 }
+
+// reporter tells the API server about Pods: about those that come from it by their
+// status, and about static Pods by that of their mirror Pods.
+type reporter struct{ a *Agent }
+
+// Set implements pod.Reporter.
+func (r reporter) Set(pod *v1.Pod, status v1.PodStatus) {
+	if r.a.static(pod) {
+		r.a.mirrors.SetStatus(pod, status)
+		return
+	}
+	r.a.writer.Set(pod, status)
+}
+
+// Finish implements pod.Reporter.
+func (r reporter) Finish(pod *v1.Pod, status v1.PodStatus) {
+	if r.a.static(pod) {
+		r.a.statics.Finished(pod)
+		return
+	}
+	r.a.writer.Finish(pod, status)
+}
+
+// Forget implements pod.Reporter.
+func (r reporter) Forget(uid types.UID) { r.a.writer.Forget(uid) }
+
+func (a *Agent) static(pod *v1.Pod) bool { return a.statics != nil && a.statics.Owns(pod.UID) }
 
 // tokens asks the API server for tokens of service accounts.
 type tokens struct{ a *Agent }

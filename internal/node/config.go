@@ -21,6 +21,7 @@ import (
 	"minato/internal/host/limit"
 	"minato/internal/node/admit"
 	"minato/internal/node/api"
+	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
 	"minato/internal/node/volume"
 )
@@ -34,6 +35,18 @@ type HostPort = admit.HostPort
 // Streaming carries exec, attach and port-forward streams.
 type Streaming = api.Streaming
 
+// Part is something of the cluster itself that is shown as a Pod of the node.
+type Part = mirror.Part
+
+// PartState is how a Part is.
+type PartState = mirror.State
+
+// PartLogOptions choose lines of a Part's log.
+type PartLogOptions = mirror.LogOptions
+
+// PartExec is a command for a Part.
+type PartExec = mirror.Exec
+
 // Mounter changes the machine's mounts.
 type Mounter = volume.Mounter
 
@@ -42,12 +55,13 @@ type Config struct {
 	Name string
 	// Labels are added to those that every node has. Addresses are the node's
 	// own, the first one being what Pods see as their host's.
-	Labels map[string]string
-	// Taints are those that the Node is made with; later they are others' matter.
-	Taints     []v1.Taint
+	Labels     map[string]string
 	Addresses  []netip.Addr
 	PodCIDRs   []netip.Prefix
 	ProviderID string
+	// Taints are those with which the Node is registered. A Node that exists keeps
+	// its own: a node may not change them (admission plugin NodeRestriction).
+	Taints []v1.Taint
 
 	// Client acts as system:node:NAME.
 	Client kubernetes.Interface
@@ -113,6 +127,18 @@ type Config struct {
 	Trouble func() Trouble
 	// Version is what the node says it is, such as v1.36.3.
 	Version string
+
+	// FilesDir is the directory on the machine with the node's own files, in which
+	// static.Dir has the manifests of static Pods, and DecodePod reads one. Without
+	// either there are none.
+	FilesDir  string
+	DecodePod func(data []byte, source string) (*v1.Pod, error)
+	// InfoFiles are written to FilesDir at each start, by their paths on the node.
+	InfoFiles map[string]string
+	// Parts are what of the cluster itself runs on the node; each is shown as a
+	// mirror Pod once PartsAfter is closed, or at once if that is nil.
+	Parts      []Part
+	PartsAfter <-chan struct{}
 
 	Metrics *prometheus.Registry
 	// Stage is told of the steps of the start, for measuring.

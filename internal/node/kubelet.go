@@ -4,6 +4,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
+
+	"minato/internal/node/static"
 )
 
 // kubelet says in the kubelet's words what the agent does, for /configz. A field
@@ -19,6 +21,9 @@ func (c *Config) kubelet() kubeletv1beta1.KubeletConfiguration {
 	}
 	for _, ip := range c.ClusterDNS {
 		k.ClusterDNS = append(k.ClusterDNS, ip.String())
+	}
+	if c.FilesDir != "" && c.DecodePod != nil {
+		k.StaticPodPath, k.FileCheckFrequency.Duration = static.Dir, static.CheckPeriod
 	}
 	k.NodeStatusUpdateFrequency.Duration = conditionPeriod
 	k.NodeStatusReportFrequency.Duration = statusPeriod

@@ -13,7 +13,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
+	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
+	"minato/internal/node/static"
 )
 
 type uid = types.UID
@@ -40,24 +42,26 @@ func NewPodInformer(client kubernetes.Interface, node string) cache.SharedIndexI
 type podWatch struct {
 	cfg      *Config
 	pods     *pod.Manager
+	mirrors  *mirror.Keeper
+	statics  *static.Manager // nil: there are none
 	informer cache.SharedIndexInformer
 }
 
-func newPodWatch(cfg *Config, pods *pod.Manager) *podWatch {
-	return &podWatch{cfg: cfg, pods: pods, informer: cfg.Pods}
+func newPodWatch(cfg *Config, pods *pod.Manager, mirrors *mirror.Keeper, statics *static.Manager) *podWatch {
+	return &podWatch{cfg: cfg, pods: pods, mirrors: mirrors, statics: statics, informer: cfg.Pods}
 }
 
 // run feeds the Pods to their workers until ctx ends.
 func (w *podWatch) run(ctx context.Context) error {
 	registration, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { w.pods.Update(o.(*v1.Pod)) },
+		AddFunc:    w.add,
 		UpdateFunc: w.update,
 		DeleteFunc: func(o any) {
 			if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 				o = last.Obj
 			}
 			if p, ok := o.(*v1.Pod); ok {
-				w.pods.Delete(p)
+				w.remove(p)
 			}
 		},
 	})
@@ -69,12 +73,32 @@ func (w *podWatch) run(ctx context.Context) error {
 		return nil
 	}
 	w.cfg.Stage("node " + w.cfg.Name + " knows its pods")
+	if w.statics != nil {
+		w.statics.Sync()
+	}
 	// Only a complete list shows which Pods of the runtime the API no longer has.
 	if err := w.pods.Adopt(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("end pods that no longer exist: %w", err)
 	}
-	<-ctx.Done()
-	return nil
+	return w.mirrors.Run(ctx)
+}
+
+// add passes on a Pod. One that mirrors what is on the node anyway has no containers
+// of its own.
+func (w *podWatch) add(o any) {
+	if p := o.(*v1.Pod); mirror.Is(p) {
+		w.mirrors.Look()
+	} else {
+		w.pods.Update(p)
+	}
+}
+
+func (w *podWatch) remove(p *v1.Pod) {
+	if mirror.Is(p) {
+		w.mirrors.Look()
+	} else {
+		w.pods.Delete(p)
+	}
 }
 
 // update passes on a changed Pod. If the UID is another one, the Pod was deleted
@@ -82,9 +106,9 @@ func (w *podWatch) run(ctx context.Context) error {
 func (w *podWatch) update(before, after any) {
 	old, p := before.(*v1.Pod), after.(*v1.Pod)
 	if old.UID != p.UID {
-		w.pods.Delete(old)
+		w.remove(old)
 	}
-	w.pods.Update(p)
+	w.add(p)
 }
 
 // Pod implements api.Pods.
@@ -106,8 +130,12 @@ func (w *podWatch) Pods() []*v1.Pod {
 }
 
 // current is the Pod with the status that the node computed last, which the API
-// server may not have yet.
+// server may not have yet. In place of the mirror Pod of a static Pod it is that Pod,
+// by whose UID the node knows its containers.
 func (w *podWatch) current(p *v1.Pod) *v1.Pod {
+	if static, ok := w.mirrors.Static(p); ok {
+		p = static
+	}
 	st, ok := w.pods.Status(p.UID)
 	if !ok {
 		return p

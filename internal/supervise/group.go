@@ -63,12 +63,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// running is one part of a group. The group's lock guards it.
+type running struct {
+	State
+	end context.CancelFunc // of the part's run, or of its pause after it failed
+}
+
 // Group runs parts.
 type Group struct {
 	cfg Config
 
-	mu     sync.Mutex
-	states []*State // in the order of the parts
+	mu      sync.Mutex
+	running []*running // in the order of the parts
 }
 
 // New returns a Group that runs nothing yet.
@@ -87,8 +93,8 @@ func New(cfg Config) *Group {
 func (g *Group) Run(ctx context.Context, parts ...Part) {
 	var wg sync.WaitGroup
 	for _, p := range parts {
-		state := g.add(p.Name)
-		wg.Go(func() { g.keep(ctx, state, p) })
+		r := g.add(p.Name)
+		wg.Go(func() { g.keep(ctx, r, p) })
 	}
 	wg.Wait()
 }
@@ -98,9 +104,9 @@ func (g *Group) Run(ctx context.Context, parts ...Part) {
 func (g *Group) States() []State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	out := make([]State, 0, len(g.states))
-	for _, s := range g.states {
-		out = append(out, *s)
+	out := make([]State, 0, len(g.running))
+	for _, r := range g.running {
+		out = append(out, r.State)
 	}
 	return out
 }
@@ -109,53 +115,92 @@ func (g *Group) States() []State {
 func (g *Group) Forget(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.states = slices.DeleteFunc(g.states, func(s *State) bool { return s.Name == name })
+	g.running = slices.DeleteFunc(g.running, func(r *running) bool { return r.Name == name })
 }
 
-func (g *Group) add(name string) *State {
+// ErrNoPart says that there is no part of that name, or that it is done.
+var ErrNoPart = errors.New("there is no such part, or it is done")
+
+// Restart ends a part, which is started again at once. It does not wait for that.
+func (g *Group) Restart(name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := &State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()}
-	g.states = append(g.states, s)
-	return s
+	for _, r := range g.running {
+		if r.Name == name && r.Phase != Done && r.end != nil {
+			r.end()
+			return nil
+		}
+	}
+	return ErrNoPart
+}
+
+func (g *Group) add(name string) *running {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := &running{State: State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()}}
+	g.running = append(g.running, r)
+	return r
 }
 
 // keep runs one part over and over until it is done or ctx ends.
-func (g *Group) keep(ctx context.Context, state *State, p Part) {
+func (g *Group) keep(ctx context.Context, r *running, p Part) {
 	pause := firstPause
 	for {
 		began := g.cfg.Clock.Now()
-		err := p.Run(ctx)
+		run, end := g.begin(ctx, r)
+		err := p.Run(run)
+		asked := run.Err() != nil
 		if ctx.Err() != nil {
+			end()
 			if err != nil && !errors.Is(err, context.Canceled) {
 				g.cfg.Logger.Warn("a part failed while it was stopped", "part", p.Name, "error", err)
 			}
 			return
 		}
+		if asked {
+			end()
+			pause = firstPause
+			g.cfg.Logger.Info("a part was told to end and is started again", "part", p.Name)
+			g.set(r, func(s *State) { s.Restarts, s.Error = s.Restarts+1, "" })
+			continue
+		}
 		if err == nil {
-			g.set(state, func(s *State) { s.Phase = Done })
+			end()
+			g.set(r, func(s *State) { s.Phase = Done })
 			return
 		}
 		if g.cfg.Clock.Since(began) >= steadyAfter {
 			pause = firstPause
 		}
 		g.cfg.Logger.Error("a part failed and will be started again", "part", p.Name, "after", pause, "error", err)
-		g.set(state, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
+		g.set(r, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
 		select {
 		case <-ctx.Done():
+			end()
 			return
+		case <-run.Done():
 		case <-g.cfg.Clock.After(pause):
 		}
+		end()
 		pause = min(2*pause, longestWait)
-		g.set(state, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
+		g.set(r, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
 	}
 }
 
-func (g *Group) set(state *State, change func(*State)) {
+// begin returns the context of a part's next run, and of the pause after it.
+func (g *Group) begin(ctx context.Context, r *running) (context.Context, context.CancelFunc) {
+	run, end := context.WithCancel(ctx)
 	g.mu.Lock()
-	change(state)
-	state.Since = g.cfg.Clock.Now()
-	is := *state
+	defer g.mu.Unlock()
+	r.end = end
+	return run, end
+}
+
+func (g *Group) set(r *running, change func(*State)) {
+	g.mu.Lock()
+	change(&r.State)
+	r.Since = g.cfg.Clock.Now()
+	is := r.State
 	g.mu.Unlock()
 	if g.cfg.Changed != nil {
 		g.cfg.Changed(is)

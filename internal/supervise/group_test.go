@@ -148,3 +148,43 @@ func TestForget(t *testing.T) {
 	}
 	stop()
 }
+
+func TestAPartCanBeStartedAgain(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	g := New(Config{Clock: clk})
+	var starts atomic.Int32
+	fail := make(chan struct{})
+	start(t, g,
+		Part{"other", until},
+		Part{"part", func(ctx context.Context) error {
+			starts.Add(1)
+			select {
+			case <-ctx.Done():
+				return nil // as one that ends well
+			case <-fail:
+				return errors.New("failed")
+			}
+		}},
+	)
+	eventually(t, "the part runs", func() bool { return starts.Load() == 1 })
+	if err := g.Restart("part"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the part runs again", func() bool { return starts.Load() == 2 && g.States()[1].Restarts == 1 })
+	if s := g.States()[1]; s.Phase != Running || s.Error != "" {
+		t.Errorf("state of the part that was started again: %+v", s)
+	}
+	// One that waits after a failure waits no longer.
+	fail <- struct{}{}
+	eventually(t, "the part waits", func() bool { return g.States()[1].Phase == Failed && clk.HasWaiters() })
+	if err := g.Restart("part"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the part runs without a step of the clock", func() bool { return starts.Load() == 3 && g.States()[1].Phase == Running })
+	if s := g.States()[0]; s.Restarts != 0 {
+		t.Errorf("the other part: %+v", s)
+	}
+	if err := g.Restart("nobody"); !errors.Is(err, ErrNoPart) {
+		t.Errorf("a part that there is not: %v", err)
+	}
+}

@@ -261,6 +261,8 @@ var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",
+	module + "/internal/cluster/ctlline",
+	module + "/internal/controlplane/manifest",
 	module + "/internal/loadbalancer/config",
 	module + "/internal/loadbalancer/elect",
 	module + "/internal/loadbalancer/pool",

@@ -107,7 +107,7 @@ func TestProbes(t *testing.T) {
 			t.Errorf("%+v asks for nothing", p)
 		}
 	}
-	for user, n := range map[string]int{UserProxy: 4, UserDNS: 2 + 1 + 2 + 3, UserPodNetwork: 1, UserLoadBalancer: 6 + 3, UserLoadBalancerNode: 4 + 4, UserIngress: 3 + 3, UserIngressNode: 2 + 1, UserStatus: 1} {
+	for user, n := range map[string]int{UserProxy: 4, UserDNS: 2 + 1 + 2 + 3, UserPodNetwork: 1, UserLoadBalancer: 6 + 3, UserLoadBalancerNode: 4 + 4, UserIngress: 3 + 3, UserIngressNode: 2 + 1, UserParts: 1 + 2 + 2, UserStatus: 1} {
 		if asked[user] != n {
 			t.Errorf("%d rights of %s are asked about, want %d", asked[user], user, n)
 		}

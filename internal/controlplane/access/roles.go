@@ -25,7 +25,10 @@ const (
 	RoleClaims           = "system:minato:claims"
 	RoleClaimsNode       = "system:minato:claims-node"
 	RoleNodes            = "system:minato:nodes"
-	RoleStatus           = "system:minato:status"
+	RoleParts            = "system:minato:parts"
+	// RoleClusterInfo is kubeadm's.
+	RoleClusterInfo = "kubeadm:bootstrap-signer-clusterinfo"
+	RoleStatus      = "system:minato:status"
 )
 
 // API groups of the rules.
@@ -132,12 +135,13 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule([]string{"list", "delete"}, groupCore, "pods"),
 			rule([]string{"get", "list", "update", "delete"}, groupCore, "persistentvolumes"),
 		),
+		role(RoleParts, named(rule([]string{"patch"}, groupCore, "nodes"), ControlPlaneNode)),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 	}
 }
 
-// Roles are the rights that hold in one namespace: kube-system, or that of
-// MetalLB's objects.
+// Roles are the rights that hold in one namespace: kube-system, kube-public, or that
+// of MetalLB's objects.
 func Roles() []rbacv1.Role {
 	role := func(namespace, name string, rules ...rbacv1.PolicyRule) rbacv1.Role {
 		return rbacv1.Role{ObjectMeta: meta(namespace, name), Rules: rules}
@@ -166,6 +170,17 @@ func Roles() []rbacv1.Role {
 		// The EndpointSlices are named after nodes.
 		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
 		role(metav1.NamespaceSystem, RoleNodes, rule([]string{"delete"}, groupDiscovery, "endpointslices")),
+		// An object that is yet to be created has no name to compare.
+		role(metav1.NamespaceSystem, RoleParts,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get", "update"}, groupCore, "configmaps"), "coredns", "kube-proxy", "kubeadm-config", "kubelet-config"),
+		),
+		role(metav1.NamespacePublic, RoleParts,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get", "update"}, groupCore, "configmaps"), "cluster-info"),
+		),
+		// For machines that want to join and know no one yet, as with kubeadm.
+		role(metav1.NamespacePublic, RoleClusterInfo, named(rule([]string{"get"}, groupCore, "configmaps"), "cluster-info")),
 		role(config.Namespace, RoleLoadBalancer, append(reporting(), named(rule(read, groupCore, "configmaps"), "config"))...),
 		// People choose the names of the Secrets with BGP passwords.
 		role(config.Namespace, RoleLoadBalancerNode, append(reporting(),
@@ -203,6 +218,7 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleClaims, RoleClaims, user(UserClaims)),
 		binding(RoleClaimsNode, RoleClaimsNode, user(UserClaimsNode)),
 		binding(RoleNodes, RoleNodes, user(UserNodes)),
+		binding(RoleParts, RoleParts, user(UserParts)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
 		binding(GroupAdmins, "cluster-admin", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: GroupAdmins}),
@@ -224,6 +240,9 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
 		binding(metav1.NamespaceSystem, RoleClaims, UserClaims),
 		binding(metav1.NamespaceSystem, RoleNodes, UserNodes),
+		binding(metav1.NamespaceSystem, RoleParts, UserParts),
+		binding(metav1.NamespacePublic, RoleParts, UserParts),
+		binding(metav1.NamespacePublic, RoleClusterInfo, UserAnonymous),
 		binding(config.Namespace, RoleLoadBalancer, UserLoadBalancer),
 		binding(config.Namespace, RoleLoadBalancerNode, UserLoadBalancerNode),
 	}

@@ -30,20 +30,28 @@ const (
 	UserClaimsNode = "system:minato:claims-node"
 	// UserNodes removes what the API has of nodes that are removed.
 	UserNodes = "system:minato:nodes"
+	// UserParts labels the node of the control plane, and writes the ConfigMaps that
+	// say how the cluster is set up.
+	UserParts = "system:minato:parts"
 	// UserStatus reads single Pods, to explain how their requests are answered.
 	UserStatus = "system:minato:status"
 )
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserClaims, UserClaimsNode, UserNodes, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserClaims, UserClaimsNode, UserNodes, UserParts, UserStatus}
 }
+
+// ControlPlaneNode is the name of the Node beside which the control plane runs.
+const ControlPlaneNode = "node-1"
 
 // Names that upstream's tools know, too.
 const (
 	// UserKubeletClient is the user as which the API server calls the nodes'
 	// agents.
 	UserKubeletClient = pki.KubeletClientName
+	// UserAnonymous is whoever shows neither a certificate nor a token.
+	UserAnonymous = "system:anonymous"
 	// GroupAdmins are the administrators. kubeadm's group of that name has the
 	// same rights; unlike those of system:masters they can be taken away.
 	GroupAdmins = pki.AdminGroup

@@ -6,6 +6,8 @@ import (
 	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	registry "k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/util/notfoundhandler"
@@ -44,19 +46,25 @@ func (s *Server) chainConfig(o options.CompletedOptions, generic *genericapiserv
 	if err != nil {
 		return nil, fmt.Errorf("configure aggregation: %w", err)
 	}
+	for _, options := range []*registry.RESTOptionsGetter{
+		&kube.ControlPlane.Generic.RESTOptionsGetter, &crds.GenericConfig.RESTOptionsGetter, &crds.ExtraConfig.CRDRESTOptionsGetter,
+		&aggregator.GenericConfig.RESTOptionsGetter,
+	} {
+		*options = patientWatches{*options}
+	}
 	return &app.Config{Options: o, Aggregator: aggregator, KubeAPIs: kube, ApiExtensions: crds}, nil
 }
 
 // newChain makes the three servers, last first. Upstream's own function for it
 // keeps the CRD informers to itself, and those must run before the hooks do. With
 // oldAPIs there are old versions of Kubernetes' own APIs as well.
-func newChain(config app.CompletedConfig, oldAPIs bool) (*chain, error) {
+func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage) (*chain, error) {
 	notFound := notfoundhandler.New(config.KubeAPIs.ControlPlane.Generic.Serializer, genericapifilters.NoMuxAndDiscoveryIncompleteKey)
 	crds, err := config.ApiExtensions.New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
 		return nil, fmt.Errorf("install CRDs: %w", err)
 	}
-	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs)
+	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs, statuses)
 	if err != nil {
 		return nil, fmt.Errorf("install Kubernetes APIs: %w", err)
 	}

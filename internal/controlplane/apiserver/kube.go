@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/kubernetes/pkg/controlplane"
@@ -14,10 +15,10 @@ import (
 )
 
 // newKube makes the server of Kubernetes' own APIs, with old versions of them if
-// oldAPIs is set. Upstream's own function for it drops versions that were removed
+// oldAPIs is set, and with statuses for the objects of kind ComponentStatus. Upstream's own function for it drops versions that were removed
 // from Kubernetes, and groups can't be changed once they are installed. The
 // ServiceCIDR of the cluster is a step of the bootstrap and not of this server.
-func newKube(config controlplane.CompletedConfig, delegate genericapiserver.DelegationTarget, oldAPIs bool) (*controlplaneapiserver.Server, error) {
+func newKube(config controlplane.CompletedConfig, delegate genericapiserver.DelegationTarget, oldAPIs bool, statuses rest.Storage) (*controlplaneapiserver.Server, error) {
 	server, err := config.ControlPlane.New(controlplaneapiserver.KubeAPIServer, delegate)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func newKube(config controlplane.CompletedConfig, delegate genericapiserver.Dele
 	if err != nil {
 		return nil, err
 	}
-	groups, err := installable(server, providers)
+	groups, err := installable(server, providers, statuses)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +48,7 @@ func newKube(config controlplane.CompletedConfig, delegate genericapiserver.Dele
 
 // installable installs the core group, and returns the others with what of their
 // versions this release of Kubernetes serves.
-func installable(server *controlplaneapiserver.Server, providers []controlplaneapiserver.RESTStorageProvider) ([]*genericapiserver.APIGroupInfo, error) {
+func installable(server *controlplaneapiserver.Server, providers []controlplaneapiserver.RESTStorageProvider, statuses rest.Storage) ([]*genericapiserver.APIGroupInfo, error) {
 	generic := server.GenericAPIServer
 	served, err := genericapiserver.NewResourceExpirationEvaluatorFromOptions(genericapiserver.ResourceExpirationEvaluatorOptions{
 		CurrentVersion:                          generic.EffectiveVersion.EmulationVersion(),
@@ -86,6 +87,9 @@ func installable(server *controlplaneapiserver.Server, providers []controlplanea
 		if name != "" {
 			groups = append(groups, &info)
 			continue
+		}
+		if v1 := info.VersionedResourcesStorageMap["v1"]; v1["componentstatuses"] != nil {
+			v1["componentstatuses"] = statuses
 		}
 		if err := generic.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, &info); err != nil {
 			return nil, fmt.Errorf("core group: %w", err)

@@ -56,6 +56,9 @@ type Config struct {
 	ClusterDomain    string
 	// OldAPIs has old versions of Kubernetes' kinds served by conversion.
 	OldAPIs bool
+	// Components are asked for the objects of kind ComponentStatus; etcd is asked
+	// besides.
+	Components Checks
 	// Definitions are CustomResourceDefinitions that the cluster is to have; nil
 	// for none. It is called when they have to be written.
 	Definitions func() ([]*apiextensionsv1.CustomResourceDefinition, error)
@@ -297,7 +300,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("complete configuration: %w", err)
 	}
-	c, err := newChain(completed, s.cfg.OldAPIs)
+	c, err := newChain(completed, s.cfg.OldAPIs, componentStatuses(s.cfg.Components, storage))
 	if err != nil {
 		return nil, err
 	}

@@ -15,14 +15,19 @@ import (
 	"k8s.io/kubernetes/pkg/controller/nodeipam/ipam"
 )
 
+// Enabled are the controllers that run. The two that are off by default serve
+// bootstrap tokens.
+func Enabled() []string {
+	return []string{"*", "bootstrap-signer-controller", "token-cleaner-controller"}
+}
+
 // componentConfig is kubeadm's flags for kube-controller-manager, in code.
 func componentConfig(cfg Config) (kubectrlmgrconfig.KubeControllerManagerConfiguration, error) {
 	c, err := options.NewDefaultComponentConfig()
 	if err != nil {
 		return c, fmt.Errorf("controllers: default configuration: %w", err)
 	}
-	// The two that are off by default serve bootstrap tokens.
-	c.Generic.Controllers = []string{"*", "bootstrap-signer-controller", "token-cleaner-controller"}
+	c.Generic.Controllers = Enabled()
 	c.Generic.ControllerStartInterval = metav1.Duration{}
 
 	paths := cfg.PKI.Paths()

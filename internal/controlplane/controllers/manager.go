@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -62,6 +63,7 @@ type Manager struct {
 	cfg       Config
 	component kubectrlmgrconfig.KubeControllerManagerConfiguration
 	clients   clients
+	health    atomic.Pointer[health] // of the run that goes on
 }
 
 // New checks the configuration.
@@ -82,7 +84,7 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Manager{cfg: cfg, component: component, clients: clients{cfg.Connect}}, nil
+	return &Manager{cfg: cfg, component: component, clients: clients{connect: cfg.Connect}}, nil
 }
 
 // Run builds and runs everything until ctx ends, or a controller or the
@@ -114,6 +116,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	close(cc.InformersStarted)
 	m.cfg.Stage("controllers", time.Since(begin))
 
+	h := newHealth(ctx.Done(), cc.InformerFactory, all, sched)
+	m.health.Store(&h)
+	defer m.health.Store(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := range all {

@@ -23,6 +23,7 @@ type podScheduler struct {
 	informers   informers.SharedInformerFactory
 	dynamic     dynamicinformer.DynamicSharedInformerFactory
 	broadcaster events.EventBroadcasterAdapter
+	synced      chan struct{} // closed when it knows the cluster's objects
 }
 
 func (m *Manager) newScheduler(ctx context.Context, shared informers.SharedInformerFactory) (*podScheduler, error) {
@@ -39,6 +40,7 @@ func (m *Manager) newScheduler(ctx context.Context, shared informers.SharedInfor
 		informers:   withOwnPods(shared, scheduler.NewInformerFactory(client, 0)),
 		dynamic:     dynamicinformer.NewFilteredDynamicSharedInformerFactory(dyn, 0, v1.NamespaceAll, nil),
 		broadcaster: events.NewEventBroadcasterAdapterWithContext(ctx, client),
+		synced:      make(chan struct{}),
 	}
 	recorder := func(name string) events.EventRecorderLogger { return s.broadcaster.NewRecorder(name) }
 	s.Scheduler, err = scheduler.New(ctx, client, s.informers, s.dynamic, profile.RecorderFactory(recorder),
@@ -60,5 +62,6 @@ func (s *podScheduler) run(ctx context.Context) {
 	if err := s.WaitForHandlersSync(ctx); err != nil {
 		return // only when ctx ended
 	}
+	close(s.synced)
 	s.Scheduler.Run(ctx)
 }

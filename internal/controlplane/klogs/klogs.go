@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +32,8 @@ var (
 // ErrFatal says that a part of Kubernetes wanted to end the process.
 var ErrFatal = errors.New("a part of Kubernetes gave up; the log says why")
 
-// Redirect sends klog's output to l from now on. Where Kubernetes would end the
+// Redirect sends klog's output to l from now on, each line with the program of
+// Kubernetes that has the code it comes from as the attribute component. Where Kubernetes would end the
 // process, which it does when a hook fails, onFatal is called with an error that
 // wraps ErrFatal, and the goroutine ends.
 func Redirect(l *slog.Logger, onFatal func(error)) {
@@ -65,11 +67,40 @@ func (quiet) Enabled(ctx context.Context, l slog.Level) bool {
 
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = demote(r.Level)
-	h := sink.Load().Handler()
+	h := sink.Load().Handler().WithAttrs([]slog.Attr{slog.String("component", component(r.PC))})
 	if q.wrap != nil {
 		h = q.wrap(h)
 	}
 	return h.Handle(ctx, r)
+}
+
+// programs are the places of the code of Kubernetes' programs; the first that
+// matches counts.
+var programs = []struct{ code, component string }{
+	{"k8s.io/kubernetes/pkg/scheduler/", "kube-scheduler"},
+	{"k8s.io/kubernetes/pkg/scheduler.", "kube-scheduler"},
+	{"k8s.io/kubernetes/pkg/controlplane/", "kube-apiserver"},
+	{"k8s.io/kubernetes/pkg/controller/", "kube-controller-manager"},
+	{"k8s.io/kubernetes/cmd/kube-controller-manager/", "kube-controller-manager"},
+	{"k8s.io/controller-manager/", "kube-controller-manager"},
+	{"k8s.io/apiserver/", "kube-apiserver"},
+	{"k8s.io/apiextensions-apiserver/", "kube-apiserver"},
+	{"k8s.io/kube-aggregator/", "kube-apiserver"},
+	{"k8s.io/kubernetes/pkg/registry/", "kube-apiserver"},
+	{"k8s.io/kubernetes/pkg/kubeapiserver/", "kube-apiserver"},
+	{"k8s.io/kubernetes/plugin/", "kube-apiserver"},
+}
+
+// component names the program whose code logged; code that several of them share,
+// such as clients, is nobody's in particular.
+func component(pc uintptr) string {
+	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+	for _, p := range programs {
+		if strings.HasPrefix(frame.Function, p.code) {
+			return p.component
+		}
+	}
+	return "kubernetes"
 }
 
 func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -12,6 +12,16 @@ import (
 // (kubelet.config.k8s.io/v1beta1 KubeletConfiguration, below "kubeletconfig").
 // Fields that nothing here acts on are absent.
 func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
+	fields, err := s.Configuration()
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	writeJSON(w, map[string]any{"kubeletconfig": fields})
+}
+
+// Configuration is what configz answers with.
+func (s *Server) Configuration() (map[string]any, error) {
 	var config kubeletv1beta1.KubeletConfiguration
 	if s.cfg.Configuration != nil {
 		config = s.cfg.Configuration()
@@ -19,15 +29,13 @@ func (s *Server) configz(w http.ResponseWriter, _ *http.Request) {
 	s.describe(&config)
 	data, err := json.Marshal(config)
 	if err != nil {
-		fail(w, err)
-		return
+		return nil, err
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(data, &fields); err != nil {
-		fail(w, err)
-		return
+		return nil, err
 	}
-	writeJSON(w, map[string]any{"kubeletconfig": withoutZeros(fields)})
+	return withoutZeros(fields), nil
 }
 
 // describe sets the fields that say how this server works.

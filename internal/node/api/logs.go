@@ -36,6 +36,10 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("container %q not found in pod %q", name, pod.Name), http.StatusNotFound)
 		return
 	}
+	if part, ok := s.cfg.Part(pod); ok {
+		s.partLogs(w, r, part, pod, opts)
+		return
+	}
 	run, err := chooseRun(pod, view, name, isTrue(q.Get("previous")))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

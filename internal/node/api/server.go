@@ -22,6 +22,7 @@ import (
 
 	"minato/internal/host/limit"
 	"minato/internal/node/guard"
+	"minato/internal/node/mirror"
 	"minato/internal/node/observe"
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	Runtime   Runtime
 	Streaming Streaming
 	Pods      Pods
+	// Part returns the part of the cluster that a mirror Pod shows; nil knows none.
+	Part func(*v1.Pod) (mirror.Part, bool)
 	// LogDir holds the Pods' log directories.
 	LogDir string
 	// LogRoot is the directory that /logs/ serves, which is /var/log of a machine;
@@ -96,6 +99,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Part == nil {
+		cfg.Part = func(*v1.Pod) (mirror.Part, bool) { return mirror.Part{}, false }
 	}
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() (tls.Certificate, *x509.CertPool, error) { return cfg.Cert, cfg.ClientCA, nil }

@@ -54,6 +54,9 @@ func (s *Server) running(r *http.Request) (*v1.Pod, *observe.Container, error) {
 }
 
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
+	if s.execPart(w, r) {
+		return
+	}
 	pod, c, err := s.running(r)
 	if err != nil {
 		fail(w, err)
@@ -100,6 +103,9 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 	pod, view, err := s.find(r)
 	if err != nil {
 		fail(w, err)
+		return
+	}
+	if s.refusePart(w, pod, "attached to", "`kubectl logs -f` shows what it prints") {
 		return
 	}
 	c := view.Latest(r.PathValue("container"))
@@ -204,6 +210,9 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
+	if s.refusePart(w, pod, "forwarded to", "connect to the node's address instead") {
+		return
+	}
 	sandbox := view.Sandbox()
 	if sandbox == nil || !sandbox.Ready {
 		http.Error(w, fmt.Sprintf("pod %q is not running", pod.Name), http.StatusInternalServerError)
@@ -242,6 +251,9 @@ func (f forwarder) PortForward(ctx context.Context, id, _ string, port int32, st
 // run runs a command and answers with its output. The command is split at spaces,
 // as the kubelet does.
 func (s *Server) run(w http.ResponseWriter, r *http.Request) {
+	if pod, ok := s.cfg.Pods.Pod(r.PathValue("namespace"), r.PathValue("pod")); ok && s.refusePart(w, pod, "run in", "use `kubectl exec`") {
+		return
+	}
 	pod, c, err := s.running(r)
 	if err != nil {
 		fail(w, err)
