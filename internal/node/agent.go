@@ -23,6 +23,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
 	"minato/internal/node/api"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
@@ -193,10 +194,14 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
 		Objects: a.objects.Volumes(), Claims: a.objects, NodeLabels: a.nodeLabels, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
 	})
+	allocations, err := allocation.Open(a.cfg.allocationDir(), a.cfg.Logger)
+	if err != nil {
+		return err
+	}
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: volumes, Objects: a.objects, Probes: a.probes, Reporter: reporter{a},
+		Volumes: volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: reporter{a},
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,

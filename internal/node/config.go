@@ -223,6 +223,10 @@ func (c *Config) podsDir() string   { return filepath.Join(c.Dir, "pods") }
 func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
 func (c *Config) logDir() string    { return filepath.Join(c.Dir, "log", "pods") }
 
+// allocationDir is out of the Pods' directories, of which a container may see
+// one.
+func (c *Config) allocationDir() string { return filepath.Join(c.Dir, "granted") }
+
 func (c *Config) hostIPs() []string {
 	var ips []string
 	for _, a := range c.Addresses {
