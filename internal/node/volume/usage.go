@@ -22,7 +22,7 @@ func (m *Manager) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, err
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if !ephemeral(v) {
+		if !counts(v) {
 			continue
 		}
 		n, err := host.DiskUsage(ctx, m.path(pod.UID, v))
@@ -34,8 +34,8 @@ func (m *Manager) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, err
 	return used, errors.Join(errs...)
 }
 
-// ephemeral tells whether a volume is one of those that count.
-func ephemeral(v *v1.Volume) bool {
+// counts tells whether a volume is one of those that count.
+func counts(v *v1.Volume) bool {
 	return v.ConfigMap != nil || v.EmptyDir != nil && v.EmptyDir.Medium == v1.StorageMediumDefault
 }
 
@@ -64,7 +64,7 @@ func (m *Manager) Stats(ctx context.Context, pod *v1.Pod) []Stats {
 	var out []Stats
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		s := Stats{Name: v.Name, Claim: claim(pod, v), OnDisk: ephemeral(v)}
+		s := Stats{Name: v.Name, Claim: claim(pod, v), OnDisk: counts(v)}
 		if v.HostPath != nil {
 			continue
 		}
