@@ -177,7 +177,7 @@ func (c *cluster) clean(ctx context.Context) error {
 	for _, m := range c.machines() {
 		errs = append(errs, m.remove(ctx))
 	}
-	_, err := c.run(ctx, "delete", "--name", clusterName)
+	_, err := c.run(ctx, "delete", "--ignore-not-found", "--name", clusterName)
 	return errors.Join(append(errs, err)...)
 }
 

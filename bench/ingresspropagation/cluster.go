@@ -46,7 +46,7 @@ func newCluster(o options) (*cluster, error) {
 
 // start brings up the cluster and the servers, with the Services that lead to them.
 func (c *cluster) start(ctx context.Context) error {
-	if err := c.run(ctx, "delete", "--name", c.name); err != nil {
+	if err := c.run(ctx, "delete", "--ignore-not-found", "--name", c.name); err != nil {
 		return err
 	}
 	lab.Progress("start a cluster of %d nodes", c.nodes)
@@ -149,7 +149,7 @@ func (c *cluster) close(ctx context.Context) error {
 	if log, err := os.ReadFile("/var/lib/minato/" + c.name + "/minato.log"); err == nil {
 		_ = os.WriteFile(strings.TrimSuffix(c.out, ".json")+".minato.log", log, 0o600) // a help when something went wrong
 	}
-	errs = append(errs, c.run(ctx, "delete", "--name", c.name), os.RemoveAll(c.dir))
+	errs = append(errs, c.run(ctx, "delete", "--ignore-not-found", "--name", c.name), os.RemoveAll(c.dir))
 	return errors.Join(errs...)
 }
 

@@ -93,8 +93,12 @@ func (p *Process) ended() error {
 }
 
 // CPU is the time that the process and its children have had of the processors.
-func (p *Process) CPU() time.Duration {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *Process) CPU() time.Duration { return CPUOf(p.cmd.Process.Pid) }
+
+// CPUOf is the time that a process and those of its children that have ended have had of the processors; 0 if there is no
+// such process.
+func CPUOf(pid int) time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
@@ -109,8 +113,11 @@ func (p *Process) CPU() time.Duration {
 }
 
 // Resident is the process's resident memory in bytes, without pages of files.
-func (p *Process) Resident() int64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *Process) Resident() int64 { return ResidentOf(p.cmd.Process.Pid) }
+
+// ResidentOf is a process's resident memory in bytes, without pages of files; 0 if there is no such process.
+func ResidentOf(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

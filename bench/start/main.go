@@ -81,7 +81,7 @@ func bench(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(dir)
 	b := &bencher{options: o, kubeconfig: filepath.Join(dir, "kubeconfig")}
-	defer b.minatoCommand(ctx, "delete", "--name", clusterName).Run()
+	defer b.minatoCommand(ctx, "delete", "--ignore-not-found", "--name", clusterName).Run()
 	res := result{Cores: runtime.NumCPU(), Nodes: o.nodes, Ephemeral: o.ephemeral, Kernel: kernel()}
 	// The first start reads the binary from disk; it is not counted.
 	for i := range o.runs + 1 {
@@ -132,7 +132,7 @@ func (b *bencher) coldStart(ctx context.Context, memory bool) (run, error) {
 	var r run
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if _, err := b.do(ctx, "delete", "--name", clusterName); err != nil {
+	if _, err := b.do(ctx, "delete", "--ignore-not-found", "--name", clusterName); err != nil {
 		return r, err
 	}
 	up := []string{"up", "--name", clusterName, "--nodes", fmt.Sprint(b.nodes), "--kubeconfig", b.kubeconfig}
@@ -165,7 +165,7 @@ func (b *bencher) coldStart(ctx context.Context, memory bool) (run, error) {
 		return r, err
 	}
 	r.FirstHTTP = time.Since(began)
-	_, err := b.do(ctx, "delete", "--name", clusterName)
+	_, err := b.do(ctx, "delete", "--ignore-not-found", "--name", clusterName)
 	return r, err
 }
 

@@ -25,8 +25,9 @@ ConfigMap kube-system/minato-dns or, without one, CoreDNS's own Corefile.
 
 In a cluster of "minato up" the DNS is part of every node; "minato dns query"
 asks it.`,
-		Example: "  minato dns --kubeconfig ~/.kube/config --listen 127.0.0.1:5353\n  minato dns query sample-clusterip --from default/testpod",
-		Args:    noArgs,
+		Example:     "  minato dns --kubeconfig ~/.kube/config --listen 127.0.0.1:5353\n  minato dns query sample-clusterip --from default/testpod",
+		Annotations: map[string]string{clusterless: "true"},
+		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return standalone.RunDNS(cmd.Context(), cfg)
 		},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // before cobra parses them.
 func newEtcdctlCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   cluster.EtcdctlCommand + " [--name NAME] ARGUMENTS...",
+		Use:   cluster.EtcdctlCommand + " ARGUMENTS...",
 		Short: "Run the built-in etcdctl against the cluster's store",
 		Long: `Run the etcdctl that is built in, upstream's own, against the store of the
 cluster, which has to be up. All arguments are etcdctl's, but for --name before the
@@ -26,16 +25,30 @@ first of them. Where the store is, and the certificates for it, need not be give
 	}
 }
 
-// runEtcdctl is upstream's etcdctl; the caller may name another place of etcd.
-func runEtcdctl(name string, args []string) int {
+// findEtcdctl tells whether a command line is for etcdctl. Ours is --name before its
+// first argument, on either side of the word etcdctl.
+func findEtcdctl(args []string) (call kubectlCall, is bool) {
+	call.name = cluster.DefaultName
+	args = call.takeName(args)
+	if len(args) == 0 || args[0] != cluster.EtcdctlCommand {
+		return call, false
+	}
+	call.args = call.takeName(args[1:])
+	return call, true
+}
+
+// runEtcdctl is upstream's etcdctl, which ends the process itself where it fails; the
+// caller may name another place of etcd.
+func runEtcdctl(name string, args []string) error {
+	if !needsStore(args) {
+		return etcdctl(args)
+	}
 	if err := cluster.RequireRoot(); err != nil {
-		fmt.Fprintln(os.Stderr, "minato:", err)
-		return 1
+		return err
 	}
 	config, err := cluster.LoadConfig(name)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "minato:", err)
-		return 1
+		return err
 	}
 	end := slices.Index(args, "--")
 	if end < 0 {
@@ -45,8 +58,25 @@ func runEtcdctl(name string, args []string) int {
 	if !named {
 		args = append(config.EtcdctlFlags(), args...)
 	}
+	return etcdctl(args)
+}
+
+// needsStore tells whether etcdctl has to reach a cluster's store.
+func needsStore(args []string) bool {
+	for _, a := range args {
+		switch a {
+		case "--":
+			return true
+		case "-h", "--help":
+			return false
+		}
+	}
+	return len(args) > 0 && !slices.Contains([]string{"help", "version", "completion"}, args[0])
+}
+
+func etcdctl(args []string) error {
 	os.Args = append([]string{"etcdctl"}, args...)
 	cobra.EnablePrefixMatching = true // as etcdctl has it
 	ctlv3.MustStart()
-	return 0
+	return nil
 }

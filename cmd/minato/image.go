@@ -20,8 +20,8 @@ func newImageCommand(o *options) *cobra.Command {
 		Short:   "Load, list and remove the images that all nodes share",
 		Example: "  minato image load app.tar\n  minato image ls\n  minato image rm app:dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; `minato image --help` lists the commands", args[0])}
+			if err := knownCommand(cmd, args); err != nil {
+				return err
 			}
 			return cmd.Help()
 		},
@@ -110,20 +110,23 @@ func newImageListCommand(o *options) *cobra.Command {
 
 func newImageRemoveCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:     "rm IMAGE...",
-		Short:   "Remove images from the content store",
-		Example: "  minato image rm app:dev",
+		Use:               "rm IMAGE...",
+		ValidArgsFunction: completeImages(o),
+		Short:             "Remove images from the content store",
+		Example:           "  minato image rm app:dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError{errors.New("name the images to remove: `minato image rm IMAGE...`; `minato image ls` lists them")}
 			}
+			var errs []error
 			for _, ref := range args {
 				if err := cluster.RemoveImage(o.name, ref); err != nil {
-					return err
+					errs = append(errs, err)
+					continue
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "Removed %s\n", ref)
 			}
-			return nil
+			return errors.Join(errs...)
 		},
 	}
 }

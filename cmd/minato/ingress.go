@@ -32,11 +32,14 @@ its place.`,
   minato ingress check --all
   minato ingress check -f ingress.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; `minato ingress --help` lists the commands", args[0])}
+			if err := knownCommand(cmd, args); err != nil {
+				return err
 			}
 			if !cfg.Meant() {
 				return cmd.Help()
+			}
+			if err := noName(cmd, "this serves a cluster that something else runs"); err != nil {
+				return err
 			}
 			return ingress.Run(cmd.Context(), cfg)
 		},
@@ -63,6 +66,9 @@ func newIngressRoutesCommand(o *options) *cobra.Command {
 			var routes []cluster.IngressRoute
 			var err error
 			if len(files) > 0 {
+				if err := noName(cmd, "-f asks no cluster"); err != nil {
+					return err
+				}
 				routes, err = cluster.FileIngressRoutes(files)
 			} else {
 				routes, err = cluster.ReadIngressRoutes(cmd.Context(), o.name, f.node)
@@ -109,6 +115,9 @@ func newIngressMatchCommand(o *options) *cobra.Command {
 			var answer *cluster.IngressAnswer
 			var err error
 			if len(files) > 0 {
+				if err := noName(cmd, "-f asks no cluster"); err != nil {
+					return err
+				}
 				answer, err = cluster.FileMatchIngress(files, q)
 			} else {
 				answer, err = cluster.MatchIngress(cmd.Context(), o.name, f.node, q)

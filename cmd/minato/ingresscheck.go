@@ -39,6 +39,11 @@ The exit status is 1 if something is refused.`,
 			case check.Recursive && all:
 				return usageError{errors.New("--recursive is about directories; give it with -f")}
 			}
+			if !all || check.Kubeconfig != "" {
+				if err := noName(cmd, "-f and --kubeconfig ask no cluster of `minato up`"); err != nil {
+					return err
+				}
+			}
 			check.Name = o.name
 			report, err := check.Run(cmd.Context())
 			if err != nil {

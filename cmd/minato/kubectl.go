@@ -3,14 +3,22 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of other clusters may need them
+	"k8s.io/client-go/rest"
 	"k8s.io/component-base/cli"
 	"k8s.io/component-base/logs"
 	"k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/plugin"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"minato/internal/cluster"
@@ -20,68 +28,184 @@ import (
 // arguments before cobra parses them.
 func newKubectlCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "kubectl [--name NAME] ARGUMENTS...",
+		Use:   "kubectl ARGUMENTS...",
 		Short: "Run the built-in kubectl against a cluster",
 		Long: `Run the kubectl that is built in, upstream's own, against the cluster. All
-arguments are kubectl's, but for --name before the first of them. A link named
-kubectl to this binary is a kubectl of its own, which uses your kubeconfig.`,
-		Example: "  minato kubectl get pods -A\n  minato kubectl --name test apply -f app.yaml",
-		Run:     func(*cobra.Command, []string) {},
+arguments are kubectl's, but for --name before the first of them. Plugins on the
+PATH (programs named kubectl-...) work as with any kubectl.
+
+A link named kubectl to this binary is a kubectl of its own, which uses your
+kubeconfig: ln -s $(command -v minato) /usr/local/bin/kubectl`,
+		Example: `  minato kubectl get pods -A
+  minato kubectl --name test apply -f app.yaml
+  minato --name test kubectl get nodes`,
+		Run: func(*cobra.Command, []string) {},
 	}
 }
 
-// splitName takes --name from the front of kubectl's arguments.
-func splitName(args []string) (name string, rest []string, err error) {
-	name = cluster.DefaultName
-	if len(args) > 0 {
-		if value, ok := strings.CutPrefix(args[0], "--name="); ok {
-			name, args = value, args[1:]
-		} else if args[0] == "--name" {
-			if len(args) < 2 {
-				return "", nil, errors.New("flag needs an argument: --name")
-			}
-			name, args = args[1], args[2:]
-		}
-	}
-	return name, args, cluster.ValidateName(name)
+// kubectlCall is a command line of ours that is for kubectl.
+type kubectlCall struct {
+	name string   // of the cluster
+	args []string // kubectl's own
+	err  error    // the name is not given as it must be
 }
 
-// runMinatoKubectl runs kubectl with the cluster's own kubeconfig, unless the
-// caller named another.
-func runMinatoKubectl(name string, args []string) int {
-	named := false
-	for _, a := range args {
-		if a == "--" {
-			break
-		}
-		named = named || a == "--kubeconfig" || strings.HasPrefix(a, "--kubeconfig=") || a == "--context" || strings.HasPrefix(a, "--context=")
+// findKubectl tells whether a command line is for kubectl. Ours are --name
+// before kubectl's first argument, on either side of the word kubectl, and the
+// shell's requests for completions, which kubectl answers itself.
+func findKubectl(args []string) (call kubectlCall, is bool) {
+	call.name = cluster.DefaultName
+	var complete []string
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		complete, args = args[:1], args[1:]
 	}
-	if !named {
-		kubeconfig := cluster.Paths{Name: name}.Kubeconfig()
-		f, err := os.Open(kubeconfig)
+	args = call.takeName(args)
+	// The shell completes the last word: "kubectl" alone is not yet the command.
+	if len(args) == 0 || args[0] != "kubectl" || complete != nil && len(args) == 1 {
+		return call, false
+	}
+	args = call.takeName(args[1:])
+	if complete != nil && (len(args) == 0 || call.err != nil) {
+		return call, false
+	}
+	call.args = slices.Concat(complete, args)
+	return call, true
+}
+
+// takeName takes --name from the front of arguments.
+func (c *kubectlCall) takeName(args []string) []string {
+	for len(args) > 0 {
+		value, joined := strings.CutPrefix(args[0], "--name=")
 		switch {
-		case errors.Is(err, os.ErrPermission):
-			// Without root, only the context that `up` merged can be read.
-			args = append([]string{"--context=" + cluster.Config{Name: name}.ContextName()}, args...)
-		case err != nil && len(args) > 0:
-			fmt.Fprintf(os.Stderr, "minato: there is no cluster %q: start it with `minato up`, or name another with --name\n", name)
-			return 1
-		case err == nil:
-			f.Close()
-			os.Setenv("KUBECONFIG", kubeconfig)
+		case joined:
+			c.name, args = value, args[1:]
+		case args[0] != "--name":
+			return args
+		case len(args) == 1:
+			c.err = errors.New("flag needs an argument: --name")
+			return nil
+		default:
+			c.name, args = args[1], args[2:]
 		}
 	}
-	return runKubectl(args)
+	return args
+}
+
+func (c kubectlCall) validate() error {
+	if c.err != nil {
+		return c.err
+	}
+	return cluster.ValidateName(c.name)
+}
+
+// run runs kubectl with the cluster's own kubeconfig, unless the caller named
+// another.
+func (c kubectlCall) run() int {
+	flags := defaultConfigFlags()
+	if namesCluster(c.args) {
+		return runKubectl(c.args, flags)
+	}
+	kubeconfig := cluster.Paths{Name: c.name}.Kubeconfig()
+	f, err := os.Open(kubeconfig)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		// Without root, only the context that `up` merged can be read.
+		*flags.Context = cluster.Config{Name: c.name}.ContextName()
+	case err != nil:
+		missing := cluster.NoClusterError(c.name)
+		if changesConfig(c.args) {
+			return report(os.Stderr, missing)
+		}
+		os.Setenv("KUBECONFIG", kubeconfig) // rather than what another cluster's is
+		flags.WrapConfigFn = func(config *rest.Config) *rest.Config {
+			config.Wrap(func(http.RoundTripper) http.RoundTripper { return nowhere{missing} })
+			return config
+		}
+	default:
+		f.Close()
+		os.Setenv("KUBECONFIG", kubeconfig)
+		flags.WrapConfigFn = func(config *rest.Config) *rest.Config {
+			config.Wrap(func(next http.RoundTripper) http.RoundTripper { return perhapsDown{next, c.name} })
+			return config
+		}
+	}
+	return runKubectl(c.args, flags)
+}
+
+// namesCluster tells whether kubectl's arguments say which cluster they are for.
+func namesCluster(args []string) bool {
+	for _, a := range args {
+		switch flag, _, _ := strings.Cut(a, "="); flag {
+		case "--":
+			return false
+		case "--kubeconfig", "--context":
+			return true
+		}
+	}
+	return false
+}
+
+// changesConfig tells whether kubectl's arguments are about the kubeconfig
+// itself, which a cluster that there is not has none of.
+func changesConfig(args []string) bool {
+	help := slices.Contains(args, "--help") || slices.Contains(args, "-h")
+	return len(args) > 0 && args[0] == "config" && !help
+}
+
+// nowhere is how requests go to a cluster that there is not: what needs no
+// cluster works, and the first request says what is missing and ends the program,
+// since kubectl would say it several times in words of its own.
+type nowhere struct{ missing error }
+
+// RoundTrip implements http.RoundTripper.
+func (n nowhere) RoundTrip(*http.Request) (*http.Response, error) {
+	os.Exit(report(os.Stderr, n.missing))
+	return nil, n.missing
+}
+
+// perhapsDown is how requests go to a cluster that may be down. One that is
+// refused for that reason ends the program with a word on how to bring the cluster
+// back.
+type perhapsDown struct {
+	next http.RoundTripper
+	name string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p perhapsDown) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := p.next.RoundTrip(r)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		if down := cluster.DownError(p.name); down != nil {
+			os.Exit(report(os.Stderr, down))
+		}
+	}
+	return resp, err
+}
+
+// WrappedRoundTripper has kubectl find the connection's settings.
+func (p perhapsDown) WrappedRoundTripper() http.RoundTripper { return p.next }
+
+// defaultConfigFlags are the flags that upstream's kubectl has for its
+// connection.
+func defaultConfigFlags() *genericclioptions.ConfigFlags {
+	return genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50)
 }
 
 // runKubectl is upstream's kubectl.
-func runKubectl(args []string) int {
-	os.Args = append([]string{"kubectl"}, args...) // where kubectl looks for plugins and verbosity
+func runKubectl(args []string, flags *genericclioptions.ConfigFlags) int {
+	os.Args = append([]string{"kubectl"}, args...) // where kubectl looks for verbosity
 	if _, err := logs.GlogSetter(cmd.GetLogVerbosity(os.Args)); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	command := cmd.NewDefaultKubectlCommandWithArgs(cmd.KubectlOptions{
+		PluginHandler: cmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
+		Arguments:     os.Args,
+		ConfigFlags:   flags.WithWarningPrinter(streams),
+		IOStreams:     streams,
+	})
+	if err := cli.RunNoErrOutput(command); err != nil {
 		cmdutil.CheckErr(err) // prints as kubectl does, and exits
 		return 1
 	}

@@ -32,11 +32,14 @@ interrupts nothing. --cleanup takes all of it away.`,
   minato loadbalancer --kubeconfig /etc/minato/loadbalancer.conf --node worker-1
   minato loadbalancer --cleanup`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; `minato loadbalancer --help` lists the commands", args[0])}
+			if err := knownCommand(cmd, args); err != nil {
+				return err
 			}
 			if !cfg.Meant() {
 				return cmd.Help()
+			}
+			if err := noName(cmd, "this serves a cluster that something else runs"); err != nil {
+				return err
 			}
 			return balancer.Run(cmd.Context(), cfg)
 		},

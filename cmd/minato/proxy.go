@@ -22,7 +22,8 @@ interrupts nothing. --cleanup takes all of it away.
 In a cluster of "minato up" this is part of every node.`,
 		Example: `  minato proxy --kubeconfig /var/lib/kube-proxy/kubeconfig.conf --node worker-1
   minato proxy --cleanup`,
-		Args: noArgs,
+		Annotations: map[string]string{clusterless: "true"},
+		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return proxy.Run(cmd.Context(), cfg)
 		},

@@ -19,8 +19,8 @@ func newServiceCommand(o *options) *cobra.Command {
   minato service show kube-system/kube-dns --node node-2
   minato service dump --node node-3 -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; `minato service --help` lists the commands", args[0])}
+			if err := knownCommand(cmd, args); err != nil {
+				return err
 			}
 			return cmd.Help()
 		},

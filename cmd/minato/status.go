@@ -41,18 +41,17 @@ func printJSON(out io.Writer, v any) error {
 }
 
 func printStatus(out io.Writer, s cluster.Status) error {
-	state := "down"
-	switch {
-	case s.Ready:
-		state = "ready"
-	case s.Running:
-		state = "starting or stopping"
-	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(w, "Cluster:\t%s (%s)\n", s.Name, state)
+	fmt.Fprintf(w, "Cluster:\t%s (%s)\n", s.Name, s.State())
 	if s.Running {
 		fmt.Fprintf(w, "API server:\t%s\n", s.Server)
 		fmt.Fprintf(w, "Process:\t%d, %d MiB resident\n", s.PID, s.MemoryBytes>>20)
+		switch {
+		case s.ProgramsError != "":
+			fmt.Fprintf(w, "Containers:\tunknown: %s\n", s.ProgramsError)
+		case len(s.Programs) > 0:
+			fmt.Fprintf(w, "Containers:\t%s\n", programs(s.Programs))
+		}
 	}
 	fmt.Fprintf(w, "Context:\t%s\nLAN:\t%s\nPods:\t%s\nServices:\t%s\nData:\t%s\nLog:\t%s\n", s.Context, s.LAN, s.PodCIDR, s.ServiceCIDR, s.Data, s.Log)
 	if len(s.Nodes) > 0 {
@@ -64,6 +63,15 @@ func printStatus(out io.Writer, s cluster.Status) error {
 	}
 	printTroubled(w, s)
 	return w.Flush()
+}
+
+// programs says which ones run containers, such as "crun 1.8.1, conmon 2.1.6".
+func programs(all []cluster.Program) string {
+	parts := make([]string, 0, len(all))
+	for _, p := range all {
+		parts = append(parts, p.Name+" "+p.Version)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // printTroubled lists the parts that fail or have failed.

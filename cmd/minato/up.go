@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,27 +17,42 @@ import (
 
 func newUpCommand(o *options) *cobra.Command {
 	c := cluster.DefaultConfig()
-	c.LAN, c.PodCIDR, c.ServiceCIDR = nil, nil, nil // the defaults depend on --ip-family
+	// These are chosen for what is free on the machine, and by --ip-family.
+	c.LAN, c.PodCIDR, c.ServiceCIDR, c.APIPort = nil, nil, nil, 0
 	wait := 60 * time.Second
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster on this machine",
 		Long: `Start a cluster of real nodes on this machine, and return when every node is
-Ready and DNS answers. A cluster that was stopped with "minato down" comes back
-with its data and its settings.
+Ready and DNS answers. It needs root, and nothing else that has to be running.
 
-The cluster's context is merged into your kubeconfig and made the current one;
-with --kubeconfig it is written to that file alone.
-
-With --ip-family ipv6 nodes, Pods and Services have IPv6 addresses, with dual
-both; IPv4 is the primary family then. The three ranges are one of each family
-that the cluster has, with a comma between.`,
+What is mostly asked first:
+  How do I use it?         Its context is merged into your kubeconfig and made the
+                           current one, so kubectl works; without one, type
+                           "minato kubectl". --kubeconfig FILE leaves yours alone.
+  How do I stop it?        "minato down" keeps its data and settings, and "minato up"
+                           brings it back. "minato delete" removes all of it.
+  Where do images come     From their registries, or from "minato image load FILE",
+  from?                    once for all nodes.
+  How do I get a second?   Give it a --name. It gets ranges and a port that are free
+                           on the machine, and keeps them; those that you give are
+                           taken as they are, or refused if something has them.
+  IPv6?                    --ip-family ipv6, or dual with IPv4 as the primary family.
+                           Each of the ranges is one of each family then, with a comma
+                           between.
+  What went wrong?         "minato status", and "minato logs".`,
 		Example: `  minato up
-  minato up --nodes 5 --ephemeral
+  minato up --nodes 5 --ephemeral                # five nodes, data in memory
   minato up --ip-family dual
-  minato up --name test --lan-cidr 172.31.0.0/16 --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16 --api-port 7443 --kubeconfig test.conf`,
+  minato up --name test --kubeconfig test.conf   # a second cluster beside the first`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case wait <= 0:
+				return usageError{fmt.Errorf("--wait %s: give a duration such as 60s", wait)}
+			case cmd.Flags().Changed("api-port") && c.APIPort == 0:
+				return usageError{errors.New("--api-port 0: give a port from 1 to 65535, or leave --api-port out for one that is free")}
+			}
 			config, err := upConfig(cmd, o.name, c)
 			if err != nil {
 				return err
@@ -49,13 +65,13 @@ that the cluster has, with a comma between.`,
 	f := cmd.Flags()
 	f.IntVar(&c.Nodes, "nodes", c.Nodes, "number of nodes")
 	f.BoolVar(&c.Ephemeral, "ephemeral", false, "keep the data in memory: faster, and gone with \"minato down\"")
-	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "write the kubeconfig to this file, and leave yours alone")
+	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "merge the context into this file, and leave your own kubeconfig alone")
 	f.DurationVar(&wait, "wait", wait, "how long to wait until the cluster is ready")
-	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the API server")
+	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the API server (default 6443, or the next that is free)")
 	f.Var(&c.IPFamily, "ip-family", "addresses of the cluster: ipv4, ipv6 or dual")
 	rangesVar := func(r *cluster.Ranges, name, usage string, defaults func(cluster.Config) cluster.Ranges) {
 		all := cluster.Config{IPFamily: cluster.DualStack}.WithDefaultRanges()
-		f.Var(r, name, fmt.Sprintf("%s (default %s)", usage, defaults(all)))
+		f.Var(r, name, fmt.Sprintf("%s (default %s, or others that are free)", usage, defaults(all)))
 	}
 	rangesVar(&c.LAN, "lan-cidr", "ranges of the nodes' addresses", func(c cluster.Config) cluster.Ranges { return c.LAN })
 	rangesVar(&c.PodCIDR, "pod-cidr", "ranges of the Pods' addresses; each node has a /24 or /64 of them", func(c cluster.Config) cluster.Ranges { return c.PodCIDR })
@@ -69,6 +85,13 @@ that the cluster has, with a comma between.`,
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&c.EtcdKeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
+	groupFlags(cmd,
+		flagGroup{"Size and data", []string{"nodes", "ephemeral", "wait"}},
+		flagGroup{"How it is reached", []string{"kubeconfig", "api-port"}},
+		flagGroup{"Addresses and names", []string{"ip-family", "lan-cidr", "pod-cidr", "service-cidr", "load-balancer-range", "cluster-domain"}},
+		flagGroup{"Kubernetes", []string{"old-apis", "allowed-unsafe-sysctls"}},
+		flagGroup{"An etcd of your own", []string{"etcd-servers", "etcd-cafile", "etcd-certfile", "etcd-keyfile"}},
+	)
 	return cmd
 }
 
@@ -114,10 +137,6 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 			set()
 		}
 	}
-	c = c.WithDefaultRanges()
-	if err := c.Validate(); err != nil {
-		return c, usageError{err}
-	}
 	return c, nil
 }
 
@@ -129,13 +148,17 @@ func up(ctx context.Context, out io.Writer, c cluster.Config) error {
 	if err != nil {
 		return err
 	}
+	c = result.Config
 	took := time.Since(began).Round(time.Millisecond)
 	if result.Was {
 		fmt.Fprintf(out, "Cluster %q is running already.\n", c.Name)
 	} else {
 		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on %s\n", c.Name, took, c.Nodes, c.Server())
 	}
-	fmt.Fprintf(out, "Context %q is in %s. Try: kubectl get nodes   (or: minato kubectl get nodes)\n", result.Context, result.Kubeconfig)
+	if len(result.Chosen) > 0 {
+		fmt.Fprintf(out, "The usual ones are in use on this machine, so the cluster has %s\n", strings.Join(result.Chosen, " "))
+	}
+	fmt.Fprintf(out, "Context %q is in %s. Try: %s\n", result.Context, result.Kubeconfig, findTerminal().firstCommand(c, result))
 	return nil
 }
 

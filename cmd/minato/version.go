@@ -11,10 +11,11 @@ import (
 func newVersionCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version of Minato and of the Kubernetes in it",
-		Example: "  minato version\n  minato version -o json",
-		Args:    noArgs,
+		Use:         "version",
+		Short:       "Print the version of Minato and of the Kubernetes in it",
+		Example:     "  minato version\n  minato version -o json",
+		Annotations: map[string]string{clusterless: "true"},
+		Args:        noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			info := version.Get()
 			if output == "json" {

@@ -13,7 +13,7 @@ import (
 // assembleBalancer puts together what gives Services of type LoadBalancer their
 // addresses.
 func (s *Server) assembleBalancer() error {
-	log := s.log.With("part", "loadbalancer")
+	log := s.log.With("part", "load-balancer")
 	connection := s.control.RESTConfig(access.UserLoadBalancer)
 	client, err := kubernetes.NewForConfig(connection)
 	if err != nil {
@@ -37,6 +37,6 @@ func (s *Server) assembleBalancer() error {
 func (s *Server) addressRoutes() *addressRoutes {
 	return &addressRoutes{
 		link: s.paths.Bridge(), lan: s.cfg.LAN, sources: s.cfg.Gateways(), services: s.watch.Services().Informer(),
-		serves: loadbalancer.Serves, settings: s.watch.Balancing(), log: s.log.With("part", "loadbalancer"),
+		serves: loadbalancer.Serves, settings: s.watch.Balancing(), log: s.log.With("part", "load-balancer"),
 	}
 }

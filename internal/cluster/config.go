@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // DefaultName is the name of the cluster where --name is not given.
@@ -44,6 +45,9 @@ type Config struct {
 	// TaintControlPlane has the control plane's node registered with the taint that
 	// keeps Pods off it which do not tolerate it.
 	TaintControlPlane bool `json:"taintControlPlane,omitempty"`
+	// Created is when the cluster was made; zero if a version made it that did not
+	// write it down.
+	Created time.Time `json:"created,omitzero"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }
@@ -55,10 +59,13 @@ func DefaultConfig() Config {
 		Nodes:         3,
 		IPFamily:      IPv4,
 		ClusterDomain: "cluster.local",
-		APIPort:       6443,
+		APIPort:       defaultAPIPort,
 		OldAPIs:       true,
 	}.WithDefaultRanges()
 }
+
+// defaultAPIPort is where clients look for an API server first.
+const defaultAPIPort = 6443
 
 // Limits of what one LAN and its links can carry.
 const (
@@ -77,8 +84,16 @@ func ValidateName(name string) error {
 	return nil
 }
 
-// Validate returns an error for the first invalid setting, which names its flag.
+// Validate returns a SettingError for the first invalid setting, which names its
+// flag.
 func (c Config) Validate() error {
+	if err := c.validate(); err != nil {
+		return SettingError{err}
+	}
+	return nil
+}
+
+func (c Config) validate() error {
 	if err := ValidateName(c.Name); err != nil {
 		return err
 	}
@@ -154,15 +169,12 @@ func (c Config) ContextName() string {
 	return DefaultName + "-" + c.Name
 }
 
-// ErrNoCluster says that there is no cluster of that name.
-var ErrNoCluster = errors.New("no such cluster")
-
 // LoadConfig reads the configuration of an existing cluster.
 func LoadConfig(name string) (Config, error) {
 	path := Paths{Name: name}.Config()
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Config{}, fmt.Errorf("cluster %q: %w; `minato up%s` makes it", name, ErrNoCluster, nameFlag(name))
+		return Config{}, NoClusterError(name)
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("cluster %q: %w", name, err)

@@ -205,7 +205,7 @@ func TestOverlapsWithTheMachine(t *testing.T) {
 		used host.Used
 		want string // a part of the message, or none
 	}{
-		{"somebody's network", host.Used{Prefix: prefix("10.244.3.0/24"), Link: "eth1"}, "--pod-cidr 10.244.0.0/16 overlaps 10.244.3.0/24, which this machine uses already (link eth1): choose another range with --pod-cidr"},
+		{"somebody's network", host.Used{Prefix: prefix("10.244.3.0/24"), Link: "eth1"}, "--pod-cidr 10.244.0.0/16 overlaps 10.244.3.0/24, which this machine uses already (link eth1): leave --pod-cidr out, and `up` takes a free range; --pod-cidr 10.245.0.0/16 is free"},
 		{"a wider network", host.Used{Prefix: prefix("172.16.0.0/12"), Link: "docker0"}, "--lan-cidr"},
 		{"a route without a link", host.Used{Prefix: prefix("10.96.0.0/12")}, "--service-cidr 10.96.0.0/16 overlaps 10.96.0.0/12, which this machine uses already (a route)"},
 		{"elsewhere", host.Used{Prefix: prefix("192.168.0.0/16"), Link: "eth0"}, ""},
@@ -216,12 +216,12 @@ func TestOverlapsWithTheMachine(t *testing.T) {
 		{"our own IPv6 blackhole", host.Used{Prefix: prefix("fd00:10:96::/112")}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := overlaps(c, []host.Used{test.used})
-			if (err == nil) != (test.want == "") {
-				t.Fatalf("overlaps() = %v", err)
+			found := taken{machine: []host.Used{test.used}}.clashes(c, false)
+			if (len(found) == 0) != (test.want == "") {
+				t.Fatalf("clashes() = %v", found)
 			}
-			if err != nil && !strings.Contains(err.Error(), test.want) {
-				t.Errorf("%q does not say %q", err, test.want)
+			if len(found) > 0 && !strings.Contains(found[0].Error(), test.want) {
+				t.Errorf("%q does not say %q", found[0], test.want)
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"minato/internal/member"
 	"minato/internal/supervise"
 )
 
@@ -33,8 +34,11 @@ type Status struct {
 	StartedAt   time.Time    `json:"startedAt,omitzero"`
 	ReadyAfter  string       `json:"readyAfter,omitempty"`
 	Nodes       []NodeStatus `json:"nodes,omitempty"`
-	Parts       []PartStatus `json:"parts,omitempty"` // of the server; those of a node are with the node
-	Stages      []Event      `json:"stages,omitempty"`
+	Programs    []Program    `json:"programs,omitempty"` // that run the containers
+	// ProgramsError says why the programs are not known.
+	ProgramsError string       `json:"programsError,omitempty"`
+	Parts         []PartStatus `json:"parts,omitempty"` // of the server; those of a node are with the node
+	Stages        []Event      `json:"stages,omitempty"`
 }
 
 // NodeStatus is one node of a Status. IP and PodCIDR are the first of IPs and
@@ -54,9 +58,23 @@ type NodeStatus struct {
 // PartStatus is one part of the server or of a node.
 type PartStatus = supervise.State
 
+// Program is a program that runs containers.
+type Program = member.Program
+
 // ReadStatus asks the cluster's server for the status; for a cluster that is
 // down it is made from the configuration.
 func ReadStatus(ctx context.Context, name string) (Status, error) {
+	s, err := readStatus(ctx, name)
+	if err == nil && s.Ready {
+		if err := ask(ctx, name, "/programs", nil, &s.Programs); err != nil {
+			s.ProgramsError = err.Error()
+		}
+	}
+	return s, err
+}
+
+// readStatus is ReadStatus without what the server has to ask others.
+func readStatus(ctx context.Context, name string) (Status, error) {
 	if err := ValidateName(name); err != nil {
 		return Status{}, err
 	}

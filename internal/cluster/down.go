@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -47,8 +46,8 @@ func Down(ctx context.Context, name string, grace time.Duration) (kept string, e
 }
 
 // Delete ends the cluster as Down does, but kills its Pods without grace, and
-// removes the data and the kubeconfig context as well. It is no error if the
-// cluster does not exist.
+// removes the data and the kubeconfig context as well. It returns ErrNoCluster
+// where nothing on the machine is of a cluster of that name.
 func Delete(ctx context.Context, name string) error {
 	if err := ValidateName(name); err != nil {
 		return err
@@ -60,7 +59,14 @@ func Delete(ctx context.Context, name string) error {
 	if err != nil {
 		// There is no configuration, or it can't be read; links, mounts and
 		// processes of the cluster may be left all the same.
+		missing := errors.Is(err, ErrNoCluster)
 		c = unknownConfig(name)
+		switch found, err := leavesTraces(c); {
+		case err != nil:
+			return err
+		case missing && !found:
+			return nothingDeleted(name)
+		}
 	}
 	if err := stop(ctx, name, 0); err != nil {
 		return err
@@ -72,12 +78,7 @@ func Delete(ctx context.Context, name string) error {
 // the default ranges, without those that another cluster of this machine uses.
 func unknownConfig(name string) Config {
 	c := Config{Name: name, IPFamily: DualStack}.WithDefaultRanges()
-	files, _ := filepath.Glob(Paths{Name: "*"}.Config())
-	for _, file := range files {
-		other, err := LoadConfig(filepath.Base(filepath.Dir(file)))
-		if err != nil {
-			continue
-		}
+	for _, other := range others(name) {
 		for p := range purposes {
 			r := c.ranges(p)
 			*r = slices.DeleteFunc(*r, func(mine netip.Prefix) bool { return slices.Contains(*other.ranges(p), mine) })

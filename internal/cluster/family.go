@@ -66,23 +66,30 @@ var (
 	familyIPv4 = family{
 		name: "IPv4", nodeBits: nodeBitsIPv4, loopback: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		rules: [purposes]rule{
-			forLAN:      {netip.MustParsePrefix("172.30.0.0/16"), 0, 24},
-			forPods:     {netip.MustParsePrefix("10.244.0.0/16"), 0, nodeBitsIPv4},
-			forServices: {netip.MustParsePrefix("10.96.0.0/16"), 0, 27},
+			forLAN:      {netip.MustParsePrefix("172.30.0.0/16"), 0, 24, span{1, 16, 31}}, // RFC 1918
+			forPods:     {netip.MustParsePrefix("10.244.0.0/16"), 0, nodeBitsIPv4, span{1, 128, 255}},
+			forServices: {netip.MustParsePrefix("10.96.0.0/16"), 0, 27, span{1, 64, 127}},
 		},
 	}
 	familyIPv6 = family{
 		name: "IPv6", is6: true, nodeBits: nodeBitsIPv6, loopback: netip.IPv6Loopback(),
 		rules: [purposes]rule{
-			forLAN: {netip.MustParsePrefix("fd00:172:30::/64"), 0, 120},
+			forLAN: {netip.MustParsePrefix("fd00:172:30::/64"), 0, 120, span{5, 0, 255}},
 			// The controller that allocates the nodes' shares numbers them with
 			// 16 bits at most.
-			forPods: {netip.MustParsePrefix("fd00:10:244::/56"), nodeBitsIPv6 - 16, nodeBitsIPv6},
+			forPods: {netip.MustParsePrefix("fd00:10:244::/56"), nodeBitsIPv6 - 16, nodeBitsIPv6, span{5, 0, 255}},
 			// The bounds are those of upstream's API server.
-			forServices: {netip.MustParsePrefix("fd00:10:96::/112"), 108, 123},
+			forServices: {netip.MustParsePrefix("fd00:10:96::/112"), 108, 123, span{5, 0, 255}},
 		},
 	}
 )
+
+func (f IPFamily) validate() error {
+	if len(f.families()) == 0 {
+		return fmt.Errorf("--ip-family %s: give %s, %s or %s", f, IPv4, IPv6, DualStack)
+	}
+	return nil
+}
 
 // has6 tells whether IPv6 is one of the families.
 func (f IPFamily) has6() bool { return f == IPv6 || f == DualStack }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"minato/internal/runtime/image"
@@ -69,11 +70,14 @@ func openImages(name string) (*image.Store, error) {
 }
 
 // RemoveImage removes a name from the store, and with its last name the image.
-// One that is not there is no error.
+// It returns ErrNoImage for one that is not there.
 func RemoveImage(name, ref string) error {
 	store, err := openImages(name)
 	if err != nil {
 		return err
+	}
+	if _, err := store.Get(ref); err != nil {
+		return fmt.Errorf("remove: %w; `minato image ls%s` lists those that there are", err, nameFlag(name))
 	}
 	return store.Remove(ref)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,6 +98,11 @@ func ask(ctx context.Context, name, path string, values url.Values, out any) err
 	}
 	var r reply
 	if err := call(ctx, Paths{Name: name}, http.MethodGet, path+"?"+values.Encode(), &r); err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			if down := DownError(name); down != nil {
+				return down
+			}
+		}
 		return err
 	}
 	if r.Error != "" {
@@ -147,6 +153,14 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 			}
 		}
 		return explain.LoadBalancers(s.balancer, m.Announcements(), all)
+	})
+	answer("/programs", func(ctx context.Context, _ url.Values) (any, error) {
+		for _, n := range s.nodes { // they have the same
+			if m := n.current.Load(); m != nil && m.Status().Ready {
+				return m.Programs(ctx)
+			}
+		}
+		return []Program{}, nil
 	})
 	s.answerIngress(answer)
 	answer("/dns/query", func(ctx context.Context, v url.Values) (any, error) {

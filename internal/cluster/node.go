@@ -81,7 +81,7 @@ func (n *node) config(ns host.Netns) member.Config {
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
-		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RaiseLimit: s.lan.sysctls.raise,
+		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
 }

@@ -3,16 +3,14 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"time"
 
+	"minato/internal/cluster/logbook"
 	"minato/internal/controlplane"
 	"minato/internal/controlplane/access"
 	"minato/internal/member"
 	agent "minato/internal/node"
-	"minato/internal/partlog"
 )
 
 // controlParts are the parts of the control plane that are shown as Pods of its node.
@@ -85,29 +83,41 @@ func (s *Server) awaitRestart(ctx context.Context) error {
 	return nil
 }
 
-// partLogs writes the lines of parts from the file that the server prints to.
+// partLogs writes the lines of parts from the log that the server prints to.
 func (s *Server) partLogs(ctx context.Context, parts []string, node string, o agent.PartLogOptions, w io.Writer) error {
-	path, err := outputFile()
-	if err != nil {
+	if err := checkLogged(s.paths); err != nil {
 		return err
 	}
-	return partlog.Read(ctx, path, partlog.Options{
-		Selector: partlog.Selector{Parts: parts, Node: node}, Since: o.Since, Before: o.Before,
-		Tail: o.Tail, Limit: o.Limit, Follow: o.Follow, Timestamps: o.Timestamps,
-	}, w)
+	left := o.Limit
+	err := logbook.Read(ctx, s.paths.Log(), logbook.Options{
+		Filter: logbook.Filter{Parts: parts, Node: node, OrNoNode: true, Since: o.Since, Before: o.Before},
+		Tail:   int(min(o.Tail, maxTail)), Follow: o.Follow,
+	}, func(l logbook.Line) error {
+		text := l.Text + "\n"
+		if o.Timestamps && !l.Time.IsZero() {
+			text = l.Time.Format(time.RFC3339Nano) + " " + text
+		}
+		if o.Limit >= 0 {
+			text = text[:min(int64(len(text)), left)]
+			left -= int64(len(text))
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+		if o.Limit >= 0 && left == 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) || ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
-// outputFile is the file that the process prints to. The kernel opens it by the
-// descriptor, whatever its name is by now.
-func outputFile() (string, error) {
-	const output = "/proc/self/fd/2"
-	info, err := os.Stat(output)
-	if err != nil {
-		return "", fmt.Errorf("look at what the server prints to: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		name, _ := os.Readlink(output) // for the message alone
-		return "", fmt.Errorf("the server was started by hand or by a service manager and prints to %s, which can't be read again: look there, or at the service manager's journal", name)
-	}
-	return output, nil
-}
+// maxTail is how many last lines of a log somebody may ask for, as long as he does not
+// want all.
+const maxTail = 1 << 20
+
+// errEnough ends the reading of a log.
+var errEnough = errors.New("enough was read")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"minato/internal/host"
+	"minato/internal/node/spec"
 	"minato/internal/runtime/oci"
 )
 
@@ -28,12 +29,13 @@ func RequireRoot() error {
 }
 
 // Preflight returns everything that prevents a cluster with the configuration c
-// on this machine, not only the first obstacle. It changes nothing.
-func Preflight(ctx context.Context, c Config) error {
+// on this machine, not only the first obstacle. It changes nothing. known says
+// that the cluster has its settings from an earlier start.
+func Preflight(ctx context.Context, c Config, known bool) error {
 	if err := RequireRoot(); err != nil {
 		return err
 	}
-	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c), checkPort(ctx, c), checkEtcd(ctx, c.EtcdServers))
+	return errors.Join(checkCgroups(), oci.Check(), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c, known), checkPort(ctx, c, known), checkEtcd(ctx, c.EtcdServers))
 }
 
 func checkCgroups() error {
@@ -78,49 +80,56 @@ func checkIPv6(f IPFamily) error {
 
 // checkRanges looks for routes and addresses of the machine in the ranges
 // that the cluster is going to use.
-func checkRanges(c Config) error {
-	n, err := host.OpenNet(host.Netns{})
+func checkRanges(c Config, known bool) error {
+	t, err := findTaken(c.Name)
 	if err != nil {
 		return err
 	}
-	defer n.Close()
-	used, err := n.UsedRanges()
-	if err != nil {
-		return err
-	}
-	return overlaps(c, used)
-}
-
-// overlaps names each range of the cluster that the machine uses already.
-func overlaps(c Config, used []host.Used) error {
-	own := map[string]bool{Paths{Name: c.Name}.Bridge(): true}
 	var errs []error
-	for p := range purposes {
-		for _, r := range *c.ranges(p) {
-			for _, u := range used {
-				// What a killed server left of this very cluster is no obstacle.
-				if own[u.Link] || u.Link == "" && u.Prefix == r || !u.Prefix.Overlaps(r) {
-					continue
-				}
-				where := "a route"
-				if u.Link != "" {
-					where = "link " + u.Link
-				}
-				errs = append(errs, fmt.Errorf("%s %s overlaps %s, which this machine uses already (%s): choose another range with %s", flags[p], r, u.Prefix, where, flags[p]))
-				break
-			}
-		}
+	for _, clash := range t.clashes(c, known) {
+		errs = append(errs, clash)
 	}
 	return errors.Join(errs...)
 }
 
-// checkPort tries the API server's port on loopback.
-func checkPort(ctx context.Context, c Config) error {
-	l, err := listenAPI(ctx, c.Loopback(), c.APIPort)
+// findTaken looks at what a cluster of that name has to keep clear of.
+func findTaken(name string) (taken, error) {
+	n, err := host.OpenNet(host.Netns{})
 	if err != nil {
-		return err
+		return taken{}, err
 	}
-	return l.Close()
+	defer n.Close()
+	used, err := n.UsedRanges()
+	if err != nil {
+		return taken{}, err
+	}
+	t := taken{machine: used, clusters: others(name)}
+	if text, err := os.ReadFile(hostResolvConf); err == nil {
+		for _, server := range spec.ParseResolvConf(string(text)).Servers {
+			if ip, err := netip.ParseAddr(server); err == nil {
+				t.resolvers = append(t.resolvers, ip)
+			}
+		}
+	}
+	return t, nil
+}
+
+// checkPort tries the API server's port on loopback.
+func checkPort(ctx context.Context, c Config, known bool) error {
+	l, err := listenAPI(ctx, c.Loopback(), c.APIPort)
+	if err == nil {
+		return l.Close()
+	}
+	for _, other := range others(c.Name) {
+		if pid, _ := serverPID(Paths{Name: other.Name}); pid == 0 || other.APIPort != c.APIPort {
+			continue
+		}
+		if known {
+			return fmt.Errorf("the API server's port %d is that of the cluster %q, which is up: end that one first with `minato down%s`", c.APIPort, other.Name, nameFlag(other.Name))
+		}
+		return fmt.Errorf("--api-port %d is that of the cluster %q, which is up: leave --api-port out, and `up` takes a free one", c.APIPort, other.Name)
+	}
+	return err
 }
 
 // etcdTimeout is how long an external etcd has to take a connection.

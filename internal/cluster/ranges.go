@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +21,7 @@ func (r *Ranges) UnmarshalText(text []byte) error {
 	for part := range strings.SplitSeq(string(text), ",") {
 		p, err := netip.ParsePrefix(strings.TrimSpace(part))
 		if err != nil {
-			return fmt.Errorf("give a range such as 10.10.0.0/16, or one of each family with a comma between: %w", err)
+			return errors.New("give a range such as 10.10.0.0/16, or one of each family with a comma between")
 		}
 		out = append(out, p)
 	}
@@ -69,6 +71,9 @@ func (c *Config) ranges(p purpose) *Ranges {
 	return [purposes]*Ranges{&c.LAN, &c.PodCIDR, &c.ServiceCIDR}[p]
 }
 
+// allRanges are those of every purpose.
+func (c *Config) allRanges() []netip.Prefix { return slices.Concat(c.LAN, c.PodCIDR, c.ServiceCIDR) }
+
 // WithDefaultRanges fills in the ranges that are not given.
 func (c Config) WithDefaultRanges() Config {
 	for p := range purposes {
@@ -81,10 +86,10 @@ func (c Config) WithDefaultRanges() Config {
 
 // validateRanges returns an error for the first range that is invalid.
 func (c Config) validateRanges() error {
-	families := c.IPFamily.families()
-	if len(families) == 0 {
-		return fmt.Errorf("--ip-family %s: give %s, %s or %s", c.IPFamily, IPv4, IPv6, DualStack)
+	if err := c.IPFamily.validate(); err != nil {
+		return err
 	}
+	families := c.IPFamily.families()
 	for p := range purposes {
 		mine := *c.ranges(p)
 		if err := c.IPFamily.match(p, mine); err != nil {
@@ -114,6 +119,7 @@ func (c Config) validateRanges() error {
 type rule struct {
 	standard         netip.Prefix // where none is given
 	largest, longest int          // bounds of the prefix's length
+	others           span         // where else a free one is looked for
 }
 
 func (r rule) check(flag string, p netip.Prefix) error {

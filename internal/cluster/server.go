@@ -28,6 +28,7 @@ import (
 	"minato/internal/member"
 	"minato/internal/podnet"
 	"minato/internal/runtime/image"
+	"minato/internal/runtime/oci"
 	"minato/internal/supervise"
 )
 
@@ -61,6 +62,7 @@ type Server struct {
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
+	gate        *oci.Gate     // of the containers that nodes start
 
 	ready      atomic.Bool
 	restarting chan struct{}      // holds something when the server is to be started again
@@ -91,7 +93,8 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
-		began: o.Began, kept: o.Keep, started: make(chan struct{}), downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
+		began: o.Began, kept: o.Keep, gate: oci.NewGate(), started: make(chan struct{}),
+		downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -183,7 +186,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "routes", Run: podnet.NewRouter(podnet.RouterConfig{
 			Netns: host.Netns{}, Link: s.paths.Bridge(), Sources: s.cfg.Gateways(),
 			Nodes:  s.watch.Nodes().Informer(),
-			Logger: s.log.With("part", "podnet"),
+			Logger: s.log.With("part", "routes"),
 		}).Run},
 		{Name: "load-balancer", Run: s.balancer.Run},
 		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
@@ -196,6 +199,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "restart", Run: s.awaitRestart},
+		{Name: "log", Run: s.rotateLog},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)

@@ -10,13 +10,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"syscall"
 	"time"
-
-	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/internal/host"
 )
@@ -26,20 +23,24 @@ type UpResult struct {
 	Kubeconfig string // the file that has the context now
 	Context    string
 	Was        bool // it was running before
+	Config     Config
+	Chosen     []string // flags and values of settings that were chosen because the usual ones are taken
 }
 
 // Up brings up the cluster that c describes and returns when every node is
 // Ready and DNS answers, or when ctx ends. onEvent is called with the steps as
-// they happen. A start that fails takes back what it made itself and nothing
-// else: data and Pods that were there before stay.
+// they happen. Ranges and a port that c leaves out are chosen for a cluster that
+// does not exist yet: the usual ones or, where something on the machine has
+// these, others that are free. A start that fails takes back what it made itself
+// and nothing else: data and Pods that were there before stay.
 func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 	paths := Paths{Name: c.Name}
 	var err error
 	if c.Kubeconfig, err = absolute(c.Kubeconfig); err != nil {
 		return UpResult{}, err
 	}
-	if err := c.Validate(); err != nil {
-		return UpResult{}, err
+	if err := ValidateName(c.Name); err != nil {
+		return UpResult{}, SettingError{err}
 	}
 	if err := RequireRoot(); err != nil {
 		return UpResult{}, err
@@ -50,10 +51,12 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		return UpResult{}, err
 	}
 	if known {
-		if err := sameCluster(existing, c); err != nil {
+		c = c.WithDefaultRanges()
+		if err := errors.Join(c.Validate(), sameCluster(existing, c)); err != nil {
 			return UpResult{}, err
 		}
 	}
+	var chosen []string
 	running, err := awaitServer(ctx, paths)
 	if err != nil {
 		return UpResult{}, err
@@ -61,17 +64,78 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 	switch {
 	case running && known && existing.OldAPIs != c.OldAPIs:
 		return UpResult{}, fmt.Errorf("cluster %q is running with --old-apis=%t: `minato down%s`, and then `up` with --old-apis=%t", c.Name, existing.OldAPIs, nameFlag(c.Name), c.OldAPIs)
+	case running && !known:
+		return UpResult{}, fmt.Errorf("cluster %q is running, and its settings in %s are gone: `minato delete%s` removes it", c.Name, paths.Config(), nameFlag(c.Name))
 	case !running:
-		if err := start(ctx, c, known, onEvent); err != nil {
+		if c, chosen, err = start(ctx, c, known, onEvent); err != nil {
 			return UpResult{}, err
 		}
 	}
 	file, err := giveKubeconfig(c)
-	return UpResult{Kubeconfig: file, Context: c.ContextName(), Was: running}, err
+	return UpResult{Kubeconfig: file, Context: c.ContextName(), Was: running, Config: c, Chosen: chosen}, err
 }
 
-// start brings up a cluster whose server does not run.
-func start(ctx context.Context, c Config, known bool, onEvent func(Event)) error {
+// start brings up a cluster whose server does not run, and returns its settings,
+// with those that it has chosen.
+func start(ctx context.Context, c Config, known bool, onEvent func(Event)) (_ Config, chosen []string, err error) {
+	paths := Paths{Name: c.Name}
+	// The run directory exists where an earlier server has left Pods running.
+	_, err = os.Stat(paths.Run())
+	left := err == nil
+	if known {
+		err = prepare(ctx, c, known)
+	} else {
+		c, chosen, err = found(ctx, c)
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	if err := startServer(ctx, c, onEvent); err != nil {
+		took, undoing := undo(c, known, left)
+		if errors.Is(err, ErrInterrupted) && undoing == nil {
+			return c, nil, fmt.Errorf("%w: %s", ErrInterrupted, took)
+		}
+		return c, nil, errors.Join(err, undoing)
+	}
+	return c, chosen, nil
+}
+
+// found makes the settings of a new cluster and writes them down, so that no other
+// start chooses the same.
+func found(ctx context.Context, c Config) (_ Config, chosen []string, err error) {
+	if err := c.IPFamily.validate(); err != nil {
+		return c, nil, SettingError{err}
+	}
+	unlock, err := lockChoice(ctx)
+	if err != nil {
+		return c, nil, err
+	}
+	defer unlock()
+	t, err := findTaken(c.Name)
+	if err != nil {
+		return c, nil, err
+	}
+	if c, chosen, err = t.choose(c); err != nil {
+		return c, nil, err
+	}
+	if c.APIPort == 0 {
+		if c.APIPort, err = t.choosePort(func(port int) bool { return portIsFree(ctx, c.Loopback(), port) }); err != nil {
+			return c, nil, err
+		}
+		if c.APIPort != defaultAPIPort {
+			chosen = append(chosen, fmt.Sprintf("--api-port %d", c.APIPort))
+		}
+	}
+	if err := c.Validate(); err != nil {
+		return c, nil, err
+	}
+	c.Created = time.Now().UTC().Truncate(time.Second)
+	return c, chosen, prepare(ctx, c, false)
+}
+
+// prepare clears what an earlier server left that would be in the way, looks for
+// obstacles and writes the settings down.
+func prepare(ctx context.Context, c Config, known bool) error {
 	paths := Paths{Name: c.Name}
 	// A server that fails at each start has a keeper that tries again. Both are
 	// ended here, so that this start shows the error. Their cgroup is made
@@ -84,19 +148,10 @@ func start(ctx context.Context, c Config, known bool, onEvent func(Event)) error
 	if err := cgroup.Delete(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		return err
 	}
-	if err := Preflight(ctx, c); err != nil {
+	if err := Preflight(ctx, c, known); err != nil {
 		return err
 	}
-	// The run directory exists where an earlier server has left Pods running.
-	_, err := os.Stat(paths.Run())
-	left := err == nil
-	if err := c.Save(); err != nil {
-		return err
-	}
-	if err := startServer(ctx, c, onEvent); err != nil {
-		return errors.Join(err, undo(c, known, left))
-	}
-	return nil
+	return c.Save()
 }
 
 // restartingFor is how long a server that ended unexpectedly may take to be
@@ -137,23 +192,24 @@ func awaitServer(ctx context.Context, p Paths) (bool, error) {
 
 // undo takes back what a start that failed has made: all of a cluster that did
 // not exist before, all but the data of one that was down, and nothing but the
-// server of one whose Pods were running.
-func undo(c Config, known, left bool) error {
+// server of one whose Pods were running. took says that in words.
+func undo(c Config, known, left bool) (took string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	switch {
 	case !known:
-		return Delete(ctx, c.Name)
+		return "what the start had made of the cluster is removed again", Delete(ctx, c.Name)
 	case left:
-		return endServer(ctx, Paths{Name: c.Name}, 0)
+		return "the server is ended again; the Pods that an earlier one left go on", endServer(ctx, Paths{Name: c.Name}, 0)
 	}
-	return stop(ctx, c.Name, 0)
+	return "the cluster is down again, with its data", stop(ctx, c.Name, 0)
 }
 
 // sameCluster returns an error if flags differ from those settings of an existing
 // cluster that can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
+	old.Created = new.Created
 	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
 	if reflect.DeepEqual(old, new) {
 		return nil
@@ -180,6 +236,10 @@ func startServer(ctx context.Context, c Config, onEvent func(Event)) error {
 		return fmt.Errorf("start the server: %w", err)
 	}
 	defer log.Close()
+	earlier, err := log.Seek(0, io.SeekEnd) // what earlier servers have printed
+	if err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
@@ -210,9 +270,23 @@ func startServer(ctx context.Context, c Config, onEvent func(Event)) error {
 	if err != nil {
 		cmd.Process.Signal(syscall.SIGTERM)
 		go cmd.Wait()
-		return fmt.Errorf("%w\nwhat the server printed last:\n%s", err, tail(log.Name(), 15))
+		return withLog(err, log.Name(), earlier)
 	}
 	return cmd.Process.Release()
+}
+
+// withLog adds to the error of a start what the server printed in it, if that is
+// anything; earlier is how long its log was before. Who interrupts a start knows
+// why it ended.
+func withLog(err error, path string, earlier int64) error {
+	if errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	printed := tail(path, earlier, 15)
+	if printed == "" {
+		return err
+	}
+	return fmt.Errorf("%w\nwhat the server printed last:\n%s", err, printed)
 }
 
 // openCgroup makes a cgroup and opens it, for a process to be started in it.
@@ -242,26 +316,39 @@ func follow(r io.Reader, onEvent func(Event)) error {
 	return errors.New("the server ended before the cluster was ready")
 }
 
-// tail returns the last lines of a file, indented.
-func tail(path string, lines int) string {
-	data, err := os.ReadFile(path)
+// tailBytes is how much of a log's end is looked at for its last lines.
+const tailBytes = 64 << 10
+
+// tail returns the last lines of a file, indented, as far as they come after the
+// offset from.
+func tail(path string, from int64, lines int) string {
+	f, err := os.Open(path)
 	if err != nil {
 		return "  " + err.Error()
 	}
-	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		from = max(from, info.Size()-tailBytes)
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, from, tailBytes))
+	if err != nil {
+		return "  " + err.Error()
+	}
+	text := strings.TrimRight(string(data), "\n")
+	if text == "" {
+		return ""
+	}
+	all := strings.Split(text, "\n")
 	return "  " + strings.Join(all[max(0, len(all)-lines):], "\n  ")
 }
 
 // giveKubeconfig writes the administrator's context for the user.
 func giveKubeconfig(c Config) (string, error) {
-	admin, err := clientcmd.LoadFromFile(Paths{Name: c.Name}.Kubeconfig())
+	_, admin, err := readAdmin(c.Name)
 	if err != nil {
-		return "", fmt.Errorf("read the administrator's kubeconfig: %w", err)
+		return "", err
 	}
 	if c.Kubeconfig != "" {
-		if err := os.MkdirAll(filepath.Dir(c.Kubeconfig), 0o755); err != nil {
-			return "", err
-		}
 		if err := c.Save(); err != nil { // `delete` removes the file again
 			return "", err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -79,6 +80,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("nodes", func(t *testing.T) { testNodes(ctx, t, r) })
 	t.Run("workloads", func(t *testing.T) { testWorkloads(ctx, t, r) })
 	t.Run("watch", func(t *testing.T) { testWatch(ctx, t, r) })
+	t.Run("slow watch", func(t *testing.T) { testSlowWatch(ctx, t, r) })
 	t.Run("webhook", func(t *testing.T) { testWebhook(ctx, t, r) })
 	t.Run("unsupported", func(t *testing.T) { testUnsupported(ctx, t, r) })
 	t.Run("policy", func(t *testing.T) { testPolicy(ctx, t, r) })
@@ -385,6 +387,42 @@ func testHeaders(ctx context.Context, t *testing.T, r *running) {
 		}
 		if resp.StatusCode != http.StatusForbidden || !bytes.Contains(body, []byte(tc.want)) {
 			t.Errorf("%s: got %s: %.200s; want 403 for %s", tc.name, resp.Status, body, tc.want)
+		}
+	}
+}
+
+// testSlowWatch changes objects while nobody reads the watch of them: it lives on, and has all changes.
+func testSlowWatch(ctx context.Context, t *testing.T, r *running) {
+	const changes = 400
+	configMaps := clientFor(t, r.RESTConfig("test-root", "system:masters")).CoreV1().ConfigMaps("default")
+	w, err := configMaps.Watch(ctx, metav1.ListOptions{LabelSelector: "slow=watch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	// Together these are more than any buffer on the way has room for.
+	large := strings.Repeat("x", 32<<10)
+	for i := range changes {
+		m := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("slow-%d", i), Labels: map[string]string{"slow": "watch"}},
+			Data:       map[string]string{"large": large},
+		}
+		if _, err := configMaps.Create(ctx, m, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	timeout := time.After(deadline)
+	for i := range changes {
+		select {
+		case e, open := <-w.ResultChan():
+			if !open {
+				t.Fatalf("the watch ended after %d of %d events", i, changes)
+			}
+			if m, ok := e.Object.(*corev1.ConfigMap); !ok || m.Name != fmt.Sprintf("slow-%d", i) {
+				t.Fatalf("event %d is %v", i, e)
+			}
+		case <-timeout:
+			t.Fatalf("%d of %d events within %v", i, changes, deadline)
 		}
 	}
 }

@@ -227,7 +227,7 @@ func (n *Net) Addresses() ([]LinkAddress, error) {
 	return out, nil
 }
 
-// Route is one route. Link or Blackhole says where it leads.
+// Route is one route. Link, Blackhole or Unreachable says where it leads.
 type Route struct {
 	Dst       netip.Prefix
 	Via       netip.Addr // gateway, or invalid for a destination on the link
@@ -235,7 +235,9 @@ type Route struct {
 	Src       netip.Addr // preferred source address, or invalid
 	OnLink    bool       // take the gateway as reachable though no route says so
 	Blackhole bool
-	Metric    int
+	// Unreachable has senders told by ICMP, or by EHOSTUNREACH, that there is nothing.
+	Unreachable bool
+	Metric      int
 }
 
 // Everywhere is the destination of a default route of the address's family.
@@ -279,8 +281,12 @@ func (n *Net) DeleteRoute(r Route) error {
 
 func (n *Net) route(r Route) (*netlink.Route, error) {
 	nr := &netlink.Route{Dst: ipNet(r.Dst), Priority: r.Metric}
-	if r.Blackhole {
+	switch {
+	case r.Blackhole:
 		nr.Type = unix.RTN_BLACKHOLE
+		return nr, nil
+	case r.Unreachable:
+		nr.Type = unix.RTN_UNREACHABLE
 		return nr, nil
 	}
 	l, err := n.h.LinkByName(r.Link)

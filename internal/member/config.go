@@ -19,6 +19,7 @@ import (
 	"minato/internal/host/limit"
 	agent "minato/internal/node"
 	"minato/internal/runtime/image"
+	"minato/internal/runtime/oci"
 )
 
 // Connect returns a connection to the API server as user, which is in groups.
@@ -93,6 +94,9 @@ type Config struct {
 	// /proc/sys, to at least a value. It is up to the function's owner to put
 	// the limit back later. If it is nil, no limit is raised.
 	RaiseLimit func(path string, least int64) error
+	// Gate bounds how many containers are started at the same time, those of the
+	// machine's other nodes included; nil is no bound.
+	Gate *oci.Gate
 
 	// DecodePod reads the manifest of a static Pod of the node; without it there are
 	// none.

@@ -89,7 +89,7 @@ func New(cfg Config) (*Member, error) {
 		OwnPorts: ownPorts(), Events: cfg.Watch.events.NewRecorder(scheme.Scheme, "minato-proxy"),
 		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
 		Limits: cfg.Limits,
-		Logger: m.logger("service"),
+		Logger: m.logger(partServices),
 	})
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func New(cfg Config) (*Member, error) {
 		Addresses: cfg.Addresses, Gateways: cfg.Gateways, Flows: m.services.Data.Flows,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), Settings: cfg.Watch.balancing,
 		Silent: m.services.Controller.SetSilent, Speaker: m.speaker, Passwords: cfg.Watch.passwords,
-		Events: cfg.Watch.announced, Reports: cfg.Watch.reports, Logger: m.logger("loadbalancer"),
+		Events: cfg.Watch.announced, Reports: cfg.Watch.reports, Logger: m.logger(partAnnounce),
 	})
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 	}
 	routes := podnet.NewRouter(podnet.RouterConfig{
 		Netns: m.cfg.Netns, Link: m.cfg.Link, Self: m.cfg.Name, Sources: m.cfg.Addresses,
-		Nodes: m.cfg.Watch.Nodes().Informer(), Logger: m.logger("podnet"),
+		Nodes: m.cfg.Watch.Nodes().Informer(), Logger: m.logger(partRoutes),
 	})
 	m.parts.Run(ctx,
 		supervise.Part{Name: "pod-watch", Run: m.watchPods},
@@ -258,7 +258,7 @@ func (m *Member) openRest(ctx context.Context) error {
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
 		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
-		SeccompDir: filepath.Join(m.cfg.DataDir, "seccomp"), RaiseLimit: m.cfg.RaiseLimit,
+		SeccompDir: filepath.Join(m.cfg.DataDir, "seccomp"), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {
@@ -303,6 +303,17 @@ func (m *Member) Status() Status {
 		}
 	}
 	return st
+}
+
+// Program is a program that runs the node's containers.
+type Program = oci.Program
+
+// Programs asks the programs that run the node's containers for their versions.
+func (m *Member) Programs(ctx context.Context) ([]Program, error) {
+	if m.runtime == nil {
+		return nil, fmt.Errorf("node %s: the container runtime is not up yet", m.cfg.Name)
+	}
+	return m.runtime.Programs(ctx)
 }
 
 // podNetwork has podnet's methods in the form that the runtime calls.

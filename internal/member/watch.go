@@ -118,7 +118,7 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 // watchBalancing makes what all members need of the configuration of load
 // balancing.
 func (w *Watch) watchBalancing(cfg WatchConfig, client kubernetes.Interface) error {
-	log := cfg.Logger.With("part", "loadbalancer")
+	log := cfg.Logger.With("part", partAnnounce)
 	w.passwords = loadbalancer.ReadPasswords(client)
 	w.pressure = &loadbalancer.Pressure{}
 	objects, err := dynamic.NewForConfig(cfg.Connect(access.UserLoadBalancerNode))

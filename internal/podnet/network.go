@@ -50,8 +50,25 @@ func New(cfg Config) (*Network, error) {
 		n.addresses = append(n.addresses, addrs)
 	}
 	var err error
-	n.net, err = host.OpenNet(cfg.Netns)
-	return n, err
+	if n.net, err = host.OpenNet(cfg.Netns); err != nil {
+		return nil, err
+	}
+	if err := n.closeRanges(); err != nil {
+		n.net.Close()
+		return nil, fmt.Errorf("Pod network: %w", err)
+	}
+	return n, nil
+}
+
+// closeRanges has whoever sends to an address of the node's ranges that no Pod has be told so at once. The node's default
+// route leads to the machine, which would send the packet back, and so on until its time to live is over.
+func (n *Network) closeRanges() error {
+	for _, cidr := range n.cfg.PodCIDRs {
+		if err := n.net.ReplaceRoute(host.Route{Dst: cidr, Unreachable: true, Metric: host.LastResort}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close releases the netlink socket; Pods stay attached.

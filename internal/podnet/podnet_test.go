@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
@@ -227,6 +228,21 @@ func TestPodsOfTwoNodesTalk(t *testing.T) {
 		}{{pod2, from2.String()}, {ns1, nodeIPs(1)[i].String()}, {lan, []string{"172.30.0.1", "fd00:172:30::1"}[i]}} {
 			if got := dialUntil(t, from.ns, address); got != from.want {
 				t.Errorf("from %s the Pod saw %s, want %s", from.ns.Name, got, from.want)
+			}
+		}
+	}
+	for i, cidr := range podCIDRs(1) {
+		nobody := netip.AddrPortFrom(ips1[i].Next(), 80).String()
+		for name, ns := range map[string]host.Netns{"its own node": ns1, "another node": ns2, "a Pod there": pod2, "outside": lan} {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			c, err := ns.DialContext(ctx, "tcp", nobody)
+			cancel()
+			if err == nil {
+				c.Close()
+			}
+			// The second is what ICMPv6's "no route to destination" becomes.
+			if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
+				t.Errorf("dial %s of %s from %s: %v, want to be told that it is unreachable", nobody, cidr, name, err)
 			}
 		}
 	}

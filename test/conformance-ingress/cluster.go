@@ -108,7 +108,7 @@ func (c *cluster) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.do(ctx, "delete", "--name", c.name)
+	return c.do(ctx, "delete", "--ignore-not-found", "--name", c.name)
 }
 
 func (c *cluster) do(ctx context.Context, args ...string) error {

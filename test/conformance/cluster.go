@@ -160,7 +160,7 @@ func (c *cluster) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(c.outside.remove(ctx), c.do(ctx, "delete", "--name", c.name))
+	return errors.Join(c.outside.remove(ctx), c.do(ctx, "delete", "--ignore-not-found", "--name", c.name))
 }
 
 func (c *cluster) do(ctx context.Context, args ...string) error {

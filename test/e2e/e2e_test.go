@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(minato, "delete", "--name", clusterName).CombinedOutput(); err != nil {
+	if out, err := exec.Command(minato, "delete", "--ignore-not-found", "--name", clusterName).CombinedOutput(); err != nil {
 		t.Fatalf("delete what an earlier run left: %v\n%s", err, out)
 	}
 	if err := sweep(); err != nil {
@@ -82,7 +82,7 @@ func TestScripts(t *testing.T) {
 						t.Logf("the cluster's log:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
 					}
 				}
-				if out, err := exec.Command(minato, "delete", "--name", clusterName).CombinedOutput(); err != nil {
+				if out, err := exec.Command(minato, "delete", "--ignore-not-found", "--name", clusterName).CombinedOutput(); err != nil {
 					t.Errorf("delete the cluster: %v\n%s", err, out)
 				}
 				if err := sweep(); err != nil {

@@ -5,6 +5,7 @@ package standalone
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -61,18 +62,27 @@ func (cfg *DNSConfig) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&cfg.ResolvConf, "resolv-conf", "/etc/resolv.conf", "file with the resolvers for names outside of the cluster")
 	f.Func("upstream", "ADDRESS:PORT of a resolver for those names, in place of resolv.conf's (repeatable)", func(text string) error {
 		ap, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return errors.New("give an address and a port such as 192.0.2.1:53 or [2001:db8::1]:53")
+		}
 		cfg.Upstreams = append(cfg.Upstreams, ap)
-		return err
+		return nil
 	})
 	f.Func("service-ip", "address of the kube-dns Service, which is the name server in NS and SOA records (repeatable)", func(text string) error {
 		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return errors.New("give an address such as 10.96.0.10")
+		}
 		cfg.ServiceIPs = append(cfg.ServiceIPs, ip)
-		return err
+		return nil
 	})
 	f.Func("owned", "range whose reverse names are the cluster's alone, such as the Services' (repeatable)", func(text string) error {
 		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return errors.New("give a range such as 10.96.0.0/16")
+		}
 		cfg.Owned = append(cfg.Owned, p)
-		return err
+		return nil
 	})
 	f.DurationVar(&cfg.Lameduck, "lameduck", 0, "how long to go on answering, no longer ready, when told to stop")
 	f.BoolVar(&cfg.Debug, "debug", false, "log what is of interest only when something is wrong")

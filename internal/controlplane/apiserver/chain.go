@@ -6,6 +6,7 @@ import (
 	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	registry "k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
@@ -44,6 +45,12 @@ func (s *Server) chainConfig(o options.CompletedOptions, generic *genericapiserv
 		resolver, kube.ControlPlane.ProxyTransport, kube.ControlPlane.Extra.PeerProxy, initializers)
 	if err != nil {
 		return nil, fmt.Errorf("configure aggregation: %w", err)
+	}
+	for _, options := range []*registry.RESTOptionsGetter{
+		&kube.ControlPlane.Generic.RESTOptionsGetter, &crds.GenericConfig.RESTOptionsGetter, &crds.ExtraConfig.CRDRESTOptionsGetter,
+		&aggregator.GenericConfig.RESTOptionsGetter,
+	} {
+		*options = patientWatches{*options}
 	}
 	return &app.Config{Options: o, Aggregator: aggregator, KubeAPIs: kube, ApiExtensions: crds}, nil
 }

@@ -28,9 +28,10 @@ const (
 	// work, and calmAfter the time without any after which it no longer is.
 	busyInterval = 2 * time.Second
 	calmAfter    = 5 * time.Second
-	// memoryShare is the part of the machine's free memory that garbage may take
-	// beyond what it takes of an idle process.
+	// Garbage may take this part of the machine's free memory, and so many bytes at
+	// most, beyond what it takes of an idle process.
 	memoryShare = 4
+	mostExtra   = 256 << 20
 )
 
 // pace is the process's.
@@ -131,7 +132,7 @@ func (p *pacer) apply() {
 // affordable is how far a busy process's heap may grow where so many bytes are
 // in use and so many are free on the machine.
 func affordable(inUse, available int64) (percent int) {
-	extra := available / memoryShare * 100 / max(inUse, 1)
+	extra := min(available/memoryShare, mostExtra) * 100 / max(inUse, 1)
 	return int(min(calmPercent+extra, busyPercent))
 }
 

@@ -83,7 +83,8 @@ func TestAffordable(t *testing.T) {
 		inUse, available int64
 		want             int
 	}{
-		{200 << 20, 16 << 30, busyPercent},
+		{100 << 20, 16 << 30, busyPercent},
+		{512 << 20, 16 << 30, calmPercent + 50},
 		{200 << 20, 400 << 20, calmPercent + 50},
 		{200 << 20, 0, calmPercent},
 		{0, 1 << 30, busyPercent},

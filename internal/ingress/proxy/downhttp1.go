@@ -132,7 +132,7 @@ func (d *downHTTP1) start(status int, phrase []byte, h *h1.Header, length int64,
 		d.out = append(d.out, "Transfer-Encoding: chunked\r\n"...)
 	}
 	// An unread body would be taken for the next request.
-	if !d.f.body.streams && !d.f.req.Body.Done() || d.f.srv.draining.Load() || d.tooMany() {
+	if !d.f.body.streams && !d.f.req.Body.Done() || d.f.srv.draining.Load() || d.f.tooMany(d.c.requests) {
 		d.closing = true
 	}
 	switch {
@@ -146,10 +146,10 @@ func (d *downHTTP1) start(status int, phrase []byte, h *h1.Header, length int64,
 	return nil
 }
 
-// tooMany tells whether the connection has had as many requests as it may (keep-alive-requests; keep-alive: "0").
-func (d *downHTTP1) tooMany() bool {
-	s := d.f.view.settings
-	return s.KeepAlive <= 0 || s.KeepAliveRequests > 0 && d.c.requests >= s.KeepAliveRequests
+// tooMany tells whether a client's connection has had as many requests as it may (keep-alive-requests; keep-alive: "0").
+func (f *flow) tooMany(requests int) bool {
+	s := f.view.settings
+	return s.KeepAlive <= 0 || s.KeepAliveRequests > 0 && requests >= s.KeepAliveRequests
 }
 
 // appendLength appends a Content-Length.

@@ -256,6 +256,10 @@ func (d *downHTTP2) start(status int, _ []byte, h *h1.Header, length int64, body
 	if length >= 0 {
 		header["Content-Length"] = []string{string(appendInt(nil, length))}
 	}
+	if d.f.tooMany(d.f.x.ConnectionRequests) {
+		// http2 does not send this: it tells the client by GOAWAY to open another connection, and finishes the streams.
+		header["Connection"] = []string{"close"}
+	}
 	d.begun, d.bodied = true, body
 	d.w.WriteHeader(status)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,48 @@ func TestHTTP2(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 404 {
 		t.Errorf("another host: %d", resp.StatusCode)
+	}
+}
+
+// TestHTTP2KeepAliveRequests: a connection that has had its requests is given up, by a GOAWAY that cuts no stream.
+func TestHTTP2KeepAliveRequests(t *testing.T) {
+	const limit, requests = 3, 60
+	for name, change := range map[string]func(*table.Settings){
+		"keep-alive-requests": func(s *table.Settings) { s.KeepAliveRequests = limit },
+		"keep-alive 0":        func(s *table.Settings) { s.KeepAlive = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := settings()
+			change(s)
+			r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
+			r.SetDefaultCertificate(selfSigned(t, "a.example"))
+			r.backend("web", serve(t, echo))
+			connections := 0
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+				if !info.Reused {
+					connections++
+				}
+			}})
+			c := r.h2Client(nil)
+			for i := range requests {
+				q, err := http.NewRequestWithContext(ctx, "POST", "https://a.example/", strings.NewReader("body"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := c.Do(q)
+				if err != nil {
+					t.Fatalf("request %d: %v", i, err)
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 || resp.Header.Get("Connection") != "" {
+					t.Fatalf("request %d: %d %v %v", i, resp.StatusCode, resp.Header, err)
+				}
+				resp.Body.Close()
+			}
+			// The client may send some more before it has read the GOAWAY.
+			if least := requests / (3 * limit); connections < least {
+				t.Errorf("%d requests over %d connections, want at least %d", requests, connections, least)
+			}
+		})
 	}
 }
 

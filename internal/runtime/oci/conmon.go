@@ -52,6 +52,11 @@ func (r *Runtime) conmonArgs(c *container) []string {
 // startConmon has conmon create the container, and returns the number of the
 // process that waits to become it. conmon goes to the background.
 func (r *Runtime) startConmon(ctx context.Context, c *container) (int, error) {
+	leave, err := r.cfg.Gate.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	syncRead, syncWrite, err := os.Pipe()
 	if err != nil {
 		return 0, err

@@ -178,6 +178,11 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if p := c.snapshot().Phase; p != phaseCreated {
 		return fmt.Errorf("start container %s: it is %s", id, p)
 	}
+	leave, err := r.cfg.Gate.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.state.Config.GetMetadata().GetName(), err)
+	}
+	defer leave()
 	// Set before, since the container may have ended when the command returns.
 	if err := c.change(func(s *containerState) { s.StartedAt, s.Phase = time.Now(), phaseRunning }); err != nil {
 		return err

@@ -65,7 +65,9 @@ type Config struct {
 	// /proc/sys, at least so high; whoever gives it puts the limit back in the
 	// end. Nil leaves the machine as it is.
 	RaiseLimit func(path string, least int64) error
-	Logger     *slog.Logger
+	// Gate is what containers pass on their way to be created and started.
+	Gate   *Gate
+	Logger *slog.Logger
 }
 
 // Network connects pod sandboxes. Both methods may be called again for a

@@ -147,15 +147,37 @@ func runtimeMessage(stderr string) string {
 	return strings.Join(out, "; ")
 }
 
-// programVersion asks the runtime once, for Version.
-func (r *Runtime) programVersion(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, r.oci.path, "--version").Output()
+// Program is a program that the runtime runs.
+type Program struct {
+	Name    string `json:"name"` // such as "crun"
+	Version string `json:"version"`
+	Path    string `json:"path"`
+}
+
+// Programs asks the programs that the runtime runs for their versions.
+func (r *Runtime) Programs(ctx context.Context) ([]Program, error) {
+	var out []Program
+	for _, path := range []string{r.oci.path, r.oci.conmon} {
+		version, err := programVersion(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Program{Name: filepath.Base(path), Version: version, Path: path})
+	}
+	return out, nil
+}
+
+// programVersion is the last word of the first line that a program prints about
+// its version.
+func programVersion(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", r.oci.path, err)
+		return "", fmt.Errorf("%s --version: %w", path, err)
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
-	if i := strings.LastIndexByte(first, ' '); i >= 0 {
-		first = first[i+1:]
+	words := strings.Fields(first)
+	if len(words) == 0 {
+		return "", fmt.Errorf("%s --version prints nothing", path)
 	}
-	return first, nil
+	return words[len(words)-1], nil
 }

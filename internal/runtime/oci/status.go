@@ -9,6 +9,8 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/version"
 )
 
 func (s *sandboxState) criState() runtimeapi.PodSandboxState {
@@ -163,14 +165,11 @@ func matches(selector, labels map[string]string) bool {
 	return true
 }
 
-// Version implements CRI.
-func (r *Runtime) Version(ctx context.Context, _ string) (*runtimeapi.VersionResponse, error) {
-	version, err := r.programVersion(ctx)
-	if err != nil {
-		return nil, err
-	}
+// Version implements CRI. The runtime is Minato's; Programs has the versions of
+// the programs that it runs.
+func (r *Runtime) Version(context.Context, string) (*runtimeapi.VersionResponse, error) {
 	return &runtimeapi.VersionResponse{
-		Version: "0.1.0", RuntimeName: "minato", RuntimeVersion: version, RuntimeApiVersion: "v1",
+		Version: "0.1.0", RuntimeName: "minato", RuntimeVersion: version.Get().Version, RuntimeApiVersion: "v1",
 	}, nil
 }
 

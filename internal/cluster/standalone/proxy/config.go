@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -44,8 +45,11 @@ func (cfg *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&cfg.NodePortAddresses, "nodeport-addresses", nil, "ranges of this node's addresses at which NodePorts answer, or primary for one address of each family (default: all addresses of the Node object)")
 	f.Func("service-cidr", "range of cluster IPs, repeatable (default: those of the cluster's ServiceCIDR objects)", func(text string) error {
 		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return errors.New("give a range such as 10.96.0.0/16")
+		}
 		cfg.ServiceCIDRs = append(cfg.ServiceCIDRs, p.Masked())
-		return err
+		return nil
 	})
 	f.StringSliceVar(&cfg.Uplinks, "uplink", nil, "interface towards the outside, repeatable (default: those that have the node's addresses)")
 	f.StringVar(&cfg.Cgroup, "cgroup", "", "cgroup2 directory whose processes are served at their sockets; one with a subdirectory unified will do (default: the root)")

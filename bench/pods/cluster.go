@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"minato/bench/lab"
+)
+
+const (
+	namespace = "default"
+	image     = "minato.local/whoami:latest"
+)
+
+// cluster is the one that is measured.
+type cluster struct {
+	options
+	dir string
+	api kubernetes.Interface
+	pid int // of the server
+}
+
+func newCluster(o options) (*cluster, error) {
+	dir, err := os.MkdirTemp("", "minato-pods-")
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{options: o, dir: dir}, nil
+}
+
+func (c *cluster) start(ctx context.Context) error {
+	if _, err := c.run(ctx, "delete", "--ignore-not-found", "--name", c.name); err != nil {
+		return err
+	}
+	lab.Progress("start a cluster of %d nodes", c.nodes)
+	kubeconfig := filepath.Join(c.dir, "kubeconfig")
+	if _, err := c.run(ctx, "up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--kubeconfig", kubeconfig); err != nil {
+		return err
+	}
+	status, err := c.run(ctx, "status", "--name", c.name, "-o", "json")
+	if err != nil {
+		return err
+	}
+	var server struct{ PID int }
+	if err := json.Unmarshal(status, &server); err != nil || server.PID == 0 {
+		return fmt.Errorf("the status does not tell the server's process: %s", status)
+	}
+	c.pid = server.PID
+	if _, err := c.run(ctx, "image", "load", "--name", c.name, filepath.Join(c.images, "whoami.tar")); err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // as fast as the API server
+	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
+	if c.api, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	return c.await(ctx, "the namespace's ServiceAccount", func(ctx context.Context) (bool, error) {
+		_, err := c.api.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		return err == nil, err
+	})
+}
+
+// run runs minato.
+func (c *cluster) run(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, c.minato, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %s", filepath.Base(c.minato), strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+// close removes all that was made.
+func (c *cluster) close(ctx context.Context) error {
+	if log, err := os.ReadFile("/var/lib/minato/" + c.name + "/minato.log"); err == nil {
+		_ = os.MkdirAll(filepath.Dir(c.out), 0o755) // the log is a help only when something went wrong
+		_ = os.WriteFile(strings.TrimSuffix(c.out, ".json")+".minato.log", log, 0o600)
+	}
+	_, err := c.run(ctx, "delete", "--ignore-not-found", "--name", c.name)
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
+
+// await polls until done.
+func (c *cluster) await(ctx context.Context, what string, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%s took more than %s (-patience)", what, c.patience))
+	defer cancel()
+	for {
+		ok, err := done(ctx)
+		if ok && err == nil {
+			return nil
+		}
+		if waitErr := sleep(ctx, 10*time.Millisecond); waitErr != nil {
+			return errors.Join(waitErr, err)
+		}
+	}
+}
+
+// sleep ends early with ctx, and tells why.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// idle reads what the cluster takes while nothing happens.
+func (c *cluster) idle(ctx context.Context, pods int) (idle, error) {
+	lab.Progress("idle with %d Pods for %s", pods, 2*c.settle)
+	if err := sleep(ctx, c.settle); err != nil {
+		return idle{}, err
+	}
+	before, began := lab.CPUOf(c.pid), time.Now()
+	if err := sleep(ctx, c.settle); err != nil {
+		return idle{}, err
+	}
+	i := idle{Pods: pods, Processor: 100 * float64(lab.CPUOf(c.pid)-before) / float64(time.Since(began)), Server: mebi(lab.ResidentOf(c.pid))}
+	shims, err := c.conmons()
+	if err != nil {
+		return i, err
+	}
+	for _, pid := range shims {
+		i.Shims += mebi(lab.ResidentOf(pid))
+	}
+	return i, nil
+}
+
+func mebi(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// conmons finds the cluster's processes of that name by their cgroups.
+func (c *cluster) conmons() ([]int, error) {
+	names, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, name := range names {
+		comm, _ := os.ReadFile(name) // one that has ended is none
+		dir := filepath.Dir(name)
+		groups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+		if strings.TrimSpace(string(comm)) != "conmon" || !strings.Contains(string(groups), "/minato/"+c.name+"/") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
+			out = append(out, pid)
+		}
+	}
+	return out, nil
+}
