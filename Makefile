@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ demo: deps build ## start a three-node cluster, deploy an application and send i
 test: deps-test build images lint test-unit test-e2e ## run every test (as root)
 
 test-unit: ## run the tests of the packages (as root, for those that need the kernel)
-	$(GO) test ./cmd/... ./internal/... ./test/rules ./test/identities ./test/images/... ./test/stock
+	$(GO) test ./cmd/... ./internal/... ./demo/... ./test/rules ./test/identities ./test/images/... ./test/stock
 
 # What runs on nodes; the race detector needs a C compiler.
 RACE := ./internal/dns/... ./internal/host ./internal/loadbalancer/... ./internal/node/... ./internal/podnet ./internal/runtime/... ./internal/service/...
@@ -59,6 +59,14 @@ h2spec: ## run the suite h2spec against the Ingress's HTTP/2 (builds the suite f
 	cd test/h2spec/suite && $(GO) build -o $(CURDIR)/build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 	$(GO) run ./test/h2spec -suite build/h2spec
 
+picture: deps build ## record `make demo` as docs/demo.svg, and delete its cluster (as root)
+	$(GO) run ./test/images/build -out $(IMAGES) whoami
+	$(GO) run ./demo/record -out docs/demo.svg -title 'make demo' -lines 44 -- demo/demo.sh $(BIN) $(IMAGES)
+	$(BIN) delete
+
+articles: build images ## type what the five articles show, on clusters of their own; a transcript with times goes to build/articles.txt (as root)
+	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 30m -run '^TestScripts$$/^articles$$' ./test/e2e
+
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
 
@@ -66,8 +74,8 @@ images: ## make the images that the tests use, from Debian packages
 	$(GO) run ./test/images/build -out $(IMAGES)
 
 lint: ## check formatting, vet, and run golangci-lint where it is installed
-	@test -z "$$(gofmt -l cmd internal test bench)" || { gofmt -l cmd internal test bench; echo 'run gofmt -w on these'; exit 1; }
-	$(GO) vet ./cmd/... ./internal/... ./test/... ./bench/...
+	@test -z "$$(gofmt -l cmd demo internal test bench)" || { gofmt -l cmd demo internal test bench; echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet ./cmd/... ./demo/... ./internal/... ./test/... ./bench/...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi
 
 generate: ## compile the eBPF programs (needs clang)

@@ -32,6 +32,7 @@ for what in "$@"; do
 		need bpftool bpftool
 		need curl curl
 		need dig dnsutils
+		need jq jq
 		need dpkg-deb dpkg
 		need busybox busybox-static
 		need clang clang

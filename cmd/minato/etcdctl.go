@@ -15,7 +15,7 @@ import (
 // before cobra parses them.
 func newEtcdctlCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   cluster.EtcdctlCommand + " ARGUMENTS...",
+		Use:   cluster.EtcdctlCommand + " [--name NAME] ARGUMENTS...",
 		Short: "Run the built-in etcdctl against the cluster's store",
 		Long: `Run the etcdctl that is built in, upstream's own, against the store of the
 cluster, which has to be up. All arguments are etcdctl's, but for --name before the
@@ -25,31 +25,19 @@ first of them. Where the store is, and the certificates for it, need not be give
 	}
 }
 
-// findEtcdctl tells whether a command line is for etcdctl. Ours is --name before its
-// first argument, on either side of the word etcdctl.
-func findEtcdctl(args []string) (call kubectlCall, is bool) {
-	call.name = cluster.DefaultName
-	args = call.takeName(args)
-	if len(args) == 0 || args[0] != cluster.EtcdctlCommand {
-		return call, false
-	}
-	call.args = call.takeName(args[1:])
-	return call, true
-}
-
-// runEtcdctl is upstream's etcdctl, which ends the process itself where it fails; the
-// caller may name another place of etcd.
-func runEtcdctl(name string, args []string) error {
-	if !needsStore(args) {
-		return etcdctl(args)
+// runEtcdctl is upstream's etcdctl; the caller may name another place of etcd.
+func runEtcdctl(c foreignCall) int {
+	if !needsStore(c.args) {
+		return etcdctl(c.args)
 	}
 	if err := cluster.RequireRoot(); err != nil {
-		return err
+		return report(os.Stderr, err)
 	}
-	config, err := cluster.LoadConfig(name)
+	config, err := cluster.LoadConfig(c.name)
 	if err != nil {
-		return err
+		return report(os.Stderr, err)
 	}
+	args := c.args
 	end := slices.Index(args, "--")
 	if end < 0 {
 		end = len(args)
@@ -74,9 +62,10 @@ func needsStore(args []string) bool {
 	return len(args) > 0 && !slices.Contains([]string{"help", "version", "completion"}, args[0])
 }
 
-func etcdctl(args []string) error {
+// etcdctl ends the process itself where it fails.
+func etcdctl(args []string) int {
 	os.Args = append([]string{"etcdctl"}, args...)
 	cobra.EnablePrefixMatching = true // as etcdctl has it
 	ctlv3.MustStart()
-	return nil
+	return 0
 }

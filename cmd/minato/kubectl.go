@@ -43,64 +43,9 @@ kubeconfig: ln -s $(command -v minato) /usr/local/bin/kubectl`,
 	}
 }
 
-// kubectlCall is a command line of ours that is for kubectl.
-type kubectlCall struct {
-	name string   // of the cluster
-	args []string // kubectl's own
-	err  error    // the name is not given as it must be
-}
-
-// findKubectl tells whether a command line is for kubectl. Ours are --name
-// before kubectl's first argument, on either side of the word kubectl, and the
-// shell's requests for completions, which kubectl answers itself.
-func findKubectl(args []string) (call kubectlCall, is bool) {
-	call.name = cluster.DefaultName
-	var complete []string
-	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
-		complete, args = args[:1], args[1:]
-	}
-	args = call.takeName(args)
-	// The shell completes the last word: "kubectl" alone is not yet the command.
-	if len(args) == 0 || args[0] != "kubectl" || complete != nil && len(args) == 1 {
-		return call, false
-	}
-	args = call.takeName(args[1:])
-	if complete != nil && (len(args) == 0 || call.err != nil) {
-		return call, false
-	}
-	call.args = slices.Concat(complete, args)
-	return call, true
-}
-
-// takeName takes --name from the front of arguments.
-func (c *kubectlCall) takeName(args []string) []string {
-	for len(args) > 0 {
-		value, joined := strings.CutPrefix(args[0], "--name=")
-		switch {
-		case joined:
-			c.name, args = value, args[1:]
-		case args[0] != "--name":
-			return args
-		case len(args) == 1:
-			c.err = errors.New("flag needs an argument: --name")
-			return nil
-		default:
-			c.name, args = args[1], args[2:]
-		}
-	}
-	return args
-}
-
-func (c kubectlCall) validate() error {
-	if c.err != nil {
-		return c.err
-	}
-	return cluster.ValidateName(c.name)
-}
-
-// run runs kubectl with the cluster's own kubeconfig, unless the caller named
-// another.
-func (c kubectlCall) run() int {
+// runMinatoKubectl runs kubectl with the cluster's own kubeconfig, unless the
+// caller named another.
+func runMinatoKubectl(c foreignCall) int {
 	flags := defaultConfigFlags()
 	if namesCluster(c.args) {
 		return runKubectl(c.args, flags)

@@ -27,17 +27,11 @@ func main() {
 	}
 	// kubectl and etcdctl parse their own arguments, before cobra can take them for
 	// ours.
-	if call, ok := findKubectl(os.Args[1:]); ok {
+	if call, ok := findForeign(os.Args[1:]); ok {
 		if err := call.validate(); err != nil {
 			os.Exit(report(os.Stderr, usageError{err}))
 		}
 		os.Exit(call.run())
-	}
-	if call, ok := findEtcdctl(os.Args[1:]); ok {
-		if err := call.validate(); err != nil {
-			os.Exit(report(os.Stderr, usageError{err}))
-		}
-		os.Exit(report(os.Stderr, runEtcdctl(call.name, call.args)))
 	}
 	ctx, stop := untilSignal()
 	defer stop()
@@ -98,7 +92,7 @@ without Docker, virtual machines or add-ons.
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = refuseName
 	addGroup(root, "Clusters:", newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o))
-	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newImageCommand(o))
+	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newImageCommand(o), newMigrateCommand())
 	addGroup(root, "See where traffic goes, and why; or serve any cluster:", newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand())
 	addGroup(root, thisProgram, newCompletionCommand(), newServerCommand(o), newVersionCommand())
 	root.SetHelpCommandGroupID(thisProgram)

@@ -70,10 +70,7 @@ func commandLines(line string) (calls [][]string) {
 // understood tells whether a command line names a command and flags that there
 // are, with values that they take.
 func understood(args []string) error {
-	if _, is := findKubectl(args); is {
-		return nil
-	}
-	if _, is := findEtcdctl(args); is {
+	if _, is := findForeign(args); is {
 		return nil
 	}
 	cmd, rest, err := newRootCommand().Find(args)
@@ -257,7 +254,7 @@ func TestFindKubectl(t *testing.T) {
 		{"__complete kubectl", false, "minato", "", ""},
 		{"__complete up --no", false, "minato", "", ""},
 	} {
-		call, is := findKubectl(strings.Fields(test.args))
+		call, is := findForeign(strings.Fields(test.args))
 		if is != test.is || is && (call.name != test.name || strings.Join(call.args, " ") != test.rest) {
 			t.Errorf("%q: %t, %q for %q", test.args, is, call.args, call.name)
 		}

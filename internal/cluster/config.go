@@ -42,12 +42,12 @@ type Config struct {
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.
 	OldAPIs bool `json:"oldAPIs"`
-	// TaintControlPlane has the control plane's node registered with the taint that
-	// keeps Pods off it which do not tolerate it.
-	TaintControlPlane bool `json:"taintControlPlane,omitempty"`
 	// Created is when the cluster was made; zero if a version made it that did not
 	// write it down.
 	Created time.Time `json:"created,omitzero"`
+	// TaintControlPlane has the control plane's node registered with the taint that
+	// keeps Pods off it which do not tolerate it.
+	TaintControlPlane bool `json:"taintControlPlane,omitempty"`
 	// Kubeconfig is the file that `up` wrote to, where that is not the user's own.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 }

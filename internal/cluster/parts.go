@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"minato/internal/cluster/logbook"
@@ -83,28 +85,34 @@ func (s *Server) awaitRestart(ctx context.Context) error {
 	return nil
 }
 
-// partLogs writes the lines of parts from the log that the server prints to.
+// partLogs writes the lines of parts that are about the node, or about none, from
+// the file that the server prints to.
 func (s *Server) partLogs(ctx context.Context, parts []string, node string, o agent.PartLogOptions, w io.Writer) error {
-	if err := checkLogged(s.paths); err != nil {
+	path, err := outputFile()
+	if err != nil {
 		return err
 	}
+	if sameFile(path, s.paths.Log()) {
+		path = s.paths.Log() // by this name, what came before the last rotation is found
+	}
 	left := o.Limit
-	err := logbook.Read(ctx, s.paths.Log(), logbook.Options{
-		Filter: logbook.Filter{Parts: parts, Node: node, OrNoNode: true, Since: o.Since, Before: o.Before},
-		Tail:   int(min(o.Tail, maxTail)), Follow: o.Follow,
+	err = logbook.Read(ctx, path, logbook.Options{
+		Filter: logbook.Filter{Parts: parts, Node: node, OrNone: true, Since: o.Since, Before: o.Before},
+		Tail:   int(o.Tail), Follow: o.Follow,
 	}, func(l logbook.Line) error {
 		text := l.Text + "\n"
 		if o.Timestamps && !l.Time.IsZero() {
 			text = l.Time.Format(time.RFC3339Nano) + " " + text
 		}
-		if o.Limit >= 0 {
-			text = text[:min(int64(len(text)), left)]
-			left -= int64(len(text))
+		if o.Limit < 0 {
+			_, err := io.WriteString(w, text)
+			return err
 		}
+		text = text[:min(int64(len(text)), left)]
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
 		}
-		if o.Limit >= 0 && left == 0 {
+		if left -= int64(len(text)); left <= 0 {
 			return errEnough
 		}
 		return nil
@@ -115,9 +123,29 @@ func (s *Server) partLogs(ctx context.Context, parts []string, node string, o ag
 	return err
 }
 
-// maxTail is how many last lines of a log somebody may ask for, as long as he does not
-// want all.
-const maxTail = 1 << 20
+// errEnough says that as many bytes were written as were asked for.
+var errEnough = errors.New("the limit is reached")
 
-// errEnough ends the reading of a log.
-var errEnough = errors.New("enough was read")
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
+// outputFile is the file that the process prints to. The kernel opens it by the
+// descriptor, whatever its name is by now.
+func outputFile() (string, error) {
+	const output = "/proc/self/fd/2"
+	info, err := os.Stat(output)
+	if err != nil {
+		return "", fmt.Errorf("look at what the server prints to: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		name, _ := os.Readlink(output) // for the message alone
+		return "", fmt.Errorf("the server was started by hand or by a service manager and prints to %s, which can't be read again: look there, or at the service manager's journal", name)
+	}
+	return output, nil
+}

@@ -198,8 +198,8 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "config-maps", Run: s.keepInfoMaps},
 		{Name: "start", Run: s.finishStart},
 		{Name: "down", Run: s.awaitDown},
-		{Name: "restart", Run: s.awaitRestart},
 		{Name: "log", Run: s.rotateLog},
+		{Name: "restart", Run: s.awaitRestart},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)

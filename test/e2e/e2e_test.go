@@ -52,7 +52,16 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.RunT(sequential{t}, testscript.Params{
+	typed, err := newTranscript(os.Getenv("TRANSCRIPT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := typed.close(); err != nil {
+			t.Errorf("write the transcript: %v", err)
+		}
+	})
+	params := testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			bin := filepath.Join(env.WorkDir, "bin")
@@ -71,6 +80,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DEPLOY", deploy)
 			env.Setenv("NAME", clusterName)
 			env.Setenv("CHURN_SECONDS", churn)
+			env.Values[transcriptKey{}] = typed
+			typed.script(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 			env.Values[loadsKey] = &loads{}
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
@@ -95,6 +106,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"$":          typedLine,
+			"section":    section,
 			"arping":     arping,
 			"audit":      audit,
 			"eventually": eventually,
@@ -111,7 +124,22 @@ func TestScripts(t *testing.T) {
 			"webhook":    webhook,
 			"aggregated": aggregated,
 		},
-	})
+	}
+	testscript.RunT(sequential{t}, params)
+	// A directory below has scripts of one kind: TestScripts/DIRECTORY/NAME.
+	dirs, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if dir.IsDir() {
+			t.Run(dir.Name(), func(t *testing.T) {
+				below := params
+				below.Dir = filepath.Join("testdata", dir.Name())
+				testscript.RunT(sequential{t}, below)
+			})
+		}
+	}
 }
 
 // sweep removes the hosts outside of the cluster that a script makes: the
@@ -159,11 +187,13 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	re, err := regexp.Compile(`(?m)` + args[0])
 	ts.Check(err)
-	deadline := time.Now().Add(eventuallyFor)
+	began := time.Now()
+	deadline := began.Add(eventuallyFor)
 	for {
 		cmd := command(ts, args[1], args[2:]...)
 		out, err := cmd.CombinedOutput()
 		if err == nil && re.Match(out) {
+			transcriptOf(ts).command(shellLine(args[1:]), string(out), nil, time.Since(began))
 			return
 		}
 		if time.Now().After(deadline) {
@@ -317,7 +347,7 @@ func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "NAME", "WORK"} {
+	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd

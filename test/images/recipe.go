@@ -79,7 +79,7 @@ func Recipes() []Recipe {
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	return []Recipe{
-		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest"}, layer: nginxLayer, Config: nginxConfig()},
+		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest", "gcr.io/google_samples/gb-frontend:v3"}, layer: nginxLayer, Config: nginxConfig()},
 		{Name: "redis", Tags: []string{"redis:3.2", "redis:latest"}, layer: redis, Config: v1.Config{
 			// Without a password redis answers the loopback only, unless told otherwise.
 			Env: []string{debianPath}, Cmd: []string{"redis-server", "--protected-mode", "no"},

@@ -11,12 +11,12 @@ type Filter struct {
 	// Part is the name of a part. Parts whose names go on from it with a hyphen
 	// belong to it: "dns" has the lines of "dns-metrics".
 	Part string
-	// Parts are names of parts, of any of which a line may be.
+	// Parts are names of parts; lines of any of these alone are wanted.
 	Parts []string
-	Node  string
-	// OrNoNode wants the lines as well that are about no node in particular.
-	OrNoNode bool
-	// Since leaves out earlier lines, Before those from then on.
+	// Node wants the lines about a node; with OrNone those about no node as well.
+	Node   string
+	OrNone bool
+	// Since and Before are the times from which and before which lines are wanted.
 	Since, Before time.Time
 }
 
@@ -32,12 +32,22 @@ func (s *Selector) Wants(l Line) bool {
 	if l.Time.IsZero() {
 		return s.last
 	}
-	s.last = !l.Time.Before(s.Since) &&
-		(s.Before.IsZero() || l.Time.Before(s.Before)) &&
-		(s.Node == "" || l.Node() == s.Node || s.OrNoNode && l.Node() == "") &&
-		(len(s.Parts) == 0 || slices.ContainsFunc(l.Parts(), func(name string) bool { return slices.Contains(s.Parts, name) })) &&
-		(s.Part == "" || slices.ContainsFunc(l.Parts(), func(name string) bool { return Belongs(name, s.Part) }))
+	s.last = s.wants(l)
 	return s.last
+}
+
+func (f *Filter) wants(l Line) bool {
+	if l.Time.Before(f.Since) || !f.Before.IsZero() && !l.Time.Before(f.Before) {
+		return false
+	}
+	if node := l.Node(); f.Node != "" && node != f.Node && !(f.OrNone && node == "") {
+		return false
+	}
+	return slices.ContainsFunc(l.Parts(), f.has) || f.Part == "" && len(f.Parts) == 0
+}
+
+func (f *Filter) has(part string) bool {
+	return (f.Part == "" || Belongs(part, f.Part)) && (len(f.Parts) == 0 || slices.Contains(f.Parts, part))
 }
 
 // Belongs tells whether the part called name is part, or one of the parts that it

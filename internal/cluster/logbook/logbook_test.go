@@ -93,6 +93,9 @@ func TestRead(t *testing.T) {
 		{"one of a part", Options{Filter: Filter{Part: "dns-metrics"}, Tail: -1}, "c."},
 		{"a node", Options{Filter: Filter{Node: "node-1"}, Tail: -1}, "beg"},
 		{"a part of a node", Options{Filter: Filter{Part: "dns", Node: "node-1"}, Tail: -1}, "bg"},
+		{"parts by their names alone", Options{Filter: Filter{Parts: []string{"dns", "etcd"}}, Tail: -1}, "abfg"},
+		{"what is about a node or none", Options{Filter: Filter{Parts: []string{"dns", "etcd"}, Node: "node-1", OrNone: true}, Tail: -1}, "abfg"},
+		{"before", Options{Filter: Filter{Before: time.Date(2026, 5, 1, 10, 0, 3, 0, time.UTC)}, Tail: -1}, "ab"},
 		{"since", Options{Filter: Filter{Since: time.Date(2026, 5, 1, 10, 0, 4, 0, time.UTC)}, Tail: -1}, "defg"},
 		{"the last two", Options{Tail: 2}, "fg"},
 		{"the last of a part", Options{Filter: Filter{Part: "services"}, Tail: 1}, "e"},
@@ -195,38 +198,5 @@ func TestFollowThroughRotation(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("at its end: %v", err)
-	}
-}
-
-func TestLinesOfAnyOfSomeParts(t *testing.T) {
-	at := func(s int) time.Time { return time.Date(2026, 5, 1, 10, 0, s, 0, time.UTC) }
-	lines := []string{
-		"time=2026-05-01T10:00:01Z msg=one part=controlplane component=etcd",
-		"time=2026-05-01T10:00:02Z msg=two node=node-1 part=dns",
-		"time=2026-05-01T10:00:03Z msg=three node=node-2 part=dns",
-		"time=2026-05-01T10:00:04Z msg=four part=dns-zone",
-		"a stack of four",
-	}
-	dns := []string{"dns", "dns-zone"}
-	for name, test := range map[string]struct {
-		filter Filter
-		want   []int
-	}{
-		"on one node and on none": {Filter{Parts: dns, Node: "node-1", OrNoNode: true}, []int{1, 3, 4}},
-		"on one node":             {Filter{Parts: dns, Node: "node-1"}, []int{1}},
-		"exactly those":           {Filter{Parts: []string{"dns"}}, []int{1, 2}},
-		"before":                  {Filter{Parts: dns, Before: at(3)}, []int{1}},
-		"between":                 {Filter{Since: at(2), Before: at(4)}, []int{1, 2}},
-	} {
-		s := &Selector{Filter: test.filter}
-		var have []int
-		for i, text := range lines {
-			if s.Wants(Parse(text)) {
-				have = append(have, i)
-			}
-		}
-		if !slices.Equal(have, test.want) {
-			t.Errorf("%s: lines %v, want %v", name, have, test.want)
-		}
 	}
 }
