@@ -27,6 +27,9 @@ first of them. Where the store is, and the certificates for it, need not be give
 
 // runEtcdctl is upstream's etcdctl; the caller may name another place of etcd.
 func runEtcdctl(c foreignCall) int {
+	if !needsStore(c.args) {
+		return etcdctl(c.args)
+	}
 	if err := cluster.RequireRoot(); err != nil {
 		return report(os.Stderr, err)
 	}
@@ -43,6 +46,24 @@ func runEtcdctl(c foreignCall) int {
 	if !named {
 		args = append(config.EtcdctlFlags(), args...)
 	}
+	return etcdctl(args)
+}
+
+// needsStore tells whether etcdctl has to reach a cluster's store.
+func needsStore(args []string) bool {
+	for _, a := range args {
+		switch a {
+		case "--":
+			return true
+		case "-h", "--help":
+			return false
+		}
+	}
+	return len(args) > 0 && !slices.Contains([]string{"help", "version", "completion"}, args[0])
+}
+
+// etcdctl ends the process itself where it fails.
+func etcdctl(args []string) int {
 	os.Args = append([]string{"etcdctl"}, args...)
 	cobra.EnablePrefixMatching = true // as etcdctl has it
 	ctlv3.MustStart()

@@ -65,6 +65,11 @@ type bench struct {
 
 func start(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir string) *bench {
 	t.Helper()
+	return startWith(t, client, rt, dir, func(*Config) {})
+}
+
+func startWith(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir string, change func(*Config)) *bench {
+	t.Helper()
 	events := make(chan Event, 1024)
 	cert, pool := testCertificates(t)
 	images := fakecri.NewImages("docker.io/library/nginx:1.27", "docker.io/library/busybox:latest")
@@ -83,6 +88,7 @@ func start(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir string
 		Capacity: v1.ResourceList{v1.ResourceCPU: resource.MustParse("2"), v1.ResourceMemory: resource.MustParse("4Gi")},
 		Version:  "v1.36.3",
 	}
+	change(&b.cfg)
 	var err error
 	if b.agent, err = New(b.cfg); err != nil {
 		t.Fatal(err)

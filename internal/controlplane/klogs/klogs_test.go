@@ -24,7 +24,7 @@ func TestRedirect(t *testing.T) {
 	contextual.Info("structured")
 	for _, want := range []string{
 		"level=DEBUG msg=plain", "level=DEBUG msg=careful", "level=WARN msg=failed", "object=x", "boom",
-		"level=DEBUG msg=structured", "key=value",
+		"level=DEBUG msg=structured", "key=value", "component=kubernetes",
 	} {
 		if !strings.Contains(first.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, first.String())
