@@ -42,8 +42,8 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(minato, "delete", "--ignore-not-found", "--name", clusterName).CombinedOutput(); err != nil {
-		t.Fatalf("delete what an earlier run left: %v\n%s", err, out)
+	if err := deleteClusters(minato); err != nil {
+		t.Fatalf("delete what an earlier run left: %v", err)
 	}
 	if err := sweep(); err != nil {
 		t.Fatalf("remove the outside hosts that an earlier run left: %v", err)
@@ -93,8 +93,8 @@ func TestScripts(t *testing.T) {
 						t.Logf("the cluster's log:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
 					}
 				}
-				if out, err := exec.Command(minato, "delete", "--ignore-not-found", "--name", clusterName).CombinedOutput(); err != nil {
-					t.Errorf("delete the cluster: %v\n%s", err, out)
+				if err := deleteClusters(minato); err != nil {
+					t.Error(err)
 				}
 				if err := sweep(); err != nil {
 					t.Errorf("remove the outside hosts: %v", err)
@@ -140,6 +140,20 @@ func TestScripts(t *testing.T) {
 			})
 		}
 	}
+}
+
+// deleteClusters deletes the scripts' cluster, and those beside it whose names begin
+// with its name and a hyphen.
+func deleteClusters(minato string) error {
+	more, err := filepath.Glob(filepath.Join("/var/lib/minato", clusterName+"-*"))
+	errs := []error{err}
+	for _, path := range append(more, clusterName) {
+		name := filepath.Base(path)
+		if out, err := exec.Command(minato, "delete", "--ignore-not-found", "--name", name).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("delete cluster %s: %w: %s", name, err, out))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // sweep removes the hosts outside of the cluster that a script makes: the
