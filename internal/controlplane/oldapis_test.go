@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
-	apiserverdiscovery "k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/restmapper"
 )
@@ -56,6 +55,10 @@ func testOldAPIs(ctx context.Context, t *testing.T, r *running) {
 	t.Run("classes", func(t *testing.T) { testOldClasses(ctx, t, client) })
 	t.Run("quota", func(t *testing.T) { testOldQuota(ctx, t, client) })
 	t.Run("policy", func(t *testing.T) { testOldPolicy(ctx, t, client) })
+	t.Run("workloads", func(t *testing.T) { testOldWorkloads(ctx, t, r) })
+	t.Run("kinds", func(t *testing.T) { testOldKinds(ctx, t, r) })
+	t.Run("definitions", func(t *testing.T) { testOldDefinitions(ctx, t, r) })
+	t.Run("topologyKeys", func(t *testing.T) { testTopologyKeys(ctx, t, r) })
 	t.Run("rights", func(t *testing.T) { testOldRights(ctx, t, r) })
 	t.Run("garbage", func(t *testing.T) { testOldGarbage(ctx, t, client) })
 	t.Run("namespace", func(t *testing.T) { testOldNamespace(ctx, t, client) })
@@ -86,24 +89,64 @@ func testOldDiscovery(t *testing.T, client *kubernetes.Clientset) {
 	if want := networkingv1.SchemeGroupVersion.WithKind("Ingress"); err != nil || kind != want {
 		t.Errorf("ingresses without a group are %v, %v; want %v", kind, err, want)
 	}
-	for gv, names := range map[string][]string{
-		"extensions/v1beta1":        {"ingresses", "ingresses/status"},
-		"networking.k8s.io/v1beta1": {"ingressclasses", "ingresses", "ingresses/status"},
+	for gv, want := range map[string]struct{ names, today string }{
+		"extensions/v1beta1": {"daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status " +
+			"networkpolicies podsecuritypolicies replicasets replicasets/scale replicasets/status", "apps/v1 networking.k8s.io/v1"},
+		"networking.k8s.io/v1beta1": {"ingressclasses ingresses ingresses/status", "networking.k8s.io/v1"},
+		"apps/v1beta1":              {"controllerrevisions deployments deployments/scale deployments/status statefulsets statefulsets/scale statefulsets/status", "apps/v1"},
+		"apps/v1beta2": {"controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status " +
+			"replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status", "apps/v1"},
+		"batch/v1beta1":                        {"cronjobs cronjobs/status", "batch/v1"},
+		"batch/v2alpha1":                       {"cronjobs cronjobs/status", "batch/v1"},
+		"policy/v1beta1":                       {"poddisruptionbudgets poddisruptionbudgets/status podsecuritypolicies", "policy/v1"},
+		"rbac.authorization.k8s.io/v1beta1":    {"clusterrolebindings clusterroles rolebindings roles", "rbac.authorization.k8s.io/v1"},
+		"rbac.authorization.k8s.io/v1alpha1":   {"clusterrolebindings clusterroles rolebindings roles", "rbac.authorization.k8s.io/v1"},
+		"storage.k8s.io/v1beta1":               {"csidrivers csinodes csistoragecapacities storageclasses volumeattachments", "storage.k8s.io/v1"},
+		"storage.k8s.io/v1alpha1":              {"csistoragecapacities volumeattachments", "storage.k8s.io/v1"},
+		"scheduling.k8s.io/v1beta1":            {"priorityclasses", "scheduling.k8s.io/v1"},
+		"coordination.k8s.io/v1beta1":          {"leases", "coordination.k8s.io/v1"},
+		"discovery.k8s.io/v1beta1":             {"endpointslices", "discovery.k8s.io/v1"},
+		"events.k8s.io/v1beta1":                {"events", "events.k8s.io/v1"},
+		"node.k8s.io/v1beta1":                  {"runtimeclasses", "node.k8s.io/v1"},
+		"node.k8s.io/v1alpha1":                 {"runtimeclasses", "node.k8s.io/v1"},
+		"autoscaling/v2beta1":                  {"horizontalpodautoscalers horizontalpodautoscalers/status", "autoscaling/v2"},
+		"autoscaling/v2beta2":                  {"horizontalpodautoscalers horizontalpodautoscalers/status", "autoscaling/v2"},
+		"certificates.k8s.io/v1beta1":          {"certificatesigningrequests certificatesigningrequests/approval certificatesigningrequests/status", "certificates.k8s.io/v1"},
+		"admissionregistration.k8s.io/v1beta1": {"mutatingwebhookconfigurations validatingwebhookconfigurations", "admissionregistration.k8s.io/v1"},
+		"apiextensions.k8s.io/v1beta1":         {"customresourcedefinitions customresourcedefinitions/status", "apiextensions.k8s.io/v1"},
 	} {
 		list, err := client.Discovery().ServerResourcesForGroupVersion(gv)
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", gv, err)
+			continue
+		}
+		stored := map[string]string{}
+		for version := range strings.FieldsSeq(want.today) {
+			today, err := client.Discovery().ServerResourcesForGroupVersion(version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range today.APIResources {
+				stored[a.Name] = a.StorageVersionHash
+			}
 		}
 		var got []string
 		for _, a := range list.APIResources {
 			got = append(got, a.Name)
 			// Clients tell by this hash in which version objects are stored.
-			if want := apiserverdiscovery.StorageVersionHash("networking.k8s.io", "v1", a.Kind); !strings.Contains(a.Name, "/") && a.StorageVersionHash != want {
-				t.Errorf("%s %s is not stored in networking.k8s.io/v1", gv, a.Name)
+			if hash, ok := stored[a.Name]; !strings.Contains(a.Name, "/") && a.Name != "podsecuritypolicies" && (!ok || a.StorageVersionHash != hash) {
+				t.Errorf("%s of %s is not stored as in %s", a.Name, gv, want.today)
 			}
 		}
-		if slices.Sort(got); !slices.Equal(got, names) {
-			t.Errorf("%s has %v, want %v", gv, got, names)
+		slices.Sort(got)
+		if strings.Join(got, " ") != want.names {
+			t.Errorf("%s has %v, want %v", gv, got, want.names)
+		}
+		group, version, _ := strings.Cut(gv, "/")
+		for _, g := range groups.Groups {
+			if g.Name == group && g.Name != "extensions" && g.PreferredVersion.Version == version {
+				t.Errorf("group %s prefers %s", group, version)
+			}
 		}
 	}
 	paths, err := client.Discovery().OpenAPIV3().Paths()

@@ -26,6 +26,10 @@ type catalog struct {
 
 	mu    sync.Mutex
 	nodes map[string]route.Node
+	// labels are those of the nodes, and shared is a copy for route.Node, nil after a change. keyed are the Services that
+	// depend on them.
+	labels, shared map[string]map[string]string
+	keyed          map[types.NamespacedName]bool
 	// silent are the silent nodes, and told what was told of them last. The maps are never changed, only replaced.
 	silent, told map[string]bool
 	dirty        map[types.NamespacedName]bool
@@ -43,6 +47,8 @@ func newCatalog(nodeName string, objects Objects, pods func() []types.Namespaced
 		objects:  objects,
 		pods:     pods,
 		nodes:    map[string]route.Node{},
+		labels:   map[string]map[string]string{},
+		keyed:    map[types.NamespacedName]bool{},
 		dirty:    map[types.NamespacedName]bool{},
 		triggers: map[types.NamespacedName][]time.Time{},
 		started:  time.Now(),
@@ -107,7 +113,39 @@ func (c *catalog) setNode(n *corev1.Node) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	labels := n.Labels
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	c.setLabels(n.Name, labels)
 	c.mark(names...)
+}
+
+// setLabels takes over the labels of a node, nil for one that is gone: Services with topology keys depend on those of all
+// nodes. The caller holds the lock.
+func (c *catalog) setLabels(node string, labels map[string]string) {
+	was, known := c.labels[node]
+	if known == (labels != nil) && maps.Equal(was, labels) {
+		return
+	}
+	if labels == nil {
+		delete(c.labels, node)
+	} else {
+		c.labels[node] = labels
+	}
+	c.shared = nil
+	c.mark(slices.Collect(maps.Keys(c.keyed))...)
+}
+
+// setKeyed notes whether a Service depends on the labels of nodes.
+func (c *catalog) setKeyed(service types.NamespacedName, keyed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if keyed {
+		c.keyed[service] = true
+	} else {
+		delete(c.keyed, service)
+	}
 }
 
 // replaceNode tells what of the controller's own node has changed: its zone, on which every Service depends, and its
@@ -185,6 +223,7 @@ func anyOn(epSlices []*discoveryv1.EndpointSlice, nodes map[string]bool) bool {
 func (c *catalog) deleteNode(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.setLabels(name, nil)
 	if _, known := c.nodes[name]; known {
 		delete(c.nodes, name)
 		c.nodesDirty = true
@@ -223,6 +262,10 @@ func (c *catalog) self() route.Node {
 	n := c.nodes[c.nodeName]
 	n.Name = c.nodeName // the node may not be registered yet
 	n.OwnPorts, n.Silent = c.ownPorts, c.silent
+	if c.shared == nil {
+		c.shared = maps.Clone(c.labels)
+	}
+	n.Labels = c.shared
 	return n
 }
 

@@ -218,6 +218,7 @@ func (c *Controller) compile(key types.NamespacedName, node route.Node) []route.
 	if w := route.Warning(service); w != "" {
 		c.log.Warn("A field of a Service has no effect", "service", key, "reason", w)
 	}
+	c.catalog.setKeyed(key, len(route.TopologyKeys(service)) > 0)
 	c.setHealth(key, service, slices, node)
 	return route.Compile(service, slices, node)
 }

@@ -244,6 +244,45 @@ func TestControllerLeavesSilentNodes(t *testing.T) {
 	dp.wait(t, all)
 }
 
+// A Service with topology keys follows the labels of nodes, and others don't.
+func TestControllerFollowsTopologyKeys(t *testing.T) {
+	keyed := testService("a", "10.96.0.1")
+	keyed.Annotations = map[string]string{route.AnnotationTopologyKeys: "rack,*"}
+	slice := testSlice("a-1", "a", "10.244.1.2", "10.244.2.2")
+	one, two := "n1", "n2"
+	slice.Endpoints[0].NodeName, slice.Endpoints[1].NodeName = &one, &two
+	client := fake.NewClientset(keyed, slice, testNode("n1", "172.30.0.11"), testNode("n2", "172.30.0.12"))
+	dp := newFakeDataPlane()
+	start(t, dp, client)
+	all := map[types.NamespacedName]string{key("a"): "10.96.0.1:80[{10.244.1.2:8080 true} {10.244.2.2:8080 false}]"}
+	dp.wait(t, all)
+	rack := func(name, ip, value string) {
+		t.Helper()
+		n := testNode(name, ip)
+		if value != "" {
+			n.Labels = map[string]string{"rack": value}
+		}
+		if _, err := client.CoreV1().Nodes().Update(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rack("n1", "172.30.0.11", "a")
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[{10.244.1.2:8080 true}]"})
+	rack("n2", "172.30.0.12", "a")
+	dp.wait(t, all)
+	if err := client.CoreV1().Nodes().Delete(t.Context(), "n2", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[{10.244.1.2:8080 true}]"})
+	rack("n1", "172.30.0.11", "")
+	dp.wait(t, all)
+	keyed.Annotations = map[string]string{route.AnnotationTopologyKeys: "zone"}
+	if _, err := client.CoreV1().Services("default").Update(t.Context(), keyed, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dp.wait(t, map[types.NamespacedName]string{key("a"): "10.96.0.1:80[]"})
+}
+
 func testPod(name, node, ip string, hostPort int32) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: meta(name),

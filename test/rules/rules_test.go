@@ -226,7 +226,9 @@ func TestOnlyControlPlaneImportsKubernetes(t *testing.T) {
 func TestOnlyCompatKnowsOldVersions(t *testing.T) {
 	old := []string{
 		"k8s.io/api/apps/v1beta1", "k8s.io/api/apps/v1beta2", "k8s.io/api/batch/v1beta1", "k8s.io/api/extensions/v1beta1",
-		"k8s.io/api/networking/v1beta1", "k8s.io/api/policy/v1beta1", "k8s.io/api/rbac/v1beta1", "k8s.io/api/storage/v1beta1",
+		"k8s.io/api/networking/v1beta1", "k8s.io/api/policy/v1beta1", "k8s.io/api/rbac/v1beta1", "k8s.io/api/rbac/v1alpha1",
+		"k8s.io/api/storage/v1beta1", "k8s.io/api/scheduling/v1beta1", "k8s.io/api/discovery/v1beta1", "k8s.io/api/events/v1beta1",
+		"k8s.io/api/node/v1beta1", "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1",
 	}
 	for _, s := range load(t) {
 		if s.test || within(s.pkg, module+"/internal/controlplane/compat") || withinAny(s.pkg, module+"/test", module+"/bench") {

@@ -64,6 +64,11 @@ func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage) (
 	if err != nil {
 		return nil, fmt.Errorf("install CRDs: %w", err)
 	}
+	if oldAPIs {
+		if err := compat.ExtendDefinitions(crds.GenericAPIServer, config.ApiExtensions.GenericConfig.RESTOptionsGetter); err != nil {
+			return nil, err
+		}
+	}
 	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs, statuses)
 	if err != nil {
 		return nil, fmt.Errorf("install Kubernetes APIs: %w", err)

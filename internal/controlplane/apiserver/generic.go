@@ -24,6 +24,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
 	"minato/internal/controlplane/access"
+	"minato/internal/controlplane/compat"
 	"minato/internal/controlplane/memory"
 )
 
@@ -53,7 +54,7 @@ func (s *Server) genericConfig(o options.CompletedOptions, ln net.Listener) (*ge
 	if err := o.APIEnablement.ApplyTo(cfg, cfg.MergedResourceConfig, legacyscheme.Scheme); err != nil {
 		return nil, nil, fmt.Errorf("API enablement: %w", err)
 	}
-	openAPIConfig(cfg)
+	openAPIConfig(cfg, s.cfg.OldAPIs)
 	cfg.LongRunningFunc = filters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"),
 		sets.NewString("attach", "exec", "proxy", "log", "portforward"),
@@ -67,6 +68,9 @@ func (s *Server) genericConfig(o options.CompletedOptions, ln net.Listener) (*ge
 	}
 	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	cfg.BuildHandlerChainFunc = func(handler http.Handler, c *genericapiserver.Config) http.Handler {
+		if s.cfg.OldAPIs {
+			handler = compat.WithFields(handler)
+		}
 		return s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c))
 	}
 	return cfg, storage, nil

@@ -31,6 +31,8 @@ import (
 	"k8s.io/kube-openapi/pkg/handler3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
+
+	"minato/internal/controlplane/compat"
 )
 
 const (
@@ -41,9 +43,13 @@ const (
 	v3Proto = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 )
 
-// openAPIConfig sets upstream's OpenAPI configuration.
-func openAPIConfig(cfg *genericapiserver.Config) {
-	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
+// openAPIConfig sets upstream's OpenAPI configuration, with old fields if oldAPIs is
+// set.
+func openAPIConfig(cfg *genericapiserver.Config, oldAPIs bool) {
+	var definitions common.GetOpenAPIDefinitions = openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
+	if oldAPIs {
+		definitions = compat.Definitions(definitions)
+	}
 	namer := openapinamer.NewDefinitionNamer(schemes()...)
 	// Versions 2 and 3 differ in how definitions refer to each other, so each
 	// has its own copy.

@@ -304,7 +304,11 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = installOpenAPI(c.kube.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, generic.EffectiveVersion.String())
+	version := generic.EffectiveVersion.String()
+	if s.cfg.OldAPIs {
+		version += " with old APIs" // the documents of the same paths are others
+	}
+	err = installOpenAPI(c.kube.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, version)
 	if err != nil {
 		return nil, err
 	}

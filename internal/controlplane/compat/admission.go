@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
@@ -85,11 +86,14 @@ func (a todays) GetResource() schema.GroupVersionResource {
 }
 
 // GetKind implements admission.Attributes. The kind of a subresource may be of
-// another group, and is left as it is then.
+// another group, and is left as it is then; only Scale was one of the group itself.
 func (a todays) GetKind() schema.GroupVersionKind {
 	kind := a.Attributes.GetKind()
-	if kind.GroupVersion() == a.resource.old {
-		return a.resource.today.WithKind(kind.Kind)
+	switch {
+	case kind.GroupVersion() != a.resource.old:
+		return kind
+	case kind.Kind == "Scale":
+		return autoscalingv1.SchemeGroupVersion.WithKind("Scale")
 	}
-	return kind
+	return a.resource.today.WithKind(kind.Kind)
 }

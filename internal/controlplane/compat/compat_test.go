@@ -18,9 +18,8 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/apis/core"
-	_ "k8s.io/kubernetes/pkg/apis/extensions/install" // registers the group
 	"k8s.io/kubernetes/pkg/apis/networking"
-	_ "k8s.io/kubernetes/pkg/apis/networking/install" // registers the group
+	_ "k8s.io/kubernetes/pkg/controlplane" // registers all groups
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 )
 
@@ -36,37 +35,60 @@ func group(name string, versions map[string]map[string]rest.Storage) *genericapi
 	return &info
 }
 
-func TestExtend(t *testing.T) {
-	today := map[string]rest.Storage{}
-	for _, name := range []string{"ingresses", "ingresses/status", "ingressclasses", "networkpolicies"} {
-		today[name] = &storage{name: name}
+// todayGroups has the groups that today's Kubernetes serves, with what Extend needs of
+// them.
+func todayGroups() []*genericapiserver.APIGroupInfo {
+	var groups []*genericapiserver.APIGroupInfo
+	for _, r := range resources {
+		g, ok := findGroup(groups, r.today.Group)
+		if !ok {
+			g = group(r.today.Group, map[string]map[string]rest.Storage{})
+			groups = append(groups, g)
+		}
+		served := g.VersionedResourcesStorageMap[r.today.Version]
+		if served == nil {
+			served = map[string]rest.Storage{}
+			g.VersionedResourcesStorageMap[r.today.Version] = served
+		}
+		for _, name := range append([]string{""}, r.subresources...) {
+			name = strings.TrimSuffix(r.name+"/"+name, "/")
+			served[name] = &storage{name: name}
+		}
 	}
-	first := group("policy", map[string]map[string]rest.Storage{"v1": {}})
-	groups, err := Extend([]*genericapiserver.APIGroupInfo{first, group("networking.k8s.io", map[string]map[string]rest.Storage{
-		"v1": today, "v1beta1": {"ipaddresses": &storage{name: "ipaddresses"}},
-	})})
+	return groups
+}
+
+func TestExtend(t *testing.T) {
+	given := todayGroups()
+	networkingGroup, _ := findGroup(given, "networking.k8s.io")
+	networkingGroup.VersionedResourcesStorageMap["v1beta1"] = map[string]rest.Storage{"ipaddresses": &storage{name: "ipaddresses"}}
+	groups, err := Extend(given)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(groups) != 3 || groups[0] != first || groups[1].PrioritizedVersions[0] != networkingv1.SchemeGroupVersion || groups[2].PrioritizedVersions[0] != extensionsv1beta1.SchemeGroupVersion {
-		t.Fatalf("the groups are %v; want policy, networking.k8s.io with v1 first, and extensions", groups)
+	if len(groups) != len(given)+1 || groups[len(given)].PrioritizedVersions[0] != extensionsv1beta1.SchemeGroupVersion {
+		t.Fatalf("the groups are %v; want today's and then extensions", groups)
 	}
-	for i, want := range map[int][]string{1: {"ingressclasses", "ingresses", "ingresses/status", "ipaddresses"}, 2: {"ingresses", "ingresses/status"}} {
-		var got []string
-		for name, s := range groups[i].VersionedResourcesStorageMap["v1beta1"] {
-			got = append(got, name)
-			if s != today[name] && name != "ipaddresses" {
-				t.Errorf("%s of %s has a storage of its own", name, groups[i].PrioritizedVersions)
+	for _, r := range resources {
+		old, _ := findGroup(groups, r.old.Group)
+		today, _ := findGroup(groups, r.today.Group)
+		if today.PrioritizedVersions[0] != r.today && r.today.Group != "autoscaling" {
+			t.Errorf("%s comes before %s", today.PrioritizedVersions[0], r.today)
+		}
+		for _, name := range append([]string{""}, r.subresources...) {
+			name = strings.TrimSuffix(r.name+"/"+name, "/")
+			if s := old.VersionedResourcesStorageMap[r.old.Version][name]; s == nil || !strings.HasSuffix(name, "/scale") && s != today.VersionedResourcesStorageMap[r.today.Version][name] {
+				t.Errorf("%s of %s has a storage of its own: %v", name, r.old, s)
 			}
 		}
-		if slices.Sort(got); !slices.Equal(got, want) {
-			t.Errorf("v1beta1 of %s has %v, want %v", groups[i].PrioritizedVersions[0].Group, got, want)
-		}
 	}
-	delete(today, "ingresses/status")
+	if networkingGroup.VersionedResourcesStorageMap["v1beta1"]["ipaddresses"] == nil {
+		t.Error("what today's Kubernetes serves in an old version is gone")
+	}
+	delete(networkingGroup.VersionedResourcesStorageMap["v1"], "ingresses/status")
 	for name, groups := range map[string][]*genericapiserver.APIGroupInfo{
-		"group networking.k8s.io is not served":                  {first},
-		"ingresses/status of networking.k8s.io/v1 is not served": {group("networking.k8s.io", map[string]map[string]rest.Storage{"v1": today})},
+		"group networking.k8s.io is not served":                  {},
+		"ingresses/status of networking.k8s.io/v1 is not served": {networkingGroup},
 	} {
 		if _, err := Extend(groups); err == nil || !strings.HasSuffix(err.Error(), name) {
 			t.Errorf("got %v, want an error that ends in %q", err, name)

@@ -53,6 +53,27 @@ func mapping(fields ...flow) string {
 	return "{" + b.String() + "}"
 }
 
+// value writes a value of an object's fields as YAML in flow style.
+func value(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var fields []flow
+		for _, name := range names(v) {
+			fields = append(fields, flow{text(name), value(v[name])})
+		}
+		return mapping(fields...)
+	case []any:
+		all := make([]string, len(v))
+		for i := range v {
+			all[i] = value(v[i])
+		}
+		return "[" + strings.Join(all, ", ") + "]"
+	case string:
+		return text(v)
+	}
+	return fmt.Sprint(v)
+}
+
 // join lists examples of one kind of change: the first, and as many more as the
 // budget allows.
 func join(examples []string) string {

@@ -3,12 +3,15 @@ package compat
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
+
+	"minato/internal/controlplane/compat/gone"
 )
 
 const (
@@ -54,7 +57,15 @@ func Extend(groups []*genericapiserver.APIGroupInfo) ([]*genericapiserver.APIGro
 			if !ok {
 				return nil, fmt.Errorf("serve %s %s: %s of %s is not served", r.old, r.kind, name, r.today)
 			}
+			if s, ok := storage.(scaler); ok && strings.HasSuffix(name, "/scale") {
+				storage = scaleStorage{s, r.today}
+			}
 			served[name] = storage
+		}
+	}
+	for _, gv := range gone.PolicyVersions {
+		if g, ok := findGroup(groups, gv.Group); ok {
+			g.VersionedResourcesStorageMap[gv.Version][policies] = policyStorage{gv.WithResource(policies).GroupResource()}
 		}
 	}
 	return groups, nil

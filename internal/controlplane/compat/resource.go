@@ -1,11 +1,11 @@
 package compat
 
 import (
-	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
-	networkingv1 "k8s.io/api/networking/v1"
-	networkingv1beta1 "k8s.io/api/networking/v1beta1"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 )
 
 // resource is one resource of an old version.
@@ -15,21 +15,15 @@ type resource struct {
 	// subresources are those that the old version had.
 	subresources []string
 	// forms says what an internal object is like in today's form where that
-	// differs from the old one. It returns nothing where nothing differs.
+	// differs from the old one. It returns nothing where nothing differs. It is
+	// nil for kinds of which formsOf says it.
 	forms func(runtime.Object) []string
-}
-
-// resources are all that are served, in the order in which they are installed.
-var resources = []resource{
-	{networkingv1beta1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, "ingresses", "Ingress", []string{"status"}, ingressForms},
-	{networkingv1beta1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, "ingressclasses", "IngressClass", nil, sameForm},
-	{extensionsv1beta1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, "ingresses", "Ingress", []string{"status"}, ingressForms},
 }
 
 // byOld has the resources by what the old version calls them: every admission
 // plugin looks there for every write.
 var byOld = func() map[schema.GroupVersionResource]*resource {
-	m := make(map[schema.GroupVersionResource]*resource, len(resources))
+	m := map[schema.GroupVersionResource]*resource{definition.old.WithResource(definition.name): &definition}
 	for i, r := range resources {
 		m[r.old.WithResource(r.name)] = &resources[i]
 	}
@@ -39,5 +33,28 @@ var byOld = func() map[schema.GroupVersionResource]*resource {
 // find returns the resource of an old version, or nil.
 func find(gvr schema.GroupVersionResource) *resource { return byOld[gvr] }
 
-// sameForm is the form of kinds of which only the apiVersion differs.
-func sameForm(runtime.Object) []string { return nil }
+// findKind returns the resource of an old version by its kind, or nil.
+func findKind(gvk schema.GroupVersionKind) *resource {
+	for _, r := range byOld {
+		if r.old.WithKind(r.kind) == gvk {
+			return r
+		}
+	}
+	return nil
+}
+
+// scheme has the versions of the resource.
+func (r *resource) scheme() *runtime.Scheme {
+	if r.today.Group == apiextensions.GroupName {
+		return apiextensionsapiserver.Scheme
+	}
+	return legacyscheme.Scheme
+}
+
+// changes says what an internal object is like in today's form.
+func (r *resource) changes(obj runtime.Object) []string {
+	if r.forms != nil {
+		return r.forms(obj)
+	}
+	return formsOf(r, obj)
+}

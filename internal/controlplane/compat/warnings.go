@@ -5,11 +5,16 @@ import (
 	"io"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/warning"
+	"k8s.io/kubernetes/pkg/apis/core"
+
+	"minato/internal/service/route"
 )
 
 // warningPlugin is the name of the admission plugin that shows today's form.
@@ -32,15 +37,48 @@ type forms struct {
 	*admission.Handler
 }
 
-var _ admission.ValidationInterface = forms{}
+var (
+	_ admission.MutationInterface   = forms{}
+	_ admission.ValidationInterface = forms{}
+)
+
+// Admit implements admission.MutationInterface: what is written means today what it
+// meant in the old version.
+func (forms) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetSubresource() == "" && find(a.GetResource()) != nil {
+		adapt(a.GetObject())
+	}
+	return nil
+}
 
 // Validate implements admission.ValidationInterface.
 func (forms) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if a.GetSubresource() == "" {
-		for _, text := range warningsOf(a.GetResource(), a.GetObject()) {
-			warning.AddWarning(ctx, "", text)
-		}
+	if a.GetSubresource() != "" {
+		return nil
 	}
+	if service, ok := a.GetObject().(*core.Service); ok {
+		return checkService(ctx, service, a.GetOldObject())
+	}
+	for _, text := range warningsOf(a.GetResource(), a.GetObject()) {
+		warning.AddWarning(ctx, "", text)
+	}
+	return nil
+}
+
+// checkService refuses topology keys that Kubernetes would have refused, unless they
+// were there before, and says what there is in their place today.
+func checkService(ctx context.Context, service *core.Service, before runtime.Object) error {
+	text := service.Annotations[route.AnnotationTopologyKeys]
+	keys := route.TopologyKeys(carrier(text))
+	if len(keys) == 0 {
+		return nil
+	}
+	was, ok := before.(*core.Service)
+	same := ok && was.Annotations[route.AnnotationTopologyKeys] == text && was.Spec.ExternalTrafficPolicy == service.Spec.ExternalTrafficPolicy
+	if errs := checkTopologyKeys(service); len(errs) > 0 && !same {
+		return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), service.Name, errs)
+	}
+	warning.AddWarning(ctx, "", cut(topologyForm(keys)))
 	return nil
 }
 
@@ -52,9 +90,17 @@ func warningsOf(gvr schema.GroupVersionResource, obj runtime.Object) []string {
 		return nil
 	}
 	const prefix = "today's form: "
-	changes := r.forms(obj)
+	changes := r.changes(obj)
 	if len(changes) == 0 {
 		return []string{prefix + "apiVersion: " + r.today.String() + ", and all else as it is"}
+	}
+	if obj, err := r.scheme().New(r.old.WithKind(r.kind)); err == nil {
+		// Upstream warns of old versions, but not of those that were never on by default.
+		if _, ok := obj.(interface {
+			APILifecycleDeprecated() (major, minor int)
+		}); !ok {
+			changes[0] = "apiVersion: " + r.today.String() + "; " + changes[0]
+		}
 	}
 	for i := range changes {
 		changes[i] = cut(prefix + changes[i])

@@ -47,8 +47,8 @@ func packService(s *corev1.Service) (item, error) {
 	spec := &s.Spec
 	kept := corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels:      keepKey(s.Labels, route.LabelProxyName),
-			Annotations: keepKey(s.Annotations, route.AnnotationLoadBalancing),
+			Labels:      keepKeys(s.Labels, route.LabelProxyName),
+			Annotations: keepKeys(s.Annotations, route.AnnotationLoadBalancing, route.AnnotationTopologyKeys),
 		},
 		Spec: corev1.ServiceSpec{
 			Type: spec.Type, ClusterIPs: spec.ClusterIPs, ExternalIPs: spec.ExternalIPs,
@@ -115,11 +115,19 @@ func mustUnpack(err error) {
 	}
 }
 
-func keepKey(all map[string]string, key string) map[string]string {
-	if v, ok := all[key]; ok {
-		return map[string]string{key: v}
+func keepKeys(all map[string]string, keys ...string) map[string]string {
+	var kept map[string]string
+	for _, key := range keys {
+		v, ok := all[key]
+		if !ok {
+			continue
+		}
+		if kept == nil {
+			kept = make(map[string]string, 1)
+		}
+		kept[key] = v
 	}
-	return nil
+	return kept
 }
 
 // once returns the same memory for equal texts.

@@ -25,6 +25,10 @@ const (
 	NotLocal
 	// NotHeard: its node answers nothing at present, and there are endpoints on others.
 	NotHeard
+	// OtherTopology: its node has another value of the topology key that decides.
+	OtherTopology
+	// NoTopology: no topology key of the Service matches.
+	NoTopology
 	// HostPortPod: it is the Pod that asked for the hostPort, ready or not.
 	HostPortPod
 )
@@ -38,6 +42,8 @@ var whyText = [...]string{
 	OtherZoneHinted: "hinted for another zone",
 	NotLocal:        "on another node",
 	NotHeard:        "its node isn't heard",
+	OtherTopology:   "its node has another value of the topology key",
+	NoTopology:      "no topology key matches",
 	HostPortPod:     "chosen: the Pod with this hostPort",
 }
 
@@ -51,7 +57,7 @@ func (w Why) String() string {
 // In tells whether the endpoint is in the set.
 func (w Why) In() bool { return w == Chosen || w == ChosenFallback || w == HostPortPod }
 
-// Topology is how hints narrow the cluster set.
+// Topology is how hints or topology keys narrow the cluster set.
 type Topology string
 
 const (
@@ -70,9 +76,16 @@ type choice struct {
 	anywhere bool
 }
 
-func choose(eps []Endpoint, node Node) choice {
-	c := choice{endpoints: eps, topology: topology(eps, node)}
-	c.cluster = classify(eps, func(e *Endpoint) Why { return hinted(e, c.topology, node) })
+// choose decides for one port. Topology keys go before hints, which there were not yet when there were topology keys.
+func choose(eps []Endpoint, node Node, keys []string) choice {
+	c := choice{endpoints: eps}
+	filter := func(e *Endpoint) Why { return hinted(e, c.topology, node) }
+	if len(keys) > 0 {
+		c.topology, filter = byKeys(eps, node, keys)
+	} else {
+		c.topology = topology(eps, node)
+	}
+	c.cluster = classify(eps, filter)
 	leaveSilent(c.cluster, eps, node)
 	c.local = classify(eps, func(e *Endpoint) Why {
 		if e.Local {

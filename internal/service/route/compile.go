@@ -55,10 +55,11 @@ func compilePorts(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, no
 		return nil
 	}
 	var out []compiledPort
+	keys := TopologyKeys(svc)
 	for _, ip := range clusterIPs(svc) {
 		for _, port := range svc.Spec.Ports {
 			c := compiledPort{port: port, ipv6: ip.Is6()}
-			c.choice = choose(endpoints(port, epSlices, c.ipv6, node), node)
+			c.choice = choose(endpoints(port, epSlices, c.ipv6, node), node, keys)
 			c.frontends = frontends(svc, port, ip, &c.choice)
 			out = append(out, c)
 		}

@@ -42,7 +42,7 @@ func Explain(svc *corev1.Service, epSlices []*discoveryv1.EndpointSlice, node No
 }
 
 // Endpoints returns the endpoints of one Service port in one family with their standing, for a proxy that connects to them
-// itself instead of by an address of the Service. headless has those of slices for headless Services as well.
+// itself instead of by an address of the Service, whose topology keys don't hold for it. headless has those of slices for headless Services as well.
 func Endpoints(port corev1.ServicePort, epSlices []*discoveryv1.EndpointSlice, ipv6, headless bool, node Node) []Candidate {
 	var all []Endpoint
 	for _, slice := range epSlices {
@@ -51,7 +51,7 @@ func Endpoints(port corev1.ServicePort, epSlices []*discoveryv1.EndpointSlice, i
 		}
 		all = append(all, sliceEndpoints(port, slice, ipv6, node)...)
 	}
-	c := choose(deduplicate(all), node)
+	c := choose(deduplicate(all), node, nil)
 	out := make([]Candidate, 0, len(c.endpoints))
 	for i, ep := range c.endpoints {
 		out = append(out, Candidate{Endpoint: ep, Cluster: c.cluster[i], Local: c.local[i]})

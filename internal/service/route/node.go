@@ -12,6 +12,8 @@ type Node struct {
 	Zone string
 	// Addrs are the addresses under which the node answers NodePorts.
 	Addrs []netip.Addr
+	// Labels are those of all nodes, by their names: topology keys compare them. The deciding node is one of them.
+	Labels map[string]map[string]string
 	// OwnPorts are ports on which the node itself answers at its addresses, such as the kubelet's API. No Pod gets one of
 	// them as a hostPort there.
 	OwnPorts []OwnPort
