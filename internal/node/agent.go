@@ -208,7 +208,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.fresh = newFresh(ctx, &a.cfg)
 	a.volumes = volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
+		Objects: a.objects.Volumes(), Claims: a.objects, NodeLabels: a.nodeLabels, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
 	})
 	allocations, err := allocation.Open(a.cfg.allocationDir(), a.cfg.Logger)
 	if err != nil {
@@ -256,6 +256,15 @@ func (a *Agent) assemble(ctx context.Context) error {
 	}
 	close(a.assembled)
 	return nil
+}
+
+// nodeLabels are the labels that the Node has now.
+func (a *Agent) nodeLabels(ctx context.Context) (map[string]string, error) {
+	n, err := a.fresh.node(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return n.Labels, nil
 }
 
 func (a *Agent) apiServer() *api.Server {

@@ -23,6 +23,9 @@ const (
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
 	RoleUsage            = "system:minato:usage"
+	RoleClaims           = "system:minato:claims"
+	RoleClaimsNode       = "system:minato:claims-node"
+	RoleNodes            = "system:minato:nodes"
 	RoleParts            = "system:minato:parts"
 	// RoleClusterInfo is kubeadm's.
 	RoleClusterInfo = "kubeadm:bootstrap-signer-clusterinfo"
@@ -41,6 +44,7 @@ const (
 	groupMetalLB    = "metallb.io"
 	groupMetrics    = "metrics.k8s.io"
 	groupNetworking = "networking.k8s.io"
+	groupStorage    = "storage.k8s.io"
 )
 
 // follow are the verbs of a part that watches objects, read those of a part
@@ -128,6 +132,19 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule([]string{"get", "list"}, groupCore, "nodes", "pods"),
 			rule([]string{"get"}, groupCore, "nodes/metrics"),
 		),
+		role(RoleClaims, rule([]string{"create"}, groupStorage, "storageclasses")),
+		role(RoleClaimsNode,
+			rule(follow, groupCore, "persistentvolumeclaims"),
+			rule([]string{"get", "list", "watch", "create", "update", "delete"}, groupCore, "persistentvolumes"),
+			rule(follow, groupStorage, "storageclasses"),
+			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+		),
+		// People choose the names of nodes.
+		role(RoleNodes,
+			rule([]string{"delete"}, groupCore, "nodes"),
+			rule([]string{"list", "delete"}, groupCore, "pods"),
+			rule([]string{"get", "list", "update", "delete"}, groupCore, "persistentvolumes"),
+		),
 		role(RoleParts, named(rule([]string{"patch"}, groupCore, "nodes"), ControlPlaneNode)),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
 		metricsReader(),
@@ -167,8 +184,13 @@ func Roles() []rbacv1.Role {
 			named(rule([]string{"update"}, groupCore, "services"), "minato-ingress"),
 			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-ingress-classes"),
 		),
+		role(metav1.NamespaceSystem, RoleClaims,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-storage-classes"),
+		),
 		// The EndpointSlices are named after nodes.
 		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
+		role(metav1.NamespaceSystem, RoleNodes, rule([]string{"delete"}, groupDiscovery, "endpointslices")),
 		// An object that is yet to be created has no name to compare.
 		role(metav1.NamespaceSystem, RoleParts,
 			rule([]string{"create"}, groupCore, "configmaps"),
@@ -215,6 +237,9 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
 		binding(RoleUsage, RoleUsage, user(UserUsage)),
+		binding(RoleClaims, RoleClaims, user(UserClaims)),
+		binding(RoleClaimsNode, RoleClaimsNode, user(UserClaimsNode)),
+		binding(RoleNodes, RoleNodes, user(UserNodes)),
 		binding(RoleParts, RoleParts, user(UserParts)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
@@ -235,6 +260,8 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(metav1.NamespaceSystem, RoleDNSRegistration, UserDNS),
 		binding(metav1.NamespaceSystem, RoleIngress, UserIngress),
 		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
+		binding(metav1.NamespaceSystem, RoleClaims, UserClaims),
+		binding(metav1.NamespaceSystem, RoleNodes, UserNodes),
 		binding(metav1.NamespaceSystem, RoleParts, UserParts),
 		binding(metav1.NamespacePublic, RoleParts, UserParts),
 		binding(metav1.NamespacePublic, RoleClusterInfo, UserAnonymous),

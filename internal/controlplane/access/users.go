@@ -27,6 +27,13 @@ const (
 	// UserUsage asks nodes what their Pods use. It is connected in memory and,
 	// unlike the others, has a certificate for the nodes, which is in no file.
 	UserUsage = "system:minato:usage"
+	// UserClaims makes the StorageClass standard.
+	UserClaims = "system:minato:claims"
+	// UserClaimsNode writes the PersistentVolumes for directories of nodes, for
+	// every node.
+	UserClaimsNode = "system:minato:claims-node"
+	// UserNodes removes what the API has of nodes that are removed.
+	UserNodes = "system:minato:nodes"
 	// UserParts labels the node of the control plane, and writes the ConfigMaps that
 	// say how the cluster is set up.
 	UserParts = "system:minato:parts"
@@ -36,7 +43,7 @@ const (
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserUsage, UserParts, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserUsage, UserClaims, UserClaimsNode, UserNodes, UserParts, UserStatus}
 }
 
 // ControlPlaneNode is the name of the Node beside which the control plane runs.
