@@ -20,6 +20,7 @@ func newUpCommand(o *options) *cobra.Command {
 	// These are chosen for what is free on the machine, and by --ip-family.
 	c.LAN, c.PodCIDR, c.ServiceCIDR, c.APIPort = nil, nil, nil, 0
 	wait := 60 * time.Second
+	var file string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster on this machine",
@@ -46,6 +47,7 @@ What is mostly asked first:
   minato up --ip-family dual
   minato up --nodes 2 --node-cpu 2 --node-memory 4Gi
   minato up --mount /srv/data:/data --mount /home/me/src:ro
+  minato up --config cluster.yaml
   minato up --name test --kubeconfig test.conf   # a second cluster beside the first`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,16 +57,30 @@ What is mostly asked first:
 			case cmd.Flags().Changed("api-port") && c.APIPort == 0:
 				return usageError{errors.New("--api-port 0: give a port from 1 to 65535, or leave --api-port out for one that is free")}
 			}
-			config, err := upConfig(cmd, o.name, c)
+			f, err := readClusterFile(file)
 			if err != nil {
+				return err
+			}
+			if f != nil && f.Name != "" && !cmd.Flags().Changed("name") {
+				o.name = f.Name
+			}
+			config, err := upConfig(cmd, o.name, c, f)
+			if err != nil {
+				return err
+			}
+			if err := f.check(); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("not within %s (--wait)", wait))
 			defer cancel()
-			return up(ctx, cmd.OutOrStdout(), config)
+			if err := up(ctx, cmd.OutOrStdout(), config); err != nil {
+				return err
+			}
+			return f.finish(cmd.Context(), cmd.OutOrStdout(), config.Name)
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "a file that describes the cluster (docs/cluster-file.md); flags that are given win")
 	f.IntVar(&c.Nodes, "nodes", c.Nodes, "number of nodes")
 	f.BoolVar(&c.Ephemeral, "ephemeral", false, "keep the data in memory: faster, and gone with \"minato down\"")
 	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "merge the context into this file, and leave your own kubeconfig alone")
@@ -92,7 +108,7 @@ What is mostly asked first:
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
 	f.StringVar(&c.EtcdKeyFile, "etcd-keyfile", "", "key of --etcd-certfile")
 	groupFlags(cmd,
-		flagGroup{"Size and data", []string{"nodes", "ephemeral", "wait"}},
+		flagGroup{"Size and data", []string{"config", "nodes", "ephemeral", "wait"}},
 		flagGroup{"How it is reached", []string{"kubeconfig", "api-port"}},
 		flagGroup{"Addresses and names", []string{"ip-family", "lan-cidr", "pod-cidr", "service-cidr", "load-balancer-range", "cluster-domain"}},
 		flagGroup{"Kubernetes", []string{"old-apis", "allowed-unsafe-sysctls"}},
@@ -103,7 +119,7 @@ What is mostly asked first:
 
 // upConfig takes an existing cluster's settings, and the flags where they
 // were given.
-func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Config, error) {
+func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clusterFile) (cluster.Config, error) {
 	flags.Name = name
 	if err := cluster.ValidateName(name); err != nil {
 		return flags, usageError{err}
@@ -112,10 +128,17 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		return flags, err
 	}
 	c, err := cluster.LoadConfig(name)
+	exists := err == nil
 	if errors.Is(err, cluster.ErrNoCluster) {
 		c, err = flags, nil
 	}
 	if err != nil {
+		return c, err
+	}
+	if file != nil && len(file.Nodes) > 0 && cmd.Flags().Changed("nodes") {
+		return c, usageError{fmt.Errorf("--nodes and the nodes of --config %s exclude each other: leave one of them out", file.path)}
+	}
+	if c, err = file.apply(c, exists); err != nil {
 		return c, err
 	}
 	if cmd.Flags().Changed("ip-family") && flags.IPFamily != c.IPFamily {
@@ -163,7 +186,7 @@ func up(ctx context.Context, out io.Writer, c cluster.Config) error {
 	if result.Was {
 		fmt.Fprintf(out, "Cluster %q is running already.\n", c.Name)
 	} else {
-		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on %s\n", c.Name, took, c.Nodes, c.Server())
+		fmt.Fprintf(out, "Cluster %q is ready after %s: %d nodes, Kubernetes API on %s\n", c.Name, took, c.NodesThatRun(), c.Server())
 	}
 	if len(result.Chosen) > 0 {
 		fmt.Fprintf(out, "The usual ones are in use on this machine, so the cluster has %s\n", strings.Join(result.Chosen, " "))

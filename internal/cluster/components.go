@@ -36,7 +36,7 @@ func (s *Server) serveComponents(ctx context.Context) error {
 
 func (s *Server) serveComponent(ctx context.Context, c controlplane.Component) error {
 	address := netip.AddrPortFrom(s.cfg.Loopback(), c.Port).String()
-	l, err := s.paths.Netns(access.ControlPlaneNode).Listen(ctx, "tcp", address)
+	l, err := s.paths.Netns(firstNode).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("%s: listen for questions about health on %s of %s: %w", c.Name, address, access.ControlPlaneNode, err)
 	}
@@ -58,6 +58,6 @@ func (s *Server) serveComponent(ctx context.Context, c controlplane.Component) e
 
 // componentCertificate is that of the control plane's node.
 func (s *Server) componentCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	cert, _, err := s.nodes[0].certificates()
+	cert, _, err := s.running()[0].certificates()
 	return &cert, err
 }

@@ -46,6 +46,9 @@ type Config struct {
 	Claim Claim `json:"claim,omitzero"`
 	// Mounts are directories of the machine that all nodes have.
 	Mounts Mounts `json:"mounts,omitempty"`
+	// NodeList has the nodes once they are others than the first so many by their
+	// numbers.
+	NodeList []NodeSpec `json:"nodeList,omitempty"`
 	// Created is when the cluster was made; zero if a version made it that did not
 	// write it down.
 	Created time.Time `json:"created,omitzero"`
@@ -103,6 +106,9 @@ func (c Config) validate() error {
 	}
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		return fmt.Errorf("--nodes %d: give a number from 1 to %d", c.Nodes, maxNodes)
+	}
+	if last := c.lastNumber(); last > maxNodes {
+		return fmt.Errorf("the cluster has %d nodes, the most that there can be; remove one first", maxNodes)
 	}
 	if c.APIPort < 1 || c.APIPort > 65535 {
 		return fmt.Errorf("--api-port %d: give a port from 1 to 65535", c.APIPort)

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"syscall"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"minato/internal/member"
 	"minato/internal/supervise"
@@ -50,9 +53,13 @@ type NodeStatus struct {
 	PodCIDR  string         `json:"podCIDR"`
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
 	Netns    string         `json:"netns"`
-	Ready    bool           `json:"ready"`
-	Pods     int            `json:"pods"`
-	Parts    []PartStatus   `json:"parts,omitempty"`
+	// Labels and Taints are those that the node registers with.
+	Labels  map[string]string `json:"labels,omitempty"`
+	Taints  []corev1.Taint    `json:"taints,omitempty"`
+	Stopped bool              `json:"stopped,omitempty"`
+	Ready   bool              `json:"ready"`
+	Pods    int               `json:"pods"`
+	Parts   []PartStatus      `json:"parts,omitempty"`
 }
 
 // PartStatus is one part of the server or of a node.
@@ -118,12 +125,17 @@ func requestWithdrawal(ctx context.Context, p Paths) error {
 
 // call makes one request over the server's socket.
 func call(ctx context.Context, p Paths, method, path string, out any) error {
+	return callWith(ctx, p, method, path, nil, out)
+}
+
+// callWith is call with a body.
+func callWith(ctx context.Context, p Paths, method, path string, body io.Reader, out any) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", p.Socket())
 	}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, "http://minato"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://minato"+path, body)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -149,6 +150,12 @@ func clean(ctx context.Context, p Paths) error {
 	cfg, err := LoadConfig(p.Name)
 	if err != nil {
 		cfg = unknownConfig(p.Name)
+	}
+	if cfg.Ephemeral { // so are the claims, and nobody knows their data any more
+		dirs, _ := filepath.Glob(filepath.Join(p.NodeData("*"), "volumes")) // the pattern is a good one
+		for _, dir := range dirs {
+			errs = append(errs, host.RemoveTree(dir))
+		}
 	}
 	if l, err := openLAN(cfg); err != nil {
 		errs = append(errs, err)

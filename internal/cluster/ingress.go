@@ -42,7 +42,7 @@ func (s *Server) controlIngresses(ctx context.Context) error {
 
 // servesIngress tells whether every node's proxy serves an Ingress, those left out that are not there.
 func (s *Server) servesIngress(name types.NamespacedName, uid types.UID) bool {
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil && !m.ServesIngress(name, uid) {
 			return false
 		}

@@ -147,7 +147,7 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 			return nil, err
 		}
 		var all []*loadbalancer.Node
-		for _, n := range s.nodes {
+		for _, n := range s.running() {
 			if m := n.current.Load(); m != nil {
 				all = append(all, m.Announcements())
 			}
@@ -155,7 +155,7 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 		return explain.LoadBalancers(s.balancer, m.Announcements(), all)
 	})
 	answer("/programs", func(ctx context.Context, _ url.Values) (any, error) {
-		for _, n := range s.nodes { // they have the same
+		for _, n := range s.running() { // they have the same
 			if m := n.current.Load(); m != nil && m.Status().Ready {
 				return m.Programs(ctx)
 			}
@@ -171,7 +171,7 @@ func (s *Server) handleInspection(mux *http.ServeMux) {
 // nodeNamed finds a node that is up.
 func (s *Server) nodeNamed(name string) (*member.Member, error) {
 	var names []string
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		names = append(names, n.name)
 		if n.name != name {
 			continue
@@ -200,7 +200,7 @@ func (s *Server) resolvers() explain.Resolvers {
 	if text, err := os.ReadFile(hostResolvConf); err == nil {
 		r.Resolver.Node = spec.ParseResolvConf(string(text))
 	}
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			r.Servers[n.name] = m.DNS()
 		}

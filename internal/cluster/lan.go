@@ -100,7 +100,7 @@ func (l *lan) port(i int) string { return fmt.Sprintf("%s-n%d", l.cfg.Name, i) }
 
 // addNode makes the namespace of node number i and puts it on the LAN.
 func (l *lan) addNode(i int) (host.Netns, error) {
-	ns := l.paths.Netns(NodeName(i))
+	ns := l.paths.Netns(i)
 	ns, err := host.CreateNetns(ns.Name)
 	if err != nil {
 		return ns, err
@@ -137,6 +137,11 @@ func (l *lan) addNode(i int) (host.Netns, error) {
 		err = errors.Join(err, inside.ReplaceRoute(host.Route{Dst: host.Everywhere(gateway), Via: gateway, Link: nodeLink}))
 	}
 	return ns, err
+}
+
+// removeNode takes node number i off the LAN, with its namespace.
+func (l *lan) removeNode(i int) error {
+	return errors.Join(l.net.DeleteLink(l.port(i)), host.DeleteNetns(l.paths.Netns(i)))
 }
 
 // nodeMAC is stable, so that neighbours find a node again after a restart.

@@ -103,7 +103,7 @@ func (c Config) validatePool() error {
 			return fmt.Errorf("--load-balancer-range %s: the cluster has no addresses of that IP family; give another range, or another --ip-family than %s", r, c.IPFamily)
 		}
 		for i, gateway := range c.Gateways() {
-			if last := c.NodeIPs(c.Nodes)[i]; r.Overlaps(config.Range{First: gateway, Last: last}) {
+			if last := c.NodeIPs(c.lastNumber())[i]; r.Overlaps(config.Range{First: gateway, Last: last}) {
 				return fmt.Errorf("--load-balancer-range %s: %s to %s are the addresses of the machine and of the nodes; give a range without them", r, gateway, last)
 			}
 		}

@@ -73,10 +73,10 @@ func logNames(ctx context.Context, c Config) (parts, nodes []string, err error) 
 			add(n.Parts)
 		}
 	}
-	for i := range c.Nodes {
-		nodes = append(nodes, NodeName(i+1))
+	for _, n := range c.NodeSpecs() {
+		nodes = append(nodes, n.Name)
 		// Each node is a part of the server.
-		parts = slices.DeleteFunc(parts, func(part string) bool { return part == NodeName(i+1) })
+		parts = slices.DeleteFunc(parts, func(part string) bool { return part == n.Name })
 	}
 	slices.Sort(parts)
 	slices.SortFunc(nodes, func(a, b string) int {

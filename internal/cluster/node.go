@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,8 +24,11 @@ import (
 // that it fails as a whole.
 type node struct {
 	server *Server
+	spec   NodeSpec
 	number int
 	name   string
+	cancel context.CancelFunc // ends the node
+	ended  chan struct{}      // closed when the node has ended
 
 	current atomic.Pointer[member.Member] // nil while there is none
 
@@ -32,8 +36,8 @@ type node struct {
 	once  sync.Once
 }
 
-func newNode(s *Server, number int) *node {
-	return &node{server: s, number: number, name: NodeName(number), ready: make(chan struct{})}
+func newNode(s *Server, spec NodeSpec) *node {
+	return &node{server: s, spec: spec, number: spec.Number, name: spec.Name, ready: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // run puts the node on the LAN and runs it until ctx ends.
@@ -73,7 +77,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
 		InfoFiles: n.infoFiles(), ProxyFiles: s.proxyFiles(),
 		DecodePod: func(data []byte, source string) (*corev1.Pod, error) { return manifest.Pod(data, source, n.name) },
-		Name:      n.name, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		Name:      n.name, Labels: n.spec.Labels, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
@@ -98,9 +102,9 @@ func (n *node) parts() []agent.Part {
 // taints are those with which the node registers.
 func (n *node) taints() []corev1.Taint {
 	if !n.server.cfg.TaintControlPlane || n.name != access.ControlPlaneNode {
-		return nil
+		return n.spec.Taints
 	}
-	return []corev1.Taint{controlPlaneTaint()}
+	return append(slices.Clone(n.spec.Taints), controlPlaneTaint())
 }
 
 // certificates returns the serving certificate of the node's API, and the CAs
@@ -133,14 +137,19 @@ func (n *node) waitReady(ctx context.Context) error {
 }
 
 func (n *node) status() NodeStatus {
-	ips, podCIDRs := n.server.cfg.NodeIPs(n.number), n.server.cfg.NodePodCIDRs(n.number)
-	st := NodeStatus{
-		Name: n.name, IP: ips[0].String(), IPs: ips, PodCIDR: podCIDRs[0].String(), PodCIDRs: podCIDRs,
-		Netns: n.server.paths.Netns(n.name).Name,
-	}
+	st := describeNode(n.server.cfg, n.spec)
 	if m := n.current.Load(); m != nil {
 		is := m.Status()
 		st.Ready, st.Pods, st.Parts = is.Ready, is.Pods, is.Parts
 	}
 	return st
+}
+
+// describeNode is the status of a node as far as the configuration has it.
+func describeNode(c Config, n NodeSpec) NodeStatus {
+	ips, podCIDRs := c.NodeIPs(n.Number), c.NodePodCIDRs(n.Number)
+	return NodeStatus{
+		Name: n.Name, IP: ips[0].String(), IPs: ips, PodCIDR: podCIDRs[0].String(), PodCIDRs: podCIDRs,
+		Netns: Paths{Name: c.Name}.Netns(n.Number).Name, Labels: n.Labels, Taints: n.Taints, Stopped: n.Stopped,
+	}
 }

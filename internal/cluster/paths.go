@@ -81,8 +81,9 @@ func (p Paths) Socket() string { return filepath.Join(p.Run(), "minato.sock") }
 // Lock is held by the server for as long as it runs.
 func (p Paths) Lock() string { return filepath.Join(p.Run(), "lock") }
 
-// Netns is the name of a node's network namespace.
-func (p Paths) Netns(node string) host.Netns { return host.NamedNetns(p.Name + "-" + node) }
+// Netns is the network namespace of node number i. Its name does not depend on
+// the node's, so that those of a cluster can be listed.
+func (p Paths) Netns(i int) host.Netns { return host.NamedNetns(p.Name + "-" + NodeName(i)) }
 
 // Cgroup holds the cgroups of all nodes.
 func (p Paths) Cgroup() host.Cgroup { return host.Cgroup{Path: "minato/" + p.Name} }

@@ -108,8 +108,8 @@ func (c Config) validateRanges() error {
 	}
 	for i, f := range families {
 		r := c.PodCIDR[i]
-		if room := 1<<(f.nodeBits-r.Bits()) - 1; c.Nodes > room {
-			return fmt.Errorf("--pod-cidr %s: has room for %d nodes with a /%d each, and --nodes is %d", r, room, f.nodeBits, c.Nodes)
+		if room := 1<<(f.nodeBits-r.Bits()) - 1; c.lastNumber() > room {
+			return fmt.Errorf("--pod-cidr %s: has room for %d nodes with a /%d each, and there are %d", r, room, f.nodeBits, c.lastNumber())
 		}
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 
+	"minato/internal/claims"
 	"minato/internal/controlplane"
 	"minato/internal/controlplane/access"
 	"minato/internal/host"
@@ -46,7 +47,9 @@ type Server struct {
 	lan     *lan
 	control *controlplane.ControlPlane
 	client  kubernetes.Interface // for requests over the control socket
-	watch   *member.Watch
+	// nodesClient removes what the API has of nodes that are removed.
+	nodesClient kubernetes.Interface
+	watch       *member.Watch
 	// balancer gives Services of type LoadBalancer their addresses; balancerEvents
 	// tells of it.
 	balancer       *loadbalancer.Controller
@@ -55,10 +58,12 @@ type Server struct {
 	// of them.
 	ingress       *ingress.Controller
 	ingressEvents *loadbalancer.Recorder
-	roles         *roles
-	images        *image.Store
-	nodes         []*node
-	parts         *supervise.Group
+	// claims is what the cluster has once for claims to directories of its nodes.
+	claims *claims.Controller
+	roles  *roles
+	images *image.Store
+	nodes  nodeSet
+	parts  *supervise.Group
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
@@ -192,21 +197,25 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "load-balancer-events", Run: s.balancerEvents.Run},
 		{Name: "ingress", Run: s.controlIngresses},
 		{Name: "ingress-events", Run: s.ingressEvents.Run},
+		{Name: "claims", Run: s.controlClaims},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "node-roles", Run: s.roles.run},
 		{Name: "component-endpoints", Run: s.serveComponents},
 		{Name: "config-maps", Run: s.keepInfoMaps},
 		{Name: "start", Run: s.finishStart},
+		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "log", Run: s.rotateLog},
 		{Name: "restart", Run: s.awaitRestart},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)
-	for _, n := range s.nodes {
-		parts = append(parts, supervise.Part{Name: n.name, Run: n.run})
+	s.nodes.ctx = ctx
+	for _, n := range s.running() {
+		s.begin(n)
 	}
 	s.parts.Run(ctx, parts...)
+	s.nodes.runs.Wait()
 	stopAPI()
 	err := api.Wait()
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
@@ -223,6 +232,9 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	if s.client, err = kubernetes.NewForConfig(s.control.RESTConfig(access.UserStatus)); err != nil {
 		return err
 	}
+	if s.nodesClient, err = kubernetes.NewForConfig(s.control.RESTConfig(access.UserNodes)); err != nil {
+		return err
+	}
 	s.watch, err = member.NewWatch(member.WatchConfig{
 		Connect: s.control.RESTConfig, ClusterDomain: s.cfg.ClusterDomain, ClusterDNS: s.cfg.DNSIPs(),
 		Owned: slices.Concat(s.cfg.ServiceCIDR, s.cfg.PodCIDR), Pool: s.cfg.Pool(),
@@ -237,14 +249,20 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	if err := s.assembleIngress(); err != nil {
 		return err
 	}
+	if err := s.assembleClaims(); err != nil {
+		return err
+	}
 	if s.roles, err = s.newRoles(); err != nil {
 		return err
 	}
 	if s.images, err = image.Open(s.paths.Store()); err != nil {
 		return err
 	}
-	for i := 1; i <= s.cfg.Nodes; i++ {
-		s.nodes = append(s.nodes, newNode(s, i))
+	s.nodes.list = s.cfg.NodeList
+	for _, spec := range s.cfg.NodeSpecs() {
+		if !spec.Stopped && !spec.Removing {
+			s.nodes.running = append(s.nodes.running, newNode(s, spec))
+		}
 	}
 	s.parts = supervise.New(supervise.Config{Logger: s.log, Changed: s.partChanged})
 	return nil
@@ -307,13 +325,13 @@ func (s *Server) finishStart(ctx context.Context) error {
 	if err := s.writeAdminKubeconfig(); err != nil {
 		return err
 	}
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if err := n.waitReady(ctx); err != nil {
 			return err
 		}
 	}
 	s.progress.stage("nodes Ready", s.began)
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			if err := m.WaitDNS(ctx); err != nil {
 				return err
@@ -324,7 +342,7 @@ func (s *Server) finishStart(ctx context.Context) error {
 	s.ready.Store(true)
 	close(s.started)
 	s.progress.report(Event{Ready: true})
-	s.log.Info("the cluster is ready", "nodes", len(s.nodes), "after", time.Since(s.began).Round(time.Millisecond))
+	s.log.Info("the cluster is ready", "nodes", len(s.running()), "after", time.Since(s.began).Round(time.Millisecond))
 	return s.settle(ctx)
 }
 
@@ -367,7 +385,7 @@ func (s *Server) serveSocket(ctx context.Context) error {
 	if err := os.Chmod(s.paths.Socket(), 0o600); err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection, s.handleWithdrawal), ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: controlHandler(s.status, s.down, s.handleInspection, s.handleWithdrawal, s.handleNodes), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
 		srv.Close()
@@ -396,7 +414,7 @@ func (s *Server) awaitDown(ctx context.Context) error {
 		return nil
 	}
 	var nodes errgroup.Group
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			nodes.Go(func() error { return m.EndPods(ctx, limit) })
 		}
@@ -426,8 +444,6 @@ func (s *Server) status() Status {
 		}
 	}
 	st.Parts = append(s.parts.States(), s.controlPart.states()...)
-	for _, n := range s.nodes {
-		st.Nodes = append(st.Nodes, n.status())
-	}
+	st.Nodes = s.nodeStatuses()
 	return st
 }

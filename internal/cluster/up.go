@@ -55,6 +55,7 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		if err := errors.Join(c.Validate(), sameCluster(existing, c)); err != nil {
 			return UpResult{}, err
 		}
+		c.NodeList = existing.NodeList
 	}
 	var chosen []string
 	running, err := awaitServer(ctx, paths)
@@ -213,6 +214,7 @@ func undo(c Config, known, left bool) (took string, err error) {
 // cluster that can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
+	old.NodeList, new.NodeList = nil, nil // `minato node` changes it
 	old.Created = new.Created
 	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
 	old.Mounts, new.Mounts = nil, nil       // nodes are made anew by each start
@@ -355,7 +357,13 @@ func giveKubeconfig(c Config) (string, error) {
 		return "", err
 	}
 	if c.Kubeconfig != "" {
-		if err := c.Save(); err != nil { // `delete` removes the file again
+		// `delete` removes the file again. The server may have changed the nodes.
+		saved, err := LoadConfig(c.Name)
+		if err != nil {
+			return "", err
+		}
+		saved.Kubeconfig = c.Kubeconfig
+		if err := saved.Save(); err != nil {
 			return "", err
 		}
 	}

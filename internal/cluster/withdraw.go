@@ -21,7 +21,7 @@ func (s *Server) withdraw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
 	defer cancel()
 	var nodes errgroup.Group
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		if m := n.current.Load(); m != nil {
 			nodes.Go(func() error { return m.Withdraw(ctx) })
 		}

@@ -87,6 +87,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("certificate signing", func(t *testing.T) { testCertificateSigning(ctx, t, r) })
 	t.Run("load balancing", func(t *testing.T) { testLoadBalancing(ctx, t, r) })
 	t.Run("old versions", func(t *testing.T) { testOldAPIs(ctx, t, r) })
+	t.Run("usage", func(t *testing.T) { testUsage(ctx, t, r) })
 	t.Run("components", func(t *testing.T) { testComponents(ctx, t, r) })
 	t.Run("aggregation", func(t *testing.T) { testAggregation(ctx, t, r) })
 
@@ -96,6 +97,7 @@ func TestControlPlane(t *testing.T) {
 	roles := roleVersions(ctx, t, before)
 	prepareDefinitions(ctx, t, r)
 	left := leaveOld(ctx, t, before)
+	takeUsage(ctx, t, r)
 	if took := r.stop(t); took > 10*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
@@ -104,6 +106,7 @@ func TestControlPlane(t *testing.T) {
 	// versions.
 	r = launch(t, dir, func(c *Config) { c.Ephemeral = true })
 	defer r.stop(t)
+	checkUsage(ctx, t, r)
 	checkHalfDeleted(ctx, t, r)
 	after := clientFor(t, r.adminConfig(t))
 	if got := kubeSystem(ctx, t, after); got != uid {

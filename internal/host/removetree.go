@@ -57,6 +57,34 @@ func removeTree(dir string) error {
 		return err
 	}
 	defer unix.Close(parent)
+	return emptyAndRemove(parent, top, mount)
+}
+
+// RemoveTreeIn is RemoveTree for the directory name in one that is open: no
+// path is followed at all. What is mounted below is never entered, and an error.
+func RemoveTreeIn(parent *os.File, name string) error {
+	fd, err := openDir(int(parent.Fd()), name)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	path := filepath.Join(parent.Name(), name)
+	if err != nil {
+		return pathError("remove", path, err)
+	}
+	top := os.NewFile(uintptr(fd), path)
+	defer top.Close()
+	mount, err := mountOf(fd)
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	if err := emptyAndRemove(int(parent.Fd()), top, mount); err != nil {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	return nil
+}
+
+// emptyAndRemove removes the directory top, which is on mount, from its parent.
+func emptyAndRemove(parent int, top *os.File, mount mountID) error {
 	if above, err := mountOf(parent); err != nil || above != mount {
 		return errors.Join(ErrMounted, err)
 	}
@@ -64,7 +92,7 @@ func removeTree(dir string) error {
 	if err := t.empty(top, 0); err != nil {
 		return err
 	}
-	return pathError("rmdir", dir, unix.Unlinkat(parent, filepath.Base(dir), unix.AT_REMOVEDIR))
+	return pathError("rmdir", top.Name(), unix.Unlinkat(parent, filepath.Base(top.Name()), unix.AT_REMOVEDIR))
 }
 
 func pathError(op, path string, err error) error {

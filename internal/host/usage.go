@@ -72,9 +72,12 @@ func DiskUsage(ctx context.Context, dir string) (Usage, error) {
 	return w.sum, nil
 }
 
-// walk is a measurement under way.
+// walk is a measurement, or a change of every file of a tree, under way.
 type walk struct {
 	device uint64
+	// visit, if not nil, is called for each file and directory below the root, by
+	// its name in the directory at, instead of adding it up.
+	visit  func(at int, name string, st *unix.Stat_t) error
 	linked map[uint64]bool
 	sum    Usage
 	// levels lead from the root to the directory that is being read, and
@@ -148,7 +151,11 @@ func (w *walk) scan(ctx context.Context, fd int) (subdirs []string) {
 				w.fail(err)
 				continue
 			}
-			w.add(&st)
+			if w.visit == nil {
+				w.add(&st)
+			} else if err := w.visit(fd, name, &st); err != nil {
+				w.fail(err)
+			}
 			if st.Mode&unix.S_IFMT == unix.S_IFDIR && w.keep(len(name)+perName) {
 				subdirs = append(subdirs, name)
 			}

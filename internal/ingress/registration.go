@@ -149,6 +149,19 @@ func (r *Registration) isMine(obj any) bool {
 	return ok && s.Namespace == Namespace && strings.HasPrefix(s.Name, sliceName(r.cfg.Node, false))
 }
 
+// Unregister removes a node's EndpointSlices; it is no error if there are none.
+func Unregister(ctx context.Context, client kubernetes.Interface, node string) error {
+	var errs []error
+	for _, ipv6 := range []bool{false, true} {
+		name := sliceName(node, ipv6)
+		err := client.DiscoveryV1().EndpointSlices(Namespace).Delete(ctx, name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("delete EndpointSlice %s/%s: %w", Namespace, name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // sliceName is that of a node's slice of an IP family.
 func sliceName(node string, ipv6 bool) string {
 	if ipv6 {

@@ -56,6 +56,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	services := cfg.Watch.Services()
 	return agent.New(agent.Config{
 		Name:                 cfg.Name,
+		Labels:               cfg.Labels,
 		Taints:               cfg.Taints,
 		Addresses:            cfg.Addresses,
 		PodCIDRs:             cfg.PodCIDRs,

@@ -30,6 +30,8 @@ type Config struct {
 	// Name is the name of the Node object, ProviderID its spec.providerID.
 	Name, ProviderID string
 
+	// Labels are added to those that every node has.
+	Labels map[string]string
 	// Taints are those with which the Node is registered, if there is none yet.
 	Taints []corev1.Taint
 

@@ -12,9 +12,10 @@ import (
 	"minato/internal/ingress"
 )
 
-// ingressPatience is how long a start may take before Ingresses are followed all
-// the same: what an earlier server has started serves meanwhile what it knew.
-const ingressPatience = 10 * time.Second
+// startPatience is how long a start may take before Ingresses and claims are
+// followed all the same: what an earlier server has started serves meanwhile what
+// it knew.
+const startPatience = 10 * time.Second
 
 // watchIngresses makes what all members need to serve Ingresses.
 func (w *Watch) watchIngresses(cfg WatchConfig, client kubernetes.Interface) error {
@@ -30,17 +31,26 @@ func (w *Watch) watchIngresses(cfg WatchConfig, client kubernetes.Interface) err
 
 // followIngresses follows Ingresses and what they refer to, after the start.
 func (w *Watch) followIngresses(ctx context.Context) error {
-	timer := time.NewTimer(ingressPatience)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	if w.awaitStart(ctx) != nil {
 		return nil
-	case <-w.started:
-	case <-timer.C:
 	}
 	w.ingresses.Start(ctx.Done())
 	defer w.ingresses.Shutdown()
 	return w.ingress.Run(ctx)
+}
+
+// awaitStart returns when the cluster's start is over or takes too long, or when
+// ctx ends.
+func (w *Watch) awaitStart(ctx context.Context) error {
+	timer := time.NewTimer(startPatience)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.started:
+	case <-timer.C:
+	}
+	return nil
 }
 
 // Ingresses are the cluster's.

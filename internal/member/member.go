@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
 
+	"minato/internal/claims"
 	"minato/internal/dns"
 	"minato/internal/host"
 	"minato/internal/ingress"
@@ -61,6 +62,7 @@ type Member struct {
 	pods         *podnet.Network
 	runtime      *oci.Runtime
 	files        *host.MountNS // nil is the machine's
+	claims       *claims.Node
 	dns          *dns.Node
 
 	agent atomic.Pointer[agent.Agent] // the last one that was started
@@ -98,6 +100,9 @@ func New(cfg Config) (*Member, error) {
 		return nil, err
 	}
 	if err := m.newIngress(); err != nil {
+		return nil, err
+	}
+	if err := m.newClaims(); err != nil {
 		return nil, err
 	}
 	m.announce, err = loadbalancer.NewNode(loadbalancer.NodeConfig{
@@ -202,6 +207,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 		supervise.Part{Name: "service-checks", Run: m.services.ServeChecks},
 		supervise.Part{Name: "service-health", Run: m.services.ServeHealth},
 		supervise.Part{Name: "service-metrics", Run: m.services.ServeMetrics},
+		supervise.Part{Name: "claims", Run: m.claims.Run},
 		supervise.Part{Name: "dns", Run: m.dns.Serve},
 		supervise.Part{Name: "dns-metrics", Run: m.dns.ServeEndpoints},
 		supervise.Part{Name: "dns-registration", Run: m.dns.Register},

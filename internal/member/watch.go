@@ -67,12 +67,16 @@ type Watch struct {
 	ingress       *ingress.Objects
 	found         func([]ingress.Findings)
 	served        func([]types.NamespacedName)
+
+	storage     informers.SharedInformerFactory // claims, PersistentVolumes and StorageClasses
+	claimClient kubernetes.Interface
+	claimEvents *loadbalancer.Recorder
 }
 
 // NewWatch makes the watches; Parts runs them.
 func NewWatch(cfg WatchConfig) (*Watch, error) {
 	clients := map[string]kubernetes.Interface{}
-	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode, access.UserIngressNode} {
+	for _, user := range []string{access.UserProxy, access.UserPodNetwork, access.UserDNS, access.UserLoadBalancerNode, access.UserIngressNode, access.UserClaimsNode} {
 		client, err := kubernetes.NewForConfig(cfg.Connect(user))
 		if err != nil {
 			return nil, fmt.Errorf("connect %s: %w", user, err)
@@ -112,6 +116,9 @@ func NewWatch(cfg WatchConfig) (*Watch, error) {
 	if err := w.watchIngresses(cfg, clients[access.UserIngressNode]); err != nil {
 		return nil, err
 	}
+	if err := w.watchClaims(cfg, clients[access.UserClaimsNode]); err != nil {
+		return nil, err
+	}
 	return w, w.watchBalancing(cfg, clients[access.UserLoadBalancerNode])
 }
 
@@ -145,6 +152,8 @@ func (w *Watch) Parts() []supervise.Part {
 		{Name: "dns-zone", Run: w.zone.Run},
 		{Name: "dns-settings", Run: w.settings.Run},
 		{Name: "ingress-objects", Run: w.followIngresses},
+		{Name: "claim-objects", Run: w.followClaims},
+		{Name: "claim-events", Run: w.claimEvents.Run},
 		{Name: "load-balancer-settings", Run: w.balancing.Run},
 		{Name: "load-balancer-events", Run: w.announced.Run},
 		{Name: "load-balancer-reports", Run: w.reports.Run},

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
@@ -34,6 +35,7 @@ import (
 	"minato/internal/node/spec"
 	"minato/internal/node/static"
 	"minato/internal/node/storage"
+	measure "minato/internal/node/usage"
 	"minato/internal/node/volume"
 )
 
@@ -41,17 +43,24 @@ import (
 type Agent struct {
 	cfg   Config
 	ready chan struct{}
+	// Our own container runtime tells these, others don't.
+	cgroups    measure.Cgroups
+	interfaces api.Interfaces
+	operations *operations
+	starts     *starts
 
 	broadcaster record.EventBroadcaster
 	events      record.EventRecorder
 	pods        *pod.Manager
 	probes      *probe.Manager
+	probeCounts *probe.Metrics
 	objects     *object.Store
 	writer      *report.Writer
 	watch       *podWatch
 	mirrors     *mirror.Keeper
 	statics     *static.Manager // nil: there are none
 	storage     *storage.Manager
+	volumes     *volume.Manager
 	node        *nodeStatus
 	fresh       *fresh
 	// assembled is closed once the fields above are set.
@@ -63,16 +72,22 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
-	a := &Agent{cfg: cfg, ready: make(chan struct{}), assembled: make(chan struct{})}
+	a := &Agent{cfg: cfg, operations: newOperations(), ready: make(chan struct{}), assembled: make(chan struct{})}
+	a.cgroups, _ = cfg.Runtime.(measure.Cgroups)
+	a.interfaces, _ = cfg.Runtime.(api.Interfaces)
+	a.cfg.Runtime, a.cfg.Images = countedRuntime{cfg.Runtime, a.operations}, countedImages{cfg.Images, a.operations}
 	a.broadcaster = record.NewBroadcaster()
 	a.events = a.broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	a.writer = report.New(report.Config{Client: cfg.Client, Logger: cfg.Logger})
+	a.starts = newStarts(reporter{a})
 	a.objects = object.New(object.Config{
 		Client: cfg.Client, Logger: cfg.Logger,
 		Changed: func(uid uid) { a.pods.Refresh(uid) },
 	})
+	a.probeCounts = probe.NewMetrics()
 	a.probes = probe.New(probe.Config{
-		Exec: cfg.Runtime, Dial: cfg.Netns.DialContext, Events: a.events, Logger: cfg.Logger,
+		Metrics: a.probeCounts,
+		Exec:    cfg.Runtime, Dial: cfg.Netns.DialContext, Events: a.events, Logger: cfg.Logger,
 		Changed: func(uid uid) { a.pods.Wake(uid) },
 	})
 	return a, nil
@@ -191,9 +206,9 @@ func (a *Agent) assemble(ctx context.Context) error {
 	}
 	a.node = newNodeStatus(&a.cfg, version, a.events)
 	a.fresh = newFresh(ctx, &a.cfg)
-	volumes := volume.New(volume.Config{
+	a.volumes = volume.New(volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
+		Objects: a.objects.Volumes(), Claims: a.objects, NodeLabels: a.nodeLabels, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
 	})
 	allocations, err := allocation.Open(a.cfg.allocationDir(), a.cfg.Logger)
 	if err != nil {
@@ -202,7 +217,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: reporter{a},
+		Volumes: a.volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: a.starts,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -231,18 +246,31 @@ func (a *Agent) assemble(ctx context.Context) error {
 	}
 	a.watch = newPodWatch(&a.cfg, a.pods, a.mirrors, a.statics)
 	a.storage = storage.New(storage.Config{
-		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: volumes,
+		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: a.volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
 	})
-	if err := a.cfg.Metrics.Register(newCollector(a.cfg.Name, a.watch.Pods)); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took} {
+		if err := a.cfg.Metrics.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
 	}
 	close(a.assembled)
 	return nil
 }
 
+// nodeLabels are the labels that the Node has now.
+func (a *Agent) nodeLabels(ctx context.Context) (map[string]string, error) {
+	n, err := a.fresh.node(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return n.Labels, nil
+}
+
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
+		Cgroups: a.cgroups, Cgroup: a.cfg.Cgroup, Interfaces: a.interfaces, Volumes: a.volumes, Images: a.cfg.Images,
+		Netns: a.cfg.Netns, Dir: a.cfg.Dir, Capacity: a.cfg.Capacity, System: a.node.info(), Probes: a.probeCounts,
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
 		Pods: a.watch, Part: a.mirrors.Part, LogDir: a.cfg.logDir(), OpenLog: a.cfg.openLog, LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,

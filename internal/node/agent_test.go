@@ -267,12 +267,19 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 	}
 
 	families, err := b.agent.cfg.Metrics.Gather()
-	if err != nil || len(families) != 3 {
-		t.Errorf("metrics = %v, %v", families, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	told := map[string]bool{}
 	for _, f := range families {
-		if f.GetName() == "kubelet_running_pods" && f.Metric[0].Gauge.GetValue() != 1 {
+		told[f.GetName()] = true
+		if f.GetName() == "kubelet_running_pods" && f.Metric[0].Gauge.GetValue() != 1 || f.GetName() == "kubelet_pod_start_duration_seconds" && f.Metric[0].Histogram.GetSampleCount() != 1 {
 			t.Errorf("metric = %v", f)
+		}
+	}
+	for _, name := range []string{"kubelet_node_name", "kubelet_running_pods", "kubelet_running_containers", "kubelet_pod_start_duration_seconds", "kubelet_runtime_operations_total", "kubelet_run_podsandbox_duration_seconds"} {
+		if !told[name] {
+			t.Errorf("no metric %s", name)
 		}
 	}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,13 +63,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// running is one part of a group. The group's lock guards it.
+type running struct {
+	State
+	end context.CancelFunc // of the part's run, or of its pause after it failed
+}
+
 // Group runs parts.
 type Group struct {
 	cfg Config
 
-	mu     sync.Mutex
-	states []State              // in the order of the parts
-	end    []context.CancelFunc // of each part's run, or of its pause after it failed
+	mu      sync.Mutex
+	running []*running // in the order of the parts
 }
 
 // New returns a Group that runs nothing yet.
@@ -87,8 +93,8 @@ func New(cfg Config) *Group {
 func (g *Group) Run(ctx context.Context, parts ...Part) {
 	var wg sync.WaitGroup
 	for _, p := range parts {
-		i := g.add(p.Name)
-		wg.Go(func() { g.keep(ctx, i, p) })
+		r := g.add(p.Name)
+		wg.Go(func() { g.keep(ctx, r, p) })
 	}
 	wg.Wait()
 }
@@ -98,7 +104,18 @@ func (g *Group) Run(ctx context.Context, parts ...Part) {
 func (g *Group) States() []State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return append([]State(nil), g.states...)
+	out := make([]State, 0, len(g.running))
+	for _, r := range g.running {
+		out = append(out, r.State)
+	}
+	return out
+}
+
+// Forget drops the state of the parts of that name, which have returned.
+func (g *Group) Forget(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = slices.DeleteFunc(g.running, func(r *running) bool { return r.Name == name })
 }
 
 // ErrNoPart says that there is no part of that name, or that it is done.
@@ -108,29 +125,29 @@ var ErrNoPart = errors.New("there is no such part, or it is done")
 func (g *Group) Restart(name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, s := range g.states {
-		if s.Name == name && s.Phase != Done && g.end[i] != nil {
-			g.end[i]()
+	for _, r := range g.running {
+		if r.Name == name && r.Phase != Done && r.end != nil {
+			r.end()
 			return nil
 		}
 	}
 	return ErrNoPart
 }
 
-func (g *Group) add(name string) int {
+func (g *Group) add(name string) *running {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.end = append(g.end, nil)
-	g.states = append(g.states, State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()})
-	return len(g.states) - 1
+	r := &running{State: State{Name: name, Phase: Running, Since: g.cfg.Clock.Now()}}
+	g.running = append(g.running, r)
+	return r
 }
 
 // keep runs one part over and over until it is done or ctx ends.
-func (g *Group) keep(ctx context.Context, i int, p Part) {
+func (g *Group) keep(ctx context.Context, r *running, p Part) {
 	pause := firstPause
 	for {
 		began := g.cfg.Clock.Now()
-		run, end := g.begin(ctx, i)
+		run, end := g.begin(ctx, r)
 		err := p.Run(run)
 		asked := run.Err() != nil
 		if ctx.Err() != nil {
@@ -144,19 +161,19 @@ func (g *Group) keep(ctx context.Context, i int, p Part) {
 			end()
 			pause = firstPause
 			g.cfg.Logger.Info("a part was told to end and is started again", "part", p.Name)
-			g.set(i, func(s *State) { s.Restarts, s.Error = s.Restarts+1, "" })
+			g.set(r, func(s *State) { s.Restarts, s.Error = s.Restarts+1, "" })
 			continue
 		}
 		if err == nil {
 			end()
-			g.set(i, func(s *State) { s.Phase = Done })
+			g.set(r, func(s *State) { s.Phase = Done })
 			return
 		}
 		if g.cfg.Clock.Since(began) >= steadyAfter {
 			pause = firstPause
 		}
 		g.cfg.Logger.Error("a part failed and will be started again", "part", p.Name, "after", pause, "error", err)
-		g.set(i, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
+		g.set(r, func(s *State) { s.Phase, s.Error = Failed, err.Error() })
 		select {
 		case <-ctx.Done():
 			end()
@@ -166,26 +183,26 @@ func (g *Group) keep(ctx context.Context, i int, p Part) {
 		}
 		end()
 		pause = min(2*pause, longestWait)
-		g.set(i, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
+		g.set(r, func(s *State) { s.Phase, s.Restarts = Running, s.Restarts+1 })
 	}
 }
 
 // begin returns the context of a part's next run, and of the pause after it.
-func (g *Group) begin(ctx context.Context, i int) (context.Context, context.CancelFunc) {
+func (g *Group) begin(ctx context.Context, r *running) (context.Context, context.CancelFunc) {
 	run, end := context.WithCancel(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.end[i] = end
+	r.end = end
 	return run, end
 }
 
-func (g *Group) set(i int, change func(*State)) {
+func (g *Group) set(r *running, change func(*State)) {
 	g.mu.Lock()
-	change(&g.states[i])
-	g.states[i].Since = g.cfg.Clock.Now()
-	state := g.states[i]
+	change(&r.State)
+	r.Since = g.cfg.Clock.Now()
+	is := r.State
 	g.mu.Unlock()
 	if g.cfg.Changed != nil {
-		g.cfg.Changed(state)
+		g.cfg.Changed(is)
 	}
 }

@@ -130,6 +130,25 @@ func TestAPartThatIsDoneIsNotStartedAgain(t *testing.T) {
 	}
 }
 
+func TestForget(t *testing.T) {
+	g := New(Config{})
+	stop := start(t, g, Part{"stays", until})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.Run(ctx, Part{"goes", until})
+	}()
+	eventually(t, "the second part has a state", func() bool { return len(g.States()) == 2 })
+	cancel()
+	<-ended
+	g.Forget("goes")
+	if s := g.States(); len(s) != 1 || s[0].Name != "stays" || s[0].Phase != Running {
+		t.Errorf("states: %+v", s)
+	}
+	stop()
+}
+
 func TestAPartCanBeStartedAgain(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	g := New(Config{Clock: clk})

@@ -35,6 +35,7 @@ func TestIdentities(t *testing.T) {
 	t.Run("parts", func(t *testing.T) { testParts(ctx, t, c) })
 	t.Run("load balancer", func(t *testing.T) { testLoadBalancer(ctx, t, c) })
 	t.Run("ingress", func(t *testing.T) { testIngress(ctx, t, c) })
+	t.Run("claims", func(t *testing.T) { testClaims(ctx, t, c) })
 	t.Run("status", func(t *testing.T) { testStatus(ctx, t, c) })
 	t.Run("kubelet client", func(t *testing.T) { testKubeletClient(ctx, t, c) })
 	t.Run("admin", func(t *testing.T) { testAdmin(ctx, t, c) })

@@ -81,7 +81,7 @@ func withinAny(p string, pkgs ...string) bool {
 
 // features do not know each other: they meet through API objects.
 var features = []string{
-	"controlplane", "node", "runtime", "podnet", "service", "dns", "loadbalancer", "ingress",
+	"controlplane", "node", "runtime", "podnet", "service", "dns", "loadbalancer", "ingress", "claims",
 }
 
 // feature returns the feature that p belongs to, or "".
@@ -259,6 +259,7 @@ func TestOnlyTheFloorTouchesTheKernel(t *testing.T) {
 
 // pure packages take a snapshot and return a decision.
 var pure = []string{
+	module + "/internal/claims/plan",
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",

@@ -22,11 +22,19 @@ const (
 	RoleLoadBalancerNode = "system:minato:loadbalancer-node"
 	RoleIngress          = "system:minato:ingress"
 	RoleIngressNode      = "system:minato:ingress-node"
+	RoleUsage            = "system:minato:usage"
+	RoleClaims           = "system:minato:claims"
+	RoleClaimsNode       = "system:minato:claims-node"
+	RoleNodes            = "system:minato:nodes"
 	RoleParts            = "system:minato:parts"
 	// RoleClusterInfo is kubeadm's.
 	RoleClusterInfo = "kubeadm:bootstrap-signer-clusterinfo"
 	RoleStatus      = "system:minato:status"
 )
+
+// RoleMetricsReader is metrics-server's role for readers of metrics.k8s.io, which
+// is a part of the roles view, edit and admin.
+const RoleMetricsReader = "system:aggregated-metrics-reader"
 
 // API groups of the rules.
 const (
@@ -34,7 +42,9 @@ const (
 	groupDiscovery  = "discovery.k8s.io"
 	groupEvents     = "events.k8s.io"
 	groupMetalLB    = "metallb.io"
+	groupMetrics    = "metrics.k8s.io"
 	groupNetworking = "networking.k8s.io"
+	groupStorage    = "storage.k8s.io"
 )
 
 // follow are the verbs of a part that watches objects, read those of a part
@@ -118,9 +128,37 @@ func ClusterRoles(dnsAddresses []netip.Addr) []rbacv1.ClusterRole {
 			rule(follow, groupNetworking, "ingresses", "ingressclasses"),
 			rule(follow, groupCore, "secrets", "configmaps"),
 		),
+		role(RoleUsage,
+			rule([]string{"get", "list"}, groupCore, "nodes", "pods"),
+			rule([]string{"get"}, groupCore, "nodes/metrics"),
+		),
+		role(RoleClaims, rule([]string{"create"}, groupStorage, "storageclasses")),
+		role(RoleClaimsNode,
+			rule(follow, groupCore, "persistentvolumeclaims"),
+			rule([]string{"get", "list", "watch", "create", "update", "delete"}, groupCore, "persistentvolumes"),
+			rule(follow, groupStorage, "storageclasses"),
+			rule([]string{"get", "create", "patch"}, groupCore, "events"),
+		),
+		// People choose the names of nodes.
+		role(RoleNodes,
+			rule([]string{"delete"}, groupCore, "nodes"),
+			rule([]string{"list", "delete"}, groupCore, "pods"),
+			rule([]string{"get", "list", "update", "delete"}, groupCore, "persistentvolumes"),
+		),
 		role(RoleParts, named(rule([]string{"patch"}, groupCore, "nodes"), ControlPlaneNode)),
 		role(RoleStatus, rule([]string{"get"}, groupCore, "pods")),
+		metricsReader(),
 	}
+}
+
+// metricsReader is what everybody who may look at workloads may see of what they
+// use.
+func metricsReader() rbacv1.ClusterRole {
+	r := rbacv1.ClusterRole{ObjectMeta: meta("", RoleMetricsReader), Rules: []rbacv1.PolicyRule{rule(read, groupMetrics, "nodes", "pods")}}
+	for _, into := range []string{"view", "edit", "admin"} {
+		r.Labels["rbac.authorization.k8s.io/aggregate-to-"+into] = "true"
+	}
+	return r
 }
 
 // Roles are the rights that hold in one namespace: kube-system, kube-public, or that
@@ -146,8 +184,13 @@ func Roles() []rbacv1.Role {
 			named(rule([]string{"update"}, groupCore, "services"), "minato-ingress"),
 			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-ingress-classes"),
 		),
+		role(metav1.NamespaceSystem, RoleClaims,
+			rule([]string{"create"}, groupCore, "configmaps"),
+			named(rule([]string{"get"}, groupCore, "configmaps"), "minato-storage-classes"),
+		),
 		// The EndpointSlices are named after nodes.
 		role(metav1.NamespaceSystem, RoleIngressNode, rule([]string{"create", "update"}, groupDiscovery, "endpointslices")),
+		role(metav1.NamespaceSystem, RoleNodes, rule([]string{"delete"}, groupDiscovery, "endpointslices")),
 		// An object that is yet to be created has no name to compare.
 		role(metav1.NamespaceSystem, RoleParts,
 			rule([]string{"create"}, groupCore, "configmaps"),
@@ -193,6 +236,10 @@ func ClusterRoleBindings() []rbacv1.ClusterRoleBinding {
 		binding(RoleLoadBalancerNode, RoleLoadBalancerNode, user(UserLoadBalancerNode)),
 		binding(RoleIngress, RoleIngress, user(UserIngress)),
 		binding(RoleIngressNode, RoleIngressNode, user(UserIngressNode)),
+		binding(RoleUsage, RoleUsage, user(UserUsage)),
+		binding(RoleClaims, RoleClaims, user(UserClaims)),
+		binding(RoleClaimsNode, RoleClaimsNode, user(UserClaimsNode)),
+		binding(RoleNodes, RoleNodes, user(UserNodes)),
 		binding(RoleParts, RoleParts, user(UserParts)),
 		binding(RoleStatus, RoleStatus, user(UserStatus)),
 		binding("system:minato:kubelet-client", "system:kubelet-api-admin", user(UserKubeletClient)),
@@ -213,6 +260,8 @@ func RoleBindings() []rbacv1.RoleBinding {
 		binding(metav1.NamespaceSystem, RoleDNSRegistration, UserDNS),
 		binding(metav1.NamespaceSystem, RoleIngress, UserIngress),
 		binding(metav1.NamespaceSystem, RoleIngressNode, UserIngressNode),
+		binding(metav1.NamespaceSystem, RoleClaims, UserClaims),
+		binding(metav1.NamespaceSystem, RoleNodes, UserNodes),
 		binding(metav1.NamespaceSystem, RoleParts, UserParts),
 		binding(metav1.NamespacePublic, RoleParts, UserParts),
 		binding(metav1.NamespacePublic, RoleClusterInfo, UserAnonymous),

@@ -3,7 +3,8 @@ package access
 import "minato/internal/controlplane/pki"
 
 // Users of the parts that are connected in memory. They have no certificate
-// and no token, so nobody outside of the process can be one of them.
+// (but for UserUsage) and no token, so nobody outside of the process can be one
+// of them.
 const (
 	// UserProxy reads Services, EndpointSlices and Nodes for the Service data
 	// plane of every node.
@@ -23,6 +24,16 @@ const (
 	// UserIngressNode reads what the proxies of all nodes are made from, and keeps
 	// the nodes' EndpointSlices of the Service.
 	UserIngressNode = "system:minato:ingress-node"
+	// UserUsage asks nodes what their Pods use. It is connected in memory and,
+	// unlike the others, has a certificate for the nodes, which is in no file.
+	UserUsage = "system:minato:usage"
+	// UserClaims makes the StorageClass standard.
+	UserClaims = "system:minato:claims"
+	// UserClaimsNode writes the PersistentVolumes for directories of nodes, for
+	// every node.
+	UserClaimsNode = "system:minato:claims-node"
+	// UserNodes removes what the API has of nodes that are removed.
+	UserNodes = "system:minato:nodes"
 	// UserParts labels the node of the control plane, and writes the ConfigMaps that
 	// say how the cluster is set up.
 	UserParts = "system:minato:parts"
@@ -32,7 +43,7 @@ const (
 
 // Users are the users of Minato's own parts.
 func Users() []string {
-	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserParts, UserStatus}
+	return []string{UserProxy, UserDNS, UserPodNetwork, UserLoadBalancer, UserLoadBalancerNode, UserIngress, UserIngressNode, UserUsage, UserClaims, UserClaimsNode, UserNodes, UserParts, UserStatus}
 }
 
 // ControlPlaneNode is the name of the Node beside which the control plane runs.

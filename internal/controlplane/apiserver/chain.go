@@ -57,8 +57,9 @@ func (s *Server) chainConfig(o options.CompletedOptions, generic *genericapiserv
 
 // newChain makes the three servers, last first. Upstream's own function for it
 // keeps the CRD informers to itself, and those must run before the hooks do. With
-// oldAPIs there are old versions of Kubernetes' own APIs as well.
-func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage) (*chain, error) {
+// oldAPIs there are old versions of Kubernetes' own APIs as well; more are groups
+// of others.
+func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage, more ...*genericapiserver.APIGroupInfo) (*chain, error) {
 	notFound := notfoundhandler.New(config.KubeAPIs.ControlPlane.Generic.Serializer, genericapifilters.NoMuxAndDiscoveryIncompleteKey)
 	crds, err := config.ApiExtensions.New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
@@ -69,7 +70,7 @@ func newChain(config app.CompletedConfig, oldAPIs bool, statuses rest.Storage) (
 			return nil, err
 		}
 	}
-	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs, statuses)
+	kube, err := newKube(config.KubeAPIs, crds.GenericAPIServer, oldAPIs, statuses, more...)
 	if err != nil {
 		return nil, fmt.Errorf("install Kubernetes APIs: %w", err)
 	}

@@ -26,6 +26,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/controlplane/compat"
 	"minato/internal/controlplane/memory"
+	"minato/internal/controlplane/usage"
 )
 
 // genericConfig is what all three API servers of the chain share. It follows
@@ -93,7 +94,7 @@ func (s *Server) awaitDefinitions(next http.Handler) http.Handler {
 }
 
 func schemes() []*runtime.Scheme {
-	return []*runtime.Scheme{legacyscheme.Scheme, apiextensionsapiserver.Scheme, aggregatorscheme.Scheme}
+	return []*runtime.Scheme{legacyscheme.Scheme, apiextensionsapiserver.Scheme, aggregatorscheme.Scheme, usage.Scheme()}
 }
 
 // storageFactory decides which version of each resource is written, and where.

@@ -15,10 +15,12 @@ import (
 )
 
 // newKube makes the server of Kubernetes' own APIs, with old versions of them if
-// oldAPIs is set, and with statuses for the objects of kind ComponentStatus. Upstream's own function for it drops versions that were removed
-// from Kubernetes, and groups can't be changed once they are installed. The
-// ServiceCIDR of the cluster is a step of the bootstrap and not of this server.
-func newKube(config controlplane.CompletedConfig, delegate genericapiserver.DelegationTarget, oldAPIs bool, statuses rest.Storage) (*controlplaneapiserver.Server, error) {
+// oldAPIs is set, with statuses for the objects of kind ComponentStatus, and with
+// more groups that are none of Kubernetes' own. Upstream's own function for it
+// drops versions that were removed from Kubernetes, and groups can't be changed
+// once they are installed. The ServiceCIDR of the cluster is a step of the
+// bootstrap and not of this server.
+func newKube(config controlplane.CompletedConfig, delegate genericapiserver.DelegationTarget, oldAPIs bool, statuses rest.Storage, more ...*genericapiserver.APIGroupInfo) (*controlplaneapiserver.Server, error) {
 	server, err := config.ControlPlane.New(controlplaneapiserver.KubeAPIServer, delegate)
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func newKube(config controlplane.CompletedConfig, delegate genericapiserver.Dele
 			return nil, err
 		}
 	}
-	if err := server.GenericAPIServer.InstallAPIGroups(groups...); err != nil {
+	if err := server.GenericAPIServer.InstallAPIGroups(append(groups, more...)...); err != nil {
 		return nil, err
 	}
 	return server, addServiceController(config, server.GenericAPIServer, client)

@@ -26,6 +26,7 @@ import (
 
 	"minato/internal/controlplane/memory"
 	"minato/internal/controlplane/pki"
+	"minato/internal/controlplane/usage"
 	"minato/internal/host/limit"
 )
 
@@ -220,6 +221,7 @@ func (s *Server) Run(ctx context.Context) error {
 	waits.Go(func() {
 		select {
 		case <-s.define:
+			waits.Go(func() { s.keepUsage(run, c.aggregator.APIRegistrationInformers.Apiregistration().V1().APIServices()) })
 			s.keepDefinitions(run, c.crds.Informers.Apiextensions().V1().CustomResourceDefinitions())
 		case <-run.Done():
 		}
@@ -300,7 +302,12 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("complete configuration: %w", err)
 	}
-	c, err := newChain(completed, s.cfg.OldAPIs, componentStatuses(s.cfg.Components, storage))
+	metrics, err := s.usageServer()
+	if err != nil {
+		return nil, err
+	}
+	generic.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(metav1.GroupVersion(usage.GroupVersion), usage.Rank, usage.Rank)
+	c, err := newChain(completed, s.cfg.OldAPIs, componentStatuses(s.cfg.Components, storage), metrics.Group(usage.Scheme()))
 	if err != nil {
 		return nil, err
 	}

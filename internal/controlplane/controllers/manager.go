@@ -227,6 +227,8 @@ func buildOne(ctx context.Context, cc app.ControllerContext, d *app.ControllerDe
 	case names.ValidatingAdmissionPolicyStatusController:
 		// It holds the schemas of every built-in type.
 		return newLazy(d, cc, cc.InformerFactory.Admissionregistration().V1().ValidatingAdmissionPolicies().Informer())
+	case names.PersistentVolumeBinderController:
+		return newVolumeBinder(ctx, cc)
 	case names.NamespaceController:
 		return newNamespaceController(ctx, cc)
 	}

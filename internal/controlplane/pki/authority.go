@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -159,6 +160,14 @@ func (a *Authority) NodeClient(node string) (Pair, error) {
 	})
 }
 
+// PartClient makes a certificate for a user of Minato's own parts. It is in no
+// file: the part makes another one when it starts again.
+func (a *Authority) PartClient(user string) (Pair, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ca.issue(leafSpec{CommonName: user, Usage: x509.ExtKeyUsageClientAuth}, a.cfg.Now())
+}
+
 // NodeServing returns the certificate of a node's agent on its port 10250.
 func (a *Authority) NodeServing(node string, addresses ...netip.Addr) (Pair, error) {
 	if err := checkNodeName(node); err != nil {
@@ -173,6 +182,26 @@ func (a *Authority) NodeServing(node string, addresses ...netip.Addr) (Pair, err
 		Addresses:     addresses,
 		Usage:         x509.ExtKeyUsageServerAuth,
 	})
+}
+
+// ForgetNode removes the certificates of a node that is gone. Who has a copy of
+// them can use them until they expire.
+func (a *Authority) ForgetNode(node string) error {
+	if err := checkNodeName(node); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, kind := range []string{"-client", "-serving"} {
+		for _, ext := range []string{extKey, extCert} {
+			err := os.Remove(filepath.Join(a.cfg.Dir, dirNodes, node+kind+ext))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("pki: forget node %s: %w", node, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // CABundle is the cluster CA certificate in PEM.

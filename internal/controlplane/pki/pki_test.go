@@ -258,6 +258,41 @@ func TestNodeNames(t *testing.T) {
 	}
 }
 
+// A node that is gone leaves nothing, and the others keep what they have.
+func TestForgetNode(t *testing.T) {
+	dir := t.TempDir()
+	a := open(t, dir, &clock{time.Now()})
+	issue := func(node string) {
+		t.Helper()
+		if _, err := a.NodeClient(node); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.NodeServing(node, netip.MustParseAddr("172.30.0.11")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue("node-1")
+	before := contents(t, dir)
+	issue("node-2")
+	for range 2 {
+		if err := a.ForgetNode("node-2"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := contents(t, dir)
+	if len(after) != len(before) {
+		t.Errorf("%d files, want %d", len(after), len(before))
+	}
+	for path, data := range before {
+		if !bytes.Equal(data, after[path]) {
+			t.Errorf("%s changed", path)
+		}
+	}
+	if a.ForgetNode("../ca") == nil {
+		t.Error("a name that leads out of the directory was taken")
+	}
+}
+
 func TestKubeconfig(t *testing.T) {
 	a := open(t, t.TempDir(), &clock{time.Now()})
 	data, err := a.Kubeconfig("https://172.30.0.1:6443", "minato")

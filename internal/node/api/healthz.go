@@ -44,7 +44,9 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(&lines, "[+]%s excluded: ok\n", c.name)
 			continue
 		}
-		if err := c.run(r.Context()); err != nil {
+		err := c.run(r.Context())
+		s.checked.count(c.name, err == nil)
+		if err != nil {
 			failed = true
 			fmt.Fprintf(&lines, "[-]%s failed: %v\n", c.name, err)
 			continue

@@ -32,6 +32,9 @@ func (s *Server) routes() []route {
 		{"GET /logs/", "", []string{"log"}, s.nodeLogs},
 		{"GET /metrics", "", []string{"metrics"}, metrics.ServeHTTP},
 		{"GET /metrics/resource", "", []string{"metrics"}, s.resourceMetrics},
+		{"GET /metrics/cadvisor", "", []string{"metrics"}, s.cadvisorMetrics},
+		{"GET /metrics/probes", "", []string{"metrics"}, s.probeMetrics},
+		{"GET /metrics/slis", "", []string{"metrics"}, s.slis},
 		{"GET /stats/summary", "", []string{"stats"}, s.summary},
 		{"POST /checkpoint/{namespace}/{pod}/{container}", "", []string{"checkpoint"}, disabled(http.StatusNotFound, "The node's container runtime cannot checkpoint containers.")},
 		// Both are of the process that holds the whole cluster, not of one node.

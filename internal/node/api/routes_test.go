@@ -39,9 +39,9 @@ func kubeletPaths() []kubeletPath {
 		{"GET", "/logs/default_web_u/main/0.log", 200, "get log", ""},
 		{"GET", "/metrics", 200, "get metrics", ""},
 		{"GET", "/metrics/resource", 200, "get metrics", ""},
-		{"GET", "/metrics/cadvisor", 404, "", "not built yet"},
-		{"GET", "/metrics/probes", 404, "", "not built yet"},
-		{"GET", "/metrics/slis", 404, "", "not built yet"},
+		{"GET", "/metrics/cadvisor", 200, "get metrics", ""},
+		{"GET", "/metrics/probes", 200, "get metrics", ""},
+		{"GET", "/metrics/slis", 200, "get metrics", ""},
 		{"GET", "/stats/summary", 200, "get stats", ""},
 		{"GET", "/containerLogs" + c, 200, "get proxy", ""},
 		// A request that asks for no stream is a bad request, to those who may ask.

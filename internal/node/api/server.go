@@ -21,10 +21,12 @@ import (
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/node/guard"
 	"minato/internal/node/mirror"
 	"minato/internal/node/observe"
+	"minato/internal/node/usage"
 )
 
 // Runtime is the part of the CRI that requests need.
@@ -54,7 +56,21 @@ type Config struct {
 	Client    kubernetes.Interface
 	Runtime   Runtime
 	Streaming Streaming
-	Pods      Pods
+	// Cgroups tells which cgroups Runtime has made; nil where it doesn't. Those of
+	// the node's Pods are below Cgroup.
+	Cgroups usage.Cgroups
+	Cgroup  host.Cgroup
+	// Interfaces, Volumes and Images are nil where nobody tells of them.
+	Interfaces Interfaces
+	Volumes    Volumes
+	Images     Images
+	// Netns is the node's, and Dir on the file system that its containers are on.
+	Netns host.Netns
+	Dir   string
+	// Capacity and System are what the Node says that it is.
+	Capacity v1.ResourceList
+	System   v1.NodeSystemInfo
+	Pods     Pods
 	// Part returns the part of the cluster that a mirror Pod shows; nil knows none.
 	Part func(*v1.Pod) (mirror.Part, bool)
 	// LogDir holds the Pods' log directories.
@@ -83,9 +99,11 @@ type Config struct {
 	// unless set; Forwarded the connections that port-forwards carry, 1024 and
 	// 256; LogReaders the requests for logs, 512 and 64.
 	Sessions, Forwarded, LogReaders Bounds
-	Metrics                         *prometheus.Registry
-	Clock                           clock.PassiveClock
-	Logger                          *slog.Logger
+	// Metrics are for /metrics, and Probes for /metrics/probes.
+	Metrics *prometheus.Registry
+	Probes  prometheus.Collector
+	Clock   clock.PassiveClock
+	Logger  *slog.Logger
 }
 
 // Server answers requests.
@@ -94,7 +112,12 @@ type Server struct {
 	gate  *gate
 	reads *reads
 	certs *certificates
-	log   *slog.Logger
+	usage *usage.Source
+	cores coreRates
+	disks disks
+
+	checked checkCounts
+	log     *slog.Logger
 
 	sessions, forwarded, logReaders *counter
 }
@@ -112,6 +135,11 @@ func New(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, gate: newGate(cfg.Client, cfg.NodeName, cfg.Clock), reads: newReads(cfg.Clock), log: cfg.Logger,
+		usage: usage.New(usage.Config{Runtime: cfg.Runtime, Cgroups: cfg.Cgroups, Node: cfg.Cgroup, Clock: cfg.Clock}),
+		disks: disks{
+			runtime: cfg.Runtime, images: cfg.Images, volumes: cfg.Volumes, pods: cfg.Pods, logDir: cfg.LogDir, dir: cfg.Dir, log: cfg.Logger,
+			clock: cfg.Clock, busy: make(chan struct{}, 1),
+		},
 		certs:      &certificates{source: cfg.Certificates, clock: cfg.Clock, log: cfg.Logger},
 		sessions:   newCounter("exec, attach, port-forward and run sessions", cfg.Sessions.orDefault(256, 32)),
 		forwarded:  newCounter("forwarded connections", cfg.Forwarded.orDefault(1024, 256)),

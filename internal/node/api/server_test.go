@@ -262,8 +262,8 @@ func TestResourceMetrics(t *testing.T) {
 	b := newBench(t)
 	_, body := b.request("GET", "/metrics/resource", "viewer")
 	for _, want := range []string{
-		`container_cpu_usage_seconds_total{container="main",namespace="default",pod="web"} 2`,
-		`pod_memory_working_set_bytes{namespace="default",pod="web"} 4096`,
+		`container_cpu_usage_seconds_total{container="main",namespace="default",pod="web"} 2 0`,
+		`pod_memory_working_set_bytes{namespace="default",pod="web"} 4096 0`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in %s", want, body)

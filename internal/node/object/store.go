@@ -80,6 +80,28 @@ func (s *Store) Secret(ctx context.Context, namespace, name string) (*v1.Secret,
 	return sec, nil
 }
 
+// PersistentVolumeClaim reads a claim from the API server, as it is now.
+func (s *Store) PersistentVolumeClaim(ctx context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error) {
+	pvc, err := patiently(ctx, func() (*v1.PersistentVolumeClaim, error) {
+		return s.cfg.Client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
+	if err != nil {
+		return nil, named(err, "persistentvolumeclaim", name)
+	}
+	return pvc, nil
+}
+
+// PersistentVolume reads a PersistentVolume from the API server, as it is now.
+func (s *Store) PersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error) {
+	pv, err := patiently(ctx, func() (*v1.PersistentVolume, error) {
+		return s.cfg.Client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+	})
+	if err != nil {
+		return nil, named(err, "persistentvolume", name)
+	}
+	return pv, nil
+}
+
 // Hold watches refs on behalf of a Pod and gives up what the Pod held before
 // and refs no longer names.
 func (s *Store) Hold(uid types.UID, refs []Ref) {

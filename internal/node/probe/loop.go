@@ -99,6 +99,7 @@ func (l *loop) pause(ctx context.Context, d time.Duration) bool {
 // once makes one attempt and returns whether to go on. A failure of an attempt
 // that is not regular is as if it had not been made.
 func (l *loop) once(ctx context.Context, regular bool) bool {
+	begin := l.m.cfg.Clock.Now()
 	result, output := l.m.attempt(ctx, &l.run.target, l.spec)
 	if ctx.Err() != nil {
 		return false
@@ -107,6 +108,7 @@ func (l *loop) once(ctx context.Context, regular bool) bool {
 	if !passed && !regular {
 		return true
 	}
+	l.m.count(l.kind, &l.run.target, passed, l.m.cfg.Clock.Since(begin))
 	switch {
 	case !passed:
 		l.event("Unhealthy", string(l.kind)+" probe failed: "+output)

@@ -28,6 +28,8 @@ type Config struct {
 	// Changed is called, without locks held, when a container's Health changed.
 	Changed func(uid types.UID)
 	Events  record.EventRecorder
+	// Metrics counts the attempts; nil counts them for nobody.
+	Metrics *Metrics
 	Clock   clock.WithTicker
 	Logger  *slog.Logger
 }
@@ -60,7 +62,9 @@ type Manager struct {
 	mu   sync.Mutex
 	runs map[string]*run               // by container ID
 	pods map[types.UID]map[string]*run // the same, of each Pod
-	wg   sync.WaitGroup
+	// counted are the Pods of which attempts are counted, until Remove.
+	counted map[types.UID]*v1.Pod
+	wg      sync.WaitGroup
 }
 
 // run are the probes of one run of a container.
@@ -77,7 +81,10 @@ func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	return &Manager{cfg: cfg, runs: map[string]*run{}, pods: map[types.UID]map[string]*run{}}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
+	}
+	return &Manager{cfg: cfg, counted: map[types.UID]*v1.Pod{}, runs: map[string]*run{}, pods: map[types.UID]map[string]*run{}}
 }
 
 // Ensure starts the probes of a running container unless they run.
@@ -94,6 +101,7 @@ func (m *Manager) Ensure(ctx context.Context, t Target) {
 	r := &run{target: t, started: make(chan struct{})}
 	r.health = Health{Started: c.StartupProbe == nil || t.WasStarted, Ready: c.ReadinessProbe == nil || t.WasReady}
 	m.runs[t.ContainerID] = r
+	m.counted[t.Pod.UID] = t.Pod
 	if m.pods[t.Pod.UID] == nil {
 		m.pods[t.Pod.UID] = map[string]*run{}
 	}
@@ -183,7 +191,24 @@ func (m *Manager) Terminating(uid types.UID) {
 }
 
 // Remove ends all probes of the Pod.
-func (m *Manager) Remove(uid types.UID) { m.Keep(uid, nil) }
+func (m *Manager) Remove(uid types.UID) {
+	m.Keep(uid, nil)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if pod := m.counted[uid]; pod != nil {
+		m.cfg.Metrics.forget(pod)
+		delete(m.counted, uid)
+	}
+}
+
+// count counts one attempt, unless the Pod has been removed meanwhile.
+func (m *Manager) count(k kind, t *Target, passed bool, took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counted[t.Pod.UID] != nil {
+		m.cfg.Metrics.observe(k, t, passed, took)
+	}
+}
 
 // Close ends all probes and waits for them.
 func (m *Manager) Close() {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -286,4 +287,24 @@ func freePort(t *testing.T) int32 {
 	}
 	defer l.Close()
 	return int32(l.Addr().(*net.TCPAddr).Port)
+}
+
+func TestAttemptsAreCounted(t *testing.T) {
+	b := newBench(t)
+	counts := b.cfg.Metrics
+	c := &v1.Container{Name: "c", LivenessProbe: command(nil)}
+	b.Ensure(t.Context(), b.target(c))
+	count := func(result string) float64 {
+		return testutil.ToFloat64(counts.results.WithLabelValues("Liveness", result, "c", "p", "default", "u"))
+	}
+	b.stepUntil(t, "two attempts succeed", func() bool { return count("successful") >= 2 })
+	b.exec.set(errExit)
+	b.stepUntil(t, "an attempt fails", func() bool { return count("failed") >= 1 })
+	if n := testutil.CollectAndCount(counts, "prober_probe_duration_seconds"); n != 1 {
+		t.Errorf("%d series of durations", n)
+	}
+	b.Remove("u")
+	if n := testutil.CollectAndCount(counts); n != 0 {
+		t.Errorf("%d series of a Pod that is gone", n)
+	}
 }

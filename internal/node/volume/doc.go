@@ -1,6 +1,7 @@
 // Package volume makes the volumes of a node's Pods: emptyDir, configMap,
-// secret, downwardAPI, projected and hostPath, and what a container mounts of
-// them.
+// secret, downwardAPI, projected and hostPath, claims to PersistentVolumes that are
+// hostPath or local, and what a container mounts of them. What a claim holds is
+// never removed here.
 //
 // Setting up is idempotent and is repeated when something behind a volume has
 // changed; files then change all at once. Tearing down removes everything of a

@@ -171,8 +171,14 @@ func kindName(kind v1.HostPathType) string {
 }
 
 // typeName is the name that a volume's type has in a manifest.
-func typeName(v *v1.Volume) string {
-	source := reflect.ValueOf(v.VolumeSource)
+func typeName(v *v1.Volume) string { return fieldName(v.VolumeSource) }
+
+// persistentType is the same for a PersistentVolume.
+func persistentType(pv *v1.PersistentVolume) string { return fieldName(pv.Spec.PersistentVolumeSource) }
+
+// fieldName is the name, in a manifest, of the one field that is set.
+func fieldName(sources any) string {
+	source := reflect.ValueOf(sources)
 	for i := range source.NumField() {
 		if source.Field(i).IsNil() {
 			continue

@@ -50,8 +50,11 @@ type Config struct {
 	// what must not reach a disk, Secrets and tokens; it should be a tmpfs.
 	Dir, MemoryDir string
 	Objects        Objects
+	Claims         Claims
 	Tokens         Tokens
 	Mounter        Mounter
+	// NodeLabels are those of the Node, for the nodeAffinity of PersistentVolumes.
+	NodeLabels func(ctx context.Context) (map[string]string, error)
 	// Root is where hostPath volumes are; nil is this process's own root
 	// directory. With another one, Mounter has to mount files that were opened
 	// in it.
@@ -68,6 +71,8 @@ type Manager struct {
 	tokens map[tokenKey]token
 	// mounted has the directories that are known to be tmpfs mounts.
 	mounted map[string]bool
+	// claims has the PersistentVolumes of each Pod, by the names of its volumes.
+	claims map[types.UID]map[string]claimed
 }
 
 // New returns a manager; it touches no file before the first Pod.
@@ -81,7 +86,7 @@ func New(cfg Config) *Manager {
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}}
+	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}, claims: map[types.UID]map[string]claimed{}}
 }
 
 // Error says which volume of a Pod could not be set up.
@@ -121,6 +126,8 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		return time.Time{}, m.emptyDir(pod, v)
 	case v.HostPath != nil:
 		return time.Time{}, checkHostPath(m.cfg.Root, v.HostPath)
+	case isClaim(v):
+		return time.Time{}, m.claim(ctx, pod, v)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		files, next, err := m.payload(ctx, pod, v)
 		if err != nil {
@@ -136,7 +143,7 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		}
 		return next, w.write(files)
 	}
-	return time.Time{}, fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, configMap, secret, downwardAPI or projected", typeName(v))
+	return time.Time{}, unsupported(typeName(v))
 }
 
 // Path is where the contents of a Pod's volume are.
@@ -147,6 +154,12 @@ func (m *Manager) Path(pod *v1.Pod, name string) (string, error) {
 		case v.Name != name:
 		case v.HostPath != nil:
 			return v.HostPath.Path, nil
+		case isClaim(v):
+			c, ok := m.claimed(pod.UID, name)
+			if !ok {
+				return "", fmt.Errorf("the claim of volume %q of pod %s/%s is not set up", name, pod.Namespace, pod.Name)
+			}
+			return c.path, nil
 		default:
 			return m.path(pod.UID, v), nil
 		}
@@ -181,18 +194,25 @@ func (m *Manager) place(v *v1.Volume) (base, kind string) {
 		return m.cfg.MemoryDir, "kubernetes.io~secret"
 	case v.Projected != nil:
 		return m.cfg.MemoryDir, "kubernetes.io~projected"
+	case isClaim(v):
+		return m.cfg.Dir, "claims"
 	}
 	return m.cfg.Dir, "kubernetes.io~empty-dir"
 }
 
 // TearDown removes everything of a Pod. Doing it twice is fine.
-func (m *Manager) TearDown(uid types.UID) error {
+func (m *Manager) TearDown(uid types.UID) (err error) {
 	m.forgetTokens(uid)
 	dirs := []string{m.PodDir(uid)}
 	if m.cfg.MemoryDir != m.cfg.Dir {
 		dirs = append(dirs, filepath.Join(m.cfg.MemoryDir, string(uid)))
 	}
 	m.forgetMounts(m.PodDir(uid))
+	defer func() {
+		if err == nil { // until then, no other Pod gets what this one has for itself
+			m.forgetClaims(uid)
+		}
+	}()
 	for _, dir := range dirs {
 		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 			continue
@@ -218,6 +238,12 @@ func (m *Manager) forgetMounts(podDir string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.mounted, func(dir string, _ bool) bool { return strings.HasPrefix(dir, podDir+"/") })
+}
+
+func (m *Manager) forgetClaims(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.claims, uid)
 }
 
 // UIDs lists the Pods that have a directory.

@@ -41,7 +41,7 @@ func (m *Manager) Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValu
 		out = append(out, &runtimeapi.Mount{
 			HostPath:      source,
 			ContainerPath: target,
-			Readonly:      vm.ReadOnly || readOnly(find(pod, vm.Name)),
+			Readonly:      vm.ReadOnly || m.readOnly(pod, find(pod, vm.Name)),
 			Propagation:   propagation(vm.MountPropagation),
 
 			RecursiveReadOnly: spec.RecursiveReadOnly(vm),
@@ -85,8 +85,13 @@ func expandSubPath(expr string, env []*runtimeapi.KeyValue) (string, error) {
 
 // readOnly tells whether containers get a volume read-only whatever they ask
 // for, as kubelet has it: what the node writes from objects of the API must not
-// be a place where a container can write too.
-func readOnly(v *v1.Volume) bool {
+// be a place where a container can write too. Nor may they write to a claim that
+// the Pod has read-only.
+func (m *Manager) readOnly(pod *v1.Pod, v *v1.Volume) bool {
+	if isClaim(v) {
+		c, _ := m.claimed(pod.UID, v.Name)
+		return c.readOnly
+	}
 	return v != nil && (v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil)
 }
 

@@ -116,7 +116,7 @@ func newBench(t *testing.T) *bench {
 	dir := t.TempDir()
 	b.Manager = New(Config{
 		Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"),
-		Objects: b.objects, Tokens: b.tokens, Mounter: b.mounter, Clock: clk,
+		Objects: b.objects, Claims: &fakeClaims{}, Tokens: b.tokens, Mounter: b.mounter, Clock: clk,
 		Allocatable: v1.ResourceList{v1.ResourceCPU: resource.MustParse("4")},
 	})
 	return b
@@ -227,7 +227,7 @@ func TestMissingSources(t *testing.T) {
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: ref, Optional: &yes}}, ""},
 		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent", Optional: &yes}}, ""},
 		{v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}, "volumes of type nfs are not supported"},
-		{v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{}}, "volumes of type persistentVolumeClaim are not supported"},
+		{v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "absent"}}, `persistentvolumeclaim "absent" not found`},
 	} {
 		b := newBench(t)
 		b.objects.configMaps["cm"] = &v1.ConfigMap{Data: map[string]string{"k": "v"}}

@@ -196,7 +196,7 @@ func TestCPUBetweenPods(t *testing.T) {
 		id := n.run(n.pod(cfg), container)
 		n.awaitLog(id, "stdout: ready")
 		cg := n.podCgroup("uid-" + pod.name)
-		usage[pod.name] = func() uint64 { return n.cpuUsage(cg, 0).GetUsageCoreNanoSeconds().GetValue() }
+		usage[pod.name] = func() uint64 { return cpuUsage(cg, 0).GetUsageCoreNanoSeconds().GetValue() }
 	}
 	start := map[string]uint64{}
 	for name, now := range usage {

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,46 +70,55 @@ func (r *Runtime) oomKilled(c *container) bool {
 	return r.readKeyed(r.cgroupOf(c), "memory.events", "memory.oom_control")["oom_kill"] > 0
 }
 
-func (r *Runtime) cpuUsage(cg host.Cgroup, now int64) *runtimeapi.CpuUsage {
+func cpuUsage(cg host.Cgroup, now int64) *runtimeapi.CpuUsage {
 	out := &runtimeapi.CpuUsage{Timestamp: now}
-	if n, ok := r.readNumber(cg, "cpuacct.usage"); ok {
-		out.UsageCoreNanoSeconds = value(n)
-	} else if stat := r.readKeyed(cg, "cpu.stat"); stat != nil {
-		out.UsageCoreNanoSeconds = value(stat["usage_usec"] * 1000)
+	if u, err := cg.CPU(); err == nil {
+		out.UsageCoreNanoSeconds = value(uint64(u.Total))
 	}
 	return out
 }
 
-func (r *Runtime) memoryUsage(cg host.Cgroup, now int64) *runtimeapi.MemoryUsage {
+func memoryUsage(cg host.Cgroup, now int64) *runtimeapi.MemoryUsage {
 	out := &runtimeapi.MemoryUsage{Timestamp: now}
-	usage, ok := r.readNumber(cg, "memory.current", "memory.usage_in_bytes")
-	if !ok {
+	u, err := cg.Memory()
+	if err != nil {
 		return out
 	}
-	stat := r.readKeyed(cg, "memory.stat")
-	// Version 1 counts children only under names of their own.
-	get := func(names ...string) uint64 {
-		for _, name := range names {
-			if n, ok := stat[name]; ok {
-				return n
-			}
-		}
-		return 0
-	}
-	inactive := get("total_inactive_file", "inactive_file")
-	out.UsageBytes = value(usage)
-	out.WorkingSetBytes = value(usage - min(usage, inactive))
-	out.RssBytes = value(get("total_rss", "anon"))
-	out.PageFaults = value(get("total_pgfault", "pgfault"))
-	out.MajorPageFaults = value(get("total_pgmajfault", "pgmajfault"))
-	limit, ok := r.readNumber(cg, "memory.max", "memory.limit_in_bytes")
-	if ok && limit < 1<<60 { // version 1 says "none" with a huge number
-		out.AvailableBytes = value(limit - min(limit, out.WorkingSetBytes.Value))
+	out.UsageBytes, out.WorkingSetBytes, out.RssBytes = value(u.Usage), value(u.WorkingSet), value(u.RSS)
+	out.PageFaults, out.MajorPageFaults = value(u.PageFaults), value(u.MajorPageFaults)
+	if u.Limit > 0 {
+		out.AvailableBytes = value(u.Limit - min(u.Limit, u.WorkingSet))
 	}
 	return out
 }
 
 func value(n uint64) *runtimeapi.UInt64Value { return &runtimeapi.UInt64Value{Value: n} }
+
+// ContainerCgroup is where a container's processes are counted.
+func (r *Runtime) ContainerCgroup(id string) (host.Cgroup, error) {
+	c, err := r.container(id)
+	if err != nil {
+		return host.Cgroup{}, err
+	}
+	return r.cgroupOf(c), nil
+}
+
+// PodCgroup is where the processes of all containers of a Pod are counted.
+func (r *Runtime) PodCgroup(uid string) host.Cgroup { return r.podCgroup(uid) }
+
+// PodInterfaces counts what has passed the interfaces of a Pod's own network; a
+// Pod on the node's network has none.
+func (r *Runtime) PodInterfaces(uid string) ([]host.LinkCounters, error) {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.sandboxes))
+	r.mu.Unlock()
+	for _, sb := range all {
+		if sb.snapshot().Ready && sb.info().UID == uid && !sb.hostNetwork() {
+			return sb.netns().Counters()
+		}
+	}
+	return nil, nil
+}
 
 // ContainerStats implements CRI.
 func (r *Runtime) ContainerStats(ctx context.Context, id string) (*runtimeapi.ContainerStats, error) {
@@ -128,7 +139,7 @@ func (r *Runtime) stats(ctx context.Context, c *container) *runtimeapi.Container
 		WritableLayer: c.writableLayer(ctx),
 	}
 	if c.snapshot().Phase == phaseRunning {
-		out.Cpu, out.Memory = r.cpuUsage(r.cgroupOf(c), now), r.memoryUsage(r.cgroupOf(c), now)
+		out.Cpu, out.Memory = cpuUsage(r.cgroupOf(c), now), memoryUsage(r.cgroupOf(c), now)
 	}
 	return out
 }
@@ -161,7 +172,7 @@ func (r *Runtime) sandboxStats(ctx context.Context, sb *sandbox) *runtimeapi.Pod
 	now := time.Now().UnixNano()
 	cg := r.podCgroup(sb.info().UID)
 	linux := &runtimeapi.LinuxPodSandboxStats{
-		Cpu: r.cpuUsage(cg, now), Memory: r.memoryUsage(cg, now), Network: sb.networkUsage(now),
+		Cpu: cpuUsage(cg, now), Memory: memoryUsage(cg, now), Network: sb.networkUsage(now),
 		Process: &runtimeapi.ProcessUsage{Timestamp: now},
 	}
 	if pids, err := cg.Procs(); err == nil {
@@ -187,24 +198,14 @@ func (sb *sandbox) networkUsage(now int64) *runtimeapi.NetworkUsage {
 	if sb.hostNetwork() {
 		return nil
 	}
-	h, err := sb.netns().Handle()
-	if err != nil {
-		return nil
-	}
-	defer h.Close()
-	links, err := host.ListLinks(h)
+	links, err := sb.netns().Counters()
 	if err != nil {
 		return nil
 	}
 	out := &runtimeapi.NetworkUsage{Timestamp: now}
-	for _, link := range links {
-		a := link.Attrs()
-		if a.Name == "lo" || a.Statistics == nil {
-			continue
-		}
+	for _, l := range links {
 		usage := &runtimeapi.NetworkInterfaceUsage{
-			Name: a.Name, RxBytes: value(a.Statistics.RxBytes), TxBytes: value(a.Statistics.TxBytes),
-			RxErrors: value(a.Statistics.RxErrors), TxErrors: value(a.Statistics.TxErrors),
+			Name: l.Name, RxBytes: value(l.RxBytes), TxBytes: value(l.TxBytes), RxErrors: value(l.RxErrors), TxErrors: value(l.TxErrors),
 		}
 		if out.DefaultInterface == nil {
 			out.DefaultInterface = usage

@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+)
+
+const head = "apiVersion: minato.local/v1alpha1\nkind: Cluster\n"
+
+const wholeFile = head + `
+name: dev
+nodes:
+- {}
+- labels: {topology.kubernetes.io/zone: a}
+- {name: big, taints: [{key: dedicated, value: db, effect: NoSchedule}]}
+ipFamily: dual
+lanCIDR: 172.31.0.0/16,fd00:31::/64
+podCIDR: 10.245.0.0/16,fd00:45::/56
+serviceCIDR: 10.97.0.0/16,fd00:97::/112
+loadBalancerRange: none
+clusterDomain: example.test
+apiPort: 7443
+ephemeral: true
+oldAPIs: false
+kubeconfig: dev.conf
+allowedUnsafeSysctls: [net.core.somaxconn]
+images: [app.tar, /abs/app.tar]
+manifests: [k8s/]
+`
+
+func TestFile(t *testing.T) {
+	f, err := ParseFile([]byte(wholeFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.Name = f.Name
+	if c, err = f.Apply(c, "/dir", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WithDefaultRanges().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if c.Nodes != 3 || specNames(c) != "node-1 node-2 big" || c.NodeList[1].Labels["topology.kubernetes.io/zone"] != "a" || c.NodeList[2].Taints[0].Key != "dedicated" {
+		t.Errorf("nodes: %+v", c.NodeList)
+	}
+	if c.IPFamily != DualStack || c.LAN.String() != "172.31.0.0/16,fd00:31::/64" || c.APIPort != 7443 || !c.Ephemeral || c.OldAPIs || c.ClusterDomain != "example.test" || c.LoadBalancerRange != "none" || len(c.AllowedUnsafeSysctls) != 1 {
+		t.Errorf("%+v", c)
+	}
+	if images, manifests := f.Paths("/dir"); c.Kubeconfig != "/dir/dev.conf" || strings.Join(images, " ") != "/dir/app.tar /abs/app.tar" || manifests[0] != "/dir/k8s" {
+		t.Errorf("paths: %s %v %v", c.Kubeconfig, images, manifests)
+	}
+	// The same file for the cluster that was made from it, a node of which is
+	// stopped; and one with other nodes.
+	c = c.changeNode("big", func(n *NodeSpec) { n.Stopped = true })
+	again, err := f.Apply(c, "/dir", true)
+	if err != nil || sameCluster(c, again) != nil || !again.NodeList[2].Stopped {
+		t.Errorf("the same file again: %v %v", err, sameCluster(c, again))
+	}
+	f.Nodes = f.Nodes[:2]
+	if _, err := f.Apply(c, "/dir", true); err == nil || !strings.Contains(err.Error(), "minato node add") {
+		t.Errorf("other nodes: %v", err)
+	}
+	// What is left out stays.
+	less, err := ParseFile([]byte(head))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, err := less.Apply(c, "/dir", true); err != nil || sameCluster(c, same) != nil {
+		t.Errorf("an empty file changed %v, %v", same, err)
+	}
+}
+
+func TestFileRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                         "give apiVersion: minato.local/v1alpha1",
+		"apiVersion: v1\nkind: Cluster":            `apiVersion "v1"`,
+		"a: [":                                     "yaml",
+		head + "node: []":                          `unknown field "node"`,
+		head + "nodes: [{}, {label: {}}]":          `unknown field "nodes[1].label"`,
+		head + "name: a\nname: b":                  `"name" already set`,
+		head + "name: UPPER":                       "name: ",
+		head + "nodes: 3":                          "nodes",
+		head + "nodes: [{name: first}]":            "nodes[0].name",
+		head + "nodes: [{}, {name: node-1}]":       "nodes[1].name",
+		head + "nodes: [{}, {name: node-3}]":       "nodes[1].name",
+		head + "nodes: [{}, {name: a}, {name: a}]": "nodes[2].name",
+		head + "nodes: [{}, {name: Upper}]":        "nodes[1].name",
+		head + "nodes: [{labels: {node-role.kubernetes.io/x: ''}}]": "nodes[0].labels",
+		head + "nodes: [{taints: [{key: a, effect: Never}]}]":       "nodes[0].taints[0]",
+		head + "nodes: [{taints: [{key: a}]}]":                      "nodes[0].taints[0]",
+		head + "etcd: {caFile: x}":                                  "etcd.servers",
+	} {
+		if _, err := ParseFile([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		head + "podCIDR: x":           "podCIDR: ",
+		head + "ipFamily: ipv5":       "ipFamily: ",
+		head + "loadBalancerRange: x": "loadBalancerRange: ",
+	} {
+		f, err := ParseFile([]byte(text))
+		if err == nil {
+			_, err = f.Apply(DefaultConfig(), "/", false)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func FuzzParseFile(f *testing.F) {
+	f.Add([]byte(wholeFile))
+	f.Add([]byte(head + "etcd: {servers: [x]}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file, err := ParseFile(text)
+		if err != nil {
+			return
+		}
+		c, err := file.Apply(DefaultConfig(), "/dir", false)
+		if err == nil {
+			_ = c.WithDefaultRanges().Validate()
+		}
+	})
+}

@@ -1,0 +1,261 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/storage/ephemeral"
+	storagevolume "k8s.io/component-helpers/storage/volume"
+
+	"minato/internal/host"
+)
+
+// Claims reads the claims of a Pod and what they are bound to, as they are now.
+type Claims interface {
+	PersistentVolumeClaim(ctx context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error)
+	PersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error)
+}
+
+// claimed is a PersistentVolume in a Pod.
+type claimed struct {
+	name     string // of the PersistentVolume
+	path     string // where it is on the node
+	readOnly bool
+	alone    bool // no second Pod may have it
+}
+
+// claimed returns what a volume of a Pod has been found to be.
+func (m *Manager) claimed(uid types.UID, volume string) (claimed, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.claims[uid][volume]
+	return c, ok
+}
+
+func isClaim(v *v1.Volume) bool {
+	return v != nil && (v.PersistentVolumeClaim != nil || v.Ephemeral != nil)
+}
+
+// claim sets up what the Pod's claim is bound to. That is looked up once: a
+// claim is bound for good.
+func (m *Manager) claim(ctx context.Context, pod *v1.Pod, v *v1.Volume) error {
+	if _, ok := m.claimed(pod.UID, v.Name); ok {
+		return nil
+	}
+	pvc, err := m.boundClaim(ctx, pod, v)
+	if err != nil {
+		return err
+	}
+	pv, err := m.boundVolume(ctx, pvc)
+	if err != nil {
+		return err
+	}
+	if err := m.fits(ctx, pod, v, pv); err != nil {
+		return fmt.Errorf("claim %s/%s, PersistentVolume %s: %w", pvc.Namespace, pvc.Name, pv.Name, err)
+	}
+	c := claimed{name: pv.Name, alone: hasMode(pv, v1.ReadWriteOncePod)}
+	c.readOnly = v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+	first, err := m.take(pod.UID, v.Name, &c, pv)
+	if err == nil {
+		err = m.prepare(ctx, pod, v, pv, c, first)
+	}
+	if err != nil {
+		m.give(pod.UID, v.Name)
+		return fmt.Errorf("claim %s/%s, PersistentVolume %s: %w", pvc.Namespace, pvc.Name, pv.Name, err)
+	}
+	return nil
+}
+
+// boundClaim reads the claim of a volume and checks what kubelet checks of it.
+func (m *Manager) boundClaim(ctx context.Context, pod *v1.Pod, v *v1.Volume) (*v1.PersistentVolumeClaim, error) {
+	name := ephemeral.VolumeClaimName(pod, v)
+	if v.PersistentVolumeClaim != nil {
+		name = v.PersistentVolumeClaim.ClaimName
+	}
+	pvc, err := m.cfg.Claims.PersistentVolumeClaim(ctx, pod.Namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	if v.Ephemeral != nil {
+		if err := ephemeral.VolumeIsForPod(pod, pvc); err != nil {
+			return nil, err
+		}
+	}
+	if pvc.DeletionTimestamp != nil && !m.wasSetUp(pod.UID, v) {
+		return nil, fmt.Errorf("the claim %s/%s is being deleted; make it again once it is gone", pvc.Namespace, pvc.Name)
+	}
+	if pvc.Status.Phase != v1.ClaimBound || pvc.Spec.VolumeName == "" {
+		return nil, fmt.Errorf("the claim %s/%s is not bound; `kubectl describe pvc %s -n %s` tells why", pvc.Namespace, pvc.Name, pvc.Name, pvc.Namespace)
+	}
+	return pvc, nil
+}
+
+// boundVolume reads the PersistentVolume that a claim says it is bound to.
+func (m *Manager) boundVolume(ctx context.Context, pvc *v1.PersistentVolumeClaim) (*v1.PersistentVolume, error) {
+	pv, err := m.cfg.Claims.PersistentVolume(ctx, pvc.Spec.VolumeName)
+	if err != nil {
+		return nil, err
+	}
+	if ref := pv.Spec.ClaimRef; ref == nil || ref.UID != pvc.UID {
+		return nil, fmt.Errorf("the PersistentVolume %s is not bound to the claim %s/%s any more", pv.Name, pvc.Namespace, pvc.Name)
+	}
+	return pv, nil
+}
+
+// fits tells whether this node can give a Pod this PersistentVolume.
+func (m *Manager) fits(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.PersistentVolume) error {
+	block := pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == v1.PersistentVolumeBlock
+	if block || asDevice(pod, v.Name) {
+		return errors.New("its volumeMode is Block, or the Pod names it in volumeDevices, and this node has no block volumes; use volumeMode Filesystem and volumeMounts")
+	}
+	if pv.Spec.HostPath == nil && pv.Spec.Local == nil {
+		return unsupported(persistentType(pv))
+	}
+	if pv.Spec.NodeAffinity == nil {
+		return nil
+	}
+	labels, err := m.cfg.NodeLabels(ctx)
+	if err != nil {
+		return fmt.Errorf("read the labels of the node: %w", err)
+	}
+	if err := storagevolume.CheckNodeAffinity(pv, labels); err != nil {
+		return fmt.Errorf("its nodeAffinity does not allow this node: %w", err)
+	}
+	return nil
+}
+
+// take notes that a Pod has a PersistentVolume, unless another Pod has it for
+// itself. first says that no other Pod of the node has it.
+func (m *Manager) take(uid types.UID, volume string, c *claimed, pv *v1.PersistentVolume) (first bool, err error) {
+	if c.path = filepath.Clean(localPath(pv)); pv.Spec.HostPath != nil {
+		c.path = pv.Spec.HostPath.Path
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first = true
+	for other, has := range m.claims {
+		for _, o := range has {
+			if other == uid || o.name != c.name {
+				continue
+			}
+			if c.alone || o.alone {
+				return false, fmt.Errorf("it has the access mode ReadWriteOncePod and is in use by the Pod with the UID %s", other)
+			}
+			first = false
+		}
+	}
+	if m.claims[uid] == nil {
+		m.claims[uid] = map[string]claimed{}
+	}
+	m.claims[uid][volume] = *c
+	return first, nil
+}
+
+// give takes back what take has noted.
+func (m *Manager) give(uid types.UID, volume string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if delete(m.claims[uid], volume); len(m.claims[uid]) == 0 {
+		delete(m.claims, uid)
+	}
+}
+
+// prepare checks that the volume's files are there, and gives them to the Pod's
+// group: for its first Pod on the node, once, as kubelet does. Volumes of type
+// hostPath never change hands, in kubelet either.
+func (m *Manager) prepare(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.PersistentVolume, c claimed, first bool) error {
+	if m.wasSetUp(pod.UID, v) {
+		return nil
+	}
+	if pv.Spec.HostPath != nil {
+		if err := checkHostPath(m.cfg.Root, pv.Spec.HostPath); err != nil {
+			return err
+		}
+		return m.noteSetUp(pod.UID, v)
+	}
+	dir, err := m.cfg.Root.OpenPath(c.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the directory %s of the local volume does not exist on this node; make it there", c.path)
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory, and this node formats and mounts no devices for local volumes; mount it and give the directory", c.path)
+	}
+	if gid := fsGroup(pod); gid >= 0 && first && !c.readOnly {
+		if err := host.OwnByGroup(ctx, dir, gid, onRootMismatch(pod)); err != nil {
+			return err
+		}
+	}
+	return m.noteSetUp(pod.UID, v)
+}
+
+// onRootMismatch is the Pod's fsGroupChangePolicy.
+func onRootMismatch(pod *v1.Pod) bool {
+	sc := pod.Spec.SecurityContext
+	return sc != nil && sc.FSGroupChangePolicy != nil && *sc.FSGroupChangePolicy == v1.FSGroupChangeOnRootMismatch
+}
+
+// wasSetUp tells whether this agent or an earlier one has set a claim up for the
+// Pod; noteSetUp notes it beside the Pod's volumes.
+func (m *Manager) wasSetUp(uid types.UID, v *v1.Volume) bool {
+	_, err := os.Lstat(m.record(uid, v))
+	return err == nil
+}
+
+func (m *Manager) noteSetUp(uid types.UID, v *v1.Volume) error {
+	return writer{record: m.record(uid, v)}.remember("")
+}
+
+func hasMode(pv *v1.PersistentVolume, mode v1.PersistentVolumeAccessMode) bool {
+	for _, have := range pv.Spec.AccessModes {
+		if have == mode {
+			return true
+		}
+	}
+	return false
+}
+
+func localPath(pv *v1.PersistentVolume) string {
+	if pv.Spec.Local == nil {
+		return ""
+	}
+	return pv.Spec.Local.Path
+}
+
+// asDevice tells whether a container of the Pod wants the volume as a device.
+func asDevice(pod *v1.Pod, volume string) bool {
+	uses := func(c *v1.Container) bool {
+		for i := range c.VolumeDevices {
+			if c.VolumeDevices[i].Name == volume {
+				return true
+			}
+		}
+		return false
+	}
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if uses(&list[i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// unsupported is the error for a volume of a type that the node does not know.
+func unsupported(kind string) error {
+	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, configMap, secret, downwardAPI, projected, or a claim to a hostPath or local PersistentVolume. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
+}
