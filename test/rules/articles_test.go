@@ -56,8 +56,8 @@ func indexRows(t *testing.T, text string) []row {
 		for _, m := range quoted.FindAllStringSubmatch(cells[2], -1) {
 			r.scripts = append(r.scripts, m[1])
 		}
-		if len(r.scripts) == 0 {
-			t.Errorf("docs/articles.md: %s, %q names no script that shows it", r.article, r.heading)
+		if len(r.scripts) == 0 && strings.TrimSpace(cells[2]) != "—" {
+			t.Errorf("docs/articles.md: %s, %q names no script that shows it; a section in which nothing is typed has — there", r.article, r.heading)
 		}
 		rows = append(rows, r)
 	}
