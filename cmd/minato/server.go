@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,9 @@ server that "minato up" started, a process of its own does that.`,
 			if err := cluster.RequireRoot(); err != nil {
 				return err
 			}
+			// What nodes show to the users of containers does not depend on the shell
+			// that the server is started from.
+			syscall.Umask(0o022)
 			config, err := cluster.LoadConfig(o.name)
 			if err != nil {
 				return err

@@ -44,6 +44,8 @@ What is mostly asked first:
 		Example: `  minato up
   minato up --nodes 5 --ephemeral                # five nodes, data in memory
   minato up --ip-family dual
+  minato up --nodes 2 --node-cpu 2 --node-memory 4Gi
+  minato up --mount /srv/data:/data --mount /home/me/src:ro
   minato up --name test --kubeconfig test.conf   # a second cluster beside the first`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,6 +79,10 @@ What is mostly asked first:
 	rangesVar(&c.PodCIDR, "pod-cidr", "ranges of the Pods' addresses; each node has a /24 or /64 of them", func(c cluster.Config) cluster.Ranges { return c.PodCIDR })
 	rangesVar(&c.ServiceCIDR, "service-cidr", "ranges of the Services' addresses", func(c cluster.Config) cluster.Ranges { return c.ServiceCIDR })
 	f.Var(&c.LoadBalancerRange, "load-balancer-range", "addresses for Services of type LoadBalancer: ranges such as 172.30.200.1-172.30.200.250 with commas between, or \"none\" (default a part of the LAN)")
+	f.Int64Var(&c.Claim.CPUs, "node-cpu", 0, "CPUs that each node has; its Pods get no more (default all of the machine's)")
+	f.Var(&c.Claim.Memory, "node-memory", "memory that each node has, such as 4Gi; its Pods get no more (default all of the machine's)")
+	f.Int64Var(&c.Claim.PIDs, "node-pids", 0, "processes and threads that each node may have (default no limit but the machine's)")
+	f.Var(&c.Mounts, "mount", "give all nodes a directory of this machine, at the same path or at DST, read-only with :ro; may be given several times")
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
 	f.BoolVar(&c.OldAPIs, "old-apis", true, "serve old versions of Kubernetes' kinds, such as Ingress in extensions/v1beta1, as well")
 	f.BoolVar(&c.TaintControlPlane, "taint-control-plane", false, "keep Pods that do not tolerate it off node-1, by the taint node-role.kubernetes.io/control-plane:NoSchedule")
@@ -125,6 +131,10 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config) (cluster.Co
 		"service-cidr":           func() { c.ServiceCIDR = flags.ServiceCIDR },
 		"load-balancer-range":    func() { c.LoadBalancerRange = flags.LoadBalancerRange },
 		"cluster-domain":         func() { c.ClusterDomain = flags.ClusterDomain },
+		"node-cpu":               func() { c.Claim.CPUs = flags.Claim.CPUs },
+		"node-memory":            func() { c.Claim.Memory = flags.Claim.Memory },
+		"node-pids":              func() { c.Claim.PIDs = flags.Claim.PIDs },
+		"mount":                  func() { c.Mounts = flags.Mounts },
 		"old-apis":               func() { c.OldAPIs = flags.OldAPIs },
 		"taint-control-plane":    func() { c.TaintControlPlane = flags.TaintControlPlane },
 		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },

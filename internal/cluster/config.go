@@ -42,6 +42,10 @@ type Config struct {
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.
 	OldAPIs bool `json:"oldAPIs"`
+	// Claim is what each node has of the machine.
+	Claim Claim `json:"claim,omitzero"`
+	// Mounts are directories of the machine that all nodes have.
+	Mounts Mounts `json:"mounts,omitempty"`
 	// Created is when the cluster was made; zero if a version made it that did not
 	// write it down.
 	Created time.Time `json:"created,omitzero"`
@@ -119,6 +123,12 @@ func (c Config) validate() error {
 		if !slices.ContainsFunc(namespacedSysctls, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			return fmt.Errorf("--allowed-unsafe-sysctls %s: the kernel has one value of it for the whole machine; only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.* can be a Pod's own", name)
 		}
+	}
+	if err := c.Claim.validate(); err != nil {
+		return err
+	}
+	if err := c.validateMounts(); err != nil {
+		return err
 	}
 	if c.ClusterDomain == "" || strings.HasPrefix(c.ClusterDomain, ".") {
 		return fmt.Errorf("--cluster-domain %q: give a domain name such as cluster.local", c.ClusterDomain)

@@ -45,7 +45,11 @@ func (n *node) run(ctx context.Context) error {
 	if err := host.MountBPF(n.server.paths.BPF()); err != nil {
 		return err
 	}
-	m, err := member.New(n.config(ns))
+	files, err := n.server.nodeFiles(n.name, ns)
+	if err != nil {
+		return fmt.Errorf("%s: %w", n.name, err)
+	}
+	m, err := member.New(n.config(ns, files))
 	if err != nil {
 		return err
 	}
@@ -63,7 +67,7 @@ func (n *node) run(ctx context.Context) error {
 	return m.Run(ctx)
 }
 
-func (n *node) config(ns host.Netns) member.Config {
+func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 	s := n.server
 	return member.Config{
 		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
@@ -73,10 +77,7 @@ func (n *node) config(ns host.Netns) member.Config {
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
-		Files: &host.MountNSConfig{
-			Name: n.name, Path: s.paths.MountNS(n.name),
-			Cover: []string{dataRoot, runRoot}, Keep: []string{s.paths.NodeData(n.name), s.paths.NodeRun(n.name)},
-		},
+		Files: files, Claim: s.cfg.Claim.member(),
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),

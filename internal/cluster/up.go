@@ -66,6 +66,10 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		return UpResult{}, fmt.Errorf("cluster %q is running with --old-apis=%t: `minato down%s`, and then `up` with --old-apis=%t", c.Name, existing.OldAPIs, nameFlag(c.Name), c.OldAPIs)
 	case running && !known:
 		return UpResult{}, fmt.Errorf("cluster %q is running, and its settings in %s are gone: `minato delete%s` removes it", c.Name, paths.Config(), nameFlag(c.Name))
+	case running && known && !sameMounts(existing.Mounts, c.Mounts):
+		return UpResult{}, fmt.Errorf("cluster %q is running with other directories of the machine (--mount %q): `minato down%s`, and then `up` with those that its nodes are to have", c.Name, existing.Mounts.String(), nameFlag(c.Name))
+	case running && known && existing.Claim != c.Claim:
+		return UpResult{}, fmt.Errorf("cluster %q is running, and each node has %s: `minato down%s`, and then `up` with what each is to have", c.Name, existing.Claim, nameFlag(c.Name))
 	case !running:
 		if c, chosen, err = start(ctx, c, known, onEvent); err != nil {
 			return UpResult{}, err
@@ -211,6 +215,8 @@ func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
 	old.Created = new.Created
 	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
+	old.Mounts, new.Mounts = nil, nil       // nodes are made anew by each start
+	old.Claim, new.Claim = Claim{}, Claim{}
 	if reflect.DeepEqual(old, new) {
 		return nil
 	}

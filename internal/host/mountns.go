@@ -11,34 +11,58 @@ import (
 )
 
 // MountNSConfig says what a node's mount namespace shows. Paths are absolute.
+//
+// The node's root directory is a directory of its own. In it are the machine's
+// programs, libraries and settings (/usr, /lib, /etc and the like), on which the
+// node's changes lie as a layer of their own; the machine's /proc, /sys and /dev;
+// and what Keep and Binds name. Nothing else of the machine is there.
 type MountNSConfig struct {
 	// Name is the node's, for messages.
 	Name string
 	// Path is the file that the namespace is pinned at, so that it outlives this
 	// process. Its directory becomes a private mount, because the kernel lets no
-	// such pin propagate: nothing else should be in it. It must be below one of
-	// Cover, or the node could reach it.
+	// such pin propagate: nothing else should be in it.
 	Path string
-	// Cover are directories of the machine that the node finds empty and can't
-	// write to.
+	// Root is the directory that is the node's root directory, and Changes the
+	// one for what the node changes in the machine's directories. Both are below
+	// one of Keep, and made if missing.
+	Root, Changes string
+	// Cover are directories that the node finds empty and can't write to, but for
+	// Keep.
 	Cover []string
-	// Keep are directories below those of Cover that the node has all the same,
-	// at the same paths. They are made if missing, and become mounts of their
-	// own, in the machine's namespace too. What either side mounts below them
-	// the other one sees.
+	// Keep are directories below those of Cover that the node has at the same
+	// paths. They are made if missing, and become mounts of their own, in the
+	// machine's namespace too. What either side mounts below them the other one
+	// sees.
 	Keep []string
-	// Own are paths of directories that the node has as its own instead of the
-	// machine's, kept below OwnDir, which must be below one of Keep. A path that
-	// is no directory of the machine is left out.
-	Own    []string
-	OwnDir string
+	// Binds are further directories of the node, in the order in which they are
+	// mounted.
+	Binds []Bind
+	// Empty are directories below those of Keep that are emptied when the
+	// namespace is made for the first time, as after a boot. Whoever may write to
+	// /tmp may write to them.
+	Empty []string
+	// Files are files of the machine, such as programs and namespaces, that the
+	// node has at the same paths. What is in one of the machine's directories that
+	// it has is there anyway.
+	Files []string
 }
 
-// MountNS is a node's mount namespace: the machine's files without what the
-// node must not reach. What the machine mounts later appears in it where the
-// machine's mounts propagate (those of systemd do); what the node and its
-// containers mount does not appear on the machine, but for Keep. A nil MountNS
-// is the namespace of this process.
+// Bind is a directory that appears at another path of the node.
+type Bind struct {
+	// Source is one of the machine's directories, or, below one of Keep, one of
+	// the node's own, which is made if missing.
+	Source string
+	// Target is made if missing, on the node and not on the machine.
+	Target   string
+	ReadOnly bool
+}
+
+// MountNS is a node's mount namespace: a root directory of its own, with the
+// machine's programs. What the machine mounts later appears in /proc, /sys, /dev
+// and the sources of Binds where the machine's mounts propagate (those of systemd
+// do); what the node and its containers mount does not appear on the machine, but
+// for Keep. A nil MountNS is the namespace of this process.
 type MountNS struct {
 	name string
 	ns   *os.File
@@ -58,41 +82,56 @@ func CreateMountNS(cfg MountNSConfig) (*MountNS, error) {
 }
 
 func createMountNS(cfg MountNSConfig) (*MountNS, error) {
-	if err := cfg.complete(); err != nil {
+	plan, err := cfg.complete()
+	if err != nil {
 		return nil, err
 	}
-	if err := cfg.prepareMachine(); err != nil {
+	if err := plan.prepareMachine(); err != nil {
 		return nil, err
 	}
-	ns, err := openPinned(cfg.Path)
+	ns, err := openPinned(plan.Path)
 	if err != nil {
 		return nil, err
 	}
 	if ns != nil {
 		m := &MountNS{name: cfg.Name, ns: ns}
-		if m.verify(cfg) == nil && m.openRoot() == nil {
+		if m.verify(plan) == nil && m.openRoot() == nil {
 			return m, nil
 		}
 		ns.Close()
-		if err := DeleteMountNS(cfg.Path); err != nil {
+		if err := DeleteMountNS(plan.Path); err != nil {
 			return nil, err
 		}
+	} else if err := plan.empty(); err != nil {
+		return nil, err
 	}
-	if ns, err = buildMountNS(cfg); err != nil {
+	if ns, err = plan.build(); err != nil {
 		return nil, err
 	}
 	m := &MountNS{name: cfg.Name, ns: ns}
-	if err := errors.Join(m.pin(cfg.Path), m.openRoot()); err != nil {
+	if err := errors.Join(m.pin(plan.Path), m.openRoot()); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
 
-// complete checks the paths and resolves links in them, for mounts are known by
+// mountPlan is a MountNSConfig whose paths are real, because mounts are known by
 // their real paths.
-func (cfg *MountNSConfig) complete() error {
-	if cfg.Path == "" {
-		return errors.New("Path is required")
+type mountPlan struct {
+	MountNSConfig
+	// cover and keep are the real paths of Cover and Keep, which are those that
+	// others use.
+	cover, keep []string
+	// signature tells namespaces apart that show different things.
+	signature string
+}
+
+// complete checks the paths, makes the directories that are missing and resolves
+// links on the way to them.
+func (cfg MountNSConfig) complete() (*mountPlan, error) {
+	p := &mountPlan{MountNSConfig: cfg}
+	if cfg.Path == "" || len(cfg.Cover) == 0 || len(cfg.Keep) == 0 {
+		return nil, errors.New("Path, Cover and Keep are required")
 	}
 	resolved := func(dirs []string) (out []string, err error) {
 		for _, dir := range dirs {
@@ -110,26 +149,37 @@ func (cfg *MountNSConfig) complete() error {
 		return out, nil
 	}
 	var err error
-	if cfg.Cover, err = resolved(cfg.Cover); err != nil {
-		return err
+	if p.cover, err = resolved(cfg.Cover); err != nil {
+		return nil, err
 	}
-	if cfg.Keep, err = resolved(cfg.Keep); err != nil {
-		return err
+	if p.keep, err = resolved(cfg.Keep); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
-		return err
+		return nil, err
 	}
-	if pins, err := filepath.EvalSymlinks(filepath.Dir(cfg.Path)); err != nil {
-		return err
-	} else {
-		cfg.Path = filepath.Join(pins, filepath.Base(cfg.Path))
+	pins, err := filepath.EvalSymlinks(filepath.Dir(cfg.Path))
+	if err != nil {
+		return nil, err
 	}
-	for _, dir := range cfg.Keep {
-		if !underAny(dir, cfg.Cover) {
-			return fmt.Errorf("%s is to be kept and is not below what is covered: %s", dir, strings.Join(cfg.Cover, ", "))
+	p.Path = filepath.Join(pins, filepath.Base(cfg.Path))
+	for _, dir := range p.keep {
+		if !underAny(dir, p.cover) {
+			return nil, fmt.Errorf("%s is to be kept and is not below what is covered: %s", dir, strings.Join(p.cover, ", "))
 		}
 	}
-	return nil
+	for _, dir := range append([]string{cfg.Root, cfg.Changes}, cfg.Empty...) {
+		if !underAny(dir, cfg.Keep) {
+			return nil, fmt.Errorf("%q is to be the node's own and is not below what is kept: %s", dir, strings.Join(cfg.Keep, ", "))
+		}
+	}
+	for _, b := range cfg.Binds {
+		if !filepath.IsAbs(b.Source) || !filepath.IsAbs(b.Target) {
+			return nil, fmt.Errorf("%s is to be mounted at %s: both must be absolute paths", b.Source, b.Target)
+		}
+	}
+	p.signature = p.sign()
+	return p, nil
 }
 
 func underAny(path string, dirs []string) bool {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +14,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-// mountTest is a small machine in a tmpfs, whose directory "secret" is covered
-// but for "secret/nodes/NODE".
+// mountTest is a directory of the machine on a tmpfs, in which "secret" is covered
+// but for "secret/nodes/NODE". Nodes have "shared", too.
 type mountTest struct {
 	t    *testing.T
 	base string
@@ -87,9 +89,11 @@ func (m *mountTest) mounted(name string) bool {
 }
 
 func (m *mountTest) config(node string) MountNSConfig {
+	own := m.path("secret/nodes/" + node)
 	return MountNSConfig{
-		Name: node, Path: m.path("secret/mntns/" + node),
-		Cover: []string{m.path("secret")}, Keep: []string{m.path("secret/nodes/" + node)},
+		Name: node, Path: m.path("secret/mntns/" + node), Root: filepath.Join(own, "root"), Changes: filepath.Join(own, "changes"),
+		Cover: []string{m.path("secret")}, Keep: []string{own}, Empty: []string{filepath.Join(own, "root/tmp")},
+		Binds: []Bind{{Source: m.path("shared"), Target: m.path("shared")}},
 	}
 }
 
@@ -126,10 +130,7 @@ func TestMountNSCovers(t *testing.T) {
 	if err := BindMount(m.base, m.mkdir("private/all"), false); err != nil {
 		t.Fatal(err)
 	}
-	if err := BindMount(m.path("secret/pki"), m.mkdir("private/part"), false); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(m.path("secret"), m.path("link")); err != nil {
+	if err := os.Symlink(m.path("secret"), m.path("shared/link")); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.mount("secret/nodes/two/mount"); err != nil {
@@ -137,7 +138,7 @@ func TestMountNSCovers(t *testing.T) {
 	}
 	ns := m.create(m.config("one"))
 	m.write("secret/nodes/one/file", "")
-	for _, path := range []string{"secret/pki", "secret/pki/key", "secret/mntns", "secret/nodes/two", "link/pki", "private/all/secret/pki", "private/all/secret/nodes", "private/part/key"} {
+	for _, path := range []string{"secret/pki", "secret/pki/key", "secret/mntns", "secret/nodes/two", "shared/link/pki", "private/all", "etc/hosts"} {
 		m.inside(ns, func() error {
 			if _, err := os.Stat(m.path(path)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the node sees %s: %v", path, err)
@@ -155,22 +156,15 @@ func TestMountNSCovers(t *testing.T) {
 		if err := os.WriteFile(m.path("secret/x"), nil, 0o644); !errors.Is(err, unix.EROFS) {
 			t.Errorf("the cover can be written to: %v", err)
 		}
-		if err := os.WriteFile(m.path("private/all/secret/x"), nil, 0o644); !errors.Is(err, unix.EROFS) {
-			t.Errorf("the second cover can be written to: %v", err)
-		}
 		if _, err := os.Stat(m.path("secret/nodes/one/file")); err != nil {
 			t.Errorf("the node's own directory: %v", err)
-		}
-		data, err := os.ReadFile(m.path("etc/hosts"))
-		if string(data) != "hosts" {
-			t.Errorf("the machine's file: %q, %v", data, err)
 		}
 		return os.WriteFile(m.path("secret/nodes/one/from-node"), nil, 0o644)
 	})
 	if _, err := os.Stat(m.path("secret/nodes/one/from-node")); err != nil {
 		t.Errorf("the machine does not see the node's own file: %v", err)
 	}
-	if got, err := ns.Root().EvalSymlinks(m.path("link/nodes/one")); err != nil || got != m.path("secret/nodes/one") {
+	if got, err := ns.Root().EvalSymlinks(m.path("shared/link/nodes/one")); err != nil || got != m.path("secret/nodes/one") {
 		t.Errorf("EvalSymlinks = %s, %v", got, err)
 	}
 	if _, err := ns.Root().Stat("/proc/1/root" + m.path("secret/pki")); err == nil {
@@ -355,58 +349,176 @@ func TestMountNSOfManyNodes(t *testing.T) {
 	}
 }
 
-func TestMountNSOwnDirectories(t *testing.T) {
+func (m *mountTest) read(ns *MountNS, path string) (text string, err error) {
+	m.inside(ns, func() error {
+		var data []byte
+		data, err = os.ReadFile(path)
+		text = string(data)
+		return nil
+	})
+	return text, err
+}
+
+// A node has the machine's programs and settings. Whatever it writes, and
+// wherever, is its own, and is there the next time too.
+func TestMountNSHasItsOwnFiles(t *testing.T) {
 	m := newMountTest(t)
-	m.mkdir("tmp")
-	if err := os.Chmod(m.path("tmp"), os.ModeSticky|0o777); err != nil {
-		t.Fatal(err)
-	}
-	m.write("tmp/machine", "")
 	cfg := m.config("one")
-	cfg.Own, cfg.OwnDir = []string{m.path("tmp"), m.path("absent"), m.path("etc/hosts")}, m.path("secret/nodes/one/root")
-	// A link that a container put there earlier is not followed.
-	m.mkdir("secret/nodes/one/root")
-	if err := os.Symlink(m.path("etc"), filepath.Join(cfg.OwnDir, strings.Split(m.base, "/")[1])); err != nil {
+	one, two := m.create(cfg), m.create(m.config("two"))
+	machines, err := os.ReadFile("/etc/passwd")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CreateMountNS(cfg); err == nil || !strings.Contains(err.Error(), "tmp") {
-		t.Errorf("a link out of the node's directory: %v", err)
+	if got, err := m.read(one, "/etc/passwd"); err != nil || got != string(machines) {
+		t.Errorf("the node's /etc/passwd has %d bytes, the machine's %d: %v", len(got), len(machines), err)
 	}
-	if err := RemoveTree(cfg.OwnDir); err != nil {
+	name := "minato-" + filepath.Base(filepath.Dir(m.base))
+	places := []string{"/", "/etc", "/usr", "/usr/lib", "/var/lib", "/opt", "/mnt", "/srv", "/run", "/var/run", "/tmp", "/var/lib/kubelet/plugins_registry"}
+	for _, dir := range places {
+		path := filepath.Join(dir, name)
+		m.inside(one, func() error { return os.WriteFile(path, []byte("one"), 0o644) })
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			os.Remove(path)
+			t.Errorf("the machine has %s, which the node wrote: %v", path, err)
+		}
+		if _, err := m.read(two, path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the other node has %s: %v", path, err)
+		}
+	}
+	m.inside(one, func() error { return os.Remove("/etc/passwd") })
+	if _, err := os.Stat("/etc/passwd"); err != nil {
+		t.Fatalf("the machine's file is gone: %v", err)
+	}
+	for path, want := range map[string]fs.FileMode{"/": 0o755, "/tmp": fs.ModeSticky | 0o777, "/etc": 0o755, "/root": 0o700, "/var/log": 0o755} {
+		if info, err := one.Root().Stat(path); err != nil || info.Mode() != fs.ModeDir|want {
+			t.Errorf("%s has mode %v, want %v (%v)", path, info.Mode(), want, err)
+		}
+	}
+	m.inside(one, func() error {
+		mounts, err := listMounts(func(m *mountinfo.Info) bool { return m.Mountpoint == "/" })
+		if err == nil && len(mounts) != 1 {
+			err = fmt.Errorf("%d mounts at /: the machine's root directory is still there", len(mounts))
+		}
+		return err
+	})
+
+	// The next server finds it as it was, the next boot without what was in /tmp.
+	if again := m.create(cfg); nsInode(t, again) != nsInode(t, one) {
+		t.Error("the namespace was not adopted")
+	} else if _, err := m.read(again, "/tmp/"+name); err != nil {
+		t.Errorf("/tmp was emptied while the node ran: %v", err)
+	}
+	if err := DeleteMountNS(cfg.Path); err != nil {
 		t.Fatal(err)
+	}
+	booted := m.create(cfg)
+	for _, dir := range places {
+		text, err := m.read(booted, filepath.Join(dir, name))
+		if dir == "/tmp" {
+			if !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("/tmp has what it had before the boot: %v", err)
+			}
+		} else if text != "one" {
+			t.Errorf("%s/%s = %q, %v", dir, name, text, err)
+		}
+	}
+	if _, err := m.read(booted, "/etc/passwd"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that the node removed is back: %v", err)
+	}
+}
+
+func TestMountNSBinds(t *testing.T) {
+	m := newMountTest(t)
+	own := m.path("secret/nodes/one")
+	m.mkdir("data/sub")
+	m.write("data/file", "data")
+	if err := m.mount("data/sub"); err != nil {
+		t.Fatal(err)
+	}
+	program := m.path("program")
+	m.write("program", "#!")
+	cfg := m.config("one")
+	cfg.Files = []string{program, "/etc/passwd"}
+	cfg.Binds = []Bind{
+		{Source: m.path("data"), Target: "/srv/data", ReadOnly: true},
+		{Source: filepath.Join(own, "log/pods"), Target: "/var/log/pods"},
+		{Source: filepath.Join(own, "run"), Target: m.base}, // around what is covered
+		{Source: filepath.Join(own, "root/etc/kubernetes"), Target: "/etc/kubernetes"},
 	}
 	ns := m.create(cfg)
-	inode := nsInode(t, ns)
-	m.inside(ns, func() error {
-		if got := names(m.path("tmp")); len(got) > 0 {
-			t.Errorf("the node sees the machine's %q", got)
+	m.write("secret/nodes/one/log/pods/file", "log")
+	m.write("secret/nodes/one/run/file", "run")
+	m.write("secret/nodes/one/root/etc/kubernetes/file", "kubernetes")
+	for path, want := range map[string]string{
+		"/srv/data/file": "data", "/srv/data/sub/mounted": "", "/var/log/pods/file": "log", m.path("file"): "run",
+		"/etc/kubernetes/file": "kubernetes", m.path("secret/nodes/one/run/file"): "run", program: "#!",
+	} {
+		if got, err := m.read(ns, path); err != nil || got != want {
+			t.Errorf("%s = %q, %v, want %q", path, got, err, want)
 		}
-		info, err := os.Stat(m.path("tmp"))
-		if err != nil || info.Mode() != os.ModeDir|os.ModeSticky|0o777 {
-			t.Errorf("mode %v, %v", info.Mode(), err)
-		}
-		return os.WriteFile(m.path("tmp/node"), nil, 0o644)
-	})
-	if got := names(m.path("tmp")); !slices.Equal(got, []string{"machine"}) {
-		t.Errorf("the machine has %q", got)
 	}
-	if _, err := os.Stat(m.path("absent")); !os.IsNotExist(err) {
-		t.Errorf("a directory was made on the machine: %v", err)
+	for _, dir := range []string{"/srv/data", "/srv/data/sub"} {
+		m.inside(ns, func() error {
+			if err := os.WriteFile(dir+"/x", nil, 0o644); !errors.Is(err, unix.EROFS) {
+				t.Errorf("%s can be written to: %v", dir, err)
+			}
+			return nil
+		})
 	}
-	if again := m.create(cfg); nsInode(t, again) != inode {
+	if err := m.mount("secret/nodes/one/log/pods/mount"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.read(ns, "/var/log/pods/mount/mounted"); err != nil {
+		t.Errorf("what the server mounts is not seen at the other path: %v", err)
+	}
+	if again := m.create(cfg); nsInode(t, again) != nsInode(t, ns) {
 		t.Error("the namespace was not adopted")
 	}
-	cfg.Own = append(cfg.Own, m.path("private"))
-	if again := m.create(cfg); nsInode(t, again) == inode {
-		t.Error("a namespace was adopted that lacks a directory of the node's own")
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	m.write("program", "#!new")
+	ns = m.create(cfg)
+	if got, err := m.read(ns, program); err != nil || got != "#!new" {
+		t.Errorf("another file of the name = %q, %v", got, err)
+	}
+	cfg.Binds = cfg.Binds[1:]
+	if again := m.create(cfg); nsInode(t, again) == nsInode(t, ns) {
+		t.Error("a namespace was adopted that shows more than it should")
+	}
+}
+
+// Links that a container left in the node's directory lead nowhere else.
+func TestMountNSFollowsNoLinkOut(t *testing.T) {
+	for _, name := range []string{"root", "changes", "changes/etc", "changes/work", "root/tmp", "root/var", "root/run"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMountTest(t)
+			link := m.path("secret/nodes/one/" + name)
+			m.mkdir("secret/nodes/one/" + filepath.Dir(name))
+			m.write("private/precious", "")
+			if err := os.Symlink(m.path("private"), link); err != nil {
+				t.Fatal(err)
+			}
+			before := names(m.path("private"))
+			ns, err := CreateMountNS(m.config("one"))
+			if err == nil { // it may as well be taken for a link within the node
+				m.inside(ns, func() error { return errors.Join(os.MkdirAll("/var/x", 0o755), os.MkdirAll("/etc/x", 0o755)) })
+				ns.Close()
+			}
+			if got := names(m.path("private")); !slices.Equal(got, before) {
+				t.Errorf("the machine's directory holds %q, before %q (%v)", got, before, err)
+			}
+		})
 	}
 }
 
 func TestMountNSRefuses(t *testing.T) {
+	own := t.TempDir()
 	for want, cfg := range map[string]MountNSConfig{
-		"Path is required":    {Name: "node-1"},
-		"an absolute path":    {Name: "node-1", Path: "/x", Cover: []string{"x"}},
+		"are required":        {Name: "node-1"},
+		"an absolute path":    {Name: "node-1", Path: "/x", Cover: []string{"x"}, Keep: []string{"x"}},
 		"is not below what":   {Name: "node-1", Path: "/x", Cover: []string{t.TempDir()}, Keep: []string{t.TempDir()}},
+		"be the node's own":   {Name: "node-1", Path: "/x", Cover: []string{own}, Keep: []string{own}, Root: t.TempDir(), Changes: own},
 		"namespace of node n": {Name: "n"},
 	} {
 		if _, err := CreateMountNS(cfg); err == nil || !strings.Contains(err.Error(), want) {
@@ -445,7 +557,11 @@ func BenchmarkMountNSDo(b *testing.B) {
 	}
 	base := b.TempDir()
 	defer UnmountAllUnder(base)
-	ns, err := CreateMountNS(MountNSConfig{Name: "bench", Path: filepath.Join(base, "pins", "bench")})
+	own := filepath.Join(base, "own")
+	ns, err := CreateMountNS(MountNSConfig{
+		Name: "bench", Path: filepath.Join(base, "pins", "bench"), Root: filepath.Join(own, "root"), Changes: filepath.Join(own, "changes"),
+		Cover: []string{base}, Keep: []string{own},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	capacity, err := machineCapacity()
+	capacity, err := cfg.Claim.capacity()
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +80,8 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Limits:               cfg.Limits,
 		Cgroup:               cfg.Cgroup,
 		Capacity:             capacity,
+		MemoryLimit:          cfg.Claim.Memory,
+		ProcessLimit:         cfg.Claim.Processes,
 		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		OwnPorts:             hostPorts(ownPorts()),
 		Trouble:              m.trouble,
@@ -136,15 +138,22 @@ func containerEvents(ctx context.Context, in <-chan oci.Event) <-chan agent.Even
 	return out
 }
 
-// machineCapacity is the capacity that every node reports: all that the machine
+// capacity is what the node reports: what it claims, or else all that the machine
 // has, though its nodes share it.
-func machineCapacity() (corev1.ResourceList, error) {
-	memory, err := host.MachineMemory()
-	if err != nil {
-		return nil, err
+func (c Claim) capacity() (corev1.ResourceList, error) {
+	cpus, memory := c.CPUs, c.Memory
+	if cpus == 0 {
+		cpus = int64(runtime.NumCPU())
+	}
+	if memory == 0 {
+		machine, err := host.MachineMemory()
+		if err != nil {
+			return nil, err
+		}
+		memory = machine.Total
 	}
 	return corev1.ResourceList{
-		corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(memory.Total, resource.BinarySI),
+		corev1.ResourceCPU:    *resource.NewQuantity(cpus, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
 	}, nil
 }

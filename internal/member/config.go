@@ -57,6 +57,8 @@ type Config struct {
 	Files *host.MountNSConfig
 	// Cgroup holds every process of the node.
 	Cgroup host.Cgroup
+	// Claim is what the node has of the machine. Its Pods get no more.
+	Claim Claim
 	// DataDir survives a reboot: volumes, logs, writable layers. RunDir, on a
 	// tmpfs, holds namespaces, mounts and sockets. PinDir is a directory of a BPF
 	// file system.
@@ -119,6 +121,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Claim is a share of a machine; what is 0 is all of it.
+type Claim struct {
+	CPUs int64
+	// Memory is in bytes.
+	Memory int64
+	// Processes counts threads, too.
+	Processes int64
+}
+
 func (c *Config) complete() error {
 	switch {
 	case c.Name == "":
@@ -153,6 +164,9 @@ func (c *Config) complete() error {
 	}
 	return nil
 }
+
+// seccompDir has the node's seccomp profiles.
+func (c *Config) seccompDir() string { return filepath.Join(c.DataDir, "seccomp") }
 
 // wait returns when the API server can be used, or ctx has ended.
 func (c *Config) wait(ctx context.Context) error {

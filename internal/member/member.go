@@ -224,7 +224,10 @@ func (m *Member) open(ctx context.Context) error {
 	if cfg.Files != nil {
 		// The mount namespace comes before everything that is made in the
 		// node's directories, because it turns these into mounts.
-		if m.files, err = host.CreateMountNS(*cfg.Files); err != nil {
+		files := *cfg.Files
+		seccomp := host.Bind{Source: cfg.seccompDir(), Target: "/var/lib/kubelet/seccomp"}
+		files.Binds = append(append(agent.Binds(cfg.DataDir), seccomp), files.Binds...)
+		if m.files, err = host.CreateMountNS(files); err != nil {
 			return err
 		}
 	}
@@ -258,7 +261,7 @@ func (m *Member) openRest(ctx context.Context) error {
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
 		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
-		SeccompDir: filepath.Join(m.cfg.DataDir, "seccomp"), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate,
+		SeccompDir: m.cfg.seccompDir(), Limits: oci.Limits(m.cfg.Claim), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {

@@ -24,7 +24,9 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
 	"minato/internal/node/api"
+	"minato/internal/node/lowmemory"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
@@ -208,10 +210,14 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
 		Objects: a.objects.Volumes(), Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
 	})
+	allocations, err := allocation.Open(a.cfg.allocationDir(), a.cfg.Logger)
+	if err != nil {
+		return err
+	}
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Objects: a.objects, Probes: a.probes, Reporter: a.starts,
+		Volumes: a.volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: a.starts,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -222,7 +228,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 			}
 			return string(text)
 		},
-		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(),
+		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(), LogLinks: newLogLinks(&a.cfg), OpenLog: a.cfg.openLog,
 		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
@@ -257,7 +263,7 @@ func (a *Agent) apiServer() *api.Server {
 		Cgroups: a.cgroups, Cgroup: a.cfg.Cgroup, Interfaces: a.interfaces, Volumes: a.volumes, Images: a.cfg.Images,
 		Netns: a.cfg.Netns, Dir: a.cfg.Dir, Capacity: a.cfg.Capacity, System: a.node.info(), Probes: a.probeCounts,
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
-		Pods: a.watch, Part: a.mirrors.Part, LogDir: a.cfg.logDir(), LogRoot: filepath.Dir(a.cfg.logDir()),
+		Pods: a.watch, Part: a.mirrors.Part, LogDir: a.cfg.logDir(), OpenLog: a.cfg.openLog, LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,
 		Configuration: a.cfg.kubelet, Limits: a.cfg.Limits,
 		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,
@@ -276,8 +282,18 @@ func (a *Agent) runPods(ctx context.Context) error {
 		g.Go(func() error { return a.statics.Run(ctx) })
 	}
 	g.Go(func() error { return a.storage.Run(ctx) })
+	if a.cfg.MemoryLimit > 0 {
+		g.Go(func() error { return a.lowMemory().Run(ctx) })
+	}
+	g.Go(func() error { return keepLogLinks(ctx, newLogLinks(&a.cfg), a.cfg.Runtime, a.cfg.Logger) })
 	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
+}
+
+func (a *Agent) lowMemory() *lowmemory.Manager {
+	return lowmemory.New(lowmemory.Config{
+		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Available: a.cfg.availableMemory, Logger: a.cfg.Logger,
+	})
 }
 
 // forward hands the runtime's events to the workers.

@@ -7,6 +7,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
+
+	"minato/internal/node/lowmemory"
 )
 
 // reservedDisk is the share of the disk, in percent, that Pods may not ask for:
@@ -38,6 +40,10 @@ func (c *Config) allocatable() v1.ResourceList {
 	list := c.Capacity.DeepCopy()
 	if disk, ok := list[v1.ResourceEphemeralStorage]; ok {
 		list[v1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/100*(100-reservedDisk), resource.BinarySI)
+	}
+	if memory, ok := list[v1.ResourceMemory]; ok && c.MemoryLimit > 0 {
+		memory.Sub(*resource.NewQuantity(lowmemory.Threshold, resource.BinarySI)) // below it, Pods are evicted
+		list[v1.ResourceMemory] = memory
 	}
 	return list
 }

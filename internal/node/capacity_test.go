@@ -35,6 +35,14 @@ func TestCapacityOfTheDisk(t *testing.T) {
 	if allocatable.Cpu().Value() != 2 || len(shared) != 1 {
 		t.Errorf("allocatable = %v, and the list that was given became %v", allocatable, shared)
 	}
+	c.Capacity[v1.ResourceMemory] = resource.MustParse("512Mi")
+	if got := c.allocatable(); got.Memory().String() != "512Mi" {
+		t.Errorf("allocatable memory of a node without a limit = %v", got.Memory())
+	}
+	c.MemoryLimit = 512 << 20
+	if got := c.allocatable(); got.Memory().String() != "412Mi" || c.Capacity.Memory().String() != "512Mi" {
+		t.Errorf("allocatable memory = %v of %v, want what is above the threshold of eviction", got.Memory(), c.Capacity.Memory())
+	}
 	c.Capacity[v1.ResourceEphemeralStorage] = resource.MustParse("10Gi")
 	if err := c.measureDisk(); err != nil || c.Capacity.StorageEphemeral().String() != "10Gi" {
 		t.Errorf("what was given became %v, %v", c.Capacity, err)

@@ -11,11 +11,12 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"minato/internal/host"
+	"minato/internal/node/lowmemory"
 )
 
 // What must be left of the machine for the node not to be under pressure.
 const (
-	minMemory = 100 << 20
+	minMemory = lowmemory.Threshold
 	minDisk   = 512 << 20
 	// minPIDs is the share of process numbers, in percent.
 	minPIDs = 10
@@ -26,23 +27,37 @@ type usage struct {
 	memory, disk, pids, pidLimit int64
 }
 
-// readUsage looks at the machine.
-func readUsage(dir string) (usage, error) {
+// readUsage looks at the machine, and at the node's cgroup for what that limits.
+func (c *Config) readUsage() (usage, error) {
 	u := usage{memory: -1, disk: -1, pids: -1}
 	var fs syscall.Statfs_t
-	errDisk := syscall.Statfs(dir, &fs)
+	errDisk := syscall.Statfs(c.Dir, &fs)
 	if errDisk == nil {
 		u.disk = int64(fs.Bavail) * fs.Bsize
 	}
-	memory, errMemory := host.MachineMemory()
+	available, errMemory := c.availableMemory()
 	if errMemory == nil {
-		u.memory = memory.Available
+		u.memory = available
 	}
 	used, limit, errPIDs := processes()
+	if c.ProcessLimit > 0 {
+		limit = c.ProcessLimit
+		used, errPIDs = c.Cgroup.Threads()
+	}
 	if errPIDs == nil {
 		u.pids, u.pidLimit = used, limit
 	}
 	return u, errors.Join(errDisk, errMemory, errPIDs)
+}
+
+// availableMemory is what is left for Pods, in bytes.
+func (c *Config) availableMemory() (int64, error) {
+	machine, err := host.MachineMemory()
+	if err != nil || c.MemoryLimit == 0 {
+		return machine.Available, err
+	}
+	used, err := c.Cgroup.WorkingSet()
+	return min(machine.Available, max(0, c.MemoryLimit-used)), err
 }
 
 func processes() (used, limit int64, err error) {

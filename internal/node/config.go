@@ -119,6 +119,9 @@ type Config struct {
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
+	// MemoryLimit and ProcessLimit are those of Cgroup, in bytes and in processes
+	// and threads; where they are 0, the machine's count.
+	MemoryLimit, ProcessLimit int64
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
@@ -219,9 +222,22 @@ func (c *Config) complete() error {
 	return nil
 }
 
-func (c *Config) podsDir() string   { return filepath.Join(c.Dir, "pods") }
+func (c *Config) podsDir() string   { return podsDir(c.Dir) }
 func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
-func (c *Config) logDir() string    { return filepath.Join(c.Dir, "log", "pods") }
+func (c *Config) logDir() string    { return logDir(c.Dir) }
+
+func podsDir(dir string) string { return filepath.Join(dir, "pods") }
+func logDir(dir string) string  { return filepath.Join(dir, "log", "pods") }
+
+// Binds are those of the agent's directories below dir that Pods look for at the
+// kubelet's paths.
+func Binds(dir string) []host.Bind {
+	return []host.Bind{{Source: podsDir(dir), Target: "/var/lib/kubelet/pods"}, {Source: logDir(dir), Target: "/var/log/pods"}}
+}
+
+// allocationDir is out of the Pods' directories, of which a container may see
+// one.
+func (c *Config) allocationDir() string { return filepath.Join(c.Dir, "granted") }
 
 func (c *Config) hostIPs() []string {
 	var ips []string

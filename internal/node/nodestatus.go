@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -210,8 +211,9 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	n.cfg.setResources(&s, old)
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
 	s.NodeInfo = n.info()
+	s.DeclaredFeatures = declaredFeatures()
 	s.Images = n.images(ctx, old.Images)
-	u, err := readUsage(n.cfg.Dir)
+	u, err := n.cfg.readUsage()
 	if err != nil {
 		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)
 	}
@@ -229,6 +231,12 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		setCondition(&s, c, now)
 	}
 	return s
+}
+
+// declaredFeatures are those that the API server asks nodes about (KEP-5328) and
+// that this node has: without the name, it refuses a resize of an init container.
+func declaredFeatures() []string {
+	return []string{inplacepodresize.NonSidecarInitContainerResizeFeature.Name()}
 }
 
 // setCondition sets a condition; the time of the last transition stays unless

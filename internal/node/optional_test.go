@@ -175,7 +175,7 @@ func through(ctx context.Context, volumes *volume.Manager, p *v1.Pod) {
 	}
 	for _, v := range []*observe.Pod{nil, {}, view} {
 		if v != nil {
-			pod.MakePlan(p, v, health)
+			pod.MakePlan(p, v, pod.Facts{Health: health})
 		}
 		for _, terminal := range []bool{false, true} {
 			status.Compute(status.Input{

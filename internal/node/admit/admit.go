@@ -29,7 +29,8 @@ type Input struct {
 	Pod  *v1.Pod
 	Node *v1.Node
 	// Others are the Pods that the node has taken and that the API still has,
-	// but for those of which nothing runs any more.
+	// but for those of which nothing runs any more, with the resources that the
+	// node has granted them.
 	Others []*v1.Pod
 	Options
 }
@@ -210,8 +211,8 @@ func podResources(in Input) *Refusal {
 }
 
 // declaredFeatures refuses what kubelet has as a feature that nodes declare. The
-// scheduler keeps such a Pod away from this node, which declares none; one that
-// names the node itself comes here.
+// scheduler keeps such a Pod away from this node, which does not declare it; one
+// that names the node itself comes here.
 func declaredFeatures(in Input) *Refusal {
 	if !podutil.AllContainersCouldRestart(&in.Pod.Spec) {
 		return nil

@@ -39,9 +39,7 @@ func resources(in Input) *Refusal {
 func usedBy(pods []*v1.Pod) v1.ResourceList {
 	sum := v1.ResourceList{}
 	for _, p := range pods {
-		// What a container was given counts until it gives it back, whatever its
-		// spec says by now.
-		for name, q := range podresource.PodRequests(p, podresource.PodResourcesOptions{UseStatusResources: true}) {
+		for name, q := range podresource.PodRequests(p, podresource.PodResourcesOptions{}) {
 			total := sum[name]
 			total.Add(q)
 			sum[name] = total

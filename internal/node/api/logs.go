@@ -55,6 +55,7 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 	if !opts.Follow && opts.Tail < 0 && opts.Limit < 0 && opts.Since.IsZero() {
 		opts.Reached = func(offset int64) { s.reads.note(run.ID, offset) }
 	}
+	opts.Open = s.cfg.OpenLog
 	out := &flusher{w: w, c: http.NewResponseController(w), each: opts.Follow}
 	stdout, stderr := io.Writer(out), io.Writer(out)
 	switch q.Get("stream") {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,6 +75,9 @@ type Config struct {
 	Part func(*v1.Pod) (mirror.Part, bool)
 	// LogDir holds the Pods' log directories.
 	LogDir string
+	// OpenLog opens a file below LogDir, where containers may have left links;
+	// os.Open if nil.
+	OpenLog func(path string) (*os.File, error)
 	// LogRoot is the directory that /logs/ serves, which is /var/log of a machine;
 	// empty serves none.
 	LogRoot string

@@ -156,7 +156,7 @@ func (a *attacher) AttachContainer(ctx context.Context, _, _, id string, in io.R
 			}
 		}()
 	}
-	opts := logs.Options{Follow: true, Tail: 0, Limit: -1, Pause: attachPause, Running: a.s.stillRunning(id)}
+	opts := logs.Options{Follow: true, Tail: 0, Limit: -1, Pause: attachPause, Running: a.s.stillRunning(id), Open: a.s.cfg.OpenLog}
 	if offset, ok := a.s.reads.last(id); ok {
 		opts.Tail, opts.Offset = -1, offset
 	} else if a.s.cfg.Clock.Since(a.run.StartedAt) < justNow {

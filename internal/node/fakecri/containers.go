@@ -23,7 +23,8 @@ func (r *Runtime) CreateContainer(_ context.Context, sandboxID string, config *r
 	r.containers[id] = &container{config: config, sandbox: sandboxID, status: &runtimeapi.ContainerStatus{
 		Id: id, Metadata: config.Metadata, State: runtimeapi.ContainerState_CONTAINER_CREATED, CreatedAt: r.now(),
 		Image: config.Image, ImageRef: "sha256:" + config.Image.Image, Labels: config.Labels, Annotations: config.Annotations,
-		LogPath: filepath.Join(sandboxConfig.LogDirectory, config.LogPath),
+		LogPath:   filepath.Join(sandboxConfig.LogDirectory, config.LogPath),
+		Resources: &runtimeapi.ContainerResources{Linux: config.GetLinux().GetResources()},
 	}}
 	return id, nil
 }
@@ -113,7 +114,7 @@ func (r *Runtime) ContainerStatus(_ context.Context, id string, _ bool) (*runtim
 	s := c.status
 	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
 		Id: id, Metadata: s.Metadata, State: s.State, CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
-		ExitCode: s.ExitCode, Reason: s.Reason, Image: s.Image, ImageRef: s.ImageRef, Labels: s.Labels, Annotations: s.Annotations, LogPath: s.LogPath,
+		ExitCode: s.ExitCode, Reason: s.Reason, Image: s.Image, ImageRef: s.ImageRef, Labels: s.Labels, Annotations: s.Annotations, LogPath: s.LogPath, Resources: s.Resources,
 	}}, nil
 }
 

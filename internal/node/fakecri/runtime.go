@@ -35,6 +35,7 @@ type Runtime struct {
 	calls      []string
 	fail       map[string]error
 	held       map[string]chan struct{}
+	memory     map[string]uint64 // in use, by container name
 	exec       func(id string, cmd []string) (string, error)
 }
 
@@ -42,6 +43,7 @@ type sandbox struct {
 	config  *runtimeapi.PodSandboxConfig
 	status  *runtimeapi.PodSandboxStatus
 	created time.Time
+	limits  *runtimeapi.LinuxContainerResources
 }
 
 type container struct {
@@ -216,7 +218,11 @@ func (r *Runtime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSandbox
 		status.Network = &runtimeapi.PodSandboxNetworkStatus{}
 	}
 	status.RuntimeHandler = handler
-	r.sandboxes[id] = &sandbox{config: config, status: status}
+	limits := &runtimeapi.LinuxContainerResources{}
+	if l := config.Linux.Resources; l != nil {
+		limits.CpuShares, limits.CpuQuota, limits.MemoryLimitInBytes = l.CpuShares, l.CpuQuota, l.MemoryLimitInBytes
+	}
+	r.sandboxes[id] = &sandbox{config: config, status: status, limits: limits}
 	return id, nil
 }
 

@@ -23,6 +23,8 @@ type Options struct {
 	Since time.Time
 	// Limit is the number of bytes to stop after, below zero for none.
 	Limit int64
+	// Open opens the file, by its path; os.Open if nil.
+	Open func(path string) (*os.File, error)
 	// Pause is how often a follower looks for more, followPause if zero.
 	Pause time.Duration
 	// Running tells, for a follower, whether more may come.
@@ -42,7 +44,10 @@ const timestampFormat = "2006-01-02T15:04:05.000000000Z07:00"
 // output away. A follower returns when the container has ended and everything
 // it wrote has been copied, or with nil when ctx ends.
 func Read(ctx context.Context, path string, o Options, stdout, stderr io.Writer) error {
-	f, err := os.Open(path)
+	if o.Open == nil {
+		o.Open = os.Open
+	}
+	f, err := o.Open(path)
 	if err != nil {
 		return fmt.Errorf("failed to open log file %q: %w", path, err)
 	}
@@ -170,7 +175,7 @@ func (r *reader) reopen() error {
 	if err := r.drain(); err != nil {
 		return err
 	}
-	f, err := os.Open(r.path)
+	f, err := r.o.Open(r.path)
 	if err != nil {
 		return err
 	}

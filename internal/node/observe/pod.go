@@ -40,6 +40,8 @@ type Container struct {
 	LogPath                          string
 	Annotations                      map[string]string
 	User                             *runtimeapi.ContainerUser
+	// Resources are the limits that it has now, nil if that is not known.
+	Resources *runtimeapi.LinuxContainerResources
 }
 
 // Running tells whether the container's process runs.

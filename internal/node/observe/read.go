@@ -139,6 +139,7 @@ func readContainer(ctx context.Context, r Runtime, id, sandboxID string) (out na
 		LogPath:     st.GetLogPath(),
 		Annotations: st.GetAnnotations(),
 		User:        st.GetUser(),
+		Resources:   st.GetResources().GetLinux(),
 	}
 	if user := st.GetImage().GetUserSpecifiedImage(); user != "" {
 		c.Image = user

@@ -10,6 +10,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
+	"minato/internal/node/spec"
 	"minato/internal/node/status"
 )
 
@@ -26,6 +28,7 @@ type candidate struct {
 	// that this one asks for.
 	holder *v1.Pod
 	port   admit.HostPort
+	resize resize
 }
 
 // decide lets the node take the Pod or refuse it. Pods that arrived before it
@@ -64,8 +67,22 @@ func (m *Manager) decide(ctx context.Context, w *worker) (candidate, error) {
 
 // decideOne decides about one Pod; m.admitting is held.
 func (m *Manager) decideOne(node *v1.Node, w *worker, pod *v1.Pod, known []*worker) {
-	w.candidate.holder = nil
 	in := admit.Input{Pod: pod, Node: node, Options: m.cfg.Admission}
+	w.candidate.holder = nil
+	in.Others, w.candidate.holder, w.candidate.port = m.others(w, pod, known)
+	if w.candidate.refusal = admit.Check(in); w.candidate.refusal != nil || w.candidate.holder != nil {
+		return
+	}
+	if w.life.take(stepAdmit) == Active {
+		w.candidate.admitted = true
+		m.record(pod, allocation.Record{Granted: spec.AllocationOf(pod)})
+	}
+}
+
+// others lists the Pods that the node counts beside one, as they were granted,
+// and one that the API does not have any more but that still holds a host port
+// that this one asks for.
+func (m *Manager) others(w *worker, pod *v1.Pod, known []*worker) (others []*v1.Pod, holder *v1.Pod, port admit.HostPort) {
 	for _, x := range known {
 		other := x.latest()
 		if x == w || !x.candidate.admitted || terminal(other.Status.Phase) {
@@ -75,19 +92,14 @@ func (m *Manager) decideOne(node *v1.Node, w *worker, pod *v1.Pod, known []*work
 		case stage == Leaving:
 			// The API, and so the scheduler, counts it no longer; but its
 			// containers still listen.
-			if port, taken := admit.Conflict(pod, other); taken {
-				w.candidate.holder, w.candidate.port = other, port
+			if p, taken := admit.Conflict(pod, other); taken {
+				holder, port = other, p
 			}
 		case !stage.Stopped():
-			in.Others = append(in.Others, other)
+			others = append(others, m.granted(other))
 		}
 	}
-	if w.candidate.refusal = admit.Check(in); w.candidate.refusal != nil || w.candidate.holder != nil {
-		return
-	}
-	if w.life.take(stepAdmit) == Active {
-		w.candidate.admitted = true
-	}
+	return others, holder, port
 }
 
 // all lists the workers.

@@ -9,7 +9,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"minato/internal/node/guard"
 	"minato/internal/node/observe"
@@ -32,17 +31,25 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod) (next time.Time, err 
 		return next, err
 	}
 	next = w.deadline(pod)
+	pod, again, err := w.allocate(ctx, pod)
+	if err != nil {
+		return next, err
+	}
+	next = sooner(next, again)
 	if w.stale.Swap(false) {
 		w.mounted = w.mounted && len(pod.Spec.Volumes) == 0
 		w.retryConfig()
 	}
 	for range maxRounds {
 		w.ensureProbes(ctx, pod, view)
-		plan := MakePlan(pod, view, w.m.cfg.Probes.Health)
+		plan := MakePlan(pod, view, Facts{
+			Health: w.m.cfg.Probes.Health, ContainerHas: w.containerHas, SandboxHas: w.sandboxHas, Stopped: w.resizing.stopped,
+		})
 		if plan.Done {
 			w.life.take(stepFinish)
 			return next, nil
 		}
+		w.noteResize(pod, plan)
 		w.report(pod, view)
 		acted, wait, err := w.execute(ctx, pod, view, plan)
 		next = sooner(next, wait)
@@ -71,6 +78,9 @@ func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
 // read again; wait is when a start that was postponed is due.
 func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) (acted bool, wait time.Time, err error) {
 	for _, k := range plan.Kill {
+		if k.Resize {
+			w.resizing.stopped[k.Container.ID] = true
+		}
 		if err := w.kill(ctx, pod, k, grace(pod)); err != nil {
 			return false, wait, err
 		}
@@ -88,6 +98,9 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 	}
 	if err := w.mount(ctx, pod); err != nil {
 		return false, wait, err
+	}
+	if len(plan.Update) > 0 || plan.Limits {
+		acted, wait = w.resize(ctx, pod, view, plan)
 	}
 	for _, c := range plan.Start {
 		started, at, err := w.tryStart(ctx, pod, view, c)
@@ -245,10 +258,6 @@ func (w *worker) report(pod *v1.Pod, view *observe.Pod) {
 	if terminal(st.Phase) && !terminal(old.Phase) {
 		st.Phase, st.Reason, st.Message = cmp.Or(old.Phase, v1.PodPending), old.Reason, old.Message
 	}
-	_, before := podutil.GetPodConditionFromList(old.Conditions, v1.PodResizePending)
-	if _, now := podutil.GetPodConditionFromList(st.Conditions, v1.PodResizePending); now != nil && before == nil {
-		w.event(pod, v1.EventTypeWarning, "ResizeInfeasible", "Pod resize Infeasible: "+now.Message)
-	}
 	if w.remember(st) {
 		w.m.cfg.Reporter.Set(pod, st)
 	}
@@ -266,6 +275,8 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 			h := w.m.cfg.Probes.Health(id)
 			return status.Probes{Started: h.Started, Ready: h.Ready}
 		},
+		Resize:   w.resizing.conditions(),
+		Has:      w.containerHas,
 		Waiting:  w.waiting,
 		Failed:   w.verdict,
 		Terminal: !w.life.now().Starts(),

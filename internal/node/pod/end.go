@@ -99,6 +99,7 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	w.m.cfg.Objects.Release(w.uid)
 	inAPI := w.life.take(stepStop).InAPI()
 	w.m.wakeArriving()
+	w.m.retryResizes()
 	if inAPI && !terminal(pod.Status.Phase) {
 		st := w.compute(pod, view, true)
 		if w.remember(st) && pod.DeletionTimestamp == nil {
@@ -126,7 +127,7 @@ func (w *worker) follow(ctx context.Context, killed <-chan error, tell bool) err
 		if !tell {
 			continue
 		}
-		pod := w.latest()
+		pod := w.m.granted(w.latest())
 		if view, err := w.read(ctx, pod); err == nil {
 			w.report(pod, view)
 		}
@@ -140,6 +141,7 @@ func (w *worker) cleanUp(ctx context.Context) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
+	w.unlinkLogs(view, view.Containers...)
 	for i := range view.Sandboxes {
 		if err := w.m.cfg.Runtime.RemovePodSandbox(ctx, view.Sandboxes[i].ID); err != nil {
 			return fmt.Errorf("remove sandbox: %w", err)
@@ -165,6 +167,9 @@ func (w *worker) cleanUp(ctx context.Context) error {
 	}
 	// Again: a step that was cut short may have made some of them anew.
 	if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
+		return err
+	}
+	if err := w.m.cfg.Allocations.Remove(w.uid); err != nil {
 		return err
 	}
 	w.m.cfg.Reporter.Forget(w.uid)

@@ -21,6 +21,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testclock "k8s.io/utils/clock/testing"
 
+	"minato/internal/node/allocation"
 	"minato/internal/node/fakecri"
 	"minato/internal/node/object"
 	"minato/internal/node/probe"
@@ -40,7 +41,10 @@ type bench struct {
 	events   *fakeEvents
 	node     *fakeNode
 	logs     string
+	granted  string // the directory of what was granted
+	config   Config
 	manager  *Manager
+	stop     func()
 }
 
 func newBench(t *testing.T) *bench {
@@ -59,7 +63,8 @@ func newBench(t *testing.T) *bench {
 		node:     newFakeNode(),
 		logs:     filepath.Join(dir, "log"),
 	}
-	b.manager = New(Config{
+	b.granted = filepath.Join(dir, "granted")
+	b.config = Config{
 		NodeName: "node-1", Node: b.node.get,
 		RuntimeName: "fake", HostIPs: []string{"172.30.0.11"},
 		Runtime: b.runtime, Images: b.images, Volumes: b.volumes, Objects: b.objects, Probes: b.probes, Reporter: b.reporter,
@@ -74,10 +79,26 @@ func newBench(t *testing.T) *bench {
 		HostsFile: func() string { return "" },
 		LogDir:    b.logs, Memory: resource.MustParse("4Gi"), Events: b.events, Clock: clk,
 		Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// start makes a manager that finds what is there.
+func (b *bench) start() {
+	b.t.Helper()
+	allocations, err := allocation.Open(b.granted, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	cfg := b.config
+	cfg.Allocations = allocations
+	m := New(cfg)
+	b.manager = m
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan struct{})
-	go func() { defer close(done); b.manager.Run(ctx, func() { close(ready) }) }()
+	go func() { defer close(done); m.Run(ctx, func() { close(ready) }) }()
 	<-ready
 	go func() {
 		for {
@@ -85,12 +106,17 @@ func newBench(t *testing.T) *bench {
 			case <-ctx.Done():
 				return
 			case e := <-b.runtime.Events:
-				b.manager.Happened(Event(e))
+				m.Happened(Event(e))
 			}
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-done })
-	return b
+	b.stop = func() { cancel(); <-done }
+}
+
+// restart ends the manager and makes another one.
+func (b *bench) restart() {
+	b.stop()
+	b.start()
 }
 
 // eventually waits until ok says so, for at most ten seconds.

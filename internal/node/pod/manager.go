@@ -4,7 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -16,7 +19,9 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
 	"minato/internal/node/guard"
+	"minato/internal/node/loglink"
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -33,6 +38,9 @@ type Runtime interface {
 	StartContainer(ctx context.Context, id string) error
 	StopContainer(ctx context.Context, id string, timeout int64) error
 	RemoveContainer(ctx context.Context, id string) error
+	UpdateContainerResources(ctx context.Context, id string, resources *runtimeapi.ContainerResources) error
+	UpdatePodSandboxResources(ctx context.Context, req *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error)
+	PodSandboxStats(ctx context.Context, id string) (*runtimeapi.PodSandboxStats, error)
 	ExecSync(ctx context.Context, id string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
 }
 
@@ -56,6 +64,14 @@ type Objects interface {
 	spec.Objects
 	Hold(uid types.UID, refs []object.Ref)
 	Release(uid types.UID)
+}
+
+// Allocations keep what the Pods were granted.
+type Allocations interface {
+	Get(uid types.UID) (allocation.Record, bool)
+	Set(uid types.UID, r allocation.Record) error
+	Remove(uid types.UID) error
+	UIDs() []types.UID
 }
 
 // Probes asks containers how they are.
@@ -86,6 +102,7 @@ type Config struct {
 	Runtime     Runtime
 	Images      Images
 	Volumes     Volumes
+	Allocations Allocations
 	Objects     Objects
 	Probes      Probes
 	Reporter    Reporter
@@ -102,8 +119,12 @@ type Config struct {
 	HostsFile func() string
 	// CgroupParent is the node's cgroup; LogDir holds the Pods' log directories.
 	CgroupParent, LogDir string
-	Allocatable          v1.ResourceList
-	Memory               resource.Quantity
+	// OpenLog opens a file below LogDir; os.Open if nil.
+	OpenLog func(path string) (*os.File, error)
+	// LogLinks are the links to logs of containers; nil makes none.
+	LogLinks    *loglink.Links
+	Allocatable v1.ResourceList
+	Memory      resource.Quantity
 	// Dial connects from the node, for hooks.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Events record.EventRecorder
@@ -136,9 +157,14 @@ type Manager struct {
 	restarts *flowcontrol.Backoff
 	pulls    *puller
 
-	// admitting makes one decision at a time about what the node takes, and
-	// guards the workers' candidates. It may be held while mu is taken.
+	// admitting makes one decision at a time about what the node takes and
+	// grants, and guards the workers' candidates. It may be held while mu is
+	// taken.
 	admitting sync.Mutex
+	// resizesDue counts the occasions to look at the resizes that wait;
+	// resizesDone, guarded by admitting, is up to which that was done.
+	resizesDue  atomic.Uint64
+	resizesDone uint64
 
 	mu       sync.Mutex
 	ctx      context.Context
@@ -262,7 +288,7 @@ func (m *Manager) Adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, uid := range append(m.view.UIDs(), dirs...) {
+	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs()) {
 		m.mu.Lock()
 		known := m.workers[uid] != nil
 		m.mu.Unlock()

@@ -71,7 +71,7 @@ func (w *worker) lastWords(pod *v1.Pod, run *observe.Container, c *v1.Container)
 	if c.TerminationMessagePolicy != v1.TerminationMessageFallbackToLogsOnError || run.ExitCode == 0 || run.Reason == reasonCannotRun {
 		return ""
 	}
-	return logTail(filepath.Join(w.logDir(pod), spec.LogPath(run.Name, run.Attempt)))
+	return w.logTail(filepath.Join(w.logDir(pod), spec.LogPath(run.Name, run.Attempt)))
 }
 
 // readTail returns at most limit bytes from the end of a file that a container
@@ -108,10 +108,10 @@ func openOwn(path string, flags int, mode os.FileMode) (*os.File, error) {
 }
 
 // logTail is the end of a container's output.
-func logTail(path string) string {
+func (w *worker) logTail(path string) string {
 	end, err := buffer.NewTypedRingFixed[byte](maxMessageFromLogs)
 	if err == nil {
-		err = logs.Read(context.Background(), path, logs.Options{Tail: maxLinesFromLogs, Limit: -1}, end, end)
+		err = logs.Read(context.Background(), path, logs.Options{Tail: maxLinesFromLogs, Limit: -1, Open: w.m.cfg.OpenLog}, end, end)
 	}
 	if err != nil {
 		return fmt.Sprintf("Error on reading termination message from logs: %v", err)

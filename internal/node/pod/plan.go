@@ -21,6 +21,12 @@ type Plan struct {
 	Replace    *observe.Sandbox
 	Kill       []Kill
 	Start      []*v1.Container
+	// Update are containers that get other resources as they run. Limits says that
+	// the Pod's cgroup has others than it should, Restarting that containers which
+	// were stopped for that have yet to be started, and Resizing that there is any
+	// difference between what the Pod was granted and what it has.
+	Update                       []Update
+	Limits, Restarting, Resizing bool
 	// Done says that nothing will ever have to be started again.
 	Done bool
 }
@@ -32,11 +38,25 @@ type Kill struct {
 	Message   string
 	// Probe is the failed probe, which may have a grace period of its own.
 	Probe *v1.Probe
+	// Resize says that the container is to be started again at once, with other
+	// resources.
+	Resize bool
 }
 
-// MakePlan decides what to do next.
-func MakePlan(pod *v1.Pod, view *observe.Pod, health func(containerID string) probe.Health) Plan {
-	p := planner{pod: pod, view: view, health: health}
+// Facts are what a plan depends on beside the Pod and the runtime's view of it.
+type Facts struct {
+	Health func(containerID string) probe.Health
+	// ContainerHas tells which resources a run has, SandboxHas what the cgroup of a
+	// Pod with a sandbox has. Nil stands for those that the Pod's spec asks for.
+	ContainerHas func(c *v1.Container, run *observe.Container) v1.ResourceRequirements
+	SandboxHas   func(pod *v1.Pod, view *observe.Pod) spec.PodLimits
+	// Stopped are the runs, by ID, that were stopped for other resources.
+	Stopped map[string]bool
+}
+
+// MakePlan decides what to do next for a Pod as it was granted.
+func MakePlan(pod *v1.Pod, view *observe.Pod, facts Facts) Plan {
+	p := planner{pod: pod, view: view, Facts: facts}
 	if !p.sandboxGood() {
 		p.planSandbox()
 		return p.plan
@@ -47,14 +67,15 @@ func MakePlan(pod *v1.Pod, view *observe.Pod, health func(containerID string) pr
 	}
 	if !p.plan.Done {
 		p.planEphemeral()
+		p.planLimits()
 	}
 	return p.plan
 }
 
 type planner struct {
+	Facts
 	pod     *v1.Pod
 	view    *observe.Pod
-	health  func(string) probe.Health
 	sandbox string
 	plan    Plan
 }
@@ -137,13 +158,14 @@ func (p *planner) planSidecar(c *v1.Container) (started bool) {
 		p.plan.Start = append(p.plan.Start, c)
 		return false
 	}
-	return !p.checkRunning(c, run) && p.health(run.ID).Started
+	return !p.checkRunning(c, run) && p.Health(run.ID).Started
 }
 
 func (p *planner) planInitContainer(c *v1.Container) (done bool) {
 	run := p.here(c.Name)
 	switch {
 	case run.Running():
+		p.planResize(c, run)
 		return false
 	case !run.Exited():
 		p.plan.Start = append(p.plan.Start, c)
@@ -167,21 +189,21 @@ func (p *planner) planRegular() {
 		case latest.Running() && latest.SandboxID == p.sandbox:
 			p.checkRunning(c, latest)
 			unfinished++
-		case latest.Exited() && !podutil.ContainerShouldRestart(*c, p.pod.Spec, latest.ExitCode):
+		case latest.Exited() && !p.Stopped[latest.ID] && !podutil.ContainerShouldRestart(*c, p.pod.Spec, latest.ExitCode):
 		default:
 			p.plan.Start = append(p.plan.Start, c)
 			unfinished++
 		}
 	}
 	if unfinished == 0 {
-		p.plan.Start, p.plan.Kill = nil, nil // sidecars end with the Pod
+		p.plan.Start, p.plan.Kill, p.plan.Update = nil, nil, nil // sidecars end with the Pod
 		p.plan.Done = true
 	}
 }
 
 // checkRunning plans to stop a running container that is not as it should be.
 func (p *planner) checkRunning(c *v1.Container, run *observe.Container) (stop bool) {
-	h := p.health(run.ID)
+	h := p.Health(run.ID)
 	k := Kill{Container: run, Spec: c}
 	again := podutil.ContainerShouldRestart(*c, p.pod.Spec, 137)
 	switch hash := run.Annotations[spec.AnnotationHash]; {
@@ -192,7 +214,7 @@ func (p *planner) checkRunning(c *v1.Container, run *observe.Container) (stop bo
 	case h.Dead:
 		k.Message, k.Probe = fmt.Sprintf("Container %s failed liveness probe", c.Name), c.LivenessProbe
 	default:
-		return false
+		return p.planResize(c, run)
 	}
 	if again {
 		k.Message += ", will be restarted"

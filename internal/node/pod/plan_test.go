@@ -122,7 +122,7 @@ func TestPlans(t *testing.T) {
 			}
 		}
 		healthy := func(string) probe.Health { return probe.Health{Started: true, Ready: true} }
-		if got := MakePlan(p, parseView(p, c.view), healthy).String(); got != c.want {
+		if got := MakePlan(p, parseView(p, c.view), Facts{Health: healthy}).String(); got != c.want {
 			t.Errorf("%s, containers %q, runtime has %q: plan = %q, want %q", c.policy, c.containers, c.view, got, c.want)
 		}
 	}
@@ -147,12 +147,12 @@ func TestPlanKillsWhatIsNotAsItShouldBe(t *testing.T) {
 			if c.change != nil {
 				c.change(changed)
 			}
-			plan := MakePlan(changed, view, func(id string) probe.Health {
+			plan := MakePlan(changed, view, Facts{Health: func(id string) probe.Health {
 				if id == "side-id" {
 					return c.health
 				}
 				return probe.Health{Started: true}
-			})
+			}})
 			got := ""
 			if len(plan.Kill) > 0 {
 				got = plan.Kill[0].Message
@@ -166,7 +166,7 @@ func TestPlanKillsWhatIsNotAsItShouldBe(t *testing.T) {
 
 func TestSidecarIsWaitedFor(t *testing.T) {
 	p := newPod("web", withInit("side", sidecar))
-	plan := MakePlan(p, parseView(p, "sb side=running"), func(string) probe.Health { return probe.Health{} })
+	plan := MakePlan(p, parseView(p, "sb side=running"), Facts{Health: func(string) probe.Health { return probe.Health{} }})
 	if plan.String() != "" {
 		t.Errorf("plan = %q before the sidecar has started", plan)
 	}

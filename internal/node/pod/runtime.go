@@ -69,6 +69,12 @@ func (t tracked) StopContainer(ctx context.Context, id string, timeout int64) er
 	return t.Runtime.StopContainer(ctx, id, timeout)
 }
 
+// UpdateContainerResources implements Runtime.
+func (t tracked) UpdateContainerResources(ctx context.Context, id string, resources *runtimeapi.ContainerResources) error {
+	defer t.view.Changed("", id)
+	return t.Runtime.UpdateContainerResources(ctx, id, resources)
+}
+
 // RemoveContainer implements Runtime.
 func (t tracked) RemoveContainer(ctx context.Context, id string) error {
 	if err := t.Runtime.RemoveContainer(ctx, id); err != nil {

@@ -114,8 +114,10 @@ func (w *worker) prune(ctx context.Context, pod *v1.Pod, view *observe.Pod) {
 		w.mu.Lock()
 		delete(w.killing, c.ID)
 		w.mu.Unlock()
+		w.forgetRun(c.ID)
 		os.Remove(filepath.Join(w.logDir(pod), spec.LogPath(c.Name, c.Attempt)))
 		os.Remove(w.messageFile(c.Name, c.Attempt))
+		w.unlinkLogs(view, *c)
 	}
 	for i := range view.Sandboxes {
 		s := &view.Sandboxes[i]

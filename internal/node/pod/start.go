@@ -75,8 +75,8 @@ func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c
 // crashPause returns when a container that has exited may be started again,
 // zero for now.
 func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Container) time.Time {
-	if !latest.Exited() {
-		return time.Time{}
+	if !latest.Exited() || w.resizing.stopped[latest.ID] {
+		return time.Time{} // it was not the container that failed
 	}
 	key := fmt.Sprintf("%s_%s_%s", w.uid, c.Name, spec.Hash(c))
 	w.crashKeys[key] = true
@@ -102,7 +102,6 @@ func podName(pod *v1.Pod) string {
 // start pulls, creates and starts a container and runs its postStart hook.
 func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) error {
 	sandbox := view.Sandbox()
-	pod, c = allocated(pod, view, c)
 	sandboxConfig, err := w.sandboxConfig(pod, sandbox.Attempt)
 	if err != nil {
 		return err
@@ -127,37 +126,8 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 		return &startError{reason: reasonRun, message: err.Error(), retry: firstPause}
 	}
 	w.containerEvent(pod, c, v1.EventTypeNormal, "Started", "Container started")
+	w.linkLog(pod, config, id)
 	return w.postStart(ctx, pod, view, c, id)
-}
-
-// allocated is the Pod with the resources that its containers in the present
-// sandbox were created with: the sandbox's limits are for these, and a container
-// that is started again gets no others.
-func allocated(pod *v1.Pod, view *observe.Pod, c *v1.Container) (*v1.Pod, *v1.Container) {
-	var changed *v1.Pod
-	sandbox := view.Sandbox()
-	for _, list := range []func(*v1.Pod) []v1.Container{
-		func(p *v1.Pod) []v1.Container { return p.Spec.InitContainers },
-		func(p *v1.Pod) []v1.Container { return p.Spec.Containers },
-	} {
-		for i := range list(pod) {
-			run := view.Latest(list(pod)[i].Name)
-			if run == nil || run.SandboxID != sandbox.ID || !spec.Resized(&list(pod)[i], run.Annotations) {
-				continue
-			}
-			if changed == nil {
-				changed = pod.DeepCopy()
-			}
-			list(changed)[i].Resources = *spec.Resources(&list(pod)[i], run.Annotations)
-		}
-	}
-	if changed == nil {
-		return pod, c
-	}
-	if same := spec.FindContainer(changed, c.Name); same != nil {
-		c = same
-	}
-	return changed, c
 }
 
 func (w *worker) postStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, id string) error {

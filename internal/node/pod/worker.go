@@ -14,7 +14,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"minato/internal/node/allocation"
 	"minato/internal/node/guard"
+	"minato/internal/node/spec"
 	"minato/internal/node/status"
 	"minato/internal/node/volume"
 )
@@ -53,6 +55,7 @@ type worker struct {
 	// servicesSince is the resource version at which the Pod arrived, until its
 	// Services have been read that are at least as new.
 	servicesSince string
+	resizing      resizing
 	mounted       bool
 	tornDown      bool // the volumes are gone
 	renewAt       time.Time
@@ -73,10 +76,14 @@ func newWorker(m *Manager, pod *v1.Pod, order uint64) *worker {
 		retryAt:   map[string]time.Time{},
 		crashKeys: map[string]bool{},
 		killing:   map[string]bool{},
+		resizing:  recall(pod),
 	}
 	if m.view.Knows(pod.UID) || len(pod.Status.ContainerStatuses) > 0 {
 		w.candidate.admitted = true
 		w.life.take(stepAdmit)
+		if _, known := m.cfg.Allocations.Get(pod.UID); !known && !terminal(pod.Status.Phase) {
+			m.record(pod, allocation.Record{Granted: spec.AllocationFromStatus(pod)})
+		}
 	}
 	return w
 }
@@ -107,6 +114,7 @@ func (w *worker) remove(pod *v1.Pod) {
 	}
 	w.mu.Unlock()
 	w.poke()
+	w.m.retryResizes() // nobody counts it any more
 }
 
 func (w *worker) poke() {
@@ -226,7 +234,7 @@ func (w *worker) proceed(ctx context.Context, pod *v1.Pod, eviction *status.Verd
 	if w.life.now().Starts() {
 		return next, nil
 	}
-	return time.Time{}, w.end(ctx, pod)
+	return time.Time{}, w.end(ctx, w.m.granted(pod))
 }
 
 // failed notes an error and returns when to try again. A step that was

@@ -24,6 +24,7 @@ const (
 	AnnotationRestartCount = "io.kubernetes.container.restartCount"
 	AnnotationGracePeriod  = "io.kubernetes.pod.terminationGracePeriod"
 	annotationResources    = "minato.container.resources"
+	annotationPodLimits    = "minato.pod.limits"
 	annotationMessagePath  = "io.kubernetes.container.terminationMessagePath"
 	annotationMessageRule  = "io.kubernetes.container.terminationMessagePolicy"
 )

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -60,9 +61,12 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, error) {
 
 // sandboxAnnotations hands the Pod's annotations on, as runtimes expect.
 func sandboxAnnotations(pod *v1.Pod) map[string]string {
-	a := make(map[string]string, len(pod.Annotations)+1)
+	a := make(map[string]string, len(pod.Annotations)+2)
 	for k, v := range pod.Annotations {
 		a[k] = v
+	}
+	if text, err := json.Marshal(PodLimitsOf(pod)); err == nil { // numbers always encode
+		a[annotationPodLimits] = string(text)
 	}
 	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
 		a[AnnotationGracePeriod] = fmt.Sprint(*g)

@@ -23,7 +23,8 @@ type Verdict struct{ Reason, Message string }
 
 // Input is everything that a status depends on.
 type Input struct {
-	// Pod is the API's, Old the status that was computed last.
+	// Pod is the API's with the resources that the node has granted it, Old the
+	// status that was computed last.
 	Pod *v1.Pod
 	Old v1.PodStatus
 	// View is what the runtime has. Nil stands for nothing.
@@ -32,6 +33,10 @@ type Input struct {
 	RuntimeName string
 	// Probes answers for a running container, by ID.
 	Probes func(containerID string) Probes
+	// Resize are the conditions of the Pod's resizes. Has tells what a run of a
+	// container was given last; nil stands for what was granted.
+	Resize []v1.PodCondition
+	Has    func(c *v1.Container, run *observe.Container) v1.ResourceRequirements
 	// Waiting holds why containers have not started, by name.
 	Waiting map[string]Waiting
 	// Failed is set where the node itself ends the Pod.

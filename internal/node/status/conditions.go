@@ -39,12 +39,15 @@ func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	ready := podReady(in.Pod, containersReady, out)
 	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}
 	own := []v1.PodCondition{sandboxReady(in), initialized(in.Pod, s), ready, containersReady, scheduled}
-	if c := resizePending(in); c != nil {
-		own = append(own, *c)
-	}
 	for _, c := range own {
 		c.ObservedGeneration = in.Pod.Generation
 		out = append(out, dated(c, in))
+	}
+	if !in.Terminal {
+		// These are about the generation that asks for the resources.
+		for _, c := range in.Resize {
+			out = append(out, dated(c, in))
+		}
 	}
 	return out
 }

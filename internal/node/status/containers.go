@@ -97,9 +97,7 @@ func (c containers) one(ctr *v1.Container, old *v1.ContainerStatus) v1.Container
 	}
 	c.applyWaiting(ctr, &s, latest)
 	if latest != nil {
-		// What the container was created with is what its cgroup has.
-		r := spec.Resources(ctr, latest.Annotations)
-		s.Resources, s.AllocatedResources = r, r.Requests.DeepCopy()
+		c.resources(ctr, &s, latest)
 	}
 	return s
 }

@@ -188,6 +188,8 @@ func (n *node) openMountNS() {
 	var err error
 	n.cfg.MountNS, err = host.CreateMountNS(host.MountNSConfig{
 		Name: n.cfg.NodeName, Path: n.mountNSPin(),
+		Root: filepath.Join(n.clusterDir, "node", "root"), Changes: filepath.Join(n.clusterDir, "node", "changes"),
+		Binds: []host.Bind{{Source: os.TempDir(), Target: os.TempDir()}}, // where tests have what containers mount
 		Cover: []string{n.clusterDir, n.clusterRun}, Keep: []string{filepath.Join(n.clusterDir, "node"), n.logs, filepath.Join(n.clusterRun, "node")},
 	})
 	if err != nil {

@@ -61,6 +61,8 @@ type Config struct {
 	// kubelet's podPidsLimit does: 0 is 32768, or half of the machine's process
 	// numbers where that is less, and a negative number no limit.
 	PodPidsLimit int64
+	// Limits are those of the node, in whose cgroup all of its Pods are.
+	Limits Limits
 	// RaiseLimit makes a limit of the machine, named by its path below
 	// /proc/sys, at least so high; whoever gives it puts the limit back in the
 	// end. Nil leaves the machine as it is.
@@ -165,6 +167,9 @@ func (r *Runtime) makeDirs() error {
 		}
 	}
 	if err := r.cfg.Cgroup.Create(); err != nil {
+		return err
+	}
+	if err := r.limitNode(); err != nil {
 		return err
 	}
 	return r.makeLeaf(r.conmonCgroup())

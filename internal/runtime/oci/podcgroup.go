@@ -73,10 +73,16 @@ func readPIDMax() int64 {
 	return n
 }
 
-// limitPod sets the limits of a Pod's cgroup. Shares and the number of
+// limitPod sets the limits of a Pod's cgroup.
+func (r *Runtime) limitPod(uid string, l podLimits) error {
+	l.cpuQuota = r.withinNode(l.cpuQuota, l.cpuPeriod)
+	return setLimits(r.podCgroup(uid), l)
+}
+
+// setLimits sets the limits of the cgroup of a Pod or a node. Shares and the number of
 // processes are left out where the machine's cgroups don't have them, since
 // every Pod is given those; limits that somebody asked for are an error there.
-func limitPod(cg host.Cgroup, l podLimits) error {
+func setLimits(cg host.Cgroup, l podLimits) error {
 	for _, set := range []struct {
 		controller string
 		preference bool
@@ -104,7 +110,7 @@ func limitPod(cg host.Cgroup, l podLimits) error {
 			err = set.write(dir, v2)
 		}
 		if err != nil {
-			return fmt.Errorf("limit the %s of the Pod's cgroup %s: %w", set.controller, cg.Path, err)
+			return fmt.Errorf("limit the %s of cgroup %s: %w", set.controller, cg.Path, err)
 		}
 	}
 	return nil

@@ -33,6 +33,16 @@ func Check() error {
 	return err
 }
 
+// Programs are the paths of the programs that containers need.
+func Programs() ([]string, error) {
+	layout, err := host.Cgroups()
+	if err != nil {
+		return nil, err
+	}
+	p, err := findPrograms(Config{}, layout)
+	return []string{p.conmon, p.path}, err
+}
+
 func findPrograms(cfg Config, layout host.CgroupLayout) (program, error) {
 	p := program{}
 	var noConmon, noRuntime error

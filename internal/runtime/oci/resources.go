@@ -75,6 +75,9 @@ const groupKill = "memory.oom.group"
 // here or by the runtime if they can't be kept.
 func (r *Runtime) containerResources(in *runtimeapi.LinuxContainerResources) (*specs.LinuxResources, error) {
 	res := linuxResources(in)
+	if q := res.CPU.Quota; q != nil {
+		*q = r.withinNode(*q, in.GetCpuPeriod())
+	}
 	if !r.layout.Unified {
 		delete(res.Unified, groupKill)
 		if len(res.Unified) > 0 {

@@ -158,7 +158,7 @@ func (r *Runtime) makePodCgroup(sb *sandbox) error {
 	}
 	limits := podLimitsOf(sb.state.Config.GetLinux())
 	limits.processes = podProcesses(r.cfg.PodPidsLimit, readPIDMax())
-	return limitPod(cg, limits)
+	return r.limitPod(sb.info().UID, limits)
 }
 
 // StopPodSandbox implements CRI.

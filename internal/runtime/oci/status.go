@@ -73,7 +73,7 @@ func (r *Runtime) PodSandboxStatus(_ context.Context, id string, verbose bool) (
 	}
 	resp := &runtimeapi.PodSandboxStatusResponse{Status: status, Timestamp: time.Now().UnixNano()}
 	for _, c := range r.containersOf(id) {
-		resp.ContainersStatuses = append(resp.ContainersStatuses, c.criStatus())
+		resp.ContainersStatuses = append(resp.ContainersStatuses, r.criStatus(c))
 	}
 	if verbose {
 		info, err := json.Marshal(map[string]any{"netns": sb.netns().Path, "cgroup": r.podCgroup(sb.info().UID).Path})
@@ -124,7 +124,7 @@ func (r *Runtime) ContainerStatus(_ context.Context, id string, verbose bool) (*
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.ContainerStatusResponse{Status: c.criStatus()}
+	resp := &runtimeapi.ContainerStatusResponse{Status: r.criStatus(c)}
 	if verbose {
 		s := c.snapshot()
 		info, err := json.Marshal(map[string]any{"sandboxID": s.SandboxID, "pid": s.Init.PID, "bundle": c.runDir})
@@ -136,14 +136,14 @@ func (r *Runtime) ContainerStatus(_ context.Context, id string, verbose bool) (*
 	return resp, nil
 }
 
-func (c *container) criStatus() *runtimeapi.ContainerStatus {
+func (r *Runtime) criStatus(c *container) *runtimeapi.ContainerStatus {
 	s := c.snapshot()
 	status := &runtimeapi.ContainerStatus{
 		Id: s.ID, Metadata: s.Config.GetMetadata(), State: s.criState(), CreatedAt: s.CreatedAt.UnixNano(),
 		Image:    &runtimeapi.ImageSpec{Image: s.ImageName, UserSpecifiedImage: s.Config.GetImage().GetUserSpecifiedImage()},
 		ImageRef: s.ImageRef, ImageId: s.ImageID, Reason: s.Reason, Message: s.Message, ExitCode: s.ExitCode,
 		Labels: s.Config.GetLabels(), Annotations: s.Config.GetAnnotations(), Mounts: s.Config.GetMounts(), LogPath: s.LogPath,
-		Resources:  &runtimeapi.ContainerResources{Linux: s.Resources},
+		Resources:  &runtimeapi.ContainerResources{Linux: r.actualResources(c, s)},
 		User:       &runtimeapi.ContainerUser{Linux: s.User},
 		StopSignal: s.Config.GetStopSignal(),
 	}

@@ -58,7 +58,7 @@ func (r *Runtime) UpdatePodSandboxResources(_ context.Context, req *runtimeapi.U
 		}
 	}
 	limits := podLimitsOf(&runtimeapi.LinuxPodSandboxConfig{Resources: req.GetResources(), Overhead: req.GetOverhead()})
-	if err := limitPod(r.podCgroup(sb.info().UID), limits); err != nil {
+	if err := r.limitPod(sb.info().UID, limits); err != nil {
 		return nil, fmt.Errorf("update resources of pod sandbox %s: %w", sb.state.ID, err)
 	}
 	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil

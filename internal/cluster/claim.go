@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"minato/internal/host"
+	"minato/internal/member"
+)
+
+// Claim is what each node has of the machine, and its Pods get no more; what is 0
+// is all of it. The claims of all nodes may add up to more than the machine has.
+type Claim struct {
+	CPUs   int64 `json:"cpus,omitempty"`
+	Memory Size  `json:"memory,omitempty"`
+	// PIDs counts processes and threads.
+	PIDs int64 `json:"pids,omitempty"`
+}
+
+// Size is a number of bytes, and a flag with Kubernetes' suffixes, such as 4Gi.
+type Size int64
+
+// Set implements pflag.Value.
+func (s *Size) Set(text string) error {
+	q, err := resource.ParseQuantity(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a size such as 4Gi or 512Mi", text)
+	}
+	*s = Size(q.Value())
+	return nil
+}
+
+// String implements pflag.Value.
+func (s *Size) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return resource.NewQuantity(int64(*s), resource.BinarySI).String()
+}
+
+// Type implements pflag.Value.
+func (s *Size) Type() string { return "SIZE" }
+
+// What a node needs at least: the kubelet's threshold for eviction and a few
+// Pods beyond that, and the processes that start containers.
+const (
+	minNodeMemory = 256 << 20
+	minNodePIDs   = 128
+)
+
+// validate returns an error for the first setting that no machine can have.
+func (c Claim) validate() error {
+	switch {
+	case c.CPUs < 0:
+		return fmt.Errorf("--node-cpu %d: give a number of CPUs, or 0 for all of the machine's", c.CPUs)
+	case c.Memory != 0 && c.Memory < minNodeMemory:
+		return fmt.Errorf("--node-memory %s: a node needs at least %dMi", c.Memory.String(), minNodeMemory>>20)
+	case c.PIDs != 0 && c.PIDs < minNodePIDs:
+		return fmt.Errorf("--node-pids %d: a node needs at least %d", c.PIDs, minNodePIDs)
+	}
+	return nil
+}
+
+// check tells what this machine can't give a node.
+func (c Claim) check(nodes host.Cgroup) error {
+	var errs []error
+	if have := int64(runtime.NumCPU()); c.CPUs > have {
+		errs = append(errs, fmt.Errorf("--node-cpu %d: this machine has %d CPUs, and a node can't have more", c.CPUs, have))
+	}
+	if c.Memory != 0 {
+		memory, err := host.MachineMemory()
+		if err == nil && int64(c.Memory) > memory.Total {
+			have := Size(memory.Total)
+			err = fmt.Errorf("--node-memory %s: this machine has %s, and a node can't have more", c.Memory.String(), have.String())
+		}
+		errs = append(errs, err)
+	}
+	for _, claimed := range []struct {
+		flag, controller string
+		is               bool
+	}{{"--node-cpu", "cpu", c.CPUs != 0}, {"--node-memory", "memory", c.Memory != 0}, {"--node-pids", "pids", c.PIDs != 0}} {
+		if !claimed.is {
+			continue
+		}
+		if _, _, err := nodes.Controller(claimed.controller); err != nil {
+			errs = append(errs, fmt.Errorf("%s can't be enforced: %w: leave it out, or boot with a kernel that has the cgroup controller", claimed.flag, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// member is the claim for a node.
+func (c Claim) member() member.Claim {
+	return member.Claim{CPUs: c.CPUs, Memory: int64(c.Memory), Processes: c.PIDs}
+}
+
+// String says what a node has, as flags.
+func (c Claim) String() string {
+	var flags []string
+	if c.CPUs != 0 {
+		flags = append(flags, fmt.Sprintf("--node-cpu %d", c.CPUs))
+	}
+	if c.Memory != 0 {
+		flags = append(flags, "--node-memory "+c.Memory.String())
+	}
+	if c.PIDs != 0 {
+		flags = append(flags, fmt.Sprintf("--node-pids %d", c.PIDs))
+	}
+	if len(flags) == 0 {
+		return "all of the machine"
+	}
+	return strings.Join(flags, " ")
+}

@@ -1,0 +1,83 @@
+package admit
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+func TestCheckResize(t *testing.T) {
+	whole := func(cpu string) func(*v1.Pod) {
+		return func(p *v1.Pod) {
+			p.Spec.Resources = &v1.ResourceRequirements{Requests: v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu)}}
+		}
+	}
+	granted := testPod(asks(v1.ResourceCPU, "500m"))
+	for _, c := range []struct {
+		name            string
+		pod             *v1.Pod
+		node            *v1.Node
+		others          []*v1.Pod
+		reason, message string
+	}{
+		{name: "more", pod: testPod(asks(v1.ResourceCPU, "1500m")), others: []*v1.Pod{testPod(asks(v1.ResourceCPU, "500m"))}},
+		{name: "less", pod: testPod(asks(v1.ResourceCPU, "10m"))},
+		{name: "more than is left", pod: testPod(asks(v1.ResourceCPU, "1501m")), others: []*v1.Pod{testPod(asks(v1.ResourceCPU, "500m"))},
+			reason: "Deferred", message: "Node didn't have enough resource: cpu, requested: 1501, used: 500, capacity: 2000"},
+		{name: "more than there is", pod: testPod(asks(v1.ResourceMemory, "2Gi")),
+			reason: "Deferred", message: "Node didn't have enough resource: memory, requested: 2147483648, used: 0, capacity: 1073741824"},
+		{name: "pressure", pod: testPod(asks(v1.ResourceCPU, "1")), node: testNode(condition(v1.NodeDiskPressure)),
+			reason: "Deferred", message: "The node had condition: [DiskPressure]. "},
+		{name: "the pod as a whole", pod: testPod(asks(v1.ResourceCPU, "500m"), whole("1")),
+			reason: "Infeasible", message: "This node does not support spec.resources, requests and limits of a pod as a whole; resize spec.containers[*].resources instead"},
+	} {
+		node := c.node
+		if node == nil {
+			node = testNode()
+		}
+		var want *Refusal
+		if c.reason != "" {
+			want = &Refusal{c.reason, c.message}
+		}
+		got := CheckResize(Input{Pod: c.pod, Node: node, Others: c.others}, granted)
+		if (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, want)
+		}
+	}
+}
+
+func TestOrderOfResizes(t *testing.T) {
+	high := int32(1000)
+	at := func(second int) time.Time { return time.Unix(int64(second), 0) }
+	named := func(name string) func(*v1.Pod) { return func(p *v1.Pod) { p.Name = name } }
+	grown := func(name string, more ...func(*v1.Pod)) Resize {
+		return Resize{Pod: testPod(append([]func(*v1.Pod){asks(v1.ResourceCPU, "2"), named(name)}, more...)...), Granted: testPod(asks(v1.ResourceCPU, "1"))}
+	}
+	since := func(r Resize, second int) Resize { r.Since = at(second); return r }
+	limited := func(p *v1.Pod) {
+		list := v1.ResourceList{v1.ResourceCPU: resource.MustParse("2"), v1.ResourceMemory: resource.MustParse("1Gi")}
+		p.Spec.Containers[0].Resources = v1.ResourceRequirements{Requests: list, Limits: list}
+	}
+	want := []Resize{
+		{Pod: testPod(asks(v1.ResourceCPU, "1"), named("smaller")), Granted: testPod(asks(v1.ResourceCPU, "2"))},
+		since(grown("priority", func(p *v1.Pod) { p.Spec.Priority = &high }), 9),
+		since(grown("guaranteed", limited), 8),
+		since(grown("longest"), 1),
+		since(grown("longer"), 2),
+		grown("a"),
+		grown("b"),
+	}
+	for seed := range len(want) {
+		got := append(slices.Clone(want[seed:]), want[:seed]...)
+		slices.Reverse(got)
+		slices.SortFunc(got, CompareResizes)
+		for i := range want {
+			if got[i].Pod.Name != want[i].Pod.Name {
+				t.Errorf("rank %d: %s, want %s", i, got[i].Pod.Name, want[i].Pod.Name)
+			}
+		}
+	}
+}
