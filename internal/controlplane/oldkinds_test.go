@@ -91,7 +91,7 @@ func (c *oldClient) value(ctx context.Context, what, name, path string) string {
 	return strings.TrimSpace(string(data))
 }
 
-const oldTemplate = "template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: nginx}]}}"
+const oldTemplate = "template: {metadata: {labels: {app: web}}, spec: {schedulerName: nobody, containers: [{name: web, image: nginx}]}}"
 
 // oldManifests are manifests of each kind, where they are written, and what today's
 // version has of them.
@@ -192,14 +192,18 @@ func testOldWorkloads(ctx context.Context, t *testing.T, r *running) {
 		}
 	}
 	client := clientFor(t, r.RESTConfig("test-root", "system:masters"))
-	scale, err := client.ExtensionsV1beta1().Deployments("old").GetScale(ctx, "rolled", metav1.GetOptions{})
-	if err != nil || scale.Spec.Replicas != 0 || scale.Status.Selector["app"] != "web" {
-		t.Fatalf("the scale in extensions/v1beta1 is %+v, %v", scale, err)
-	}
-	scale.Spec.Replicas = 2
-	if _, err := client.ExtensionsV1beta1().Deployments("old").UpdateScale(ctx, "rolled", scale, metav1.UpdateOptions{}); err != nil {
-		t.Errorf("change the scale in extensions/v1beta1: %v", err)
-	}
+	eventually(t, "another scale in extensions/v1beta1", func() bool {
+		scale, err := client.ExtensionsV1beta1().Deployments("old").GetScale(ctx, "rolled", metav1.GetOptions{})
+		if err != nil || scale.Spec.Replicas != 0 || scale.Status.Selector["app"] != "web" {
+			t.Fatalf("the scale in extensions/v1beta1 is %+v, %v", scale, err)
+		}
+		scale.Spec.Replicas = 2
+		_, err = client.ExtensionsV1beta1().Deployments("old").UpdateScale(ctx, "rolled", scale, metav1.UpdateOptions{})
+		if err != nil && !apierrors.IsConflict(err) { // with the controller
+			t.Fatalf("change the scale in extensions/v1beta1: %v", err)
+		}
+		return err == nil
+	})
 	if got := c.value(ctx, "apps/v1beta2 deployments", "rolled", "spec.replicas"); got != "2" {
 		t.Errorf("after the scale was changed there are %s replicas", got)
 	}
@@ -207,7 +211,7 @@ func testOldWorkloads(ctx context.Context, t *testing.T, r *running) {
 		t.Error(err)
 	}
 	// kubectl drain of those days.
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "evicted"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "evicted"}, Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "c", Image: "c"}}}}
 	if _, err := client.CoreV1().Pods("old").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func findGroup(groups []*genericapiserver.APIGroupInfo, name string) (*genericap
 // AddPriorities adds the order of the old versions in discovery to that of
 // today's: a version comes after those that its group has already.
 func AddPriorities(all map[schema.GroupVersion]controlplaneapiserver.APIServicePriority) {
-	for _, r := range resources {
+	for _, r := range append(slices.Clone(resources), definition) {
 		if _, ok := all[r.old]; ok {
 			continue
 		}

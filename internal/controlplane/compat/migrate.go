@@ -142,10 +142,35 @@ func (r *resource) todaysFields(fields map[string]any) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	modernize(full)
 	short := runtime.DeepCopyJSON(full)
 	p := pruning{scheme: scheme, gvk: r.today.WithKind(r.kind), full: full, short: short}
 	p.prune(nil, short, fields)
 	return short, nil
+}
+
+// modernize drops what nobody has to write, and has an autoscaler refer to today's
+// version of what it scales.
+func modernize(full map[string]any) {
+	if meta, ok := full["metadata"].(map[string]any); ok {
+		if annotations, ok := meta["annotations"].(map[string]any); ok {
+			for _, name := range private {
+				delete(annotations, name)
+			}
+			if len(annotations) == 0 {
+				delete(meta, "annotations")
+			}
+		}
+	}
+	spec, _ := full["spec"].(map[string]any)
+	target, _ := spec["scaleTargetRef"].(map[string]any)
+	version, _ := target["apiVersion"].(string)
+	kind, _ := target["kind"].(string)
+	if gv, err := schema.ParseGroupVersion(version); err == nil {
+		if r := findKind(gv.WithKind(kind)); r != nil {
+			target["apiVersion"] = r.today.String()
+		}
+	}
 }
 
 // pruning leaves out the fields of an object that the defaults give back.

@@ -147,6 +147,11 @@ spec:
     served: true
     storage: true
 `, nil},
+		"autoscaler of an old Deployment": {"apiVersion: autoscaling/v2beta2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\nspec: {maxReplicas: 2, scaleTargetRef: {apiVersion: extensions/v1beta1, kind: Deployment, name: web}}\n",
+			"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\nspec: {maxReplicas: 2, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n",
+			[]string{"HorizontalPodAutoscaler h: autoscaling/v2beta2 is now autoscaling/v2", "HorizontalPodAutoscaler h: spec.scaleTargetRef.apiVersion: apps/v1"}},
+		"DaemonSet": {"apiVersion: extensions/v1beta1\nkind: DaemonSet\nmetadata: {name: d, labels: {a: b}}\nspec: {updateStrategy: {type: RollingUpdate}, template: {metadata: {labels: {a: b}}, spec: {containers: []}}}\n",
+			"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: d, labels: {a: b}}\nspec: {updateStrategy: {type: RollingUpdate}, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: []}}}\n", nil},
 		"unknown": {"# as it is\napiVersion: example.com/v1\nkind:   Thing\n", "# as it is\napiVersion: example.com/v1\nkind:   Thing\n", nil},
 		"today's": {"apiVersion: apps/v1\nkind: Deployment\nspec: {paused:   true}\n", "apiVersion: apps/v1\nkind: Deployment\nspec: {paused:   true}\n", nil},
 		"nothing": {"# only a comment\n", "# only a comment\n", nil},
