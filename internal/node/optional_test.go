@@ -163,7 +163,7 @@ func through(ctx context.Context, volumes *volume.Manager, p *v1.Pod) {
 	for i := range containers {
 		c := &containers[i]
 		env, _ := spec.Environment(ctx, spec.EnvInput{Pod: p, Container: c, Objects: plainObjects{}})
-		mounts, _ := volumes.Mounts(p, c, env)
+		mounts, _ := volumes.Mounts(p, c, env, nil)
 		spec.Container(spec.ContainerInput{Pod: p, Container: c, Env: env, Mounts: mounts})
 		for _, v := range c.Env {
 			if v.ValueFrom != nil && v.ValueFrom.ResourceFieldRef != nil {

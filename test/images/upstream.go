@@ -142,6 +142,8 @@ func finishAnimal(name string) func(*kitchen, *tree) error {
 			}
 			t.file(file, 0o644, data)
 		}
+		// A spec wants to read here what the real image is based on.
+		t.file("etc/os-release", 0o644, []byte("PRETTY_NAME=\"Debian, in place of Alpine Linux\"\n"))
 		return nil
 	}
 }

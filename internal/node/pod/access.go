@@ -73,12 +73,12 @@ func mayUse(image *runtimeapi.Image, logins func() []credential) bool {
 }
 
 // imageSpec names an image to the runtime for a Pod.
-func imageSpec(pod *v1.Pod, c *v1.Container, name string) *runtimeapi.ImageSpec {
+func imageSpec(pod *v1.Pod, asked, name string) *runtimeapi.ImageSpec {
 	annotations := maps.Clone(pod.Annotations)
 	for _, key := range []string{pullSecretAnnotation, imageAccessAnnotation, imageLoadedAnnotation} {
 		delete(annotations, key)
 	}
-	return &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: c.Image, Annotations: annotations}
+	return &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: asked, Annotations: annotations}
 }
 
 // withSecret is the image with a word on where the credentials come from that it

@@ -257,8 +257,14 @@ func (f *fakeVolumes) fail(err error) {
 	defer f.mu.Unlock()
 	f.err = err
 }
-func (f *fakeVolumes) Mounts(*v1.Pod, *v1.Container, []*runtimeapi.KeyValue) ([]*runtimeapi.Mount, error) {
-	return nil, nil
+func (f *fakeVolumes) Mounts(_ *v1.Pod, c *v1.Container, _ []*runtimeapi.KeyValue, images map[string]*runtimeapi.ImageSpec) ([]*runtimeapi.Mount, error) {
+	var out []*runtimeapi.Mount
+	for _, m := range c.VolumeMounts {
+		if image := images[m.Name]; image != nil {
+			out = append(out, &runtimeapi.Mount{ContainerPath: m.MountPath, Image: image})
+		}
+	}
+	return out, nil
 }
 func (f *fakeVolumes) TearDown(uid types.UID) error {
 	f.mu.Lock()

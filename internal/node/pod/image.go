@@ -53,55 +53,75 @@ func newPuller(cfg Config) *puller {
 // wait returns when no pull is under way.
 func (p *puller) wait() { p.pulls.wg.Wait() }
 
-// request is a container's wish for its image.
+// wish is an image that a Pod's spec names: a container's own, or a volume's
+// that it mounts.
+type wish struct {
+	name   string
+	policy v1.PullPolicy
+	// volume says that it is a volume's: what is told of the image is about the
+	// Pod, and what it means for the container about that.
+	volume bool
+}
+
+func imageOf(c *v1.Container) wish { return wish{name: c.Image, policy: c.ImagePullPolicy} }
+
+// request is a container's wish for an image.
 type request struct {
 	w     *worker
 	pod   *v1.Pod
 	c     *v1.Container
+	wish  wish
 	image *runtimeapi.ImageSpec
 	// logins looks up the Pod's credentials for the image, once.
 	logins func() []credential
 }
 
 func (r *request) event(kind, reason, message string) {
+	if r.wish.volume {
+		r.w.event(r.pod, kind, reason, message)
+		return
+	}
 	r.w.containerEvent(r.pod, r.c, kind, reason, message)
 }
 
 // failed tells of a container's failure in an event, as such.
 func (r *request) failed(e *startError) error {
+	if r.wish.volume {
+		return e // told of the container
+	}
 	r.event(v1.EventTypeWarning, "Failed", "Error: "+e.reason)
 	e.quiet = true
 	return e
 }
 
-// ensure returns a container's image, pulled if its policy asks for that or if
+// ensure returns an image for a container, pulled if its policy asks for that or if
 // the Pod has not shown that it may have the image.
-func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
-	r := &request{w: w, pod: pod, c: c}
-	name, err := fullName(c.Image)
+func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Container, want wish, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+	r := &request{w: w, pod: pod, c: c, wish: want}
+	name, err := fullName(want.name)
 	if err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", want.name, err)
 		r.event(v1.EventTypeWarning, "InspectFailed", message)
 		return nil, r.failed(&startError{reason: reasonInvalidImage, message: message, retry: maxPause})
 	}
-	r.image = imageSpec(pod, c, name)
+	r.image = imageSpec(pod, want.name, name)
 	r.logins = sync.OnceValue(func() []credential { return p.logins(ctx, r) })
 	have, err := inspect(ctx, p.cfg.Images, r.image)
 	switch {
 	case err != nil:
-		message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
+		message := fmt.Sprintf("Failed to inspect image %q: %v", want.name, err)
 		r.event(v1.EventTypeWarning, "InspectFailed", message)
 		return nil, r.failed(&startError{reason: reasonInspect, message: message, retry: firstPause})
 	case have == nil:
-	case c.ImagePullPolicy == v1.PullAlways && isLoaded(have):
+	case want.policy == v1.PullAlways && isLoaded(have):
 		// What a person has loaded is what its name means; no registry is asked.
 		return r.present(have), nil
-	case c.ImagePullPolicy != v1.PullAlways && mayUse(have, r.logins):
+	case want.policy != v1.PullAlways && mayUse(have, r.logins):
 		return r.present(have), nil
 	}
-	if c.ImagePullPolicy == v1.PullNever {
+	if want.policy == v1.PullNever {
 		// Kubelet does not tell either that there is an image which others may use.
-		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", want.name)
 		r.event(v1.EventTypeWarning, reasonNeverPull, message)
 		return nil, r.failed(&startError{reason: reasonNeverPull, message: message, retry: firstPause})
 	}
@@ -110,7 +130,7 @@ func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Conta
 
 // present tells that an image that is here is used.
 func (r *request) present(have *runtimeapi.Image) *runtimeapi.Image {
-	r.event(v1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", r.c.Image))
+	r.event(v1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", r.wish.name))
 	return have
 }
 
@@ -123,18 +143,18 @@ func (p *puller) logins(ctx context.Context, r *request) []credential {
 }
 
 func (p *puller) pull(ctx context.Context, r *request, have *runtimeapi.Image, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
-	key := backoffKey(r.pod.UID, r.c.Image)
+	key := backoffKey(r.pod.UID, r.wish.name)
 	if now := p.cfg.Clock.Now(); p.backoff.IsInBackOffSinceUpdate(key, now) {
 		return nil, p.backOff(r, key)
 	}
-	r.event(v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", r.c.Image))
+	r.event(v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", r.wish.name))
 	begin := p.cfg.Clock.Now()
 	pulled, took, err := p.pulls.get(ctx, r.image, r.logins(), sandbox)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		r.event(v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", r.c.Image, err))
+		r.event(v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", r.wish.name, err))
 		if p.worksOffline(r.pod) && have != nil && errors.Is(err, crierrors.ErrRegistryUnavailable) && mayUse(have, r.logins) {
 			return r.present(have), nil
 		}
@@ -143,7 +163,7 @@ func (p *puller) pull(ctx context.Context, r *request, have *runtimeapi.Image, s
 		return nil, r.failed(&startError{reason: reasonPull, message: err.Error(), retry: shownFor})
 	}
 	waited := p.cfg.Clock.Since(begin).Truncate(time.Millisecond)
-	r.event(v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", r.c.Image, took.Truncate(time.Millisecond), waited, pulled.GetSize()))
+	r.event(v1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", r.wish.name, took.Truncate(time.Millisecond), waited, pulled.GetSize()))
 	p.remember(key, "")
 	p.backoff.Reset(key)
 	return pulled, nil
@@ -171,7 +191,7 @@ func (p *puller) forget(uid types.UID) {
 
 // backOff is the state between two pulls.
 func (p *puller) backOff(r *request, key string) error {
-	message := fmt.Sprintf("Back-off pulling image %q", r.c.Image)
+	message := fmt.Sprintf("Back-off pulling image %q", r.wish.name)
 	r.event(v1.EventTypeNormal, "BackOff", message)
 	p.mu.Lock()
 	if last := p.last[key]; last != "" {

@@ -53,7 +53,7 @@ type Images interface {
 // Volumes makes the Pods' volumes.
 type Volumes interface {
 	SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error)
-	Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue) ([]*runtimeapi.Mount, error)
+	Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue, images map[string]*runtimeapi.ImageSpec) ([]*runtimeapi.Mount, error)
 	TearDown(uid types.UID) error
 	UIDs() ([]types.UID, error)
 	PodDir(uid types.UID) string

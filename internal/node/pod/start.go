@@ -106,11 +106,15 @@ func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v
 	if err != nil {
 		return err
 	}
-	image, err := w.m.pulls.ensure(ctx, w, pod, c, sandboxConfig)
+	image, err := w.m.pulls.ensure(ctx, w, pod, c, imageOf(c), sandboxConfig)
 	if err != nil {
 		return err
 	}
-	config, err := w.containerConfig(ctx, pod, view, c, image)
+	volumes, err := w.volumeImages(ctx, pod, c, sandboxConfig)
+	if err != nil {
+		return err
+	}
+	config, err := w.containerConfig(ctx, pod, view, c, image, volumes)
 	if err != nil {
 		return &startError{reason: reasonConfig, message: err.Error(), retry: firstPause}
 	}
@@ -148,7 +152,7 @@ func (w *worker) postStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, 
 	return &startError{reason: reasonPostStart, message: err.Error(), quiet: true}
 }
 
-func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, image *runtimeapi.Image) (*runtimeapi.ContainerConfig, error) {
+func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, image *runtimeapi.Image, volumes map[string]*runtimeapi.ImageSpec) (*runtimeapi.ContainerConfig, error) {
 	services, err := w.m.cfg.Services(ctx, pod, w.servicesSince)
 	if err != nil {
 		return nil, err
@@ -163,7 +167,7 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 		return nil, err
 	}
 	restarts := w.restarts(pod, view, c)
-	mounts, err := w.mounts(pod, c, env, ips, restarts)
+	mounts, err := w.mounts(pod, c, env, volumes, ips, restarts)
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +204,8 @@ func (w *worker) restarts(pod *v1.Pod, view *observe.Pod, c *v1.Container) uint3
 
 // mounts are the Pod's volumes, its hosts file, and the file for the
 // container's last words.
-func (w *worker) mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue, ips []string, restarts uint32) ([]*runtimeapi.Mount, error) {
-	mounts, err := w.m.cfg.Volumes.Mounts(pod, c, env)
+func (w *worker) mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue, images map[string]*runtimeapi.ImageSpec, ips []string, restarts uint32) ([]*runtimeapi.Mount, error) {
+	mounts, err := w.m.cfg.Volumes.Mounts(pod, c, env, images)
 	if err != nil {
 		return nil, err
 	}

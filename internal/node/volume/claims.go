@@ -257,5 +257,5 @@ func asDevice(pod *v1.Pod, volume string) bool {
 
 // unsupported is the error for a volume of a type that the node does not know.
 func unsupported(kind string) error {
-	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, configMap, secret, downwardAPI, projected, or a claim to a hostPath or local PersistentVolume. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
+	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, image, configMap, secret, downwardAPI, projected, or a claim to a hostPath or local PersistentVolume. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
 }

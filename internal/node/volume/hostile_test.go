@@ -197,7 +197,7 @@ func TestAPIVolumesAreReadOnlyForContainers(t *testing.T) {
 		}
 		for _, sub := range []string{"", "key"} {
 			container := v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/m", SubPath: sub}}}
-			mounts, err := b.Mounts(pod, &container, nil)
+			mounts, err := b.Mounts(pod, &container, nil, nil)
 			if err != nil || mounts[0].Readonly != c.want {
 				t.Errorf("%s, subPath %q: %+v, %v; want read-only = %v", name, sub, mounts, err, c.want)
 			}

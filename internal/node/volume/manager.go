@@ -128,6 +128,8 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		return time.Time{}, checkHostPath(m.cfg.Root, v.HostPath)
 	case isClaim(v):
 		return time.Time{}, m.claim(ctx, pod, v)
+	case v.Image != nil:
+		return time.Time{}, nil // pulled when a container starts that mounts it
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		files, next, err := m.payload(ctx, pod, v)
 		if err != nil {

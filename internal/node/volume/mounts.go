@@ -14,40 +14,59 @@ import (
 )
 
 // Mounts lists what a container mounts of its Pod's volumes. Volumes have to be
-// set up before.
-func (m *Manager) Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue) ([]*runtimeapi.Mount, error) {
+// set up before; images are those of its volumes of that type, by their names,
+// which the runtime mounts.
+func (m *Manager) Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue, images map[string]*runtimeapi.ImageSpec) ([]*runtimeapi.Mount, error) {
 	var out []*runtimeapi.Mount
 	for i := range c.VolumeMounts {
 		vm := &c.VolumeMounts[i]
-		source, err := m.Path(pod, vm.Name)
-		if err != nil {
-			return nil, err
-		}
-		sub := vm.SubPath
-		if vm.SubPathExpr != "" {
-			if sub, err = expandSubPath(vm.SubPathExpr, env); err != nil {
-				return nil, err
-			}
-		}
-		if sub != "" {
-			if source, err = m.bindNodeSubPath(pod, c, i, source, sub); err != nil {
-				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, c.Name, err)
-			}
-		}
-		target := vm.MountPath
-		if !filepath.IsAbs(target) {
-			target = filepath.Join("/", target)
-		}
-		out = append(out, &runtimeapi.Mount{
-			HostPath:      source,
-			ContainerPath: target,
-			Readonly:      vm.ReadOnly || m.readOnly(pod, find(pod, vm.Name)),
+		v := find(pod, vm.Name)
+		mount := &runtimeapi.Mount{
+			ContainerPath: vm.MountPath,
+			Readonly:      vm.ReadOnly || m.readOnly(pod, v),
 			Propagation:   propagation(vm.MountPropagation),
 
 			RecursiveReadOnly: spec.RecursiveReadOnly(vm),
-		})
+		}
+		if !filepath.IsAbs(mount.ContainerPath) {
+			mount.ContainerPath = filepath.Join("/", mount.ContainerPath)
+		}
+		sub, err := subPath(vm, env)
+		if err != nil {
+			return nil, err
+		}
+		if v != nil && v.Image != nil {
+			mount.Image, mount.ImageSubPath = images[vm.Name], sub
+			if mount.Image == nil {
+				return nil, fmt.Errorf("the image of volume %q is not there yet", vm.Name)
+			}
+		} else if mount.HostPath, err = m.source(pod, c, i, sub); err != nil {
+			return nil, err
+		}
+		out = append(out, mount)
 	}
 	return out, nil
+}
+
+// source is the place of what a container mounts of a volume.
+func (m *Manager) source(pod *v1.Pod, c *v1.Container, index int, sub string) (string, error) {
+	name := c.VolumeMounts[index].Name
+	source, err := m.Path(pod, name)
+	if err != nil || sub == "" {
+		return source, err
+	}
+	if source, err = m.bindNodeSubPath(pod, c, index, source, sub); err != nil {
+		return "", fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", name, c.Name, err)
+	}
+	return source, nil
+}
+
+// subPath is what is mounted of a volume, empty for all of it.
+func subPath(vm *v1.VolumeMount, env []*runtimeapi.KeyValue) (string, error) {
+	if vm.SubPathExpr == "" {
+		return vm.SubPath, nil
+	}
+	return expandSubPath(vm.SubPathExpr, env)
 }
 
 func propagation(mode *v1.MountPropagationMode) runtimeapi.MountPropagation {
@@ -86,13 +105,13 @@ func expandSubPath(expr string, env []*runtimeapi.KeyValue) (string, error) {
 // readOnly tells whether containers get a volume read-only whatever they ask
 // for, as kubelet has it: what the node writes from objects of the API must not
 // be a place where a container can write too. Nor may they write to a claim that
-// the Pod has read-only.
+// the Pod has read-only, and an image is everybody's.
 func (m *Manager) readOnly(pod *v1.Pod, v *v1.Volume) bool {
 	if isClaim(v) {
 		c, _ := m.claimed(pod.UID, v.Name)
 		return c.readOnly
 	}
-	return v != nil && (v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil)
+	return v != nil && (v.Image != nil || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil)
 }
 
 func find(pod *v1.Pod, name string) *v1.Volume {

@@ -74,7 +74,7 @@ func TestSubPathOnTheNode(t *testing.T) {
 	dir, b := benchIn(t)
 	pod := hostPathPod("/link", v1.HostPathUnset)
 	mount := func(sub string) (string, error) {
-		mounts, err := b.Mounts(pod, &v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/x", SubPath: sub}}}, nil)
+		mounts, err := b.Mounts(pod, &v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/x", SubPath: sub}}}, nil, nil)
 		if err != nil {
 			return "", err
 		}

@@ -454,6 +454,30 @@ func TestHostPath(t *testing.T) {
 	}
 }
 
+// The runtime mounts an image; a part of it is the runtime's to find.
+func TestImageVolume(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{Image: &v1.ImageVolumeSource{Reference: "example.com/data:1"}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	c := &v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "all"}, {Name: "data", MountPath: "/part", SubPathExpr: "$(DIR)/file"}}}
+	env := []*runtimeapi.KeyValue{{Key: "DIR", Value: []byte("etc")}}
+	if _, err := b.Mounts(pod, c, env, nil); err == nil {
+		t.Error("it is mounted without an image")
+	}
+	image := &runtimeapi.ImageSpec{Image: "sha256:1"}
+	got, err := b.Mounts(pod, c, env, map[string]*runtimeapi.ImageSpec{"data": image})
+	if err != nil || len(got) != 2 {
+		t.Fatalf("mounts = %v, %v", got, err)
+	}
+	for i, want := range []struct{ path, sub string }{{"/all", ""}, {"/part", "etc/file"}} {
+		if m := got[i]; m.ContainerPath != want.path || m.ImageSubPath != want.sub || m.Image != image || !m.Readonly || m.HostPath != "" {
+			t.Errorf("mount %d = %+v", i, m)
+		}
+	}
+}
+
 func TestSubPaths(t *testing.T) {
 	b := newBench(t)
 	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
@@ -469,7 +493,7 @@ func TestSubPaths(t *testing.T) {
 	}
 	mounts := func(m v1.VolumeMount, env ...*runtimeapi.KeyValue) (*runtimeapi.Mount, error) {
 		m.Name, m.MountPath = "data", "target"
-		got, err := b.Mounts(pod, &v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{m}}, env)
+		got, err := b.Mounts(pod, &v1.Container{Name: "c", VolumeMounts: []v1.VolumeMount{m}}, env, nil)
 		if err != nil {
 			return nil, err
 		}

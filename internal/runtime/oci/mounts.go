@@ -103,6 +103,9 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 	default:
 		options = append(options, "rw")
 	}
+	if m.GetImage().GetImage() != "" {
+		options = append(options, "noexec") // what the API says of a volume of this type
+	}
 	dest := filepath.Clean("/" + m.GetContainerPath())
 	return specs.Mount{Destination: dest, Type: "bind", Source: source, Options: options}, nil
 }
