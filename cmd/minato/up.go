@@ -48,6 +48,7 @@ What is mostly asked first:
   minato up --nodes 2 --node-cpu 2 --node-memory 4Gi
   minato up --mount /srv/data:/data --mount /home/me/src:ro
   minato up --config cluster.yaml
+  minato up --runtime-handler runc=/usr/sbin/runc
   minato up --name test --kubeconfig test.conf   # a second cluster beside the first`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -103,6 +104,7 @@ What is mostly asked first:
 	f.BoolVar(&c.OldAPIs, "old-apis", true, "serve old versions of Kubernetes' kinds, such as Ingress in extensions/v1beta1, as well")
 	f.BoolVar(&c.TaintControlPlane, "taint-control-plane", false, "keep Pods that do not tolerate it off node-1, by the taint node-role.kubernetes.io/control-plane:NoSchedule")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls, or prefixes that end in *, that Pods may set beside the safe ones; namespaced ones only")
+	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handler", nil, "NAME=PATH of an OCI runtime, such as runc=/usr/sbin/runc, for Pods whose RuntimeClass has the handler NAME; may be given several times")
 	f.StringSliceVar(&c.EtcdServers, "etcd-servers", nil, "use this etcd (URLs) in place of the built-in one")
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
@@ -161,6 +163,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clust
 		"old-apis":               func() { c.OldAPIs = flags.OldAPIs },
 		"taint-control-plane":    func() { c.TaintControlPlane = flags.TaintControlPlane },
 		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
+		"runtime-handler":        func() { c.RuntimeHandlers = flags.RuntimeHandlers },
 		"etcd-servers":           func() { c.EtcdServers = flags.EtcdServers },
 		"etcd-cafile":            func() { c.EtcdCAFile = flags.EtcdCAFile },
 		"etcd-certfile":          func() { c.EtcdCertFile = flags.EtcdCertFile },

@@ -38,6 +38,9 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string `json:"allowedUnsafeSysctls,omitempty"`
+	// RuntimeHandlers are OCI runtimes beside the default one, paths of programs by
+	// the names that RuntimeClasses have for them.
+	RuntimeHandlers map[string]string `json:"runtimeHandlers,omitempty"`
 	// LoadBalancerRange are the addresses of the cluster's own pool.
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.

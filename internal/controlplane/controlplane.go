@@ -67,6 +67,9 @@ type Config struct {
 	// OldAPIs has old versions of Kubernetes' kinds, which today's manifests no
 	// longer use, served by conversion.
 	OldAPIs bool
+	// RuntimeHandlers are those that the nodes have for RuntimeClasses; nil is not
+	// known. Others get a warning.
+	RuntimeHandlers []string
 	// ExtraSANs are further names and addresses for the serving certificate.
 	ExtraSANs []string
 
@@ -209,9 +212,10 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 			"scheduler":          func() error { return c.Check(KubeScheduler) },
 			"controller-manager": func() error { return c.Check(KubeControllerManager) },
 		},
-		Definitions: c.cfg.definitions,
-		Stage:       c.cfg.Stage,
-		Logger:      c.cfg.Logger.With("component", "apiserver"),
+		Definitions:     c.cfg.definitions,
+		Stage:           c.cfg.Stage,
+		Logger:          c.cfg.Logger.With("component", "apiserver"),
+		RuntimeHandlers: c.cfg.RuntimeHandlers,
 	})
 	if err != nil {
 		return err

@@ -94,6 +94,9 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
+	// RuntimeHandlers are OCI runtimes beside the default one, by the names that
+	// RuntimeClasses have for them.
+	RuntimeHandlers map[string]string
 	// RaiseLimit raises a limit of the machine, named by its path below
 	// /proc/sys, to at least a value. It is up to the function's owner to put
 	// the limit back later. If it is nil, no limit is raised.

@@ -267,7 +267,7 @@ func (m *Member) openRest(ctx context.Context) error {
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
 		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
-		SeccompDir: m.cfg.seccompDir(), Limits: oci.Limits(m.cfg.Claim), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate,
+		SeccompDir: m.cfg.seccompDir(), Limits: oci.Limits(m.cfg.Claim), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate, Handlers: m.cfg.RuntimeHandlers,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {

@@ -184,6 +184,14 @@ func TestNodeRegisters(t *testing.T) {
 	if got := fmt.Sprint(n.Status.Addresses); got != "[{InternalIP 172.30.0.11} {InternalIP fd00:172:30::b} {Hostname node-1}]" {
 		t.Errorf("addresses = %s", got)
 	}
+	handlers := n.Status.RuntimeHandlers
+	if len(handlers) != 2 || handlers[0].Name != "" || !*handlers[0].Features.RecursiveReadOnlyMounts || handlers[1].Name != "kata" || *handlers[1].Features.RecursiveReadOnlyMounts {
+		t.Errorf("runtime handlers = %+v", handlers)
+	}
+	// Without it, the API server refuses resizes of init containers.
+	if got := fmt.Sprint(n.Status.DeclaredFeatures); got != "[InPlacePodVerticalScalingInitContainers]" {
+		t.Errorf("declared features = %s", got)
+	}
 	conditions := map[v1.NodeConditionType]string{}
 	for _, c := range n.Status.Conditions {
 		conditions[c.Type] = string(c.Status) + " " + c.Reason

@@ -223,6 +223,7 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		strict := f.GetSupplementalGroupsPolicy()
 		s.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &strict}
 	}
+	s.RuntimeHandlers = runtimeHandlers(resp)
 	ready, trouble := runtimeReady(resp, err), n.cfg.Trouble()
 	if ready == nil && trouble.Runtime != "" {
 		ready = errors.New(trouble.Runtime)
@@ -231,6 +232,19 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 		setCondition(&s, c, now)
 	}
 	return s
+}
+
+// runtimeHandlers are what RuntimeClasses may name, as the container runtime
+// tells.
+func runtimeHandlers(resp *runtimeapi.StatusResponse) []v1.NodeRuntimeHandler {
+	var out []v1.NodeRuntimeHandler
+	for _, h := range resp.GetRuntimeHandlers() {
+		recursive, users := h.GetFeatures().GetRecursiveReadOnlyMounts(), h.GetFeatures().GetUserNamespaces()
+		out = append(out, v1.NodeRuntimeHandler{Name: h.GetName(), Features: &v1.NodeRuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: &recursive, UserNamespaces: &users,
+		}})
+	}
+	return out
 }
 
 // declaredFeatures are those that the API server asks nodes about (KEP-5328) and

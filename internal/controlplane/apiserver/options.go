@@ -41,6 +41,7 @@ type settings struct {
 	clusterDomain    string
 	decorators       admission.Decorators // of the admission plugins
 	oldAPIs          bool
+	handlers         []string // that RuntimeClasses may name; nil is not known
 	// What an admission plugin reads.
 	objects    dynamic.Interface
 	namespaces corelisters.NamespaceLister
@@ -83,7 +84,7 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 	o.Authorization.Modes = []string{"Node", "RBAC"}
 	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
 	addBalancing(o.Admission.GenericAdmission, s.objects, s.namespaces)
-	addWarnings(o.Admission.GenericAdmission)
+	addWarnings(o.Admission.GenericAdmission, s.handlers)
 	decorators := s.decorators
 	if s.oldAPIs {
 		compat.AddWarnings(o.Admission.GenericAdmission)

@@ -60,6 +60,9 @@ type Config struct {
 	// Components are asked for the objects of kind ComponentStatus; etcd is asked
 	// besides.
 	Components Checks
+	// RuntimeHandlers are those that the nodes have for RuntimeClasses; nil is not
+	// known.
+	RuntimeHandlers []string
 	// Definitions are CustomResourceDefinitions that the cluster is to have; nil
 	// for none. It is called when they have to be written.
 	Definitions func() ([]*apiextensionsv1.CustomResourceDefinition, error)
@@ -267,6 +270,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 		serviceCIDRs: s.cfg.ServiceCIDRs, nodePorts: s.cfg.NodePorts, clusterDomain: s.cfg.ClusterDomain,
 		decorators: admission.Decorators{policyGate{s.informers}, admission.DecoratorFunc(judgeWithoutUserNamespace)},
 		oldAPIs:    s.cfg.OldAPIs,
+		handlers:   s.cfg.RuntimeHandlers,
 		objects:    s.objects,
 		namespaces: s.informers.Core().V1().Namespaces().Lister(),
 	})

@@ -19,9 +19,6 @@ import (
 // warningPlugin is the name of the admission plugin that warns.
 const warningPlugin = "MinatoUnsupported"
 
-// handlers are those that a RuntimeClass may name on this cluster's nodes.
-var handlers = []string{"crun", "runc"}
-
 // podWarnings is everything about a Pod that the API accepts and the nodes of
 // this cluster refuse. Each returns the field and what to know about it, or
 // nothing.
@@ -90,10 +87,11 @@ func appArmorField(s *core.PodSpec, at *field.Path) *field.Path {
 	return inside(at.Child("containers"), s.Containers)
 }
 
-// addWarnings registers the plugin and turns it on.
-func addWarnings(o *genericoptions.AdmissionOptions) {
+// addWarnings registers the plugin and turns it on. handlers are those that a
+// RuntimeClass may name on this cluster's nodes; nil is any.
+func addWarnings(o *genericoptions.AdmissionOptions, handlers []string) {
 	o.Plugins.Register(warningPlugin, func(io.Reader) (admission.Interface, error) {
-		return unsupported{admission.NewHandler(admission.Create, admission.Update)}, nil
+		return unsupported{admission.NewHandler(admission.Create, admission.Update), handlers}, nil
 	})
 	o.RecommendedPluginOrder = append(slices.Clone(o.RecommendedPluginOrder), warningPlugin)
 	o.EnablePlugins = append(o.EnablePlugins, warningPlugin)
@@ -103,14 +101,15 @@ func addWarnings(o *genericoptions.AdmissionOptions) {
 // cluster does not act. It refuses nothing.
 type unsupported struct {
 	*admission.Handler
+	handlers []string
 }
 
 var _ admission.ValidationInterface = unsupported{}
 
 // Validate implements admission.ValidationInterface.
-func (unsupported) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+func (u unsupported) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	if a.GetSubresource() == "" {
-		for _, text := range warningsOf(a.GetObject(), a.GetOperation()) {
+		for _, text := range warningsOf(a.GetObject(), a.GetOperation(), u.handlers) {
 			warning.AddWarning(ctx, "", text)
 		}
 	}
@@ -118,12 +117,12 @@ func (unsupported) Validate(ctx context.Context, a admission.Attributes, _ admis
 }
 
 // warningsOf is everything to be said about an object that is written.
-func warningsOf(obj runtime.Object, operation admission.Operation) []string {
+func warningsOf(obj runtime.Object, operation admission.Operation, handlers []string) []string {
 	switch o := obj.(type) {
 	case *networking.NetworkPolicy:
 		return []string{fmt.Sprintf("NetworkPolicy %q has no effect: this cluster does not enforce NetworkPolicies", o.Name)}
 	case *node.RuntimeClass:
-		if slices.Contains(handlers, o.Handler) {
+		if handlers == nil || slices.Contains(handlers, o.Handler) {
 			return nil
 		}
 		return []string{fmt.Sprintf("RuntimeClass %q: nodes of this cluster have no handler %q and refuse its Pods", o.Name, o.Handler)}

@@ -50,7 +50,7 @@ func TestWarnings(t *testing.T) {
 		"gVisor":        {&node.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "safe"}, Handler: "runsc"}, admission.Create, []string{`RuntimeClass "safe": nodes of this cluster have no handler "runsc" and refuse its Pods`}},
 		"runc":          {&node.RuntimeClass{Handler: "runc"}, admission.Create, nil},
 	} {
-		if got := warningsOf(test.obj, test.operation); !slices.Equal(got, test.want) {
+		if got := warningsOf(test.obj, test.operation, []string{"crun", "runc"}); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}
 	}

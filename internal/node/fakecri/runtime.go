@@ -194,7 +194,9 @@ func (r *Runtime) Status(context.Context, bool) (*runtimeapi.StatusResponse, err
 	}
 	return &runtimeapi.StatusResponse{Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 		{Type: "RuntimeReady", Status: true}, {Type: "NetworkReady", Status: true},
-	}}}, nil
+	}}, RuntimeHandlers: []*runtimeapi.RuntimeHandler{
+		{Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true}}, {Name: "kata"},
+	}}, nil
 }
 
 // RunPodSandbox implements the CRI.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -12,20 +11,6 @@ import (
 
 // What CRI can ask for is given or refused; nothing is left out without a word.
 // TestEveryFieldIsHonouredOrRefused walks over the fields.
-
-// handlers are the names of runtime handlers that there are: the default one,
-// and the OCI runtime's own name.
-func (r *Runtime) handlers() []string { return []string{"", filepath.Base(r.oci.path)} }
-
-// checkHandler refuses other runtimes than the one that there is.
-func (r *Runtime) checkHandler(handler string) error {
-	names := r.handlers()
-	if slices.Contains(names, handler) {
-		return nil
-	}
-	// The text is containerd's.
-	return fmt.Errorf("no runtime for %q is configured: this node has %q only; change the handler of the Pod's RuntimeClass", handler, names[1])
-}
 
 // checkSandbox refuses what a sandbox can't be given. What the security context
 // says about the sandbox's own process (its user, groups, root file system and
@@ -121,6 +106,9 @@ func (r *Runtime) checkContainer(sb *sandbox, config *runtimeapi.ContainerConfig
 	for _, m := range config.GetMounts() {
 		if err := checkMount(m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.GetContainerPath(), err)
+		}
+		if p := r.handlers[sb.state.Handler]; m.GetRecursiveReadOnly() && !p.recursiveReadOnly {
+			return fmt.Errorf("mount %s: recursive_read_only: %w: %s does not have it", m.GetContainerPath(), ErrUnsupported, p.path)
 		}
 	}
 	return errors.Join(

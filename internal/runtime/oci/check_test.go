@@ -2,6 +2,7 @@ package oci
 
 import (
 	"errors"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,8 +14,10 @@ import (
 
 // pure is a runtime that checks and never runs anything.
 func pure(path string) *Runtime {
+	p := program{path: path, recursiveReadOnly: true}
 	return &Runtime{
-		cfg: Config{Cgroup: host.Cgroup{Path: "minato/c/node-1"}}, oci: program{path: path}, selinux: true,
+		cfg: Config{Cgroup: host.Cgroup{Path: "minato/c/node-1"}}, oci: p, selinux: true,
+		handlers:  map[string]program{"": p, filepath.Base(path): p},
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{},
 	}
 }

@@ -30,9 +30,10 @@ func (r *Runtime) conmonArgs(c *container) []string {
 	if c.state.LogPath != "" {
 		logPath = "k8s-file:" + c.state.LogPath
 	}
+	p := r.programOf(c)
 	args := []string{
 		"--cid", c.state.ID, "--cuuid", c.state.ID, "--name", c.state.ID,
-		"--runtime", r.oci.path, "--runtime-arg=--root=" + r.oci.root, "--runtime-arg=--log=" + c.runtimeLog(),
+		"--runtime", p.path, "--runtime-arg=--root=" + p.root, "--runtime-arg=--log=" + c.runtimeLog(),
 		"--bundle", c.runDir, "--persist-dir", c.runDir, "--full-attach",
 		"--container-pidfile", filepath.Join(c.runDir, "pid"), "--conmon-pidfile", c.conmonPIDFile(),
 		"--exit-dir", r.exitsDir(), "--log-path", logPath, "--log-level", "error", "--no-sync-log",

@@ -86,6 +86,11 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, config 
 		SharedPID: config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetPid() != runtimeapi.NamespaceMode_CONTAINER,
 		Resources: config.GetLinux().GetResources(),
 	}
+	p, known := r.handlers[sb.state.Handler]
+	if !known {
+		return "", fmt.Errorf("create container %s: %w", config.GetMetadata().GetName(), r.checkHandler(sb.state.Handler))
+	}
+	state.Program, state.ProgramRoot = p.path, p.root
 	if config.GetLogPath() != "" {
 		state.LogPath = filepath.Join(sandboxConfig.GetLogDirectory(), config.GetLogPath())
 	}
@@ -187,7 +192,7 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if err := c.change(func(s *containerState) { s.StartedAt, s.Phase = time.Now(), phaseRunning }); err != nil {
 		return err
 	}
-	if err := r.runOCI(ctx, "start", id); err != nil {
+	if err := r.runOCI(ctx, c, "start", id); err != nil {
 		// Its process waits for a start that will not come.
 		r.signal(c, killSignal)
 		return fmt.Errorf("start container %s: %w", c.state.Config.GetMetadata().GetName(), err)
@@ -247,8 +252,8 @@ func (r *Runtime) release(ctx context.Context, c *container) error {
 	if err := c.awaitConmon(ctx); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(r.oci.root, c.state.ID)); err == nil {
-		if err := r.runOCI(ctx, "delete", "--force", c.state.ID); err != nil {
+	if _, err := os.Stat(filepath.Join(r.programOf(c).root, c.state.ID)); err == nil {
+		if err := r.runOCI(ctx, c, "delete", "--force", c.state.ID); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,8 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 		return fmt.Errorf("exec in container %s: %w", s.c.state.ID, err)
 	}
 	defer os.RemoveAll(files.dir)
-	cmd := exec.Command(r.oci.path, "--root", r.oci.root, "--log", files.log, "exec",
+	p := r.programOf(s.c)
+	cmd := exec.Command(p.path, "--root", p.root, "--log", files.log, "exec",
 		"--process", files.process, "--pid-file", files.pid, s.c.state.ID)
 	done, err := r.placeInCgroup(cmd, r.execCgroup(s.c))
 	if err != nil {
@@ -53,7 +54,7 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 	}
 	var streams *execStreams
 	if s.tty {
-		streams, err = s.openTerminal(cmd, r.oci)
+		streams, err = s.openTerminal(cmd, p)
 	} else {
 		streams, err = s.openPipes(cmd)
 	}

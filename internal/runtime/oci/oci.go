@@ -54,6 +54,9 @@ type Config struct {
 	// Runtime and Conmon are paths or names of programs. An empty Runtime
 	// takes crun, or runc where there is no crun or it can't work.
 	Runtime, Conmon string
+	// Handlers are further OCI runtimes, paths or names of programs by the names
+	// that RuntimeClasses have for them.
+	Handlers map[string]string
 	// SeccompDir holds the node's seccomp profiles of type Localhost, as the
 	// kubelet's /var/lib/kubelet/seccomp does; "seccomp" beside Dir where empty.
 	SeccompDir string
@@ -90,11 +93,13 @@ type SandboxInfo struct {
 
 // Runtime runs the containers of one node.
 type Runtime struct {
-	cfg    Config
-	log    *slog.Logger
-	oci    program
-	layout host.CgroupLayout
-	boot   string // this boot's ID, to tell processes from those of the last one
+	cfg Config
+	log *slog.Logger
+	oci program
+	// handlers are the OCI runtimes by the names that RuntimeClasses have for them.
+	handlers map[string]program
+	layout   host.CgroupLayout
+	boot     string // this boot's ID, to tell processes from those of the last one
 	// selinux tells whether the kernel has SELinux and uses it.
 	selinux bool
 
@@ -123,6 +128,7 @@ func New(cfg Config) (*Runtime, error) {
 	if r.oci, err = findPrograms(cfg, r.layout); err != nil {
 		return nil, fmt.Errorf("container runtime of node %s: %w", cfg.NodeName, err)
 	}
+	r.findHandlers()
 	if r.boot, err = bootID(); err != nil {
 		return nil, err
 	}
@@ -163,6 +169,11 @@ func (r *Runtime) makeDirs() error {
 		filepath.Join(r.cfg.RunDir, "exits"), r.oci.root, r.cfg.SeccompDir,
 	} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	for _, p := range r.handlers {
+		if err := os.MkdirAll(p.root, 0o700); err != nil {
 			return err
 		}
 	}

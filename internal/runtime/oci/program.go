@@ -17,10 +17,12 @@ import (
 
 // program is the OCI runtime that was chosen.
 type program struct {
-	path    string // crun or runc
-	conmon  string
-	root    string // where it keeps its state
-	version string
+	path   string // crun or runc
+	conmon string
+	root   string // where it keeps its state
+	// recursiveReadOnly says that it can mount a volume read-only with all that is
+	// mounted in it: crun and runc since 1.1, on Linux since 5.12.
+	recursiveReadOnly bool
 }
 
 // Check tells whether the programs that containers need are installed.
@@ -44,7 +46,7 @@ func Programs() ([]string, error) {
 }
 
 func findPrograms(cfg Config, layout host.CgroupLayout) (program, error) {
-	p := program{}
+	p := program{recursiveReadOnly: true}
 	var noConmon, noRuntime error
 	p.conmon, noConmon = lookPath(cfg.Conmon, "conmon")
 	p.path, noRuntime = findRuntime(cfg.Runtime, layout)
@@ -116,12 +118,13 @@ func lookPath(configured, name string) (string, error) {
 // runtimeTimeout bounds commands that have nothing to wait for.
 const runtimeTimeout = 30 * time.Second
 
-// runOCI runs a command of the OCI runtime, such as "start", and returns what
-// it complains about.
-func (r *Runtime) runOCI(ctx context.Context, args ...string) error {
+// runOCI runs a command of the OCI runtime of a container, such as "start", and
+// returns what it complains about.
+func (r *Runtime) runOCI(ctx context.Context, c *container, args ...string) error {
+	p := r.programOf(c)
 	ctx, cancel := context.WithTimeout(ctx, runtimeTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, r.oci.path, append([]string{"--root", r.oci.root}, args...)...)
+	cmd := exec.CommandContext(ctx, p.path, append([]string{"--root", p.root}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	done, err := r.placeInCgroup(cmd, r.conmonCgroup())
@@ -135,7 +138,7 @@ func (r *Runtime) runOCI(ctx context.Context, args ...string) error {
 	if err != nil {
 		text := runtimeMessage(stderr.String())
 		if text == "" {
-			return fmt.Errorf("%s %s: %w", filepath.Base(r.oci.path), args[0], err)
+			return fmt.Errorf("%s %s: %w", filepath.Base(p.path), args[0], err)
 		}
 		return errors.New(text)
 	}

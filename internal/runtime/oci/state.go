@@ -40,14 +40,17 @@ const (
 // containerState is what is written down about a container.
 type containerState struct {
 	ID, SandboxID, PodUID string
-	Config                *runtimeapi.ContainerConfig
-	LogPath               string
-	ImageID, ImageRef     string
-	ImageName             string
-	User                  *runtimeapi.LinuxContainerUser
-	StopSignal            int
-	SharedPID             bool
-	Resources             *runtimeapi.LinuxContainerResources
+	// Program is the OCI runtime that has the container, and ProgramRoot where it
+	// keeps its state, whatever handlers there are by now.
+	Program, ProgramRoot string
+	Config               *runtimeapi.ContainerConfig
+	LogPath              string
+	ImageID, ImageRef    string
+	ImageName            string
+	User                 *runtimeapi.LinuxContainerUser
+	StopSignal           int
+	SharedPID            bool
+	Resources            *runtimeapi.LinuxContainerResources
 
 	Phase                            phase
 	Boot                             string

@@ -182,8 +182,8 @@ func (r *Runtime) Status(_ context.Context, verbose bool) (*runtimeapi.StatusRes
 		}},
 		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
 	}
-	for _, name := range r.handlers() {
-		features := &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true} // crun and runc since 1.1, Linux since 5.12
+	for _, name := range r.handlerNames() {
+		features := &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: r.handlers[name].recursiveReadOnly}
 		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{Name: name, Features: features})
 	}
 	if r.cfg.Network == nil {

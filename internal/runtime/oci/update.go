@@ -34,7 +34,7 @@ func (r *Runtime) UpdateContainerResources(ctx context.Context, id string, resou
 		return err
 	}
 	defer os.Remove(file)
-	if err := r.runOCI(ctx, "update", "--resources", file, id); err != nil {
+	if err := r.runOCI(ctx, c, "update", "--resources", file, id); err != nil {
 		return fmt.Errorf("update resources of container %s: %w", id, err)
 	}
 	return c.change(func(s *containerState) { s.Resources = resources.GetLinux() })
