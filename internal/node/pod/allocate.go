@@ -70,12 +70,16 @@ func (w *worker) allocate(ctx context.Context, pod *v1.Pod) (granted *v1.Pod, ne
 		r.Granted = spec.AllocationOf(pod)
 		w.m.record(pod, r)
 	}
-	if _, differs := r.Granted.Apply(pod); differs || w.resizing.pending != nil {
+	_, differs := r.Granted.Apply(pod)
+	if waits := differs || w.resizing.pending != nil; waits {
 		if err := w.m.decideResizes(ctx, w); err != nil {
 			return pod, next, err
 		}
+		w.decided.Store(true)
 	}
-	next = w.heedDecision(pod)
+	if w.decided.Swap(false) {
+		next = w.heedDecision(pod)
+	}
 	return w.m.granted(pod), next, nil
 }
 
@@ -108,7 +112,7 @@ func (m *Manager) decideResizes(ctx context.Context, w *worker) error {
 		granted := m.granted(pod)
 		if granted == pod { // the wish was taken back
 			*c = resize{generation: pod.Generation}
-			w.pokeOther(x)
+			w.tell(x)
 			continue
 		}
 		list = append(list, waiting{x, admit.Resize{Pod: pod, Granted: granted, Since: c.since}})
@@ -116,7 +120,7 @@ func (m *Manager) decideResizes(ctx context.Context, w *worker) error {
 	slices.SortFunc(list, func(a, b waiting) int { return admit.CompareResizes(a.Resize, b.Resize) })
 	for _, x := range list {
 		if m.decideResize(node, x.worker, x.Resize, known) {
-			w.pokeOther(x.worker)
+			w.tell(x.worker)
 		}
 	}
 	return nil
@@ -160,8 +164,9 @@ func (m *Manager) decideResize(node *v1.Node, x *worker, r admit.Resize, known [
 	return news
 }
 
-// pokeOther wakes another worker than this one.
-func (w *worker) pokeOther(x *worker) {
+// tell has a worker heed a decision: another than this one is woken for it.
+func (w *worker) tell(x *worker) {
+	x.decided.Store(true)
 	if x != w {
 		x.poke()
 	}

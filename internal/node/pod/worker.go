@@ -34,6 +34,8 @@ type worker struct {
 	done chan struct{}
 	// stale says that something behind the Pod's volumes has changed.
 	stale atomic.Bool
+	// decided says that there is a decision about the Pod's resources to heed.
+	decided atomic.Bool
 	life  lifecycle
 	// candidate is guarded by the manager's admitting.
 	candidate candidate
