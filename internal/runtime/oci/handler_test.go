@@ -61,7 +61,13 @@ func TestNewHandler(t *testing.T) {
 func TestHandlersRunContainers(t *testing.T) {
 	n := newNode(t)
 	n.stop()
-	n.cfg.Handlers = map[string]string{"mine": n.oci.path}
+	second := n.oci.path // another one than the default, if there is one here
+	for _, name := range []string{"crun", "runc"} {
+		if p, err := newHandler("mine", name, n.layout); err == nil && p.path != n.oci.path {
+			second = p.path
+		}
+	}
+	n.cfg.Handlers = map[string]string{"mine": second}
 	n.start()
 	cfg := sandboxConfig("handler")
 	cfg.LogDirectory = filepath.Join(n.logs, "handler")
@@ -75,7 +81,7 @@ func TestHandlersRunContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := filepath.Join(n.cfg.RunDir, "runtime-mine")
-	if c.state.ProgramRoot != root || c.state.Program != n.oci.path {
+	if c.state.ProgramRoot != root || c.state.Program != second {
 		t.Errorf("the container is under %s in %s", c.state.Program, c.state.ProgramRoot)
 	}
 	if _, err := os.Stat(filepath.Join(root, id)); err != nil {
