@@ -125,6 +125,7 @@ func New(cfg Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control plane: %w", err)
 	}
+	klogs.Prepare(cfg.Logger)
 	begin := time.Now()
 	dns, addrs, err := servingNames(cfg)
 	if err != nil {

@@ -100,12 +100,36 @@ func TestEveryUserIsBound(t *testing.T) {
 	}
 }
 
+// granted tells whether a Role that the user is bound to in the probe's namespace gives the right.
+func granted(p Probe) bool {
+	for _, b := range RoleBindings() {
+		if b.Namespace != p.Namespace || b.Subjects[0].Name != p.User {
+			continue
+		}
+		for _, r := range Roles() {
+			if r.Namespace != b.Namespace || r.Name != b.RoleRef.Name {
+				continue
+			}
+			for _, rule := range r.Rules {
+				if slices.Contains(rule.Verbs, p.Verb) && slices.Contains(rule.APIGroups, p.APIGroup) && slices.Contains(rule.Resources, p.Resource) &&
+					(len(rule.ResourceNames) == 0 && p.Name == "" || slices.Contains(rule.ResourceNames, p.Name)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 func TestProbes(t *testing.T) {
 	asked := map[string]int{}
 	for _, p := range Probes(dnsAddresses) {
 		asked[p.User]++
 		if p.Verb == "" || p.Resource == "" {
 			t.Errorf("%+v asks for nothing", p)
+		}
+		if p.Namespace != "" && !granted(p) {
+			t.Errorf("%+v asks for what no Role in that namespace gives, so that each start waits for it in vain", p)
 		}
 	}
 	for user, n := range map[string]int{UserProxy: 4, UserDNS: 2 + 1 + 2 + 3, UserPodNetwork: 1, UserLoadBalancer: 6 + 3, UserLoadBalancerNode: 4 + 4, UserIngress: 3 + 3, UserIngressNode: 2 + 1, UserUsage: 2, UserParts: 1 + 2 + 2, UserStatus: 1} {

@@ -21,14 +21,14 @@ func Probes(dnsAddresses []netip.Addr) []Probe {
 		clusterRoles[r.Name] = r.Rules
 	}
 	for _, r := range Roles() {
-		roles[r.Name] = r.Rules
+		roles[r.Namespace+"/"+r.Name] = r.Rules // the same name means other things elsewhere
 	}
 	var out []Probe
 	for _, b := range ClusterRoleBindings() {
 		out = append(out, probes(b.Subjects, clusterRoles[b.RoleRef.Name], "")...)
 	}
 	for _, b := range RoleBindings() {
-		out = append(out, probes(b.Subjects, roles[b.RoleRef.Name], b.Namespace)...)
+		out = append(out, probes(b.Subjects, roles[b.Namespace+"/"+b.RoleRef.Name], b.Namespace)...)
 	}
 	return out
 }

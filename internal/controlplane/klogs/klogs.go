@@ -37,9 +37,18 @@ var ErrFatal = errors.New("a part of Kubernetes gave up; the log says why")
 // process, which it does when a hook fails, onFatal is called with an error that
 // wraps ErrFatal, and the goroutine ends.
 func Redirect(l *slog.Logger, onFatal func(error)) {
-	sink.Store(l)
+	Prepare(l)
 	fatal.Store(&onFatal)
+}
+
+// Prepare sends klog's output to l, as Redirect does, and has to be called before
+// anything of Kubernetes runs: klog's settings are read without a lock, so that a
+// client that is made at the same moment as they change ends the process.
+func Prepare(l *slog.Logger) {
+	sink.Store(l)
 	install.Do(func() {
+		logged := func(err error) { sink.Load().Error("A part of Kubernetes gave up before it was started", "error", err) }
+		fatal.CompareAndSwap(nil, &logged)
 		klog.SetSlogLogger(slog.New(quiet{}))
 		klog.OsExit = func(code int) {
 			(*fatal.Load())(fmt.Errorf("%w (exit code %d)", ErrFatal, code))
