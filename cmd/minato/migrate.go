@@ -37,7 +37,7 @@ no form for an object, which is printed as it is.`,
 				return usageError{fmt.Errorf("-o %s: write yaml or json", output)}
 			}
 			m.JSON = output == "json"
-			problems, err := m.Run(cmd.OutOrStdout(), cmd.ErrOrStderr())
+			problems, err := m.Write(cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

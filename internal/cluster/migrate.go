@@ -22,10 +22,10 @@ type Migrate struct {
 	JSON bool
 }
 
-// Run writes the manifests to out, and what was changed to told, line by line. It
+// Write writes the manifests to out, and what was changed to told, line by line. It
 // returns how many objects have no form today; those are written as they are. If a
 // manifest can't be read nothing is written to out.
-func (m Migrate) Run(out, told io.Writer) (problems int, err error) {
+func (m Migrate) Write(out, told io.Writer) (problems int, err error) {
 	var documents [][]byte
 	for _, name := range m.Files {
 		files, err := manifestsIn(name, m.Recursive)

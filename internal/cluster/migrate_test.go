@@ -20,7 +20,7 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	var out, told bytes.Buffer
-	problems, err := Migrate{Files: []string{dir}}.Run(&out, &told)
+	problems, err := Migrate{Files: []string{dir}}.Write(&out, &told)
 	if err != nil || problems != 1 {
 		t.Errorf("%d problems, %v", problems, err)
 	}
@@ -38,10 +38,10 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	out.Reset()
-	if _, err := (Migrate{Files: []string{filepath.Join(dir, "a.yaml")}, JSON: true}).Run(&out, &told); err != nil || !strings.Contains(out.String(), `"kind": "List"`) || !strings.Contains(out.String(), `"apiVersion": "policy/v1"`) {
+	if _, err := (Migrate{Files: []string{filepath.Join(dir, "a.yaml")}, JSON: true}).Write(&out, &told); err != nil || !strings.Contains(out.String(), `"kind": "List"`) || !strings.Contains(out.String(), `"apiVersion": "policy/v1"`) {
 		t.Errorf("as JSON: %v\n%s", err, out.String())
 	}
-	if _, err := (Migrate{Files: []string{filepath.Join(dir, "none.yaml")}}).Run(&out, &told); err == nil {
+	if _, err := (Migrate{Files: []string{filepath.Join(dir, "none.yaml")}}).Write(&out, &told); err == nil {
 		t.Error("a file that is not there is no error")
 	}
 }
