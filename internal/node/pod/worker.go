@@ -36,7 +36,7 @@ type worker struct {
 	stale atomic.Bool
 	// decided says that there is a decision about the Pod's resources to heed.
 	decided atomic.Bool
-	life  lifecycle
+	life    lifecycle
 	// candidate is guarded by the manager's admitting.
 	candidate candidate
 
