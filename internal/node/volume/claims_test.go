@@ -87,7 +87,7 @@ func TestClaim(t *testing.T) {
 	if f.reads != 1 {
 		t.Errorf("the claim was read %d times", f.reads)
 	}
-	mounts, err := b.Mounts(pod, &pod.Spec.Containers[0], nil)
+	mounts, err := b.Mounts(pod, &pod.Spec.Containers[0], nil, nil)
 	if err != nil || len(mounts) != 1 || mounts[0].HostPath != dir || mounts[0].Readonly {
 		t.Errorf("%v %v", mounts, err)
 	}
@@ -107,7 +107,7 @@ func TestClaim(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	if mounts, err = b.Mounts(other, &other.Spec.Containers[0], nil); err != nil || !mounts[0].Readonly {
+	if mounts, err = b.Mounts(other, &other.Spec.Containers[0], nil, nil); err != nil || !mounts[0].Readonly {
 		t.Errorf("a claim that is read-only: %v %v", mounts, err)
 	}
 }
