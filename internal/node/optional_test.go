@@ -206,7 +206,8 @@ func FuzzPods(f *testing.F) {
 		dir := t.TempDir()
 		volumes := volume.New(volume.Config{
 			Dir: filepath.Join(dir, "pods"), MemoryDir: filepath.Join(dir, "memory"),
-			Objects: oneObject{}, Tokens: oneObject{}, Mounter: noMounts{},
+			Objects: oneObject{}, Claims: oneObject{}, Tokens: oneObject{}, Mounter: noMounts{},
+			NodeLabels: func(context.Context) (map[string]string, error) { return nil, nil },
 		})
 		survives(t, volumes, madeUp(seed, dir))
 	})
@@ -219,7 +220,8 @@ func TestEmptySources(t *testing.T) {
 	dir := t.TempDir()
 	volumes := volume.New(volume.Config{
 		Dir: filepath.Join(dir, "pods"), MemoryDir: filepath.Join(dir, "memory"),
-		Objects: oneObject{}, Tokens: oneObject{}, Mounter: noMounts{},
+		Objects: oneObject{}, Claims: oneObject{}, Tokens: oneObject{}, Mounter: noMounts{},
+		NodeLabels: func(context.Context) (map[string]string, error) { return nil, nil },
 	})
 	each := func(of any, use func(p *v1.Pod)) {
 		v := reflect.ValueOf(of).Elem()
@@ -290,4 +292,16 @@ func TestMadeUpPodsDoNotEndTheAgent(t *testing.T) {
 		got, err := client.CoreV1().Pods("default").Get(t.Context(), "last", metav1.GetOptions{})
 		return err == nil && got.Status.Phase == v1.PodRunning
 	})
+}
+
+// PersistentVolumeClaim and PersistentVolume are bound to each other and say nothing else.
+func (oneObject) PersistentVolumeClaim(_ context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error) {
+	return &v1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "claim"},
+		Spec:       v1.PersistentVolumeClaimSpec{VolumeName: "volume"}, Status: v1.PersistentVolumeClaimStatus{Phase: v1.ClaimBound},
+	}, nil
+}
+
+func (oneObject) PersistentVolume(_ context.Context, name string) (*v1.PersistentVolume, error) {
+	return &v1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1.PersistentVolumeSpec{ClaimRef: &v1.ObjectReference{UID: "claim"}}}, nil
 }
