@@ -185,9 +185,13 @@ func (n *node) openMountNS() {
 	if err := n.cfg.MountNS.Close(); err != nil {
 		n.t.Fatal(err)
 	}
+	var files []string
+	if path := n.cfg.NodeNetns.Path; path != "" {
+		files = append(files, path) // the OCI runtime looks it up there
+	}
 	var err error
 	n.cfg.MountNS, err = host.CreateMountNS(host.MountNSConfig{
-		Name: n.cfg.NodeName, Path: n.mountNSPin(),
+		Name: n.cfg.NodeName, Path: n.mountNSPin(), Files: files,
 		Root: filepath.Join(n.clusterDir, "node", "root"), Changes: filepath.Join(n.clusterDir, "node", "changes"),
 		Binds: []host.Bind{{Source: os.TempDir(), Target: os.TempDir()}}, // where tests have what containers mount
 		Cover: []string{n.clusterDir, n.clusterRun}, Keep: []string{filepath.Join(n.clusterDir, "node"), n.logs, filepath.Join(n.clusterRun, "node")},
