@@ -38,7 +38,7 @@ test-race: ## run the tests of what runs on nodes under the race detector (as ro
 	CGO_ENABLED=1 nice -n 10 $(GO) test -race $(RACE) ./test/images/demo/...
 
 test-e2e: build images ## drive real clusters, and the parts that run alone (as root)
-	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 30m ./test/e2e ./test/proxy ./test/loadbalancer ./test/ingress
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 60m ./test/e2e ./test/proxy ./test/loadbalancer ./test/ingress
 
 # What to run: SKIP takes specs away, PROCS run at the same time; ARGS=-real-images pulls the specs' images.
 FOCUS ?= \[Conformance\]
@@ -65,7 +65,7 @@ picture: deps build ## record `make demo` as docs/demo.svg, and delete its clust
 	$(BIN) delete
 
 articles: build images ## type what the five articles show, on clusters of their own; a transcript with times goes to build/articles.txt (as root)
-	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 30m -run '^TestScripts$$/^articles$$' ./test/e2e
+	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 40m -run '^TestScripts$$/^articles$$' ./test/e2e
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
