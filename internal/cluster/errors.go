@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,7 +15,7 @@ var (
 	// ErrNoImage says that the cluster's store has no such image.
 	ErrNoImage = image.ErrNotFound
 	// ErrInterrupted is the cause of a context that a signal has ended.
-	ErrInterrupted = errors.New("interrupted")
+	ErrInterrupted error = interruptedError{}
 )
 
 // SettingError is an error in the settings that a caller gives; nothing was
@@ -60,3 +61,12 @@ func namesInWords() string {
 	names, _ := Names() // without root nobody knows
 	return strings.Join(names, ", ")
 }
+
+// interruptedError is the end of a context as any other cancellation, but for its
+// text.
+type interruptedError struct{}
+
+func (interruptedError) Error() string { return "interrupted" }
+
+// Is has it count as context.Canceled.
+func (interruptedError) Is(target error) bool { return target == context.Canceled }

@@ -71,7 +71,7 @@ func (s *Source) Read(ctx context.Context) (*Snapshot, error) {
 			return nil, err
 		}
 	}
-	out := &Snapshot{Node: s.of(s.cfg.Node)}
+	out := &Snapshot{Node: s.node()}
 	for _, c := range running {
 		l := c.GetLabels()
 		namespace, name, uid := l[spec.LabelPodNamespace], l[spec.LabelPodName], l[spec.LabelPodUID]
@@ -149,6 +149,20 @@ func (s *Source) container(c *runtimeapi.Container, measured map[string]Usage) (
 	}
 	u := s.of(cg)
 	return u, u.CPU != nil || u.Memory != nil
+}
+
+// node is what the node uses. Where version 1 hierarchies count that, the OCI
+// runtime makes its directories there with the first container: before, nothing
+// has run on the node, and it has used nothing.
+func (s *Source) node() Usage {
+	u := s.of(s.cfg.Node)
+	if u.CPU != nil {
+		return u
+	}
+	if _, err := s.cfg.Node.CPU(); errors.Is(err, fs.ErrNotExist) {
+		u.CPU, u.Memory = &host.CPUUsage{}, &host.MemoryUsage{}
+	}
+	return u
 }
 
 // of reads a cgroup. What can't be read is absent.

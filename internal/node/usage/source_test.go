@@ -3,11 +3,14 @@ package usage
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"minato/internal/host"
 	"minato/internal/node/spec"
 )
 
@@ -75,5 +78,20 @@ func TestStatisticsOfTheRuntime(t *testing.T) {
 func TestRuntimeThatFails(t *testing.T) {
 	if s, err := New(Config{Runtime: &fakeRuntime{err: errors.New("no connection")}}).Read(t.Context()); err == nil {
 		t.Errorf("read %+v", s)
+	}
+}
+
+// TestNodeOnWhichNothingRan: it has used nothing, which is known.
+func TestNodeOnWhichNothingRan(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu memory\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Runtime: &fakeRuntime{}, Node: host.Cgroup{Root: root, Path: "none"}}).Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Node.CPU == nil || s.Node.CPU.Total != 0 || s.Node.Memory == nil || s.Node.Memory.WorkingSet != 0 {
+		t.Errorf("the node uses %+v, want nothing", s.Node)
 	}
 }
