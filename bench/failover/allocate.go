@@ -13,16 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"golang.org/x/sync/errgroup"
-
 	"minato/bench/lab"
 )
 
 // rewatch is the time between two watches.
 const rewatch = 20 * time.Millisecond
-
-// workers is how many requests are made at the same time.
-const workers = 16
 
 // allocations gives a pool to many Services that wait for one, for each system
 // in turn, and then measures one Service more, and one more. The Services are
@@ -36,7 +31,7 @@ func (c *cluster) allocations(ctx context.Context, res *result) error {
 		if err := c.makeSlices(ctx, s); err != nil {
 			return err
 		}
-		if err := each(ctx, c.services, func(ctx context.Context, i int) error { return c.create(ctx, s, i) }); err != nil {
+		if err := lab.Each(ctx, 0, c.services, func(ctx context.Context, i int) error { return c.create(ctx, s, i) }); err != nil {
 			return err
 		}
 		lab.Progress("%d Services for %s are in the API after %.0f s", c.services, s.name, time.Since(began).Seconds())
@@ -71,7 +66,7 @@ func (c *cluster) makeSlices(ctx context.Context, s *system) error {
 		})
 	}
 	name, number, protocol := "http", int32(endpointPort), corev1.ProtocolTCP
-	return each(ctx, c.services+1, func(ctx context.Context, i int) error {
+	return lab.Each(ctx, 0, c.services+1, func(ctx context.Context, i int) error {
 		slice := &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{Name: s.many(i), Labels: map[string]string{
 				discoveryv1.LabelServiceName: s.many(i), discoveryv1.LabelManagedBy: "bench.minato.local",
@@ -82,21 +77,6 @@ func (c *cluster) makeSlices(ctx context.Context, s *system) error {
 		_, err := c.api.DiscoveryV1().EndpointSlices(namespace).Create(ctx, slice, metav1.CreateOptions{})
 		return err
 	})
-}
-
-// each calls fn with 0 to n-1, a few at the same time.
-func each(ctx context.Context, n int, fn func(context.Context, int) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for i := range n {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return fn(ctx, i)
-		})
-	}
-	return g.Wait()
 }
 
 // follower hears of the Services' addresses.

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -151,24 +149,13 @@ func (c *cluster) up(ctx context.Context, args ...string) error {
 
 // run runs minato.
 func (c *cluster) run(ctx context.Context, args ...string) ([]byte, error) {
-	return command(ctx, nil, c.minato, args...)
+	return lab.Command(ctx, nil, c.minato, args...)
 }
 
 // apply creates or changes objects.
 func (c *cluster) apply(ctx context.Context, manifest []byte) error {
-	_, err := command(ctx, manifest, c.minato, "kubectl", "--name", clusterName, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	_, err := lab.Command(ctx, manifest, c.minato, "kubectl", "--name", clusterName, "apply", "--server-side", "--force-conflicts", "-f", "-")
 	return err
-}
-
-func command(ctx context.Context, input []byte, name string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdin = bytes.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return stdout.Bytes(), nil
 }
 
 // clean removes the cluster and the machines, also those that a killed run left.
@@ -190,17 +177,5 @@ func (c *cluster) close(ctx context.Context) error {
 
 // await polls until done, and then tells what was the matter if it takes too long.
 func (c *cluster) await(ctx context.Context, what string, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%s took more than %s", what, c.patience))
-	defer cancel()
-	for {
-		ok, err := done(ctx)
-		if ok && err == nil {
-			return nil
-		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		}
-	}
+	return lab.Await(ctx, what, c.patience, 20*time.Millisecond, done)
 }

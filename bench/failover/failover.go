@@ -96,7 +96,7 @@ func (c *cluster) stage(ctx context.Context, s *system) (string, error) {
 			}
 		}
 		// What the client learned from the last run is no matter of this one: it asks anew.
-		if _, err := command(ctx, nil, "ip", "-n", c.client.name, "neigh", "flush", "dev", "eth0"); err != nil {
+		if _, err := lab.Command(ctx, nil, "ip", "-n", c.client.name, "neigh", "flush", "dev", "eth0"); err != nil {
 			return "", err
 		}
 		if err := c.prepare(ctx, s, node); err != nil {

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"minato/bench/lab"
 )
 
 // way is how a node is lost.
@@ -38,7 +40,7 @@ func (c *cluster) kill(ctx context.Context, w way, node string) (time.Time, erro
 		interfaceGone: {"-n", netnsOf(node), "link", "delete", "eth0"},
 	}[w]
 	began := time.Now()
-	_, err := command(ctx, nil, "ip", args...)
+	_, err := lab.Command(ctx, nil, "ip", args...)
 	return began, err
 }
 
@@ -46,10 +48,10 @@ func (c *cluster) kill(ctx context.Context, w way, node string) (time.Time, erro
 func (c *cluster) restore(ctx context.Context, w way, node string) error {
 	switch w {
 	case linkDown:
-		_, err := command(ctx, nil, "ip", "link", "set", port(node), "up")
+		_, err := lab.Command(ctx, nil, "ip", "link", "set", port(node), "up")
 		return err
 	case unplugged:
-		_, err := command(ctx, nil, "ip", "link", "set", port(node), "master", bridge)
+		_, err := lab.Command(ctx, nil, "ip", "link", "set", port(node), "master", bridge)
 		return err
 	}
 	if _, err := c.run(ctx, "down", "--name", clusterName); err != nil {
@@ -120,7 +122,7 @@ func (c *cluster) announcer(ctx context.Context, s *system) (string, error) {
 
 // sendsTo is the node that the client's packets for the system's address go to.
 func (c *cluster) sendsTo(ctx context.Context, s *system) (string, error) {
-	out, err := command(ctx, nil, "ip", "-n", c.client.name, "-j", "neigh", "show", "to", s.address.String(), "dev", "eth0")
+	out, err := lab.Command(ctx, nil, "ip", "-n", c.client.name, "-j", "neigh", "show", "to", s.address.String(), "dev", "eth0")
 	if err != nil {
 		return "", err
 	}
@@ -139,7 +141,7 @@ func (c *cluster) sendsTo(ctx context.Context, s *system) (string, error) {
 // nodeWith finds the node by the hardware address of its interface.
 func (c *cluster) nodeWith(ctx context.Context, mac string) (string, error) {
 	for _, node := range c.nodeNames() {
-		out, err := command(ctx, nil, "ip", "netns", "exec", netnsOf(node), "cat", "/sys/class/net/eth0/address")
+		out, err := lab.Command(ctx, nil, "ip", "netns", "exec", netnsOf(node), "cat", "/sys/class/net/eth0/address")
 		if err != nil {
 			return "", err
 		}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"minato/bench/lab"
 )
 
 // machine is a computer on the cluster's LAN that is no node: a network namespace
@@ -34,7 +36,7 @@ func (m *machine) make(ctx context.Context) error {
 		{"-n", m.name, "link", "set", "eth0", "up"},
 	}
 	for _, args := range steps {
-		if _, err := command(ctx, nil, "ip", args...); err != nil {
+		if _, err := lab.Command(ctx, nil, "ip", args...); err != nil {
 			return err
 		}
 	}
@@ -46,7 +48,7 @@ func (m *machine) make(ctx context.Context) error {
 
 // plug connects it with the bridge, also with the one of a cluster that was started again.
 func (m *machine) plug(ctx context.Context) error {
-	_, err := command(ctx, nil, "ip", "link", "set", m.link, "master", bridge, "up")
+	_, err := lab.Command(ctx, nil, "ip", "link", "set", m.link, "master", bridge, "up")
 	return err
 }
 
@@ -57,11 +59,11 @@ func (m *machine) remove(ctx context.Context) error {
 		return nil
 	}
 	if _, err := os.Stat("/sys/class/net/" + m.link); err == nil {
-		if _, err := command(ctx, nil, "ip", "link", "delete", m.link); err != nil {
+		if _, err := lab.Command(ctx, nil, "ip", "link", "delete", m.link); err != nil {
 			return err
 		}
 	}
-	_, err := command(ctx, nil, "ip", "netns", "delete", m.name)
+	_, err := lab.Command(ctx, nil, "ip", "netns", "delete", m.name)
 	return err
 }
 

@@ -1,24 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/bench/lab"
 )
@@ -61,13 +56,8 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.run(ctx, args...); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return err
-	}
-	config.QPS = -1 // as fast as the API server
-	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
-	if c.api, err = kubernetes.NewForConfig(config); err != nil {
+	var err error
+	if c.api, err = lab.Connect(kubeconfig); err != nil {
 		return err
 	}
 	if err := c.startServers(); err != nil {
@@ -79,7 +69,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.makeService(ctx, spareService, second); err != nil {
 		return err
 	}
-	return each(ctx, 0, c.services, func(ctx context.Context, i int) error { return c.makeService(ctx, serviceName(i), first) })
+	return lab.Each(ctx, 0, c.services, func(ctx context.Context, i int) error { return c.makeService(ctx, serviceName(i), first) })
 }
 
 // startServers has both servers listen at the machine's address on the cluster's LAN.
@@ -128,13 +118,8 @@ func (c *cluster) findProxies(ctx context.Context) error {
 
 // run runs minato.
 func (c *cluster) run(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, c.minato, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s %s: %w: %s", filepath.Base(c.minato), strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return nil
+	_, err := lab.Command(ctx, nil, c.minato, args...)
+	return err
 }
 
 // close removes all that was made.
@@ -151,47 +136,4 @@ func (c *cluster) close(ctx context.Context) error {
 	}
 	errs = append(errs, c.run(ctx, "delete", "--ignore-not-found", "--name", c.name), os.RemoveAll(c.dir))
 	return errors.Join(errs...)
-}
-
-// await polls until done, and then tells what was the matter if it takes too long.
-func (c *cluster) await(ctx context.Context, what string, every time.Duration, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%s took more than %s (-patience)", what, c.patience))
-	defer cancel()
-	for {
-		ok, err := done(ctx)
-		if ok && err == nil {
-			return nil
-		}
-		if waitErr := sleep(ctx, every); waitErr != nil {
-			return errors.Join(waitErr, err)
-		}
-	}
-}
-
-// sleep ends early with ctx, and tells why.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// workers is how many requests are made at the same time.
-const workers = 16
-
-// each calls fn with from to to-1, a few at the same time.
-func each(ctx context.Context, from, to int, fn func(context.Context, int) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for i := from; i < to; i++ {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return fn(ctx, i)
-		})
-	}
-	return g.Wait()
 }

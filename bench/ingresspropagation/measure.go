@@ -34,7 +34,7 @@ func (c *cluster) measure(ctx context.Context, n int) (size, error) {
 		}
 	}
 	s.sumUp()
-	if err := sleep(ctx, c.settle); err != nil {
+	if err := lab.Sleep(ctx, c.settle); err != nil {
 		return s, err
 	}
 	var err error
@@ -53,18 +53,18 @@ func (c *cluster) fill(ctx context.Context, s *size) error {
 	began := time.Now()
 	was := c.routes
 	s.Added = s.Routes - was
-	err := each(ctx, was, s.Routes, func(ctx context.Context, i int) error { return c.makeRoute(ctx, routeName(i), c.service(i)) })
+	err := lab.Each(ctx, was, s.Routes, func(ctx context.Context, i int) error { return c.makeRoute(ctx, routeName(i), c.service(i)) })
 	if err != nil {
 		return err
 	}
 	c.routes = s.Routes
 	s.Made = time.Since(began).Seconds()
-	last := max(was, s.Routes-workers) // those that may have been made last
+	last := max(was, s.Routes-lab.Workers) // those that may have been made last
 	if err := c.serve(ctx, last, s.Routes); err != nil {
 		return err
 	}
 	s.Served = time.Since(began).Seconds()
-	err = c.await(ctx, "the addresses in the status of all Ingresses", 250*time.Millisecond, func(ctx context.Context) (bool, error) {
+	err = lab.Await(ctx, "the addresses in the status of all Ingresses", c.patience, 250*time.Millisecond, func(ctx context.Context) (bool, error) {
 		n, err := c.addressed(ctx)
 		return n == s.Routes, err
 	})
@@ -82,7 +82,7 @@ func (c *cluster) serve(ctx context.Context, from, to int) error {
 	for _, p := range c.proxies {
 		g.Go(func() error {
 			i := from
-			return c.await(ctx, "the proxies' serving of all routes", 5*time.Millisecond, func(ctx context.Context) (bool, error) {
+			return lab.Await(ctx, "the proxies' serving of all routes", c.patience, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
 				for ; i < to; i++ {
 					a, err := p.ask(ctx, hostOf(routeName(i)))
 					if err != nil {
@@ -142,7 +142,7 @@ func (c *cluster) edited(s *size, i int) int { return i / 2 * s.Routes / (c.edit
 func (c *cluster) edit(ctx context.Context, s *size, kind, host string, before, after answer, write func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("a proxy did not follow within %s (-patience)", c.patience))
 	defer cancel()
-	if err := sleep(ctx, c.pause); err != nil {
+	if err := lab.Sleep(ctx, c.pause); err != nil {
 		return err
 	}
 	for _, p := range c.proxies {

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,7 +13,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/bench/lab"
 )
@@ -62,13 +59,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if _, err := c.run(ctx, "image", "load", "--name", c.name, filepath.Join(c.images, "whoami.tar")); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return err
-	}
-	config.QPS = -1 // as fast as the API server
-	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
-	if c.api, err = kubernetes.NewForConfig(config); err != nil {
+	if c.api, err = lab.Connect(kubeconfig); err != nil {
 		return err
 	}
 	return c.await(ctx, "the namespace's ServiceAccount", func(ctx context.Context) (bool, error) {
@@ -79,14 +70,7 @@ func (c *cluster) start(ctx context.Context) error {
 
 // run runs minato.
 func (c *cluster) run(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, c.minato, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %s", filepath.Base(c.minato), strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
+	return lab.Command(ctx, nil, c.minato, args...)
 }
 
 // close removes all that was made.
@@ -101,37 +85,17 @@ func (c *cluster) close(ctx context.Context) error {
 
 // await polls until done.
 func (c *cluster) await(ctx context.Context, what string, done func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%s took more than %s (-patience)", what, c.patience))
-	defer cancel()
-	for {
-		ok, err := done(ctx)
-		if ok && err == nil {
-			return nil
-		}
-		if waitErr := sleep(ctx, 10*time.Millisecond); waitErr != nil {
-			return errors.Join(waitErr, err)
-		}
-	}
-}
-
-// sleep ends early with ctx, and tells why.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return lab.Await(ctx, what, c.patience, 10*time.Millisecond, done)
 }
 
 // idle reads what the cluster takes while nothing happens.
 func (c *cluster) idle(ctx context.Context, pods int) (idle, error) {
 	lab.Progress("idle with %d Pods for %s", pods, 2*c.settle)
-	if err := sleep(ctx, c.settle); err != nil {
+	if err := lab.Sleep(ctx, c.settle); err != nil {
 		return idle{}, err
 	}
 	before, began := lab.CPUOf(c.pid), time.Now()
-	if err := sleep(ctx, c.settle); err != nil {
+	if err := lab.Sleep(ctx, c.settle); err != nil {
 		return idle{}, err
 	}
 	i := idle{Pods: pods, Processor: 100 * float64(lab.CPUOf(c.pid)-before) / float64(time.Since(began)), Server: mebi(lab.ResidentOf(c.pid))}

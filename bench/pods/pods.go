@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -20,9 +19,6 @@ const ofThisRun = "bench=pods"
 
 // startUp is the time that the program in a container has to install its signal handlers.
 const startUp = 200 * time.Millisecond
-
-// workers is how many requests are made at the same time.
-const workers = 16
 
 func podName(i int) string { return fmt.Sprintf("pod-%d", i) }
 
@@ -149,7 +145,7 @@ func (c *cluster) one(ctx context.Context) (ready, gone []float64, err error) {
 		}
 		ready = append(ready, millis(time.Since(began)))
 		// A process that is told to end before it is ready for that goes on until the grace period is over.
-		if err := sleep(ctx, startUp); err != nil {
+		if err := lab.Sleep(ctx, startUp); err != nil {
 			return ready, gone, err
 		}
 		began = time.Now()
@@ -222,15 +218,10 @@ func (c *cluster) burst(ctx context.Context, n int) (b burst, still idle, err er
 }
 
 func (c *cluster) create(ctx context.Context, n int) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for i := range n {
-		g.Go(func() error {
-			_, err := c.api.CoreV1().Pods(namespace).Create(ctx, pod(i), metav1.CreateOptions{})
-			return err
-		})
-	}
-	return g.Wait()
+	return lab.Each(ctx, 0, n, func(ctx context.Context, i int) error {
+		_, err := c.api.CoreV1().Pods(namespace).Create(ctx, pod(i), metav1.CreateOptions{})
+		return err
+	})
 }
 
 func (c *cluster) allReady(ctx context.Context, n int) (bool, error) {
@@ -283,7 +274,7 @@ func (c *cluster) read(ctx context.Context) (stop func() []float64) {
 				took = c.patience // no answer is the worst one
 			}
 			latencies = append(latencies, millis(took))
-			_ = sleep(ctx, readEach) // the loop looks at ctx
+			_ = lab.Sleep(ctx, readEach) // the loop looks at ctx
 		}
 	}()
 	return func() []float64 {
