@@ -112,9 +112,6 @@ func CPUOf(pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// Resident is the process's resident memory in bytes, without pages of files.
-func (p *Process) Resident() int64 { return ResidentOf(p.cmd.Process.Pid) }
-
 // ResidentOf is a process's resident memory in bytes, without pages of files; 0 if there is no such process.
 func ResidentOf(pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

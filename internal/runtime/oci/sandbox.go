@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -74,12 +73,6 @@ func (sb *sandbox) ready() bool {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.state.Ready
-}
-
-func (sb *sandbox) ips() []netip.Addr {
-	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	return slices.Clone(sb.state.IPs)
 }
 
 // change changes the state and writes it down.
