@@ -26,10 +26,10 @@ import (
 	"minato/internal/node/admit"
 	"minato/internal/node/allocation"
 	"minato/internal/node/api"
-	"minato/internal/node/lowmemory"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/pod"
+	"minato/internal/node/pressure"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
 	"minato/internal/node/spec"
@@ -60,6 +60,7 @@ type Agent struct {
 	mirrors     *mirror.Keeper
 	statics     *static.Manager // nil: there are none
 	storage     *storage.Manager
+	pressure    *pressure.Manager
 	volumes     *volume.Manager
 	node        *nodeStatus
 	fresh       *fresh
@@ -249,6 +250,12 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: a.volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
 	})
+	a.pressure = a.newPressure()
+	a.node.pressure = a.pressure.Conditions
+	a.fresh.pressure = a.pressure.Conditions
+	if _, err := a.pressure.Look(ctx); err != nil {
+		a.cfg.Logger.Warn("something of what the node has left cannot be measured, and counts as sufficient", "error", err)
+	}
 	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took} {
 		if err := a.cfg.Metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -291,18 +298,11 @@ func (a *Agent) runPods(ctx context.Context) error {
 		g.Go(func() error { return a.statics.Run(ctx) })
 	}
 	g.Go(func() error { return a.storage.Run(ctx) })
-	if a.cfg.MemoryLimit > 0 {
-		g.Go(func() error { return a.lowMemory().Run(ctx) })
-	}
+	g.Go(func() error { return a.pressure.Run(ctx) })
 	g.Go(func() error { return keepLogLinks(ctx, newLogLinks(&a.cfg), a.cfg.Runtime, a.cfg.Logger) })
-	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
+	how := rotation{size: a.cfg.Settings.LogSize, kept: a.cfg.Settings.LogFiles - 1, period: a.cfg.Settings.LogInterval}
+	g.Go(func() error { return rotateLogs(ctx, how, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
-}
-
-func (a *Agent) lowMemory() *lowmemory.Manager {
-	return lowmemory.New(lowmemory.Config{
-		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Available: a.cfg.availableMemory, Logger: a.cfg.Logger,
-	})
 }
 
 // forward hands the runtime's events to the workers.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -23,6 +24,7 @@ import (
 	"minato/internal/node/api"
 	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
+	"minato/internal/node/settings"
 	"minato/internal/node/volume"
 )
 
@@ -114,8 +116,15 @@ type Config struct {
 	Limits *limit.Budget
 
 	Cgroup host.Cgroup
-	// MaxPods is 110 unless set.
-	MaxPods int64
+	// Settings are the fields of a kubelet's configuration as they are in effect;
+	// without thresholds or logs' sizes those are the defaults.
+	Settings settings.Values
+	// RemoveUnusedImages removes the images that no container uses, when the disk is
+	// full; nil removes none.
+	RemoveUnusedImages func(ctx context.Context) error
+	// EvictionTurn, of capacity 1, has one node of the machine at a time evict a Pod
+	// for what they share; nil has each do so on its own.
+	EvictionTurn chan struct{}
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
@@ -160,7 +169,6 @@ type Trouble struct {
 const (
 	// DefaultAPIPort is where a node's API answers, the kubelet's.
 	DefaultAPIPort = 10250
-	defaultMaxPods = 110
 )
 
 // How often the node speaks up. The node's lease says that it is alive; its
@@ -192,8 +200,12 @@ func (c *Config) complete() error {
 	if c.APIPort == 0 {
 		c.APIPort = DefaultAPIPort
 	}
-	if c.MaxPods == 0 {
-		c.MaxPods = defaultMaxPods
+	if c.Settings.MaxPods == 0 {
+		values, err := (*settings.Kubelet)(nil).Values()
+		if err != nil {
+			return err
+		}
+		c.Settings = values
 	}
 	if c.RunDir == "" {
 		c.RunDir = c.Dir

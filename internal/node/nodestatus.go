@@ -28,10 +28,23 @@ type nodeStatus struct {
 	cfg     *Config
 	version *runtimeapi.VersionResponse
 	events  record.EventRecorder
+	// pressure are the conditions about what the node lacks that are true.
+	pressure func() []v1.NodeConditionType
+	// woken has the status looked at before its time.
+	woken chan struct{}
 }
 
 func newNodeStatus(cfg *Config, version *runtimeapi.VersionResponse, events record.EventRecorder) *nodeStatus {
-	return &nodeStatus{cfg: cfg, version: version, events: events}
+	none := func() []v1.NodeConditionType { return nil }
+	return &nodeStatus{cfg: cfg, version: version, events: events, pressure: none, woken: make(chan struct{}, 1)}
+}
+
+// poke has the status looked at now.
+func (n *nodeStatus) poke() {
+	select {
+	case n.woken <- struct{}{}:
+	default:
+	}
 }
 
 func (n *nodeStatus) ownLabels() map[string]string {
@@ -75,6 +88,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-n.woken:
 		}
 		due := time.Since(sent) >= statusPeriod
 		wrote, err := n.refresh(ctx, due)
@@ -169,7 +183,29 @@ func (n *nodeStatus) refresh(ctx context.Context, due bool) (wrote bool, err err
 	if _, err := n.patch(ctx, have, next, "status"); err != nil {
 		return false, fmt.Errorf("write node status: %w", err)
 	}
+	n.tellPressure(have.Status, next.Status)
 	return true, nil
+}
+
+// tellPressure records events about conditions that have changed, by the
+// kubelet's names.
+func (n *nodeStatus) tellPressure(before, after v1.NodeStatus) {
+	reasons := map[v1.NodeConditionType][2]string{
+		v1.NodeMemoryPressure: {"NodeHasSufficientMemory", "NodeHasInsufficientMemory"},
+		v1.NodeDiskPressure:   {"NodeHasNoDiskPressure", "NodeHasDiskPressure"},
+		v1.NodePIDPressure:    {"NodeHasSufficientPID", "NodeHasInsufficientPID"},
+	}
+	for _, is := range after.Conditions {
+		reason, ok := reasons[is.Type]
+		if !ok || !slices.ContainsFunc(before.Conditions, func(was v1.NodeCondition) bool { return was.Type == is.Type && was.Status != is.Status }) {
+			continue
+		}
+		word := reason[0]
+		if is.Status == v1.ConditionTrue {
+			word = reason[1]
+		}
+		n.events.Eventf(n.reference(), v1.EventTypeNormal, word, "Node %s status is now: %s", n.cfg.Name, word)
+	}
 }
 
 // changed compares two statuses but for the times of their conditions.
@@ -213,10 +249,6 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	s.NodeInfo = n.info()
 	s.DeclaredFeatures = declaredFeatures()
 	s.Images = n.images(ctx, old.Images)
-	u, err := n.cfg.readUsage()
-	if err != nil {
-		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)
-	}
 	now := metav1.Now()
 	resp, err := n.cfg.Runtime.Status(ctx, false)
 	if f := resp.GetFeatures(); f != nil {
@@ -228,7 +260,7 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	if ready == nil && trouble.Runtime != "" {
 		ready = errors.New(trouble.Runtime)
 	}
-	for _, c := range append(pressure(u), network(trouble.Network), readiness(ready)) {
+	for _, c := range append(pressures(n.pressure()), network(trouble.Network), readiness(ready)) {
 		setCondition(&s, c, now)
 	}
 	return s

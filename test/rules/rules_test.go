@@ -263,6 +263,8 @@ var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",
+	module + "/internal/node/evict",
+	module + "/internal/node/settings",
 	module + "/internal/cluster/ctlline",
 	module + "/internal/controlplane/manifest",
 	module + "/internal/loadbalancer/config",

@@ -7,39 +7,9 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/node/guard"
-	"minato/internal/node/status"
 )
-
-// evictionGrace is what the containers of a Pod have to end in that uses more than
-// it may, in seconds, as kubelet has it: until then it may use still more.
-const evictionGrace = 1
-
-// Evict ends a Pod that uses more of the node than it may, as kubelet does
-// (localStorageEviction): its containers have evictionGrace to end in, and its
-// phase is Failed with the reason and message. The condition DisruptionTarget is
-// not set, because the Pod itself is the cause. It returns false where the node
-// does not run the Pod. It does not wait.
-func (m *Manager) Evict(uid types.UID, reason, message string) bool {
-	m.mu.Lock()
-	w := m.workers[uid]
-	m.mu.Unlock()
-	if w == nil || !w.life.now().Starts() {
-		return false
-	}
-	w.mu.Lock()
-	if w.eviction == nil {
-		w.eviction = &status.Verdict{Reason: reason, Message: message}
-	}
-	if w.interrupt != nil {
-		w.interrupt()
-	}
-	w.mu.Unlock()
-	w.poke()
-	return true
-}
 
 // EndAll stops the containers of all Pods, as when the node is shut down: all
 // Pods side by side, preStop hooks first, each with its own grace period but
