@@ -18,6 +18,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	agent "minato/internal/node"
+	"minato/internal/node/settings"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
 )
@@ -94,6 +95,11 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
+	// Kubelet are settings of the node's agent; nil has the defaults.
+	Kubelet *settings.Kubelet
+	// RemoveUnusedImages and EvictionTurn are as the agent has them.
+	RemoveUnusedImages func(ctx context.Context) error
+	EvictionTurn       chan struct{}
 	// RuntimeHandlers are OCI runtimes beside the default one, by the names that
 	// RuntimeClasses have for them.
 	RuntimeHandlers map[string]string

@@ -32,6 +32,7 @@ import (
 	"minato/internal/node/pressure"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
+	"minato/internal/node/settings"
 	"minato/internal/node/spec"
 	"minato/internal/node/static"
 	"minato/internal/node/storage"
@@ -131,8 +132,9 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // EndPods stops the containers of all Pods, as when a machine is shut down: all
-// side by side, with their preStop hooks, each Pod with its own grace period but
-// with limit at most. A later agent starts again what should run.
+// side by side, or by their priorities if the settings say so, with their preStop
+// hooks, each Pod with its own grace period but with limit at most, and that of
+// its priority. A later agent starts again what should run.
 //
 // It may be called while Run runs, which starts no container afterwards, or
 // when Run has returned. ctx bounds it all.
@@ -142,10 +144,29 @@ func (a *Agent) EndPods(ctx context.Context, limit time.Duration) error {
 	default:
 		return nil // no Pod was ever served
 	}
-	if err := a.pods.EndAll(ctx, limit); err != nil {
+	limits, group := shutdownGroups(a.cfg.Settings, limit)
+	if err := a.pods.EndAll(ctx, limits, group); err != nil {
 		return fmt.Errorf("node %s: end pods: %w", a.cfg.Name, err)
 	}
 	return nil
+}
+
+// shutdownGroups are how long Pods have to end in, and which have how long. All
+// groups together have limit at most.
+func shutdownGroups(s settings.Values, limit time.Duration) (limits []time.Duration, group func(*v1.Pod) int) {
+	for _, p := range s.Shutdown {
+		d := min(limit, time.Duration(p.ShutdownGracePeriodSeconds)*time.Second)
+		limits, limit = append(limits, d), limit-d
+	}
+	if len(limits) == 0 {
+		return []time.Duration{limit}, func(*v1.Pod) int { return 0 }
+	}
+	return limits, func(p *v1.Pod) int {
+		if p.Spec.Priority == nil {
+			return s.ShutdownGroup(0)
+		}
+		return s.ShutdownGroup(*p.Spec.Priority)
+	}
 }
 
 // Evict ends a Pod that the node can no longer keep, as Failed with that reason

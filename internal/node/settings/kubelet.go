@@ -17,6 +17,12 @@ type Kubelet struct {
 	EvictionMaxPodGracePeriod        *int32            `json:"evictionMaxPodGracePeriod,omitempty"`
 	MergeDefaultEvictionSettings     *bool             `json:"mergeDefaultEvictionSettings,omitempty"`
 
+	// The images are those of all nodes, so these can't be one node's.
+	ImageGCHighThresholdPercent *int32           `json:"imageGCHighThresholdPercent,omitempty"`
+	ImageGCLowThresholdPercent  *int32           `json:"imageGCLowThresholdPercent,omitempty"`
+	ImageMinimumGCAge           *metav1.Duration `json:"imageMinimumGCAge,omitempty"`
+	ImageMaximumGCAge           *metav1.Duration `json:"imageMaximumGCAge,omitempty"`
+
 	ContainerLogMaxSize         *string          `json:"containerLogMaxSize,omitempty"`
 	ContainerLogMaxFiles        *int32           `json:"containerLogMaxFiles,omitempty"`
 	ContainerLogMonitorInterval *metav1.Duration `json:"containerLogMonitorInterval,omitempty"`
@@ -56,6 +62,10 @@ func (k *Kubelet) Over(base *Kubelet) *Kubelet {
 	set(&out.EvictionPressureTransitionPeriod, k.EvictionPressureTransitionPeriod)
 	set(&out.EvictionMaxPodGracePeriod, k.EvictionMaxPodGracePeriod)
 	set(&out.MergeDefaultEvictionSettings, k.MergeDefaultEvictionSettings)
+	set(&out.ImageGCHighThresholdPercent, k.ImageGCHighThresholdPercent)
+	set(&out.ImageGCLowThresholdPercent, k.ImageGCLowThresholdPercent)
+	set(&out.ImageMinimumGCAge, k.ImageMinimumGCAge)
+	set(&out.ImageMaximumGCAge, k.ImageMaximumGCAge)
 	set(&out.ContainerLogMaxSize, k.ContainerLogMaxSize)
 	set(&out.ContainerLogMaxFiles, k.ContainerLogMaxFiles)
 	set(&out.ContainerLogMonitorInterval, k.ContainerLogMonitorInterval)

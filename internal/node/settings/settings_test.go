@@ -50,6 +50,9 @@ func TestErrorsNameTheField(t *testing.T) {
 		`{"containerLogMaxSize": "much"}`:                                                      `containerLogMaxSize "much"`,
 		`{"containerLogMaxFiles": 1}`:                                                          "containerLogMaxFiles 1",
 		`{"containerLogMonitorInterval": "1s"}`:                                                "containerLogMonitorInterval 1s",
+		`{"imageGCHighThresholdPercent": 101}`:                                                 "imageGCHighThresholdPercent 101",
+		`{"imageGCHighThresholdPercent": 80}`:                                                  "imageGCLowThresholdPercent 80",
+		`{"imageMaximumGCAge": "1s"}`:                                                          "imageMaximumGCAge 1s",
 		`{"maxPods": 0}`:                                                                       "maxPods 0",
 		`{"shutdownGracePeriod": "10ms"}`:                                                      "shutdownGracePeriod 10ms",
 		`{"shutdownGracePeriodCriticalPods": "5s"}`:                                            "shutdownGracePeriodCriticalPods 5s",
@@ -79,7 +82,8 @@ func TestOver(t *testing.T) {
 func TestFill(t *testing.T) {
 	text := `{"evictionHard":{"memory.available":"1Gi"},"evictionSoft":{"pid.available":"20%"},"evictionSoftGracePeriod":{"pid.available":"1m"},` +
 		`"evictionMinimumReclaim":{"memory.available":"1Mi"},"evictionPressureTransitionPeriod":"10s","evictionMaxPodGracePeriod":7,"containerLogMaxSize":"1Mi",` +
-		`"containerLogMaxFiles":3,"containerLogMonitorInterval":"5s","shutdownGracePeriod":"9s","shutdownGracePeriodCriticalPods":"3s","maxPods":20}`
+		`"containerLogMaxFiles":3,"containerLogMonitorInterval":"5s","shutdownGracePeriod":"9s","shutdownGracePeriodCriticalPods":"3s","maxPods":20,` +
+		`"imageGCHighThresholdPercent":70,"imageGCLowThresholdPercent":60,"imageMinimumGCAge":"1m","imageMaximumGCAge":"24h"}`
 	k := parse(t, text)
 	v, err := k.Values()
 	if err != nil {

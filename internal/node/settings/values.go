@@ -42,6 +42,7 @@ type Values struct {
 	Thresholds []evict.Threshold
 	// Transition is how long a condition about pressure stays after its cause.
 	Transition time.Duration
+	Images     Images
 	// MaxGrace is what a Pod has at most to end in, in seconds, when a soft
 	// threshold was crossed.
 	MaxGrace int64
@@ -67,7 +68,7 @@ func (k *Kubelet) Values() (Values, error) {
 		Transition: DefaultTransition, LogSize: DefaultLogSize, LogFiles: DefaultLogFiles, LogInterval: DefaultLogInterval,
 		MaxPods: DefaultMaxPods, given: *k,
 	}
-	return v, errors.Join(v.eviction(k), v.logs(k), v.shutdown(k), v.pods(k))
+	return v, errors.Join(v.eviction(k), v.images(k), v.logs(k), v.shutdown(k), v.pods(k))
 }
 
 func (v *Values) eviction(k *Kubelet) error {
@@ -143,6 +144,8 @@ func (v Values) Fill(k *kubeletv1beta1.KubeletConfiguration) {
 	k.ContainerLogMaxFiles, k.ContainerLogMaxSize = &files, resource.NewQuantity(v.LogSize, resource.BinarySI).String()
 	k.ContainerLogMonitorInterval = &metav1.Duration{Duration: v.LogInterval}
 	k.MaxPods = int32(v.MaxPods)
+	k.ImageGCHighThresholdPercent, k.ImageGCLowThresholdPercent = &v.Images.High, &v.Images.Low
+	k.ImageMinimumGCAge.Duration, k.ImageMaximumGCAge.Duration = v.Images.MinAge, v.Images.MaxAge
 	if d := v.given.ShutdownGracePeriod; d != nil {
 		k.ShutdownGracePeriod = *d
 	}
