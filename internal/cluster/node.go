@@ -88,6 +88,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
 		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RuntimeHandlers: s.cfg.RuntimeHandlers, RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
 		Kubelet: s.cfg.kubelet(n.spec), RemoveUnusedImages: s.unused.RemoveUnused, EvictionTurn: s.evicting,
+		Use: s.use, NodesHere: s.nodesHere,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
 }
