@@ -84,7 +84,7 @@ func annotationsPage() string {
 	b.WriteString("## All annotations\n\n")
 	fmt.Fprintf(&b, "What holds for a host or a Service as a whole says so; of several Ingresses that set it, the oldest one wins. All else holds\nfor the paths of its Ingress. Where a key of the same name sets the default, a k stands behind it.\n")
 	group := ""
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		if a.Group != group {
 			group = a.Group
 			fmt.Fprintf(&b, "\n### %s\n\n| Annotation | Values | Default | |\n|---|---|---|---|\n", group)
@@ -129,7 +129,7 @@ func settingsPage() string {
 	var b strings.Builder
 	b.WriteString(settingsIntro)
 	group := ""
-	for _, k := range Keys() {
+	for _, k := range knownKeys().all {
 		if k.Support == Refused {
 			continue
 		}
@@ -145,7 +145,7 @@ func settingsPage() string {
 	}
 	b.WriteString("\n## What is refused\n\nThese keys of ingress-nginx do nothing here; an event on the ConfigMap says so unless the value asks for what is so already.\n\n| Keys | Why |\n|---|---|\n")
 	var names []string
-	refused := Keys()
+	refused := knownKeys().all
 	for i, k := range refused {
 		if k.Support != Refused {
 			continue
