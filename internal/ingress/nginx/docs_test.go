@@ -57,6 +57,9 @@ ingress-nginx is open, or surprising, in some cases in which requests had better
 - cors-allow-origin without an origin that can be read allows none; there, it allows all.
 - proxy-ssl-verify without proxy-ssl-secret closes the paths; there, the backend's certificate isn't verified.
 - proxy-real-ip-cidr without an item that can be read believes nobody; there, everybody.
+- A path that a backend may read as one of an Ingress that asks more of clients is answered 400, unless it is rewritten:
+  ` + "`" + `/closed/../open` + "`" + `, ` + "`" + `/closed/..%2Fopen` + "`" + `, ` + "`" + `/closed;a` + "`" + `, ` + "`" + `/open/..;/closed` + "`" + `, or the same with backslashes, where addresses or
+  credentials guard ` + "`" + `/closed` + "`" + `. There, only one reading counts.
 - An annotation that isn't known, or that does nothing without another one, has an event; there, nothing tells of it.
 - Snippets don't drop their Ingress: the rest of it is served, and an event says for each directive what to use in its place. If
   a directive kept clients out, the event says that the paths are open until it is replaced.

@@ -379,16 +379,17 @@ func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
 func (f *flow) locate() bool {
 	x := &f.x
 	x.Path = str(f.raw)
+	var flags table.PathFlags
 	if !f.plain {
 		var err error
-		if x.Path, _, err = table.NormalizePath(nil, x.Path); err != nil {
+		if x.Path, flags, err = table.NormalizePath(nil, x.Path); err != nil {
 			return false
 		}
 	}
 	x.Subject = x.Path
 	f.view.table.Match(x.Host, x.Path, &x.Match)
 	x.Route, x.Server = x.Match.Route, x.Match.Server
-	return true
+	return f.plain || f.view.table.Misread(x.Host, str(f.raw), flags, &x.Match) == nil
 }
 
 // portText is a port and its text.
