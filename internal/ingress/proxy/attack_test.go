@@ -103,7 +103,8 @@ func TestEndpointsSeeOneReading(t *testing.T) {
 	}
 }
 
-// h2Raw sends one request in HTTP/2 with the fields as they are, and returns what became of it: a status, or "reset".
+// h2Raw sends one request in HTTP/2 with the fields as they are, and returns what became of it: a status, or "reset". With a field
+// "+open" the stream stays open for a body that does not come.
 func h2Raw(t *testing.T, address string, body string, fields ...string) string {
 	t.Helper()
 	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
@@ -117,14 +118,19 @@ func h2Raw(t *testing.T, address string, body string, fields ...string) string {
 	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	var buf bytes.Buffer
 	enc := hpack.NewEncoder(&buf)
+	open := false
 	for _, f := range fields {
+		if strings.HasPrefix(f, "+open") {
+			open = true
+			continue
+		}
 		i := strings.Index(f[1:], ": ") + 1
 		_ = enc.WriteField(hpack.HeaderField{Name: f[:i], Value: f[i+2:]})
 	}
 	if err := fr.WriteSettings(); err != nil {
 		t.Fatal(err)
 	}
-	if err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: buf.Bytes(), EndHeaders: true, EndStream: body == ""}); err != nil {
+	if err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: buf.Bytes(), EndHeaders: true, EndStream: body == "" && !open}); err != nil {
 		t.Fatal(err)
 	}
 	if body != "" {
@@ -220,6 +226,77 @@ func TestMisreadPaths(t *testing.T) {
 		}
 		if got := h2Raw(t, r.https, "", ":method: GET", ":scheme: https", ":path: "+path, ":authority: a.example"); got != fmt.Sprint(want) {
 			t.Errorf("%s in HTTP/2: %s, want %d", path, got, want)
+		}
+	}
+}
+
+// TestConnectionLimit: beyond max-worker-connections, a new connection is closed, and there is room again once another one ends.
+func TestConnectionLimit(t *testing.T) {
+	s := settings()
+	s.MaxConnections, s.Workers = 3, 1
+	r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
+	r.backend("web", serve(t, echo))
+	open := func() net.Conn {
+		c, err := net.Dial("tcp", r.http)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	served := func(c net.Conn) bool {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+		n, err := c.Read(make([]byte, 64<<10))
+		return err == nil && n > 0
+	}
+	kept := []net.Conn{open(), open(), open()}
+	for i, c := range kept {
+		if !served(c) {
+			t.Fatalf("connection %d of 3 is not served", i+1)
+		}
+	}
+	for range 5 {
+		if served(open()) {
+			t.Fatal("a fourth connection is served")
+		}
+	}
+	for _, c := range kept[1:] {
+		if !served(c) {
+			t.Error("a connection that was there has suffered")
+		}
+	}
+	kept[0].Close()
+	eventually(t, "there is room again", func() bool {
+		c := open()
+		defer c.Close()
+		return served(c)
+	})
+}
+
+// TestSlowTLS: who connects and does not shake hands is cut off, and so is who sends a body over HTTP/2 without end.
+func TestSlowTLS(t *testing.T) {
+	s := settings()
+	s.HeaderTimeout, s.BodyTimeout = 300*time.Millisecond, 300*time.Millisecond
+	r := start(t, tableOf(s, ingress("a", nil, "a.example / web"), ingress("s", loc(func(l *table.Location) { l.RequestBuffering = false }), "s.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, echo))
+	for name, first := range map[string]string{"nothing": "", "half a record": "\x16\x03\x01\x02\x00\x01\x00"} {
+		c, err := net.Dial("tcp", r.https)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(c, first)
+		if b, err := io.ReadAll(c); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("%s: not cut off: %q %v", name, b, err)
+		}
+	}
+	for _, host := range []string{"a.example", "s.example"} {
+		began := time.Now()
+		if got := h2Raw(t, r.https, "", ":method: POST", ":scheme: https", ":path: /", ":authority: "+host, "content-length: 10", "+open: "); got == "200" || time.Since(began) > 8*time.Second {
+			t.Errorf("%s: a body that does not come over HTTP/2: %s after %v", host, got, time.Since(began))
 		}
 	}
 }
