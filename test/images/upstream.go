@@ -22,11 +22,13 @@ const suiteRegistry = "registry.k8s.io/e2e-test-images/"
 // packages. Names and versions are those that the suite of the release in
 // go.mod asks for.
 func Upstream() []Recipe {
+	coreDNS := &layer{name: "agnhost-coredns", on: toolsLayer, module: "bench/dns/coredns", program: "minato/bench/dns/coredns"}
+	registry := &layer{name: "agnhost-registry", on: coreDNS, program: "minato/test/images/pause", finish: finishFakeRegistry}
 	agnhost := &layer{
-		name: "agnhost", on: toolsLayer, module: upstreamModule, program: "k8s.io/kubernetes/test/images/agnhost",
+		name: "agnhost", on: registry, module: upstreamModule, program: "k8s.io/kubernetes/test/images/agnhost",
 		packages: []string{"busybox-static", "util-linux"}, finish: finishAgnhost,
 	}
-	shell := &layer{name: "busybox-shell", on: baseLayer, packages: []string{"busybox-static"}, finish: finishShell}
+	shell := &layer{name: "busybox-shell", on: baseLayer, packages: []string{"busybox-static"}, program: "minato/test/images/shell", finish: finishShell}
 	pause := &layer{name: "pause", program: "minato/test/images/pause"}
 	etcd := &layer{name: "etcd", module: upstreamModule, program: "go.etcd.io/etcd/server/v3", finish: finishEtcd}
 	sampleAPI := &layer{name: "sample-apiserver", module: upstreamModule, program: "k8s.io/sample-apiserver"}
@@ -118,9 +120,8 @@ func finishAgnhost(k *kitchen, t *tree) error {
 	return nil
 }
 
-// finishShell makes a busybox whose shell is bash: specs have environment variables
-// whose names are no identifiers, which Debian's busybox drops and the real
-// image's hands on.
+// finishShell makes a busybox whose programs are where the real image has them, with
+// a shell that hands on all of the environment.
 func finishShell(k *kitchen, t *tree) error {
 	program, err := t.content("bin/busybox")
 	if err != nil {
@@ -131,12 +132,11 @@ func finishShell(k *kitchen, t *tree) error {
 		return err
 	}
 	for _, applet := range applets {
-		if applet != "sh" && applet != "ash" {
-			t.link("usr/local/bin/"+applet, "../../bin/busybox")
+		if applet != "sh" && applet != "ash" && applet != "busybox" {
+			t.link("usr/bin/"+applet, "busybox")
 		}
 	}
-	t.link("usr/bin/sh", "bash")
-	return nil
+	return t.move("shell", "usr/bin/sh")
 }
 
 // finishEtcd puts the program, which has the name of its package's version, where specs start it.
