@@ -15,6 +15,10 @@ import (
 	"syscall"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/test/images"
@@ -103,6 +107,9 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.serverOnLAN(); err != nil {
 		return err
 	}
+	if err := c.zones(ctx); err != nil {
+		return err
+	}
 	if !c.realImages {
 		progress("put the images into a registry")
 		var err error
@@ -127,6 +134,30 @@ func (c *cluster) serverOnLAN() error {
 		cluster.Server = "https://" + net.JoinHostPort(c.gateways[0].String(), strconv.Itoa(c.port))
 	}
 	return clientcmd.WriteToFile(*config, c.kubeconfig())
+}
+
+// zones puts each node into a zone of its own: specs about traffic between zones skip
+// themselves where there are fewer than three.
+func (c *cluster) zones(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig())
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for i, node := range nodes.Items {
+		patch := fmt.Sprintf(`{"metadata":{"labels":{%q:"zone-%d"}}}`, corev1.LabelTopologyZone, i+1)
+		if _, err := client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runSpecs returns an error if the specs could not be run; which of them failed is in the report.
