@@ -38,6 +38,7 @@ type options struct {
 	lan, pods, services   string
 	timeout               time.Duration
 	realImages, buildOnly bool
+	noBuild               bool
 }
 
 func main() {
@@ -68,11 +69,15 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.timeout, "timeout", 2*time.Hour, "end each part of the specs, those side by side and the serial ones, after this time")
 	flags.BoolVar(&o.realImages, "real-images", false, "make no images: let the nodes pull the real ones from their registry")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build the programs and the images, and start nothing")
+	flags.BoolVar(&o.noBuild, "no-build", false, "take the programs and images that an earlier run has built")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q; specs are chosen with -focus", flags.Arg(0))
+	}
+	if o.noBuild && o.buildOnly {
+		return o, errors.New("-no-build and -build-only leave nothing to do")
 	}
 	var err error
 	for _, path := range []*string{&o.minato, &o.out, &o.images} {
@@ -95,8 +100,10 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := build(ctx, o); err != nil {
-		return err
+	if !o.noBuild {
+		if err := build(ctx, o); err != nil {
+			return err
+		}
 	}
 	if o.buildOnly {
 		return nil
