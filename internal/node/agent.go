@@ -48,6 +48,7 @@ type Agent struct {
 	interfaces api.Interfaces
 	operations *operations
 	starts     *starts
+	endings    *endings
 
 	broadcaster record.EventBroadcaster
 	events      record.EventRecorder
@@ -80,6 +81,7 @@ func New(cfg Config) (*Agent, error) {
 	a.events = a.broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	a.writer = report.New(report.Config{Client: cfg.Client, Logger: cfg.Logger})
 	a.starts = newStarts(reporter{a})
+	a.endings = newEndings(a.starts)
 	a.objects = object.New(object.Config{
 		Client: cfg.Client, Logger: cfg.Logger,
 		Changed: func(uid uid) { a.pods.Refresh(uid) },
@@ -217,7 +219,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: a.starts,
+		Volumes: a.volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: a.endings,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -249,7 +251,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: a.volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
 	})
-	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took} {
+	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took, a.endings.total} {
 		if err := a.cfg.Metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
