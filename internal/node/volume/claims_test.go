@@ -94,7 +94,7 @@ func TestClaim(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.TearDown(pod.UID); err != nil {
+	if err := b.TearDown(t.Context(), pod.UID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "file")); err != nil {
@@ -179,7 +179,7 @@ func TestReadWriteOncePod(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), claiming("v", false)); err == nil || !strings.Contains(err.Error(), "ReadWriteOncePod") {
 		t.Errorf("a second Pod: %v", err)
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.SetUp(t.Context(), claiming("v", false)); err != nil {
