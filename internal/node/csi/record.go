@@ -119,8 +119,10 @@ func parseRecord(data []byte) (*record, error) {
 	if r.Name == "" || r.Handle == "" || r.Driver == "" {
 		return nil, errors.New("the record of a volume lacks specVolID, volumeHandle or driverName")
 	}
-	if n := escape(r.Name); n == "." || n == ".." {
-		return nil, fmt.Errorf("the record of a volume has the specVolID %q, which is no name", r.Name)
+	for _, n := range []string{r.Name, r.Driver} {
+		if n = escape(n); n == "." || n == ".." {
+			return nil, fmt.Errorf("the record of a volume has the name %q, which is none", n)
+		}
 	}
 	return r, nil
 }

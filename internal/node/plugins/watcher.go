@@ -31,6 +31,7 @@ const (
 
 // Root is the node's root directory.
 type Root interface {
+	Stat(path string) (fs.FileInfo, error)
 	MkdirAll(path string, mode fs.FileMode) error
 	OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error)
 	DialUnix(ctx context.Context, path string) (net.Conn, error)
@@ -188,7 +189,7 @@ func (w *Watcher) list(at string, dir *os.File, depth int, found map[string]os.F
 			if len(found) >= maxSockets {
 				return fmt.Errorf("there are more than %d sockets below %s", maxSockets, Dir)
 			}
-			if info, err := e.Info(); err == nil {
+			if info, err := w.cfg.Root.Stat(full); err == nil && info.Mode().Type() == fs.ModeSocket {
 				found[full] = info
 			}
 		}
