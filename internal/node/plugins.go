@@ -20,7 +20,7 @@ func (a *Agent) assemblePlugins() (err error) {
 	a.drivers, err = csi.Open(csi.Config{
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Tokens: tokens{a}, Root: root,
 		Dir: a.cfg.Dir, NodeDir: kubeletDir, Mounter: a.cfg.Mounter,
-		Node: a.fresh.node, Report: a.node.report, Events: a.events, Logger: a.cfg.Logger,
+		Node: a.fresh.node, Report: a.node.report, Wake: func(uid uid) { a.pods.Wake(uid) }, Events: a.events, Logger: a.cfg.Logger,
 	})
 	if err != nil {
 		return err

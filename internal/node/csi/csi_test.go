@@ -159,9 +159,14 @@ func TestKnownAfterAStart(t *testing.T) {
 	if got := b.driver.took(); got != "" {
 		t.Error(got)
 	}
-	// After a reboot nothing is mounted any more.
+	// After a reboot nothing is mounted any more: the Pod waits for its driver.
+	var woken []types.UID
+	m.cfg.Wake = func(uid types.UID) { woken = append(woken, uid) }
 	_, err = m.SetUp(t.Context(), volumeOf("u"))
 	mustFail(t, err, "is not registered on this node")
+	if err := m.Register(t.Context(), b.plugin); err != nil || len(woken) != 1 || woken[0] != "u" {
+		t.Errorf("woken: %v %v", woken, err)
+	}
 }
 
 // An error in the middle of the end leaves the rest for the next try, and the volume

@@ -63,6 +63,8 @@ type Config struct {
 	// Node reads the Node; Report has its status written, with InUse in it.
 	Node   func(ctx context.Context) (*v1.Node, error)
 	Report func()
+	// Wake is told of a Pod whose volume can be made now.
+	Wake   func(types.UID)
 	Events Events
 	// Timeout bounds one call of a driver; zero is DefaultTimeout.
 	Timeout time.Duration
@@ -118,6 +120,9 @@ func Open(cfg Config) (*Manager, error) {
 	}
 	if cfg.Report == nil {
 		cfg.Report = func() {}
+	}
+	if cfg.Wake == nil {
+		cfg.Wake = func(types.UID) {}
 	}
 	if cfg.Events == nil {
 		cfg.Events = silent{}

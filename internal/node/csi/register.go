@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/node/plugins"
 )
@@ -33,7 +34,18 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 	m.mu.Lock()
 	old := m.drivers[p.Name]
 	m.drivers[p.Name] = d
+	var waiting []types.UID
+	for uid, volumes := range m.users {
+		for _, u := range volumes {
+			if u.Driver == p.Name && !u.done {
+				waiting = append(waiting, uid)
+			}
+		}
+	}
 	m.mu.Unlock()
+	for _, uid := range waiting {
+		m.cfg.Wake(uid)
+	}
 	if old != nil {
 		old.conn.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
@@ -39,6 +40,9 @@ func (d *driver) NodeStageVolume(_ context.Context, req *spec.NodeStageVolumeReq
 	d.store.mu.Lock()
 	defer d.store.mu.Unlock()
 	t, err := d.store.read("volumes", req.GetVolumeId())
+	if status.Code(err) == codes.NotFound && req.GetVolumeContext()["size"] != "" {
+		t, err = d.byHand(req)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +60,20 @@ func (d *driver) NodeStageVolume(_ context.Context, req *spec.NodeStageVolumeReq
 		err = bind(d.store.content("volumes", t), t.Staged)
 	}
 	return &spec.NodeStageVolumeResponse{}, err
+}
+
+// byHand makes the volume of a PersistentVolume that somebody has written, whose
+// attributes say how large it is.
+func (d *driver) byHand(req *spec.NodeStageVolumeRequest) (*thing, error) {
+	size, err := strconv.ParseInt(req.GetVolumeContext()["size"], 10, 64)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	t := &thing{ID: filepath.Base(req.GetVolumeId()), Name: req.GetVolumeId(), Size: size, Block: isBlock(req.GetVolumeCapability())}
+	if err := d.store.fill("volumes", t, ""); err != nil {
+		return nil, err
+	}
+	return t, d.store.write("volumes", t)
 }
 
 // NodeUnstageVolume implements the node service.
