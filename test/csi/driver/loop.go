@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,10 @@ import (
 
 // findLoop returns the loop device of a file, empty if it has none.
 func findLoop(file string) (string, error) {
+	var want unix.Stat_t
+	if err := unix.Stat(file, &want); err != nil {
+		return "", err
+	}
 	devices, err := filepath.Glob("/dev/loop[0-9]*")
 	if err != nil {
 		return "", err
@@ -25,16 +28,12 @@ func findLoop(file string) (string, error) {
 		if err != nil {
 			continue // it has no file
 		}
-		if string(bytes.TrimRight(info.File_name[:], "\x00")) == loopName(file) {
+		if info.Device == want.Dev && info.Inode == want.Ino {
 			return device, nil
 		}
 	}
 	return "", nil
 }
-
-// loopName is the name by which a loop device knows a file: at most 63 bytes, the last
-// ones, which have the volume's ID.
-func loopName(file string) string { return file[max(0, len(file)-63):] }
 
 // attachLoop returns the loop device of a file, which is made.
 func attachLoop(file string) (string, error) {
@@ -62,7 +61,6 @@ func attachLoop(file string) (string, error) {
 			return "", err
 		}
 		config := unix.LoopConfig{Fd: uint32(back.Fd())}
-		copy(config.Info.File_name[:63], loopName(file))
 		err = unix.IoctlLoopConfigure(int(f.Fd()), &config)
 		f.Close()
 		if err == nil {
