@@ -434,3 +434,23 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// Who asks for figures waits for one volume of a driver that hangs, and not for each.
+func TestStatsOfADriverThatHangs(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	for _, uid := range []types.UID{"u", "v", "w"} {
+		if _, err := b.SetUp(t.Context(), volumeOf(uid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.driver.set(func() { b.driver.hang["NodeGetVolumeStats"] = true })
+	began := time.Now()
+	for _, uid := range []types.UID{"u", "v", "w", "u"} {
+		if s, ok := b.Stats(t.Context(), uid, "pv"); ok {
+			t.Errorf("%s: %+v", uid, s)
+		}
+	}
+	if took := time.Since(began); took > 2*statsTimeout {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -86,6 +86,8 @@ type Manager struct {
 	// staged are the volumes that this process has staged.
 	staged map[volumeID]bool
 	stats  map[statsKey]cachedStats
+	// silent has the drivers that did not tell what a volume takes, and when.
+	silent map[string]time.Time
 }
 
 // volumeID names a volume of a driver.
@@ -130,6 +132,7 @@ func Open(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, drivers: map[string]*driver{}, users: map[types.UID]map[string]*use{},
 		locks: map[volumeID]*volumeLock{}, staged: map[volumeID]bool{}, stats: map[statsKey]cachedStats{},
+		silent: map[string]time.Time{},
 	}
 	m.info = nodeInfo{client: cfg.Client, node: cfg.NodeName}
 	root, err := m.root()

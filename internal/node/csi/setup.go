@@ -165,7 +165,7 @@ func (m *Manager) make(ctx context.Context, r *request, u *use) error {
 		return err
 	}
 	if first {
-		if err := m.ownByGroup(ctx, r); err != nil {
+		if err := m.ownByGroup(ctx, root, r); err != nil {
 			return err
 		}
 	}
@@ -276,7 +276,7 @@ func (m *Manager) publish(ctx context.Context, root *os.Root, r *request) error 
 
 // ownByGroup gives a volume to the Pod's group, where its CSIDriver has that be done by
 // the node and the driver does not do it itself.
-func (m *Manager) ownByGroup(ctx context.Context, r *request) error {
+func (m *Manager) ownByGroup(ctx context.Context, root *os.Root, r *request) error {
 	gid := fsGroup(r.Pod)
 	if gid < 0 || r.ReadOnly || r.record.Block || !changesGroup(r.object, r.Persistent) {
 		return nil
@@ -284,7 +284,7 @@ func (m *Manager) ownByGroup(ctx context.Context, r *request) error {
 	if own, err := m.has(ctx, r.driver, spec.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP); own || err != nil {
 		return err
 	}
-	dir, err := os.OpenFile(m.here(r.place.target), os.O_RDONLY, 0)
+	dir, err := root.Open(r.place.target)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,10 @@ func (m *Manager) Stats(ctx context.Context, uid types.UID, name string) (s Stat
 	m.mu.Lock()
 	u := m.users[uid][escape(name)]
 	last, had := m.stats[key]
+	if u != nil && time.Since(m.silent[u.Driver]) < statsAge { // one volume of a driver that hangs is enough
+		m.mu.Unlock()
+		return last.stats, false
+	}
 	usable := u != nil && u.done
 	for k, c := range m.stats {
 		if time.Since(c.at) > 10*statsAge {
@@ -80,6 +84,11 @@ func (m *Manager) ask(ctx context.Context, uid types.UID, u *use) (s Stats, ok b
 		req.StagingTargetPath = m.onNode(p.staging)
 	}
 	resp, err := call(ctx, m, d, "NodeGetVolumeStats", nil, req, d.node.NodeGetVolumeStats)
+	if ctx.Err() != nil {
+		m.mu.Lock()
+		m.silent[u.Driver] = time.Now()
+		m.mu.Unlock()
+	}
 	if err != nil {
 		return s, false
 	}
