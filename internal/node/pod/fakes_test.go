@@ -267,7 +267,8 @@ func (f *fakeVolumes) Mounts(_ *v1.Pod, c *v1.Container, _ []*runtimeapi.KeyValu
 	}
 	return out, nil
 }
-func (f *fakeVolumes) TearDown(uid types.UID) error {
+func (f *fakeVolumes) Devices(*v1.Pod, *v1.Container) ([]*runtimeapi.Device, error) { return nil, nil }
+func (f *fakeVolumes) TearDown(_ context.Context, uid types.UID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tornDown = append(f.tornDown, uid)
