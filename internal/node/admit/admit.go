@@ -47,7 +47,6 @@ const (
 	reasonOS             = "PodOSNotSupported"
 	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
 	reasonAppArmor       = "AppArmor"
-	reasonPodResources   = "PodLevelResourcesNotSupported"
 	reasonFeature        = "PodFeatureUnsupported"
 	reasonResourceClaims = "ResourceClaimsNotSupported"
 	reasonUserNamespaces = "UserNamespacesNotSupported"
@@ -55,7 +54,7 @@ const (
 
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
-	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, declaredFeatures, resourceClaims, userNamespaces} {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, declaredFeatures, resourceClaims, userNamespaces} {
 		if r := check(in); r != nil {
 			return r
 		}
@@ -200,16 +199,6 @@ func eachContainer(pod *v1.Pod, fn func(*v1.Container)) {
 	}
 }
 
-// podResources refuses limits for a Pod as a whole, which the node sets only
-// for containers.
-func podResources(in Input) *Refusal {
-	r := in.Pod.Spec.Resources
-	if r == nil || len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
-		return nil
-	}
-	return refuse(reasonPodResources, "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead")
-}
-
 // declaredFeatures refuses what kubelet has as a feature that nodes declare. The
 // scheduler keeps such a Pod away from this node, which does not declare it; one
 // that names the node itself comes here.
@@ -228,11 +217,17 @@ func resourceClaims(in Input) *Refusal {
 	return refuse(reasonResourceClaims, "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field")
 }
 
-// userNamespaces refuses what Pod Security relies upon: it lets a Pod with user
-// namespaces have more rights, because they would not be rights on the node.
+// userNamespaces refuses a Pod that wants one of a node that makes none. That of
+// a RuntimeClass may make them, or not, whatever the default handler does: the
+// runtime tells.
 func userNamespaces(in Input) *Refusal {
-	if in.Pod.Spec.HostUsers == nil || *in.Pod.Spec.HostUsers {
+	if !spec.OwnUsers(in.Pod) || in.Pod.Spec.RuntimeClassName != nil {
 		return nil
 	}
-	return refuse(reasonUserNamespaces, "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true")
+	for _, h := range in.Node.Status.RuntimeHandlers {
+		if h.Name == "" && h.Features != nil && h.Features.UserNamespaces != nil && *h.Features.UserNamespaces {
+			return nil
+		}
+	}
+	return refuse(reasonUserNamespaces, "can't set `spec.hostUsers: false`, runtime does not support user namespaces: remove the field, or have the machine allow them (sysctl user.max_user_namespaces)")
 }

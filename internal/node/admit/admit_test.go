@@ -144,7 +144,10 @@ func TestCheck(t *testing.T) {
 
 		{name: "pod resources", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Resources = &v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}}
-		}), reason: "PodLevelResourcesNotSupported", message: "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead"},
+		})},
+		{name: "too much for the pod", pod: testPod(func(p *v1.Pod) {
+			p.Spec.Resources = &v1.ResourceRequirements{Requests: v1.ResourceList{v1.ResourceCPU: resource.MustParse("3")}}
+		}), reason: "OutOfcpu", message: "Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000"},
 		{name: "restart of all containers", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{Action: v1.ContainerRestartRuleActionRestartAllContainers}}
 		}), reason: "PodFeatureUnsupported",
@@ -152,7 +155,11 @@ func TestCheck(t *testing.T) {
 		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
 			message: "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",
-			message: "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true"},
+			message: "can't set `spec.hostUsers: false`, runtime does not support user namespaces: remove the field, or have the machine allow them (sysctl user.max_user_namespaces)"},
+		{name: "user namespace, supported", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), node: testNode(func(n *v1.Node) {
+			n.Status.RuntimeHandlers = []v1.NodeRuntimeHandler{{Features: &v1.NodeRuntimeHandlerFeatures{UserNamespaces: &yes}}}
+		})},
+		{name: "user namespace of another runtime", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers, p.Spec.RuntimeClassName = &no, new(string) })},
 		{name: "the node's users", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &yes })},
 	} {
 		t.Run(c.name, func(t *testing.T) {

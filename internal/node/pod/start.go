@@ -174,11 +174,15 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	if err := os.MkdirAll(filepath.Join(w.logDir(pod), c.Name), 0o755); err != nil {
 		return nil, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
 	}
+	users, err := w.users(pod)
+	if err != nil {
+		return nil, err
+	}
 	return spec.Container(spec.ContainerInput{
 		Pod: pod, Container: c, Restarts: restarts,
 		ImageRef: image.Id, User: imageUser(image),
 		Env: env, Mounts: mounts, Target: w.target(pod, view, c),
-		Memory: w.m.cfg.Memory,
+		Memory: w.m.cfg.Memory, Users: users,
 	})
 }
 

@@ -206,6 +206,7 @@ func ResourceField(pod *v1.Pod, current string, ref *v1.ResourceFieldSelector, a
 		return "", fmt.Errorf("container %s not found", name)
 	}
 	c = c.DeepCopy()
+	c.Resources.Limits = EffectiveLimits(pod, c)
 	resource.MergeContainerResourceLimits(c, allocatable)
 	return resource.ExtractContainerResourceValue(ref, c)
 }
