@@ -7,7 +7,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"minato/internal/node/admit"
-	"minato/internal/node/spec"
 	"minato/internal/node/volume"
 )
 
@@ -25,11 +24,6 @@ var refusals = map[string]func() error{
 	"volume":  unsupportedVolumes,
 	"nfs":     func() error { return unsupported(v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}) },
 	"csi":     func() error { return unsupported(v1.VolumeSource{CSI: &v1.CSIVolumeSource{}}) },
-	"fileKey": func() error {
-		c := &v1.Container{Env: []v1.EnvVar{{Name: "X", ValueFrom: &v1.EnvVarSource{FileKeyRef: &v1.FileKeySelector{VolumeName: "v", Path: "p", Key: "k"}}}}}
-		_, err := spec.Environment(context.Background(), spec.EnvInput{Pod: &v1.Pod{}, Container: c})
-		return err
-	},
 }
 
 // admitted is why a node refuses a Pod.

@@ -20,7 +20,7 @@ func TestWarnings(t *testing.T) {
 	claiming := core.PodSpec{ResourceClaims: []core.PodResourceClaim{{Name: "gpu"}}}
 	profile := &core.SecurityContext{AppArmorProfile: &core.AppArmorProfile{Type: core.AppArmorProfileTypeRuntimeDefault}}
 	const (
-		appArmor = "nodes of this cluster load no AppArmor profiles and refuse the Pod; leave the field out or use the type Unconfined"
+		appArmor = "nodes of this cluster have no AppArmor profile of their own and refuse the Pod; leave the field out, or use the type Localhost or Unconfined"
 		claims   = "nodes of this cluster have no drivers for dynamic resources and refuse the Pod; leave the field out"
 		restarts = "nodes of this cluster restart no other containers and refuse the Pod; use the action Restart"
 	)

@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Sysctls tells which sysctls a Pod may set; nil forbids them all.
 	Sysctls *Sysctls
+	// AppArmor tells that the machine enforces AppArmor's profiles.
+	AppArmor bool
 	// OwnPorts are ports at which the node itself answers; their IP is ignored.
 	OwnPorts []HostPort
 }
@@ -158,31 +160,48 @@ func taints(in Input) *Refusal {
 	return nil
 }
 
-// appArmor refuses every profile that would have to be enforced: nodes load and
-// set none, whatever the machine has. The reason and the first words are what
-// kubelet has on a machine without AppArmor.
+// appArmor refuses profiles where the machine has no AppArmor, in kubelet's words,
+// and everywhere the runtime's own profile: nodes have none. Profiles that somebody
+// has loaded on the machine are the container runtime's affair.
 func appArmor(in Input) *Refusal {
-	if !wantsAppArmor(in.Pod) {
+	kinds := appArmorProfiles(in.Pod)
+	switch {
+	case len(kinds) == 0:
 		return nil
+	case !in.AppArmor:
+		return refuse(reasonAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	case kinds[v1.AppArmorProfileTypeRuntimeDefault]:
+		return refuse(reasonAppArmor, "Cannot enforce AppArmor: this node has no profile of its own for the type RuntimeDefault; load one on the machine and name it with the type Localhost")
 	}
-	return refuse(reasonAppArmor, "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined")
+	return nil
 }
 
-func wantsAppArmor(pod *v1.Pod) bool {
-	enforced := func(p *v1.AppArmorProfile) bool { return p != nil && p.Type != v1.AppArmorProfileTypeUnconfined }
-	if sc := pod.Spec.SecurityContext; sc != nil && enforced(sc.AppArmorProfile) {
-		return true
-	}
-	found := false
-	eachContainer(pod, func(c *v1.Container) {
-		found = found || (c.SecurityContext != nil && enforced(c.SecurityContext.AppArmorProfile))
-	})
-	for key, profile := range pod.Annotations {
-		if strings.HasPrefix(key, v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) && profile != v1.DeprecatedAppArmorBetaProfileNameUnconfined {
-			found = true
+// appArmorProfiles are the types of the profiles that have to be enforced.
+func appArmorProfiles(pod *v1.Pod) map[v1.AppArmorProfileType]bool {
+	kinds := map[v1.AppArmorProfileType]bool{}
+	add := func(p *v1.AppArmorProfile) {
+		if p != nil && p.Type != v1.AppArmorProfileTypeUnconfined {
+			kinds[p.Type] = true
 		}
 	}
-	return found
+	if sc := pod.Spec.SecurityContext; sc != nil {
+		add(sc.AppArmorProfile)
+	}
+	eachContainer(pod, func(c *v1.Container) {
+		if c.SecurityContext != nil {
+			add(c.SecurityContext.AppArmorProfile)
+		}
+	})
+	for key, profile := range pod.Annotations {
+		switch {
+		case !strings.HasPrefix(key, v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix), profile == v1.DeprecatedAppArmorBetaProfileNameUnconfined:
+		case strings.HasPrefix(profile, v1.DeprecatedAppArmorBetaProfileNamePrefix):
+			kinds[v1.AppArmorProfileTypeLocalhost] = true
+		default:
+			kinds[v1.AppArmorProfileTypeRuntimeDefault] = true
+		}
+	}
+	return kinds
 }
 
 // eachContainer calls fn for every container of the Pod, of whatever kind.

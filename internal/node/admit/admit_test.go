@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	no, yes, strict := false, true, v1.SupplementalGroupsPolicyStrict
 	critical, always := int32(2_000_000_000), v1.ContainerRestartPolicyAlways
 	windows := &v1.PodOS{Name: v1.Windows}
-	const noAppArmor = "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined"
+	const noAppArmor = "Cannot enforce AppArmor: AppArmor is not enabled on the host"
 	const ports = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 	for _, c := range []struct {
 		name            string
@@ -222,6 +222,27 @@ func TestOwnPorts(t *testing.T) {
 	for _, p := range []*v1.Pod{testPod(port("", v1.ProtocolUDP, 10250)), testPod(port("127.0.0.1", "", 10250)), testPod(port("", "", 8080)), inside} {
 		if r := check(p); r != nil {
 			t.Errorf("hostPorts %v, hostNetwork %t: %+v", HostPorts(p), p.Spec.HostNetwork, r)
+		}
+	}
+}
+
+// A machine with AppArmor enforces the profiles that are loaded on it.
+func TestAppArmorOfTheMachine(t *testing.T) {
+	for kind, refused := range map[v1.AppArmorProfileType]bool{
+		v1.AppArmorProfileTypeLocalhost: false, v1.AppArmorProfileTypeUnconfined: false, v1.AppArmorProfileTypeRuntimeDefault: true,
+	} {
+		pod := testPod(func(p *v1.Pod) { p.Spec.Containers[0].SecurityContext = profile(kind) })
+		r := Check(Input{Pod: pod, Node: testNode(), Options: Options{AppArmor: true}})
+		if (r != nil) != refused || r != nil && r.Reason != "AppArmor" {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+	for profile, refused := range map[string]bool{"localhost/mine": false, "unconfined": false, "runtime/default": true} {
+		pod := testPod(func(p *v1.Pod) {
+			p.Annotations = map[string]string{v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + "main": profile}
+		})
+		if r := Check(Input{Pod: pod, Node: testNode(), Options: Options{AppArmor: true}}); (r != nil) != refused {
+			t.Errorf("annotation %s: %+v", profile, r)
 		}
 	}
 }

@@ -57,6 +57,7 @@ type Volumes interface {
 	TearDown(uid types.UID) error
 	UIDs() ([]types.UID, error)
 	PodDir(uid types.UID) string
+	spec.Files
 }
 
 // Objects fetches and watches what Pods refer to.

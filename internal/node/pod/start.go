@@ -161,7 +161,7 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	ips := w.podIPs(pod, view)
 	env, err := spec.Environment(ctx, spec.EnvInput{
 		Pod: pod, Container: c, PodIPs: ips, HostIPs: w.m.cfg.HostIPs,
-		Allocatable: w.m.cfg.Allocatable, Services: services, Objects: w.m.cfg.Objects,
+		Allocatable: w.m.cfg.Allocatable, Services: services, Objects: w.m.cfg.Objects, Files: w.m.cfg.Volumes,
 	})
 	if err != nil {
 		return nil, err

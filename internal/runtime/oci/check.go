@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // What CRI can ask for is given or refused; nothing is left out without a word.
@@ -67,7 +69,7 @@ func checkAppArmor(p *runtimeapi.SecurityProfile) error {
 	switch {
 	case p == nil || p.GetProfileType() == runtimeapi.SecurityProfile_Unconfined:
 		return nil
-	case !apparmorEnabled():
+	case !host.AppArmor():
 		return fmt.Errorf("cannot enforce AppArmor: AppArmor is not enabled on the host: %w", ErrUnsupported)
 	case p.GetProfileType() == runtimeapi.SecurityProfile_Localhost && p.GetLocalhostRef() != "":
 		return nil
