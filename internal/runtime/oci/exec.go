@@ -74,13 +74,7 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 	select {
 	case err = <-waited:
 	case <-ctx.Done():
-		killErr := r.killExec(s.c, files)
-		select {
-		case <-waited:
-		case <-time.After(killTimeout):
-			cmd.Process.Kill()
-			<-waited
-		}
+		killErr := r.endExec(s.c, files, cmd.Process, waited)
 		streams.closeAll()
 		return errors.Join(fmt.Errorf("exec in container %s: %w", s.c.state.ID, context.Cause(ctx)), killErr)
 	}
@@ -128,6 +122,27 @@ func withTerm(env []string) []string {
 		}
 	}
 	return append(env, "TERM=xterm")
+}
+
+// endExec ends the command and the OCI runtime that waits for it. The runtime may
+// be about to start the command still, so it is looked for again and again.
+func (r *Runtime) endExec(c *container, f execFiles, runtime *os.Process, waited <-chan error) error {
+	timeout := time.NewTimer(killTimeout)
+	defer timeout.Stop()
+	again := time.NewTicker(killPoll)
+	defer again.Stop()
+	for {
+		err := r.killExec(c, f)
+		select {
+		case <-waited:
+			return err
+		case <-timeout.C:
+			runtime.Kill()
+			<-waited
+			return r.killExec(c, f)
+		case <-again.C:
+		}
+	}
 }
 
 // killExec ends the command and whatever is in its process group. Both are

@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string) error {
 	force := flags.Bool("force", false, "make the images again, with the packages as they are now")
 	list := flags.Bool("list", false, "list the images and their names, and make nothing")
 	upstream := flags.Bool("upstream", false, "the images of Kubernetes' end-to-end suite, all of them")
+	validation := flags.Bool("validation", false, "the images of the CRI's validation suite, all of them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -40,6 +41,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *upstream {
 		recipes = images.Upstream()
+	}
+	if *validation {
+		recipes = images.Validation()
 	}
 	if *list {
 		for _, r := range recipes {
