@@ -200,6 +200,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 		supervise.Part{Name: "pod-watch", Run: m.watchPods},
 		supervise.Part{Name: partRuntime, Run: m.runtime.Run},
 		supervise.Part{Name: "cri", Run: m.serveCRI},
+		supervise.Part{Name: "cni", Run: m.serveCNI},
 		supervise.Part{Name: "agent", Run: m.runAgent},
 		supervise.Part{Name: partRoutes, Run: routes.Run},
 		supervise.Part{Name: partServices, Run: m.services.Forward},
