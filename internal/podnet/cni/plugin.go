@@ -23,7 +23,7 @@ const (
 	// container of a node.
 	maxConfig = 4 << 20
 	// patience bounds how long the server may take.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 // Run is the plugin: it reads env and stdin, writes its answer to stdout, and
