@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ generate: ## compile the eBPF programs (needs clang)
 
 bench-start: build images ## measure a cold start, stage by stage, and idle memory (as root)
 	$(GO) run ./bench/start -minato $(BIN) -images $(IMAGES) -out build/bench/start.json
+
+bench-nodes: build ## measure what nodes cost, up to a hundred of them: time, memory, idle processor time (as root; 6 minutes)
+	$(GO) run ./bench/nodes -minato $(BIN) -out build/bench/nodes.json
 
 bench-pods: build images ## measure the life of Pods: single ones and hundreds at once, memory, idle processor time (as root; 8 minutes)
 	$(GO) run ./bench/pods -minato $(BIN) -images $(IMAGES) -out build/bench/pods.json
