@@ -101,6 +101,10 @@ type Config struct {
 	// RemoveUnusedImages and EvictionTurn are as the agent has them.
 	RemoveUnusedImages func(ctx context.Context) error
 	EvictionTurn       chan struct{}
+	// Users are those of the machine that Pods with hostUsers: false may have to
+	// themselves; those of the kubelet's defaults unless set. Nodes of one machine
+	// must not share them.
+	Users agent.UserRange
 	// RuntimeHandlers are OCI runtimes beside the default one, by the names that
 	// RuntimeClasses have for them.
 	RuntimeHandlers map[string]string

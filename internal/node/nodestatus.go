@@ -30,19 +30,21 @@ type nodeStatus struct {
 	events  record.EventRecorder
 	// pressure are the conditions about what the node lacks that are true.
 	pressure func() []v1.NodeConditionType
-	// woken has the status looked at before its time.
-	woken chan struct{}
+	// inUse lists the volumes that may not be detached; nil is none.
+	inUse func() []v1.UniqueVolumeName
+	// asked has the status looked at before its time.
+	asked chan struct{}
 }
 
 func newNodeStatus(cfg *Config, version *runtimeapi.VersionResponse, events record.EventRecorder) *nodeStatus {
 	none := func() []v1.NodeConditionType { return nil }
-	return &nodeStatus{cfg: cfg, version: version, events: events, pressure: none, woken: make(chan struct{}, 1)}
+	return &nodeStatus{cfg: cfg, version: version, events: events, pressure: none, asked: make(chan struct{}, 1)}
 }
 
-// poke has the status looked at now.
-func (n *nodeStatus) poke() {
+// report has the status written soon. It does not wait.
+func (n *nodeStatus) report() {
 	select {
-	case n.woken <- struct{}{}:
+	case n.asked <- struct{}{}:
 	default:
 	}
 }
@@ -88,7 +90,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-n.woken:
+		case <-n.asked:
 		}
 		due := time.Since(sent) >= statusPeriod
 		wrote, err := n.refresh(ctx, due)
@@ -249,6 +251,9 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	s.NodeInfo = n.info()
 	s.DeclaredFeatures = declaredFeatures()
 	s.Images = n.images(ctx, old.Images)
+	if s.VolumesInUse = nil; n.inUse != nil {
+		s.VolumesInUse = n.inUse()
+	}
 	now := metav1.Now()
 	resp, err := n.cfg.Runtime.Status(ctx, false)
 	if f := resp.GetFeatures(); f != nil {

@@ -24,7 +24,7 @@ func (a *Agent) newPressure() *pressure.Manager {
 		Able:    func(p *v1.Pod) bool { return !spec.Critical(p) },
 		Evictor: evictor{a.pods}, Shared: a.shares, Turn: a.cfg.EvictionTurn,
 		Tell:    func(reason, message string) { a.events.Event(a.node.reference(), v1.EventTypeWarning, reason, message) },
-		Changed: a.node.poke, Logger: a.cfg.Logger,
+		Changed: a.node.report, Logger: a.cfg.Logger,
 	})
 }
 

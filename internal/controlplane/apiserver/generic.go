@@ -76,7 +76,7 @@ func (s *Server) genericConfig(o options.CompletedOptions, ln net.Listener) (*ge
 		if s.cfg.StoreDir != "" {
 			handler = room.NewGuard(s.cfg.StoreDir).Handler(handler)
 		}
-		return s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c))
+		return s.tellWork(s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c)))
 	}
 	return cfg, storage, nil
 }

@@ -76,12 +76,12 @@ func (m *Manager) Purge(ctx context.Context) error {
 			ended = append(ended, w)
 		}
 	}
-	tick := m.cfg.Clock.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for _, w := range ended {
 		for !w.purged.Load() && w.life.now() == Ended {
 			select {
-			case <-tick.C():
+			case <-tick.C:
 			case <-ctx.Done():
 				return errors.New("the containers of some pods that have ended are not removed yet")
 			}

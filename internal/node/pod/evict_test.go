@@ -28,7 +28,7 @@ func TestEvictForOthers(t *testing.T) {
 		t.Errorf("DisruptionTarget = %+v", c)
 	}
 	b.eventually("nothing of it is left", func() bool { return b.manager.Gone(p.UID) })
-	if b.count("RemovePodSandbox") == 0 {
+	if b.count("RemovePodSandbox web") == 0 {
 		t.Errorf("its sandbox stays: %q", b.runtime.Calls())
 	}
 }
@@ -45,11 +45,11 @@ func TestPurge(t *testing.T) {
 	b.eventually("they run", func() bool { return b.phase("done", v1.PodRunning)() && b.phase("runs", v1.PodRunning)() })
 	b.runtime.Exit("done", 0)
 	b.eventually("it is over", b.phase("done", v1.PodSucceeded))
-	before := b.count("RemovePodSandbox")
+	before := b.count("RemovePodSandbox done")
 	if err := b.manager.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := b.count("RemovePodSandbox") - before; n != 1 {
+	if n := b.count("RemovePodSandbox done") - before; n != 1 {
 		t.Errorf("%d sandboxes were removed, want 1: %q", n, b.runtime.Calls())
 	}
 	if st := b.reporter.get("done"); st.Phase != v1.PodSucceeded || st.ContainerStatuses[0].State.Terminated == nil {
