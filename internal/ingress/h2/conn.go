@@ -129,6 +129,8 @@ const (
 	leaveAfter = int64(time.Second)
 	// lingerFor is how long the other side has to read the last bytes.
 	lingerFor = time.Second
+	// lingerMost is how much it may send meanwhile.
+	lingerMost = 256 << 10
 )
 
 // pingData tells an answer to this side's ping from any other.
@@ -186,12 +188,12 @@ func (c *Conn) Run() {
 		}
 		c.fail(ErrClosed)
 		c.mu.Unlock()
-		c.part()
+		c.part(broken.code != http2.ErrCodeEnhanceYourCalm)
 	case err == errDone:
 		c.mu.Lock()
 		c.fail(ErrClosed)
 		c.mu.Unlock()
-		c.part()
+		c.part(true)
 	default:
 		c.mu.Lock()
 		c.drop()
@@ -204,8 +206,9 @@ func (c *Conn) Run() {
 	c.releaseIn()
 }
 
-// part writes what is pending, and gives the other side time to read it: a close at once could reset the connection.
-func (c *Conn) part() {
+// part writes what is pending, and, with linger, gives the other side time to read it: a close at once could reset the
+// connection.
+func (c *Conn) part(linger bool) {
 	_ = c.cfg.Conn.SetWriteDeadline(time.Now().Add(lingerFor)) // of a connection that is closed no write goes on either
 	c.mu.Lock()
 	for c.writing {
@@ -215,12 +218,12 @@ func (c *Conn) part() {
 	c.mu.Unlock()
 	c.write(true)
 	w, ok := c.cfg.Conn.(interface{ CloseWrite() error })
-	if !ok || w.CloseWrite() != nil {
+	if !linger || !ok || w.CloseWrite() != nil {
 		return
 	}
 	_ = c.cfg.Conn.SetReadDeadline(time.Now().Add(lingerFor))
 	var buf [4 << 10]byte
-	for read := 0; read < 1<<20; {
+	for read := 0; read < lingerMost; {
 		n, err := c.cfg.Conn.Read(buf[:])
 		read += n
 		if err != nil {

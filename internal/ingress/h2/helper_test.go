@@ -237,3 +237,13 @@ func client(t testing.TB, serve func(*Stream)) *http.Client {
 	})
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
 }
+
+// awaitSlow waits until something has come of which not all has.
+func (c *Conn) awaitSlow(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); c.slowFrom.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing has come")
+		}
+	}
+}

@@ -219,9 +219,10 @@ func TestStreamsAtOnce(t *testing.T) {
 
 // TestResetEndsServing: a stream that the client resets ends what it waits for.
 func TestResetEndsServing(t *testing.T) {
-	ended := make(chan error, 4)
+	ended, serving := make(chan error, 4), make(chan struct{}, 4)
 	_, p := connect(t, func(c *Config) {
 		c.Serve = func(s *Stream) {
+			serving <- struct{}{}
 			called := make(chan struct{})
 			s.Watch(func() { close(called) })
 			_, err := s.Next()
@@ -238,7 +239,9 @@ func TestResetEndsServing(t *testing.T) {
 	if err := <-ended; err != ErrReset {
 		t.Errorf("Next: %v", err)
 	}
+	<-serving
 	p.request(3, false, postRoot...)
+	<-serving
 	p.conn.Close()
 	if err := <-ended; err != ErrClosed {
 		t.Errorf("Next: %v", err)
@@ -330,26 +333,28 @@ func TestTimes(t *testing.T) {
 	})
 	t.Run("header", func(t *testing.T) {
 		c, p := connect(t, nil)
-		p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: p.block(getRoot...)}))
-		p.await("the settings", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+		p.request(1, true, getRoot...)
+		p.awaitEnd(1)
+		p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: p.block(getRoot...)}))
+		c.awaitSlow(t)
 		c.Look(later(61 * time.Second))
 		end(t, p)
 	})
 	t.Run("frame", func(t *testing.T) {
 		c, p := connect(t, nil)
+		p.request(1, true, getRoot...)
+		p.awaitEnd(1)
 		_, err := p.conn.Write([]byte{0, 0, 10, 1})
 		p.must(err)
-		p.await("the settings", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+		c.awaitSlow(t)
 		c.Look(later(62 * time.Second))
 		end(t, p)
 	})
 	t.Run("silence", func(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, false, postRoot...)
-		p.await("the head", func(f http2.Frame) bool {
-			_, ok := f.(*http2.MetaHeadersFrame)
-			return ok || f.Header().Type == http2.FrameSettings && f.Header().Flags == 1
-		})
+		p.must(p.WriteData(1, false, []byte("x")))
+		p.await("the body", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
 		c.Look(later(61 * time.Second))
 		p.await("a ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
 		c.Look(later(63 * time.Second))
@@ -423,27 +428,27 @@ func TestTimes(t *testing.T) {
 func TestPingsOfClients(t *testing.T) {
 	_, p := connect(t, nil)
 	p.request(1, false, postRoot...)
+	bodies := make(chan struct{}, 1)
 	go func() {
 		for {
-			if _, err := p.ReadFrame(); err != nil {
+			f, err := p.ReadFrame()
+			if err != nil {
 				return
+			}
+			if _, ok := f.(*http2.DataFrame); ok {
+				bodies <- struct{}{}
 			}
 		}
 	}()
-	write := func() error {
-		if err := p.WriteWindowUpdate(0, 1); err != nil {
-			return err
-		}
-		return p.WritePing(false, [8]byte{})
-	}
 	for i := range 3000 {
 		p.must(p.WriteData(1, false, []byte("x")))
-		if err := write(); err != nil {
+		<-bodies
+		if err := p.WritePing(false, [8]byte{}); err != nil {
 			t.Fatalf("after %d pings: %v", i, err)
 		}
 	}
 	for range 100_000 {
-		if write() != nil {
+		if p.WritePing(false, [8]byte{}) != nil {
 			return
 		}
 	}
