@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -85,6 +84,10 @@ type Conn struct {
 	streams       map[uint32]*Stream
 	queue         []*Stream // that wait for others to be served
 	serving       int
+	ready         []*Stream // that parked goroutines are about to serve
+	parked        int       // goroutines that wait for a stream
+	retiring      int       // those of them that are to end
+	work          sync.Cond // of theirs
 	served        sync.WaitGroup
 	number        int    // of requests
 	last, seen    uint32 // of the client's streams: those that are processed, and all
@@ -143,7 +146,7 @@ func New(cfg Config) *Conn {
 		sendWindow: initialWindow, recvWindow: max(cfg.Window, initialWindow), streamWindow: initialWindow,
 		mostFrame: maxFrame, mostStreams: firstStreams,
 	}
-	c.room.L, c.written.L = &c.mu, &c.mu
+	c.room.L, c.written.L, c.work.L = &c.mu, &c.mu, &c.mu
 	c.dec = hpack.NewDecoder(4096, c.emit)
 	c.dec.SetMaxStringLength(cfg.MaxHeader)
 	c.step = c.readRaw
@@ -241,13 +244,13 @@ func (c *Conn) fail(err error) {
 		s.end(err)
 		c.forget(id, s)
 	}
-	for i, s := range c.queue {
+	for _, s := range append(c.queue, c.ready...) {
 		s.end(err)
-		c.queue[i] = nil
 		s.put()
 	}
-	c.queue = nil
+	c.queue, c.ready = nil, nil
 	c.room.Broadcast()
+	c.work.Broadcast()
 }
 
 // read takes frames until the connection's end.
@@ -337,71 +340,6 @@ func (c *Conn) releaseIn() {
 	c.in, c.r, c.w = nil, 0, 0
 }
 
-// begin has the streams served that have come with what was read, and what has to be written for it written.
-func (c *Conn) begin() {
-	if len(c.fresh) > 0 {
-		c.mu.Lock()
-		for i, s := range c.fresh {
-			c.fresh[i] = nil
-			if c.err != nil {
-				s.put()
-				continue
-			}
-			if c.serving >= c.cfg.MaxStreams {
-				c.queue = append(c.queue, s)
-				continue
-			}
-			c.start(s)
-		}
-		c.mu.Unlock()
-		c.fresh = c.fresh[:0]
-	}
-	c.kick()
-}
-
-// start has a stream served. It is called with mu.
-func (c *Conn) start(s *Stream) {
-	c.serving++
-	c.served.Add(1)
-	go c.serve(s)
-}
-
-// serve serves a stream, and then those that have waited.
-func (c *Conn) serve(s *Stream) {
-	defer c.served.Done()
-	for s != nil {
-		c.cfg.Serve(s)
-		s = c.after(s)
-		c.flush(s != nil)
-	}
-}
-
-// after ends a stream that was served, and returns another one that waits for that.
-func (c *Conn) after(s *Stream) (next *Stream) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case s.err != nil:
-	case !s.localEnd:
-		s.reset(http2.ErrCodeInternal)
-	case !s.remoteEnd:
-		s.reset(http2.ErrCodeNo) // the rest of the body is of no use (RFC 9113, 8.1)
-	}
-	s.end(ErrClosed)
-	if c.streams[s.ID] == s {
-		c.forget(s.ID, s)
-	}
-	s.put()
-	if n := len(c.queue); n > 0 && c.err == nil {
-		next = c.queue[0]
-		c.queue = c.queue[:copy(c.queue, c.queue[1:])]
-		return next
-	}
-	c.serving--
-	c.restOrLeave()
-	return nil
-}
-
 // forget takes a stream out of the connection's, and gives its window back. It is called with mu.
 func (c *Conn) forget(id uint32, s *Stream) {
 	delete(c.streams, id)
@@ -430,6 +368,3 @@ func (c *Conn) leave() {
 	// The goroutine that reads sees it.
 	_ = c.cfg.Conn.SetReadDeadline(time.Unix(1, 0))
 }
-
-// yield lets the goroutines run that are ready.
-func yield() { runtime.Gosched() }

@@ -38,6 +38,9 @@ func (c *Conn) look(now int64) {
 		c.restOrLeave()
 	}
 	quiet := len(c.streams) == 0 && c.serving == 0 && c.reserved == 0
+	if quiet && c.parked > c.retiring && now-c.idleFrom > parkFor {
+		c.retire()
+	}
 	switch {
 	case c.err != nil:
 	case quiet && c.cfg.Idle > 0 && now-c.idleFrom > int64(c.cfg.Idle):
