@@ -71,7 +71,8 @@ type clientConn struct {
 func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	defer s.outlive()
-	c := &clientConn{srv: s, ctx: ctx, l: l, conn: conn, peer: addressOf(conn.RemoteAddr()), local: addressOf(conn.LocalAddr())}
+	c := &clientConn{srv: s, ctx: ctx, l: l, conn: conn}
+	c.peer, c.local = addressesOf(conn)
 	if l.Port != 0 {
 		c.local = netip.AddrPortFrom(c.local.Addr(), l.Port)
 	}

@@ -64,10 +64,18 @@ type Server struct {
 
 	lookedAt, sweptAt int64 // of sweep
 
+	acceptMu  sync.Mutex
+	acceptors []*acceptor
+	stopped   bool // stopListening was called
+
 	draining atomic.Bool
 	closed   chan struct{}
 	end      sync.Once
 	conns    sync.WaitGroup
+	// servers are the goroutines that serve connections; those of them that wait for one do so at parked.
+	servers sync.WaitGroup
+	parked  chan accepted
+	waiting atomic.Int32
 	// upstreams are the connections of HTTP/2 to endpoints.
 	upstreams sync.WaitGroup
 	open      atomic.Int64 // connections of clients
@@ -90,7 +98,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.BodyMemory == 0 {
 		cfg.BodyMemory = 64 << 20
 	}
-	s := &Server{cfg: cfg, watches: newWatcher(), closed: make(chan struct{}), pipes: make(chan socket.Pipe, 64)}
+	s := &Server{cfg: cfg, watches: newWatcher(), closed: make(chan struct{}), pipes: make(chan socket.Pipe, 64), parked: make(chan accepted)}
 	s.flows.New = func() any { return newFlow(s) }
 	s.bytes.New = func() any { b := make([]byte, 0, outSize); return &b }
 	s.copies.New = func() any { b := make([]byte, copySize); return &b }
@@ -152,17 +160,12 @@ func (s *Server) Run(ctx context.Context) error {
 	s.waitForConns(2*time.Second, true)
 	s.backends.each(func(e *endpoint) { e.retire() })
 	s.upstreams.Wait()
+	s.servers.Wait()
 	own.Wait()
 	for len(s.pipes) > 0 {
 		(<-s.pipes).Close()
 	}
 	return err
-}
-
-func (s *Server) stopListening() {
-	for _, l := range s.cfg.Listeners {
-		_ = l.Close() // a listener that is closed already is as good
-	}
 }
 
 // waitForConns waits for the connections of clients to end, and closes them if it has to.
