@@ -87,6 +87,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
 		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RuntimeHandlers: s.cfg.RuntimeHandlers, RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
+		Use: s.use, NodesHere: s.nodesHere,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
 }
