@@ -11,7 +11,8 @@ import (
 // other end.
 func Accept(fd uintptr) (int, netip.AddrPort, error) {
 	for {
-		n, from, err := unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		// That of unix asks each connection for its protocol, too.
+		n, from, err := syscall.Accept4(int(fd), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		if err == syscall.EINTR {
 			continue
 		}
@@ -21,16 +22,16 @@ func Accept(fd uintptr) (int, netip.AddrPort, error) {
 
 // Local returns the address of this end.
 func Local(fd uintptr) (netip.AddrPort, error) {
-	a, err := unix.Getsockname(int(fd))
+	a, err := syscall.Getsockname(int(fd))
 	return addrPort(a), err
 }
 
 // addrPort returns an address without the mapping of IPv4 into IPv6, and without a zone.
-func addrPort(a unix.Sockaddr) netip.AddrPort {
+func addrPort(a syscall.Sockaddr) netip.AddrPort {
 	switch a := a.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
 	default:
 		return netip.AddrPort{}
