@@ -136,6 +136,9 @@ func (f *flow) openHTTP2(loc *table.Location, conn *h2.Conn, encrypted bool) (up
 			go body.send(f.body.reader(f))
 		} else {
 			f.body.used = true
+			if f.client == nil {
+				f.h2.st.Patience = 0 // streams of gRPC may be silent in this direction (client-body-timeout does not bound them)
+			}
 			go body.run()
 		}
 	}
