@@ -235,7 +235,7 @@ func client(t testing.TB, serve func(*Stream)) *http.Client {
 		tr.CloseIdleConnections()
 		all.Wait()
 	})
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
 // awaitSlow waits until something has come of which not all has.
