@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/kubernetes/pkg/kubelet/sysctl"
 
+	"minato/internal/host"
 	"minato/internal/node/admit"
 	"minato/internal/node/allocation"
 	"minato/internal/node/api"
@@ -231,9 +232,9 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Allocations: allocations, Objects: a.objects, Probes: a.probes, Reporter: a.endings,
+		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
-		Admission: admit.Options{Sysctls: sysctls, OwnPorts: a.cfg.OwnPorts},
+		Admission: admit.Options{Sysctls: sysctls, AppArmor: host.AppArmor(), OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
 		HostsFile: func() string {
 			text, err := os.ReadFile(a.cfg.HostsFile)

@@ -20,6 +20,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
 	"minato/internal/node/api"
 	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
@@ -49,6 +50,9 @@ type PartLogOptions = mirror.LogOptions
 
 // PartExec is a command for a Part.
 type PartExec = mirror.Exec
+
+// UserRange is a part of the machine's users and groups.
+type UserRange = allocation.UserRange
 
 // Mounter changes the machine's mounts.
 type Mounter = volume.Mounter
@@ -119,6 +123,9 @@ type Config struct {
 	Cgroup host.Cgroup
 	// MaxPods is 110 unless set.
 	MaxPods int64
+	// Users are those of the machine that Pods with hostUsers: false may have to
+	// themselves; those of the kubelet's defaults unless set.
+	Users UserRange
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
@@ -197,6 +204,9 @@ func (c *Config) complete() error {
 	}
 	if c.MaxPods == 0 {
 		c.MaxPods = defaultMaxPods
+	}
+	if c.Users.Pods == 0 {
+		c.Users = UserRange{First: allocation.UsersPerPod, Pods: c.MaxPods}
 	}
 	if c.RunDir == "" {
 		c.RunDir = c.Dir

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -274,7 +275,10 @@ func (f *fakeVolumes) TearDown(_ context.Context, uid types.UID) error {
 	f.tornDown = append(f.tornDown, uid)
 	return nil
 }
-func (f *fakeVolumes) UIDs() ([]types.UID, error)  { return nil, nil }
+func (f *fakeVolumes) UIDs() ([]types.UID, error) { return nil, nil }
+func (f *fakeVolumes) ReadFile(context.Context, *v1.Pod, string, string) (string, error) {
+	return "", os.ErrNotExist
+}
 func (f *fakeVolumes) PodDir(uid types.UID) string { return filepath.Join(f.dir, string(uid)) }
 
 type fakeObjects struct {

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -249,5 +250,28 @@ func TestClaimGroup(t *testing.T) {
 	b.claims = map[types.UID]map[string]claimed{} // as after a restart
 	if _, err := b.SetUp(t.Context(), grouped("u", 3000)); err != nil || mode() != 0o600 {
 		t.Errorf("a restart changed the volume: %o %v", mode(), err)
+	}
+}
+
+// With the policy OnRootMismatch, files of a volume whose top is the group's stay
+// as they are.
+func TestClaimGroupOnRootMismatch(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files to a group that it is not in")
+	}
+	for policy, want := range map[v1.PodFSGroupChangePolicy]fs.FileMode{v1.FSGroupChangeOnRootMismatch: 0o600, v1.FSGroupChangeAlways: 0o660} {
+		b, _, dir := claimBench(t)
+		file := filepath.Join(dir, "file")
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chown(dir, -1, 3000), os.Chmod(dir, fs.ModeSetgid|0o770)); err != nil {
+			t.Fatal(err)
+		}
+		gid, p := int64(3000), claiming("u", false)
+		p.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &gid, FSGroupChangePolicy: &policy}
+		if _, err := b.SetUp(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v; want mode %o", policy, info.Mode(), err, want)
+		}
 	}
 }

@@ -316,3 +316,38 @@ func TestDeepVolumeIsRemoved(t *testing.T) {
 		t.Errorf("the directory of the Pod: %v", err)
 	}
 }
+
+// A file with variables is a container's work: it may be a link out of the volume,
+// or nothing that can be read to an end.
+func TestEnvFilesThatContainersMade(t *testing.T) {
+	b := newBench(t)
+	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}}}}
+	pod.UID = "u"
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := b.Path(pod, "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "env"), []byte("A='x'\n"), 0o600), os.Symlink("env", filepath.Join(dir, "inside")),
+		os.Symlink("/etc/passwd", filepath.Join(dir, "outside")), os.Symlink("../../../..", filepath.Join(dir, "up")),
+		unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600), os.WriteFile(filepath.Join(dir, "large"), make([]byte, maxEnvFile+1), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"env", "inside"} {
+		if text, err := b.ReadFile(t.Context(), pod, "v", name); err != nil || text != "A='x'\n" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	for _, name := range []string{"outside", "up/x", "fifo", "large", ".", "../x"} {
+		if text, err := b.ReadFile(t.Context(), pod, "v", name); err == nil {
+			t.Errorf("%s: %d bytes are read", name, len(text))
+		}
+	}
+	if _, err := b.ReadFile(t.Context(), pod, "v", "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}

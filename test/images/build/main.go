@@ -32,6 +32,7 @@ func run(ctx context.Context, args []string) error {
 	list := flags.Bool("list", false, "list the images and their names, and make nothing")
 	upstream := flags.Bool("upstream", false, "the images of Kubernetes' end-to-end suite, all of them")
 	sidecars := flags.Bool("sidecars", false, "the images of what stands beside a CSI driver, all of them")
+	validation := flags.Bool("validation", false, "the images of the CRI's validation suite, all of them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -44,6 +45,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *sidecars {
 		recipes = images.Sidecars()
+	}
+	if *validation {
+		recipes = images.Validation()
 	}
 	if *list {
 		for _, r := range recipes {
