@@ -21,6 +21,7 @@ func (s *Server) controlParts() []agent.Part {
 		return agent.Part{
 			Name: name, Labels: map[string]string{"component": name, "tier": "control-plane"},
 			Image: member.PartImage(), Command: s.control.Arguments(name), Restart: restart,
+			Use: s.controlUse(name),
 			State: func() agent.PartState {
 				is := s.controlPart.state(supervised, s.began)
 				state := agent.PartState{Ready: true, First: s.began, Since: is.Since, Restarts: is.Restarts, Error: is.Error}

@@ -27,6 +27,7 @@ import (
 	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
 	"minato/internal/member"
+	"minato/internal/partuse"
 	"minato/internal/podnet"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
@@ -64,6 +65,7 @@ type Server struct {
 	images *image.Store
 	nodes  nodeSet
 	parts  *supervise.Group
+	use    *partuse.Meter
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
@@ -264,6 +266,7 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 			s.nodes.running = append(s.nodes.running, newNode(s, spec))
 		}
 	}
+	s.use = s.newMeter()
 	s.parts = supervise.New(supervise.Config{Logger: s.log, Changed: s.partChanged})
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"minato/internal/controlplane/pki"
 	"minato/internal/host/heap"
 	"minato/internal/host/limit"
+	"minato/internal/partuse"
 )
 
 // inMemoryHost names the server in URLs of in-memory requests.
@@ -278,7 +279,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		})
 		c.keepRunning(ctx, PartControllers, func(ctx context.Context) error {
 			var m errgroup.Group // a goroutine of its own, because klogs may end it
-			m.Go(func() error { return manager.Run(ctx) })
+			m.Go(func() error { return partuse.Run(ctx, partuse.Key{Part: KubeControllerManager.Name}, manager.Run) })
 			return m.Wait()
 		})
 	case <-ctx.Done():
@@ -364,7 +365,7 @@ func (c *ControlPlane) runStore(ctx context.Context, cfg etcd.Config, server sto
 	c.keepRunning(ctx, PartEtcd, func(ctx context.Context) error {
 		running := server
 		c.store.Store(&running)
-		err := server.Run(ctx)
+		err := partuse.Run(ctx, partuse.Key{Part: PartEtcd}, server.Run)
 		c.store.Store(nil)
 		select {
 		case <-server.Ready():

@@ -172,10 +172,38 @@ func testOldKinds(ctx context.Context, t *testing.T, r *running) {
 			t.Errorf("%s: %v, want it to be forbidden with %q", what, err, want)
 		}
 	}
+	testShortNames(t, r)
 	// Kubernetes today takes no webhook that may have side effects.
 	err := c.create(ctx, "/admissionregistration.k8s.io/v1beta1 validatingwebhookconfigurations", "{kind: ValidatingWebhookConfiguration, metadata: {name: old-u}, webhooks: [{name: w.example.com, clientConfig: {url: 'https://127.0.0.1:1'}}]}")
 	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "sideEffects") {
 		t.Errorf("a webhook with unknown side effects: %v", err)
+	}
+}
+
+// testShortNames looks for names that kubectl would have to choose a group for.
+func testShortNames(t *testing.T, r *running) {
+	client := clientFor(t, r.RESTConfig("test-root", "system:masters"))
+	lists, err := client.Discovery().ServerPreferredResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := map[string]string{}
+	for _, list := range lists {
+		for _, a := range list.APIResources {
+			names := a.ShortNames
+			for _, category := range a.Categories {
+				names = append(names, "category "+category+" with "+a.Name)
+			}
+			for _, name := range names {
+				if other, ok := groups[name]; ok && name != "ev" { // which upstream has twice
+					t.Errorf("%s is in %s and in %s", name, other, list.GroupVersion)
+				}
+				groups[name] = list.GroupVersion
+			}
+		}
+	}
+	if groups["deploy"] != "apps/v1" || groups["psp"] != "policy/v1beta1" || groups["category all with deployments"] != "apps/v1" {
+		t.Errorf("short names and categories are %v", groups)
 	}
 }
 

@@ -53,6 +53,8 @@ type Process struct {
 	served  served
 
 	mu sync.Mutex
+	// pid is the Helper's, 0 while there is none.
+	pid int
 	// old is a Helper of another version, which serves until its successor does.
 	old   *wire
 	known bool // there is a Helper, or it is known that there is none
@@ -120,6 +122,19 @@ func (p *Process) Serves(name types.NamespacedName, uid types.UID) bool {
 	return p.served.has(name, uid)
 }
 
+// PID is the process that serves, 0 while there is none.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pid
+}
+
+func (p *Process) setPID(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pid = pid
+}
+
 // Err returns why there is no proxy, nil if there is one or nobody needs one.
 func (p *Process) Err() error {
 	p.mu.Lock()
@@ -144,6 +159,7 @@ func (p *Process) session(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
+	defer p.setPID(0)
 	p.served.begin()
 	if err := w.sendJSON(frameConfig, p.c.Facts()); err != nil {
 		return err
@@ -393,6 +409,7 @@ func (p *Process) greet(ctx context.Context, w *wire) (hello, error) {
 	if err != nil {
 		return h, err
 	}
+	p.setPID(h.PID)
 	for i, s := range list.Sockets {
 		if p.sockets[s] == nil {
 			p.sockets[s] = files[i]

@@ -18,6 +18,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	agent "minato/internal/node"
+	"minato/internal/partuse"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
 	"minato/internal/runtime/registry"
@@ -125,6 +126,12 @@ type Config struct {
 	Parts      []agent.Part
 	PartsAfter <-chan struct{}
 	PartLogs   PartLogs
+
+	// Use measures the parts of the process; it may be nil.
+	Use *partuse.Meter
+	// NodesHere is how many nodes the process has, which share what the memory of their
+	// parts is found to be.
+	NodesHere func() int
 
 	// Stage is called when a step of the start is done, with the time at which
 	// it began.

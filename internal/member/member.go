@@ -78,7 +78,7 @@ func New(cfg Config) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{cfg: cfg, began: time.Now(), ready: make(chan struct{})}
-	m.parts = supervise.New(supervise.Config{Logger: cfg.Logger, Changed: m.partChanged})
+	m.parts = supervise.New(supervise.Config{Logger: cfg.Logger, Changed: m.partChanged, Within: m.within})
 	var err error
 	if m.client, err = kubernetes.NewForConfig(cfg.Connect("system:node:"+cfg.Name, "system:nodes")); err != nil {
 		return nil, fmt.Errorf("connect node %s: %w", cfg.Name, err)

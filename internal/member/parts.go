@@ -32,6 +32,8 @@ type shown struct {
 	main   string
 	others []string
 	logs   []string
+	// pid is the process that the part has beside the server; 0 is none.
+	pid func() int
 	// files can be shown by `kubectl exec … cat`.
 	files partFiles
 	// ready, if set, says what is missing although all of them run.
@@ -51,6 +53,9 @@ func (m *Member) nodeParts() []agent.Part {
 			Logs: func(ctx context.Context, o agent.PartLogOptions, w io.Writer) error {
 				return m.cfg.PartLogs(ctx, names, m.cfg.Name, o, w)
 			},
+		}
+		if m.cfg.Use != nil {
+			part.Use = func() (agent.PartUse, error) { return m.partUse(s) }
 		}
 		if len(s.files) > 0 {
 			part.Exec = s.files.exec
@@ -117,12 +122,12 @@ func (m *Member) shownParts() []shown {
 			},
 		},
 		{
-			name: "minato-loadbalancer", label: "minato-loadbalancer", main: partAnnounce, others: []string{"bgp"},
+			name: "minato-loadbalancer", label: "minato-loadbalancer", main: partAnnounce, others: []string{"bgp"}, pid: m.speaker.PID,
 			logs:    []string{"loadbalancer", "load-balancer-settings", "load-balancer-events", "load-balancer-reports"},
 			command: []string{"minato-loadbalancer", "--interface=" + cfg.Link, "--node=" + cfg.Name},
 		},
 		{
-			name: "minato-ingress", label: "minato-ingress", main: "ingress", others: []string{"ingress-registration"}, logs: []string{"ingress-objects"},
+			name: "minato-ingress", label: "minato-ingress", main: "ingress", others: []string{"ingress-registration"}, pid: m.ingress.PID, logs: []string{"ingress-objects"},
 			command: []string{
 				"minato-ingress", fmt.Sprintf("--http-port=%d", ingress.HTTPPort), fmt.Sprintf("--https-port=%d", ingress.HTTPSPort),
 				"--node=" + cfg.Name, fmt.Sprintf("--status-port=%d", ingress.StatusPort),

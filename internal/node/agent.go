@@ -277,7 +277,7 @@ func (a *Agent) apiServer() *api.Server {
 		Cgroups: a.cgroups, Cgroup: a.cfg.Cgroup, Interfaces: a.interfaces, Volumes: a.volumes, Images: a.cfg.Images,
 		Netns: a.cfg.Netns, Dir: a.cfg.Dir, Capacity: a.cfg.Capacity, System: a.node.info(), Probes: a.probeCounts,
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
-		Pods: a.watch, Part: a.mirrors.Part, LogDir: a.cfg.logDir(), OpenLog: a.cfg.openLog, LogRoot: filepath.Dir(a.cfg.logDir()),
+		Pods: a.watch, Part: a.mirrors.Part, Parts: a.partUsage, LogDir: a.cfg.logDir(), OpenLog: a.cfg.openLog, LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,
 		Configuration: a.cfg.kubelet, Limits: a.cfg.Limits,
 		Metrics: a.cfg.Metrics, Logger: a.cfg.Logger,

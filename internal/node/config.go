@@ -41,6 +41,9 @@ type Part = mirror.Part
 // PartState is how a Part is.
 type PartState = mirror.State
 
+// PartUse is what a Part uses.
+type PartUse = mirror.Use
+
 // PartLogOptions choose lines of a Part's log.
 type PartLogOptions = mirror.LogOptions
 

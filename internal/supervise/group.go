@@ -58,6 +58,8 @@ type Config struct {
 	// Changed is called after each change of a part's state, from the part's own
 	// goroutine; nil for nobody.
 	Changed func(State)
+	// Within runs each run of a part, in the part's goroutine; nil just runs it.
+	Within func(ctx context.Context, part string, run func(context.Context) error) error
 	// Clock is the machine's if nil.
 	Clock  clock.Clock
 	Logger *slog.Logger
@@ -81,6 +83,9 @@ type Group struct {
 func New(cfg Config) *Group {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Within == nil {
+		cfg.Within = func(ctx context.Context, _ string, run func(context.Context) error) error { return run(ctx) }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -148,7 +153,7 @@ func (g *Group) keep(ctx context.Context, r *running, p Part) {
 	for {
 		began := g.cfg.Clock.Now()
 		run, end := g.begin(ctx, r)
-		err := p.Run(run)
+		err := g.cfg.Within(run, p.Name, p.Run)
 		asked := run.Err() != nil
 		if ctx.Err() != nil {
 			end()

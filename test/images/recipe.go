@@ -78,7 +78,9 @@ func Recipes() []Recipe {
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
+	adapter := Program("metrics-adapter", "minato.local/metrics-adapter:latest", "test/images/adapter", "sigs.k8s.io/custom-metrics-apiserver/test-adapter")
 	return []Recipe{
+		adapter,
 		{Name: "nginx", Tags: []string{"nginx:1.12", "nginx:1.14.2", "nginx:1.16.1", "nginx:1.16.2", "nginx:latest", "gcr.io/google_samples/gb-frontend:v3"}, layer: nginxLayer, Config: nginxConfig()},
 		{Name: "redis", Tags: []string{"redis:3.2", "redis:latest"}, layer: redis, Config: v1.Config{
 			// Without a password redis answers the loopback only, unless told otherwise.

@@ -60,6 +60,9 @@ func Extend(groups []*genericapiserver.APIGroupInfo) ([]*genericapiserver.APIGro
 			if s, ok := storage.(scaler); ok && strings.HasSuffix(name, "/scale") {
 				storage = scaleStorage{s, r.today}
 			}
+			if s, ok := storage.(store); ok && name == r.name && r.old.Group != r.today.Group {
+				storage = twinStorage{s}
+			}
 			served[name] = storage
 		}
 	}

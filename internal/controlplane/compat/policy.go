@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/policy"
 
 	"minato/internal/controlplane/compat/gone"
 )
@@ -44,14 +45,20 @@ func (policyStorage) NamespaceScoped() bool { return false }
 // GetSingularName implements rest.SingularNameProvider.
 func (policyStorage) GetSingularName() string { return "podsecuritypolicy" }
 
-// ShortNames implements rest.ShortNamesProvider.
-func (policyStorage) ShortNames() []string { return []string{"psp"} }
+// ShortNames implements rest.ShortNamesProvider. One of the groups alone has the short
+// name, as for twinStorage.
+func (p policyStorage) ShortNames() []string {
+	if p.resource.Group != policy.GroupName {
+		return nil
+	}
+	return []string{"psp"}
+}
 
 // Create implements rest.Creater.
 func (p policyStorage) Create(_ context.Context, obj runtime.Object, _ rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	name := ""
-	if policy, ok := obj.(*gone.PodSecurityPolicy); ok {
-		name = policy.Name
+	if psp, ok := obj.(*gone.PodSecurityPolicy); ok {
+		name = psp.Name
 	}
 	return nil, apierrors.NewForbidden(p.resource, name, errors.New(policyGone))
 }

@@ -32,6 +32,7 @@ import (
 	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	"minato/internal/controlplane/pki"
+	"minato/internal/partuse"
 )
 
 const (
@@ -124,7 +125,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for i := range all {
 		all[i] = watch(all[i], ended)
 	}
-	wg.Go(func() { watch(loop{"scheduler", sched.run}, ended).Run(ctx) })
+	wg.Go(func() { partuse.Do(ctx, partuse.Key{Part: Scheduler}, watch(loop{"scheduler", sched.run}, ended).Run) })
 	if !app.RunControllers(ctx, cc, all, 0, shutdownTimeout) {
 		m.cfg.Logger.Warn("Some controllers did not stop in time", "timeout", shutdownTimeout)
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"minato/internal/partuse"
 )
 
 // remoteAddr is what audit records and logs show as the caller's address.
@@ -38,6 +40,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	served := serverRequest(ctx, req)
 
 	go func() {
+		partuse.Leave() // the server works, not who asks
 		defer stop()
 		defer cancel()
 		defer closeBody(req)

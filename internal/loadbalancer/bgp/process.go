@@ -110,6 +110,16 @@ func (p *Process) Sessions() []Session {
 	return p.absent()
 }
 
+// PID is the Helper's process, 0 while there is none.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.link == nil {
+		return 0
+	}
+	return p.link.helper.PID
+}
+
 // absent lists the desired sessions as they are without a Helper.
 func (p *Process) absent() []Session {
 	s, _ := p.desire.get()

@@ -59,7 +59,9 @@ type Config struct {
 	// Cgroups tells which cgroups Runtime has made; nil where it doesn't. Those of
 	// the node's Pods are below Cgroup.
 	Cgroups usage.Cgroups
-	Cgroup  host.Cgroup
+	// Parts are those that are shown as Pods, with what they use; nil is none.
+	Parts  func() []usage.Pod
+	Cgroup host.Cgroup
 	// Interfaces, Volumes and Images are nil where nobody tells of them.
 	Interfaces Interfaces
 	Volumes    Volumes
@@ -135,7 +137,7 @@ func New(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, gate: newGate(cfg.Client, cfg.NodeName, cfg.Clock), reads: newReads(cfg.Clock), log: cfg.Logger,
-		usage: usage.New(usage.Config{Runtime: cfg.Runtime, Cgroups: cfg.Cgroups, Node: cfg.Cgroup, Clock: cfg.Clock}),
+		usage: usage.New(usage.Config{Runtime: cfg.Runtime, Cgroups: cfg.Cgroups, Node: cfg.Cgroup, Others: cfg.Parts, Clock: cfg.Clock}),
 		disks: disks{
 			runtime: cfg.Runtime, images: cfg.Images, volumes: cfg.Volumes, pods: cfg.Pods, logDir: cfg.LogDir, dir: cfg.Dir, log: cfg.Logger,
 			clock: cfg.Clock, busy: make(chan struct{}, 1),

@@ -102,6 +102,13 @@ func (k *Keeper) Part(pod *v1.Pod) (Part, bool) {
 	return p, ok && Is(pod)
 }
 
+// Parts are the parts by what they are shown as, without statuses.
+func (k *Keeper) Parts(each func(pod *v1.Pod, part Part)) {
+	for _, p := range k.cfg.Parts {
+		each(podOf(p, k.cfg.NodeName), p)
+	}
+}
+
 // Look has the mirror Pods compared with what is.
 func (k *Keeper) Look() {
 	select {

@@ -20,6 +20,8 @@ type Part struct {
 	Command []string
 	// State is asked often, and must answer at once.
 	State func() State
+	// Use tells what the part has used so far, and what memory it has; nil is not known.
+	Use func() (Use, error)
 	// Logs writes the part's lines.
 	Logs func(ctx context.Context, o LogOptions, w io.Writer) error
 	// Restart has the part started again; it does not wait.
@@ -41,6 +43,12 @@ type State struct {
 	Restarts     int
 	// Error is what it failed of last.
 	Error string
+}
+
+// Use is what a part uses.
+type Use struct {
+	CPU    time.Duration // since it began
+	Memory int64         // in bytes
 }
 
 // LogOptions choose lines of a part's log.

@@ -36,6 +36,8 @@ type Config struct {
 	// Cgroups is nil where the runtime doesn't tell; then the figures are those of
 	// its statistics, and a Pod's are the sum of its containers'.
 	Cgroups Cgroups
+	// Others are Pods that are in no cgroup; nil is none.
+	Others func() []Pod
 	// Node is the cgroup that the Pods of the node are below.
 	Node  host.Cgroup
 	Clock clock.PassiveClock
@@ -91,6 +93,16 @@ func (s *Source) Read(ctx context.Context) (*Snapshot, error) {
 	for i := range out.Pods {
 		out.Pods[i].Usage = s.pod(&out.Pods[i])
 	}
+	if s.cfg.Others == nil {
+		return out, nil
+	}
+	for _, p := range s.cfg.Others() {
+		p.Usage = sum(&p)
+		out.Pods = append(out.Pods, p)
+	}
+	slices.SortStableFunc(out.Pods, func(a, b Pod) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 	return out, nil
 }
 
@@ -185,6 +197,11 @@ func (s *Source) pod(p *Pod) Usage {
 	if s.cfg.Cgroups != nil {
 		return s.of(s.cfg.Cgroups.PodCgroup(p.UID))
 	}
+	return sum(p)
+}
+
+// sum is what the containers of a Pod use together.
+func sum(p *Pod) Usage {
 	u := Usage{At: p.Containers[0].At}
 	for _, c := range p.Containers {
 		if c.CPU != nil {
