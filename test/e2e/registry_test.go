@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -123,9 +124,9 @@ func startRegistry(ts *testscript.TestScript, variable string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o600))
 	program, err := exec.LookPath("docker-registry")
 	ts.Check(err)
-	var log lockedBuffer
+	var output lockedBuffer
 	cmd := exec.Command(program, "serve", filepath.Join(dir, "config.yml"))
-	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Stdout, cmd.Stderr = &output, &output
 	ts.Check(cmd.Start())
 	ts.Defer(func() {
 		_ = cmd.Process.Kill()
@@ -138,7 +139,7 @@ func startRegistry(ts *testscript.TestScript, variable string) {
 			break
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("docker-registry does not serve: %v: %s", err, log.buf.String())
+			ts.Fatalf("docker-registry does not serve: %v: %s", err, output.buf.String())
 		}
 	}
 	ts.Setenv(variable, addr)
@@ -194,7 +195,7 @@ func startFaulty(ts *testscript.TestScript, variable, target, how string) {
 	ts.Check(err)
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: target})
 	proxy.Transport = registryTransport(ts)
-	proxy.ErrorLog = nil
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // its faults are on purpose
 	proxy.ModifyResponse = func(resp *http.Response) error {
 		if !strings.Contains(resp.Request.URL.Path, "/blobs/") || resp.StatusCode/100 != 2 || resp.ContentLength < 100_000 {
 			return nil

@@ -20,6 +20,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"minato/internal/runtime/registry"
 )
 
 // emptyLayers are lower directories with nothing in them.
@@ -85,7 +87,7 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, r
 	defer rc.Close()
 	plain, err := decompress(countingReader{rc, read})
 	if err != nil {
-		return "", res, fmt.Errorf("layer %s: %w", b.diffID, err)
+		return "", res, fmt.Errorf("layer %s: %w", b.diffID, becauseOfDigest(ctx, rc, err))
 	}
 	defer plain.Close()
 	sum := sha256.New()
@@ -101,7 +103,7 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, r
 		err = errors.Join(err, cerr)
 	}()
 	if res, err = unpackTar(ctx, tee, dir, m, space); err != nil {
-		return "", res, fmt.Errorf("layer %s: %w", b.diffID, err)
+		return "", res, fmt.Errorf("layer %s: %w", b.diffID, becauseOfDigest(ctx, rc, err))
 	}
 	// Archives are padded after their end marker; the digest covers that too.
 	padding, err := io.Copy(io.Discard, io.LimitReader(contextReader{ctx, tee}, maxPadding+1))
@@ -115,6 +117,18 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, r
 		return "", res, fmt.Errorf("layer %s: its content has the digest %s: the file is damaged", b.diffID, got)
 	}
 	return dir, res, nil
+}
+
+// becauseOfDigest reads the rest of a blob that could not be unpacked: if it is not
+// what it should be, that is why.
+func becauseOfDigest(ctx context.Context, r io.Reader, err error) error {
+	if ctx.Err() != nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, registry.ErrDigest) {
+		return err
+	}
+	if _, rerr := io.Copy(io.Discard, contextReader{ctx, r}); errors.Is(rerr, registry.ErrDigest) {
+		return rerr
+	}
+	return err
 }
 
 // lowerLink is the error for a directory that an archive leaves out, and that

@@ -143,6 +143,11 @@ func TestRegistryThatLies(t *testing.T) {
 			other := bytes.Replace(layer, []byte("content"), []byte("forgery"), 1)
 			l.image(t, layer, func(m *v1.Manifest) { l.blobs[m.Layers[0].Digest.String()] = serve(other) })
 		}, "has another digest", 0},
+		{"garbage in place of a layer", func(l *liar) {
+			l.image(t, layer, func(m *v1.Manifest) {
+				l.blobs[m.Layers[0].Digest.String()] = serve(bytes.Repeat([]byte{0x1f, 0x8b, 'x'}, len(layer)/3+1)[:len(layer)])
+			})
+		}, "has another digest", 0},
 		{"another layer whose digest the manifest has", func(l *liar) {
 			other := bytes.Replace(layer, []byte("content"), []byte("forgery"), 1)
 			l.blobs[digestOf(other).String()] = serve(other)
