@@ -87,7 +87,7 @@ bench-start: build images ## measure a cold start, stage by stage, and idle memo
 bench-pods: build images ## measure the life of Pods: single ones and hundreds at once, memory, idle processor time (as root; 8 minutes)
 	$(GO) run ./bench/pods -minato $(BIN) -images $(IMAGES) -out build/bench/pods.json
 
-bench-image: build ## measure loads and pulls of an image of 1 GB, beside Debian's containerd (as root; 10 minutes, 5 GB of disk)
+bench-image: build ## measure loads and pulls of an image of 1 GB, beside Debian's containerd (as root; 10 minutes, 3 GB of disk)
 	scripts/deps.sh bench-image
 	$(GO) run ./bench/image -minato $(BIN) -out build/bench/image.json
 

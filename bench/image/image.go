@@ -103,6 +103,9 @@ type localRegistry struct {
 }
 
 func startRegistry(dir string) (*localRegistry, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err

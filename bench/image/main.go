@@ -16,6 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"minato/bench/lab"
 )
 
@@ -30,7 +32,7 @@ func main() {
 		var o options
 		flag.StringVar(&o.minato, "minato", "bin/minato", "the binary")
 		flag.StringVar(&o.out, "out", "build/bench/image.json", "where the figures go")
-		flag.StringVar(&o.dir, "dir", "/var/tmp", "where the image and the stores are, up to five times -size")
+		flag.StringVar(&o.dir, "dir", "/var/tmp", "where the image and the stores are, up to three times -size")
 		flag.Int64Var(&o.size, "size", 1<<30, "bytes of the image's files")
 		flag.IntVar(&o.layers, "layers", 12, "layers of the image")
 		flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured; medians are told")
@@ -72,31 +74,48 @@ func bench(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	archive := filepath.Join(dir, "image.tar")
-	reg, err := startRegistry(filepath.Join(dir, "registry"))
-	if err != nil {
-		return err
-	}
-	defer reg.Close()
-	ref := reg.host + "/bench/image:v1"
-	if err := errors.Join(writeArchive(archive, "bench/image:v1", img), push(ctx, ref, img)); err != nil {
-		return err
-	}
 	r := result{Machine: lab.ThisMachine(), Size: o.size, Layers: o.layers}
-	for _, s := range []system{&ours{binary: o.minato, name: "imgbench", kubeconfig: filepath.Join(dir, "kubeconfig")}, &containerd{dir: filepath.Join(dir, "containerd")}} {
-		for how, get := range map[string]func(context.Context) (time.Duration, float64, error){
-			"load": func(ctx context.Context) (time.Duration, float64, error) { return s.load(ctx, archive) },
-			"pull": func(ctx context.Context) (time.Duration, float64, error) { return s.pull(ctx, ref) },
-		} {
-			f, err := measure(ctx, s, how, o.rounds, get)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", s.who(), how, err)
-			}
-			r.Figures = append(r.Figures, f)
-		}
+	systems := []system{&ours{binary: o.minato, name: "imgbench", kubeconfig: filepath.Join(dir, "kubeconfig")}, &containerd{dir: filepath.Join(dir, "containerd")}}
+	// One after the other, since each takes room on the disk.
+	if err := errors.Join(loads(ctx, o, dir, img, systems, &r), pulls(ctx, o, dir, img, systems, &r)); err != nil {
+		return err
 	}
 	show(r)
 	return lab.WriteJSON(o.out, r)
+}
+
+func loads(ctx context.Context, o options, dir string, img v1.Image, systems []system, r *result) (err error) {
+	archive := filepath.Join(dir, "image.tar")
+	if err := writeArchive(archive, "bench/image:v1", img); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(archive)) }()
+	return all(ctx, o, "load", systems, r, func(ctx context.Context, s system) (time.Duration, float64, error) { return s.load(ctx, archive) })
+}
+
+func pulls(ctx context.Context, o options, dir string, img v1.Image, systems []system, r *result) (err error) {
+	blobs := filepath.Join(dir, "registry")
+	reg, err := startRegistry(blobs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, reg.Close(), os.RemoveAll(blobs)) }()
+	ref := reg.host + "/bench/image:v1"
+	if err := push(ctx, ref, img); err != nil {
+		return err
+	}
+	return all(ctx, o, "pull", systems, r, func(ctx context.Context, s system) (time.Duration, float64, error) { return s.pull(ctx, ref) })
+}
+
+func all(ctx context.Context, o options, how string, systems []system, r *result, get func(context.Context, system) (time.Duration, float64, error)) error {
+	for _, s := range systems {
+		f, err := measure(ctx, s, how, o.rounds, func(ctx context.Context) (time.Duration, float64, error) { return get(ctx, s) })
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", s.who(), how, err)
+		}
+		r.Figures = append(r.Figures, f)
+	}
+	return nil
 }
 
 // system is one that has images.
