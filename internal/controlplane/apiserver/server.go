@@ -52,9 +52,11 @@ type Config struct {
 	// for this server alone.
 	Limits           *limit.Budget
 	AdvertiseAddress netip.Addr
-	ServiceCIDRs     []netip.Prefix
-	NodePorts        utilnet.PortRange
-	ClusterDomain    string
+	// Working is called when something is about to be changed; nil is nobody.
+	Working       func()
+	ServiceCIDRs  []netip.Prefix
+	NodePorts     utilnet.PortRange
+	ClusterDomain string
 	// OldAPIs has old versions of Kubernetes' kinds served by conversion.
 	OldAPIs bool
 	// Components are asked for the objects of kind ComponentStatus; etcd is asked
@@ -268,7 +270,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	o, err := runOptions(ctx, settings{
 		etcd: s.cfg.Etcd, pki: s.cfg.PKI, advertiseAddress: s.cfg.AdvertiseAddress, port: s.port,
 		serviceCIDRs: s.cfg.ServiceCIDRs, nodePorts: s.cfg.NodePorts, clusterDomain: s.cfg.ClusterDomain,
-		decorators: admission.Decorators{policyGate{s.informers}, admission.DecoratorFunc(judgeWithoutUserNamespace)},
+		decorators: admission.Decorators{policyGate{s.informers}},
 		oldAPIs:    s.cfg.OldAPIs,
 		handlers:   s.cfg.RuntimeHandlers,
 		objects:    s.objects,
