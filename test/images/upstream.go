@@ -85,6 +85,26 @@ func Upstream() []Recipe {
 	return out
 }
 
+// ValidationShell is the archive of the image with a shell and with the tools that
+// specs of the CRI's validation suite run.
+const ValidationShell = "cri-busybox"
+
+// Validation lists stand-ins for images of the CRI's validation suite; test/critest
+// makes more of them, with other users and files.
+func Validation() []Recipe {
+	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, finish: finishShell}
+	out := []Recipe{{Name: ValidationShell, Tags: []string{"minato.local/cri-busybox:latest"}, layer: shell, Config: v1.Config{
+		Env: []string{debianPath}, Cmd: []string{"sh"},
+	}}}
+	for _, r := range Upstream() {
+		switch r.Name {
+		case "e2e-nginx", "e2e-nonewprivs", "e2e-pause":
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 func finishAgnhost(k *kitchen, t *tree) error {
 	source, err := k.kubernetes()
 	if err != nil {

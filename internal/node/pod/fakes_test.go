@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -267,13 +268,17 @@ func (f *fakeVolumes) Mounts(_ *v1.Pod, c *v1.Container, _ []*runtimeapi.KeyValu
 	}
 	return out, nil
 }
-func (f *fakeVolumes) TearDown(uid types.UID) error {
+func (f *fakeVolumes) Devices(*v1.Pod, *v1.Container) ([]*runtimeapi.Device, error) { return nil, nil }
+func (f *fakeVolumes) TearDown(_ context.Context, uid types.UID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tornDown = append(f.tornDown, uid)
 	return nil
 }
-func (f *fakeVolumes) UIDs() ([]types.UID, error)  { return nil, nil }
+func (f *fakeVolumes) UIDs() ([]types.UID, error) { return nil, nil }
+func (f *fakeVolumes) ReadFile(context.Context, *v1.Pod, string, string) (string, error) {
+	return "", os.ErrNotExist
+}
 func (f *fakeVolumes) PodDir(uid types.UID) string { return filepath.Join(f.dir, string(uid)) }
 
 type fakeObjects struct {

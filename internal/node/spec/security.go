@@ -16,13 +16,13 @@ type ImageUser struct {
 }
 
 // security is the effective security context of a container.
-func security(pod *v1.Pod, c *v1.Container, user ImageUser, target string) (*runtimeapi.LinuxContainerSecurityContext, error) {
+func security(pod *v1.Pod, c *v1.Container, user ImageUser, users *runtimeapi.UserNamespace, target string) (*runtimeapi.LinuxContainerSecurityContext, error) {
 	sc := securitycontext.DetermineEffectiveSecurityContext(pod, c)
 	if err := checkNonRoot(sc, pod, c, user); err != nil {
 		return nil, err
 	}
 	out := &runtimeapi.LinuxContainerSecurityContext{
-		NamespaceOptions: namespaces(pod, target),
+		NamespaceOptions: namespaces(pod, users, target),
 		NoNewPrivs:       securitycontext.AddNoNewPrivileges(sc),
 		MaskedPaths:      securitycontext.ConvertToRuntimeMaskedPaths(sc.ProcMount),
 		ReadonlyPaths:    securitycontext.ConvertToRuntimeReadonlyPaths(sc.ProcMount),
@@ -39,8 +39,12 @@ func security(pod *v1.Pod, c *v1.Container, user ImageUser, target string) (*run
 		out.RunAsUser = &runtimeapi.Int64Value{Value: *sc.RunAsUser}
 	case user.UID != nil:
 		out.RunAsUser = &runtimeapi.Int64Value{Value: *user.UID}
-	default:
+	case user.Name != "":
 		out.RunAsUsername = user.Name
+	default:
+		// An image that names no user runs as root. The CRI wants a user wherever
+		// there is a group.
+		out.RunAsUser = &runtimeapi.Int64Value{}
 	}
 	if sc.RunAsGroup != nil {
 		out.RunAsGroup = &runtimeapi.Int64Value{Value: *sc.RunAsGroup}

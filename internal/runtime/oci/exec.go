@@ -74,13 +74,7 @@ func (r *Runtime) exec(ctx context.Context, s session) error {
 	select {
 	case err = <-waited:
 	case <-ctx.Done():
-		killErr := r.killExec(s.c, files)
-		select {
-		case <-waited:
-		case <-time.After(killTimeout):
-			cmd.Process.Kill()
-			<-waited
-		}
+		killErr := r.endExec(s.c, files, cmd.Process, waited)
 		streams.closeAll()
 		return errors.Join(fmt.Errorf("exec in container %s: %w", s.c.state.ID, context.Cause(ctx)), killErr)
 	}
@@ -128,6 +122,25 @@ func withTerm(env []string) []string {
 		}
 	}
 	return append(env, "TERM=xterm")
+}
+
+// endExec kills the command until the OCI runtime, whose end waited tells, has
+// ended: it may not even have started the command yet when time is up.
+func (r *Runtime) endExec(c *container, f execFiles, runtime *os.Process, waited <-chan error) error {
+	timeout, again := time.After(killTimeout), time.NewTicker(killPoll)
+	defer again.Stop()
+	for {
+		err := r.killExec(c, f)
+		select {
+		case <-waited:
+			return err
+		case <-timeout:
+			runtime.Kill()
+			<-waited
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 // killExec ends the command and whatever is in its process group. Both are

@@ -88,6 +88,7 @@ type SandboxInfo struct {
 	// NetnsPath is the sandbox's network namespace. On Detach the namespace
 	// may be gone already, after a reboot.
 	NetnsPath    string
+	Labels       map[string]string
 	PortMappings []*runtimeapi.PortMapping
 }
 
@@ -174,6 +175,13 @@ func (r *Runtime) makeDirs() error {
 	}
 	for _, p := range r.handlers {
 		if err := os.MkdirAll(p.root, 0o700); err != nil {
+			return err
+		}
+	}
+	// Those of a user namespace who know the name of their container get to its
+	// directory, and nobody can list the names.
+	for _, dir := range []string{r.cfg.RunDir, filepath.Join(r.cfg.RunDir, "containers")} {
+		if err := os.Chmod(dir, 0o711); err != nil {
 			return err
 		}
 	}
