@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -182,6 +183,18 @@ func (l *lab) pod(name string) (sandbox, container, ip string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.t.Cleanup(func() { // a test that ended early leaves processes, which would outlive containerd
+		if !l.t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_, serr := l.runtime.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: made.PodSandboxId})
+		_, rerr := l.runtime.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: made.PodSandboxId})
+		if err := errors.Join(serr, rerr); err != nil {
+			l.t.Errorf("remove sandbox %s: %v", name, err)
+		}
+	})
 	status, err := l.runtime.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: made.PodSandboxId})
 	if err != nil {
 		l.t.Fatal(err)
@@ -227,7 +240,7 @@ func TestContainersOfContainerd(t *testing.T) {
 	}
 	l.eventually(one, "answer-of-two", "nc -w 5 "+ip2+" 8080 </dev/null")
 	l.eventually(one, "10.91.0.1", "nslookup kubernetes.default.svc.cluster.local "+dns)
-	l.eventually(one, "reached", "nc -w 5 -z 10.91.0.1 443 && echo reached")
+	l.eventually(one, "reached", "echo hello | nc -w 9 10.91.0.1 443 && echo reached")
 	record := filepath.Join("/run/minato", cluster, "nodes", node, "addresses")
 	if entries, err := os.ReadDir(record); err != nil || len(entries) != 2 {
 		t.Errorf("addresses that are taken: %v, %v; want two", entries, err)
