@@ -47,21 +47,18 @@ func testUnsupported(ctx context.Context, t *testing.T, r *running) {
 	if _, err := client.CoreV1().Pods("baseline").Create(ctx, userNamespacePod(nil), metav1.CreateOptions{}); err != nil {
 		t.Errorf("a baseline Pod with hostUsers: false and nothing else: %v", err)
 	}
-	for _, want := range []string{`NetworkPolicy "deny" has no effect`, "spec.hostUsers: "} {
-		if !slices.ContainsFunc(w.said, func(s string) bool { return strings.HasPrefix(s, want) }) {
-			t.Errorf("the API server warned %q, not %q", w.said, want)
-		}
+	if want := `NetworkPolicy "deny" has no effect`; !slices.ContainsFunc(w.said, func(s string) bool { return strings.HasPrefix(s, want) }) {
+		t.Errorf("the API server warned %q, not %q", w.said, want)
 	}
 
-	// What Pod Security allows only in a user namespace, which there is not.
+	// What Pod Security allows only in a user namespace.
 	unmasked, root := corev1.UnmaskedProcMount, int64(0)
-	refused(ctx, t, client, "baseline", "procMount", userNamespacePod(func(p *corev1.Pod) {
+	onlyInUserNamespace(ctx, t, client, "baseline", "procMount", func(p *corev1.Pod) {
 		p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{ProcMount: &unmasked}
-	}))
-	refused(ctx, t, client, "restricted", "runAsUser=0", userNamespacePod(func(p *corev1.Pod) {
+	})
+	onlyInUserNamespace(ctx, t, client, "restricted", "runAsUser=0", func(p *corev1.Pod) {
 		p.Spec.SecurityContext.RunAsUser = &root
-	}))
-	refused(ctx, t, client, "restricted", "runAsNonRoot", userNamespacePod(nil))
+	})
 }
 
 func requireServiceAccount(ctx context.Context, t *testing.T, client kubernetes.Interface, namespace string) {
@@ -88,11 +85,25 @@ func userNamespacePod(change func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
-func refused(ctx context.Context, t *testing.T, client kubernetes.Interface, namespace, because string, pod *corev1.Pod) {
+// onlyInUserNamespace has the API server take a Pod with hostUsers: false, and
+// refuse the same Pod without because of something.
+func onlyInUserNamespace(ctx context.Context, t *testing.T, client kubernetes.Interface, namespace, because string, change func(*corev1.Pod)) {
 	t.Helper()
-	pod.Name = strings.ToLower(because[:9])
+	pod := userNamespacePod(func(p *corev1.Pod) {
+		no := false
+		p.Name = strings.ToLower(because[:9])
+		p.Spec.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
+		change(p)
+		if namespace == "restricted" {
+			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
+		}
+	})
+	if _, err := client.CoreV1().Pods(namespace).Create(ctx, pod.DeepCopy(), metav1.CreateOptions{}); err != nil {
+		t.Errorf("a Pod with hostUsers: false in a %s namespace: %v", namespace, err)
+	}
+	pod.Name, pod.Spec.HostUsers = pod.Name+"-node", nil
 	_, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), because) {
-		t.Errorf("a Pod with hostUsers: false in a %s namespace: %v; want it to be refused because of %s", namespace, err, because)
+		t.Errorf("the same Pod without hostUsers in a %s namespace: %v; want it to be refused because of %s", namespace, err, because)
 	}
 }

@@ -82,6 +82,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Capacity:             capacity,
 		MemoryLimit:          cfg.Claim.Memory,
 		ProcessLimit:         cfg.Claim.Processes,
+		Users:                cfg.Users,
 		AllowedUnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		OwnPorts:             hostPorts(ownPorts()),
 		Trouble:              m.trouble,

@@ -95,6 +95,10 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
+	// Users are those of the machine that Pods with hostUsers: false may have to
+	// themselves; those of the kubelet's defaults unless set. Nodes of one machine
+	// must not share them.
+	Users agent.UserRange
 	// RuntimeHandlers are OCI runtimes beside the default one, by the names that
 	// RuntimeClasses have for them.
 	RuntimeHandlers map[string]string

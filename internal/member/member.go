@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func New(cfg Config) (*Member, error) {
 		Addresses: cfg.Addresses, Uplinks: []string{cfg.Link}, ServiceCIDRs: cfg.ServiceCIDRs,
 		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), HostPorts: m.ports,
 		OwnPorts: ownPorts(), Events: cfg.Watch.events.NewRecorder(scheme.Scheme, "minato-proxy"),
-		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
+		HealthAddress: Anywhere(cfg.Addresses, metrics.HealthPort), MetricsAddress: Anywhere(cfg.Addresses, metrics.Port),
 		Limits: cfg.Limits,
 		Logger: m.logger(partServices),
 	})
@@ -119,6 +120,15 @@ func New(cfg Config) (*Member, error) {
 	}
 	m.dns, err = dns.NewNode(m.dnsConfig())
 	return m, err
+}
+
+// Anywhere is where something listens at all addresses of a node, the loopback
+// included, that has addresses of these families.
+func Anywhere(addresses []netip.Addr, port uint16) string {
+	if slices.ContainsFunc(addresses, netip.Addr.Is6) {
+		return at(netip.IPv6Unspecified(), port) // of IPv4 as well
+	}
+	return at(netip.IPv4Unspecified(), port)
 }
 
 // ownPorts are the ports on which a node itself listens, which no hostPort can

@@ -20,6 +20,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	"minato/internal/node/admit"
+	"minato/internal/node/allocation"
 	"minato/internal/node/api"
 	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
@@ -49,6 +50,9 @@ type PartLogOptions = mirror.LogOptions
 
 // PartExec is a command for a Part.
 type PartExec = mirror.Exec
+
+// UserRange is a part of the machine's users and groups.
+type UserRange = allocation.UserRange
 
 // Mounter changes the machine's mounts.
 type Mounter = volume.Mounter
@@ -119,6 +123,9 @@ type Config struct {
 	Cgroup host.Cgroup
 	// MaxPods is 110 unless set.
 	MaxPods int64
+	// Users are those of the machine that Pods with hostUsers: false may have to
+	// themselves; those of the kubelet's defaults unless set.
+	Users UserRange
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
@@ -198,6 +205,9 @@ func (c *Config) complete() error {
 	if c.MaxPods == 0 {
 		c.MaxPods = defaultMaxPods
 	}
+	if c.Users.Pods == 0 {
+		c.Users = UserRange{First: allocation.UsersPerPod, Pods: c.MaxPods}
+	}
 	if c.RunDir == "" {
 		c.RunDir = c.Dir
 	}
@@ -229,13 +239,20 @@ func (c *Config) podsDir() string   { return podsDir(c.Dir) }
 func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
 func (c *Config) logDir() string    { return logDir(c.Dir) }
 
-func podsDir(dir string) string { return filepath.Join(dir, "pods") }
-func logDir(dir string) string  { return filepath.Join(dir, "log", "pods") }
+// kubeletDir is where drivers and Pods look for the kubelet's directories on a node.
+const kubeletDir = "/var/lib/kubelet"
+
+func podsDir(dir string) string    { return filepath.Join(dir, "pods") }
+func pluginsDir(dir string) string { return filepath.Join(dir, "plugins") }
+func logDir(dir string) string     { return filepath.Join(dir, "log", "pods") }
 
 // Binds are those of the agent's directories below dir that Pods look for at the
 // kubelet's paths.
 func Binds(dir string) []host.Bind {
-	return []host.Bind{{Source: podsDir(dir), Target: "/var/lib/kubelet/pods"}, {Source: logDir(dir), Target: "/var/log/pods"}}
+	return []host.Bind{
+		{Source: podsDir(dir), Target: kubeletDir + "/pods"}, {Source: pluginsDir(dir), Target: kubeletDir + "/plugins"},
+		{Source: logDir(dir), Target: "/var/log/pods"},
+	}
 }
 
 // allocationDir is out of the Pods' directories, of which a container may see

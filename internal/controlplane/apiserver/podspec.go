@@ -37,9 +37,3 @@ func podSpecOf(obj runtime.Object) (*core.PodSpec, *field.Path) {
 	}
 	return nil, nil
 }
-
-// inUserNamespace says whether Pods of that description ask for user IDs of
-// their own (hostUsers: false).
-func inUserNamespace(spec *core.PodSpec) bool {
-	return spec != nil && spec.SecurityContext != nil && spec.SecurityContext.HostUsers != nil && !*spec.SecurityContext.HostUsers
-}

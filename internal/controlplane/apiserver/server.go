@@ -270,7 +270,7 @@ func (s *Server) build(ctx context.Context, ln net.Listener) (*chain, error) {
 	o, err := runOptions(ctx, settings{
 		etcd: s.cfg.Etcd, pki: s.cfg.PKI, advertiseAddress: s.cfg.AdvertiseAddress, port: s.port,
 		serviceCIDRs: s.cfg.ServiceCIDRs, nodePorts: s.cfg.NodePorts, clusterDomain: s.cfg.ClusterDomain,
-		decorators: admission.Decorators{policyGate{s.informers}, admission.DecoratorFunc(judgeWithoutUserNamespace)},
+		decorators: admission.Decorators{policyGate{s.informers}},
 		oldAPIs:    s.cfg.OldAPIs,
 		handlers:   s.cfg.RuntimeHandlers,
 		objects:    s.objects,

@@ -24,19 +24,7 @@ const warningPlugin = "MinatoUnsupported"
 // nothing.
 var podWarnings = []func(*core.PodSpec, *field.Path) (*field.Path, string){
 	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
-		if !inUserNamespace(s) {
-			return nil, ""
-		}
-		return at.Child("hostUsers"), "nodes of this cluster make no user namespaces and refuse the Pod; leave the field out"
-	},
-	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
-		return appArmorField(s, at), "nodes of this cluster load no AppArmor profiles and refuse the Pod; leave the field out or use the type Unconfined"
-	},
-	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
-		if r := s.Resources; r == nil || len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
-			return nil, ""
-		}
-		return at.Child("resources"), "nodes of this cluster do not apply resources of a whole Pod and refuse the Pod; set the resources of its containers"
+		return appArmorField(s, at), "nodes of this cluster have no AppArmor profile of their own and refuse the Pod; leave the field out, or use the type Localhost or Unconfined"
 	},
 	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
 		if len(s.ResourceClaims) == 0 {
@@ -67,9 +55,11 @@ func restartAllField(s *core.PodSpec, at *field.Path) *field.Path {
 	return inside(at.Child("containers"), s.Containers)
 }
 
-// appArmorField is the first field that asks for an AppArmor profile.
+// appArmorField is the first field that asks for the nodes' own AppArmor profile.
 func appArmorField(s *core.PodSpec, at *field.Path) *field.Path {
-	asks := func(p *core.AppArmorProfile) bool { return p != nil && p.Type != core.AppArmorProfileTypeUnconfined }
+	asks := func(p *core.AppArmorProfile) bool {
+		return p != nil && p.Type == core.AppArmorProfileTypeRuntimeDefault
+	}
 	if s.SecurityContext != nil && asks(s.SecurityContext.AppArmorProfile) {
 		return at.Child("securityContext", "appArmorProfile")
 	}

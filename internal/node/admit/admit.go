@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Sysctls tells which sysctls a Pod may set; nil forbids them all.
 	Sysctls *Sysctls
+	// AppArmor tells that the machine enforces AppArmor's profiles.
+	AppArmor bool
 	// OwnPorts are ports at which the node itself answers; their IP is ignored.
 	OwnPorts []HostPort
 }
@@ -47,7 +49,6 @@ const (
 	reasonOS             = "PodOSNotSupported"
 	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
 	reasonAppArmor       = "AppArmor"
-	reasonPodResources   = "PodLevelResourcesNotSupported"
 	reasonFeature        = "PodFeatureUnsupported"
 	reasonResourceClaims = "ResourceClaimsNotSupported"
 	reasonUserNamespaces = "UserNamespacesNotSupported"
@@ -55,7 +56,7 @@ const (
 
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
-	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, podResources, declaredFeatures, resourceClaims, userNamespaces} {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, declaredFeatures, resourceClaims, userNamespaces} {
 		if r := check(in); r != nil {
 			return r
 		}
@@ -159,31 +160,48 @@ func taints(in Input) *Refusal {
 	return nil
 }
 
-// appArmor refuses every profile that would have to be enforced: nodes load and
-// set none, whatever the machine has. The reason and the first words are what
-// kubelet has on a machine without AppArmor.
+// appArmor refuses profiles where the machine has no AppArmor, in kubelet's words,
+// and everywhere the runtime's own profile: nodes have none. Profiles that somebody
+// has loaded on the machine are the container runtime's affair.
 func appArmor(in Input) *Refusal {
-	if !wantsAppArmor(in.Pod) {
+	kinds := appArmorProfiles(in.Pod)
+	switch {
+	case len(kinds) == 0:
 		return nil
+	case !in.AppArmor:
+		return refuse(reasonAppArmor, "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	case kinds[v1.AppArmorProfileTypeRuntimeDefault]:
+		return refuse(reasonAppArmor, "Cannot enforce AppArmor: this node has no profile of its own for the type RuntimeDefault; load one on the machine and name it with the type Localhost")
 	}
-	return refuse(reasonAppArmor, "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined")
+	return nil
 }
 
-func wantsAppArmor(pod *v1.Pod) bool {
-	enforced := func(p *v1.AppArmorProfile) bool { return p != nil && p.Type != v1.AppArmorProfileTypeUnconfined }
-	if sc := pod.Spec.SecurityContext; sc != nil && enforced(sc.AppArmorProfile) {
-		return true
-	}
-	found := false
-	eachContainer(pod, func(c *v1.Container) {
-		found = found || (c.SecurityContext != nil && enforced(c.SecurityContext.AppArmorProfile))
-	})
-	for key, profile := range pod.Annotations {
-		if strings.HasPrefix(key, v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) && profile != v1.DeprecatedAppArmorBetaProfileNameUnconfined {
-			found = true
+// appArmorProfiles are the types of the profiles that have to be enforced.
+func appArmorProfiles(pod *v1.Pod) map[v1.AppArmorProfileType]bool {
+	kinds := map[v1.AppArmorProfileType]bool{}
+	add := func(p *v1.AppArmorProfile) {
+		if p != nil && p.Type != v1.AppArmorProfileTypeUnconfined {
+			kinds[p.Type] = true
 		}
 	}
-	return found
+	if sc := pod.Spec.SecurityContext; sc != nil {
+		add(sc.AppArmorProfile)
+	}
+	eachContainer(pod, func(c *v1.Container) {
+		if c.SecurityContext != nil {
+			add(c.SecurityContext.AppArmorProfile)
+		}
+	})
+	for key, profile := range pod.Annotations {
+		switch {
+		case !strings.HasPrefix(key, v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix), profile == v1.DeprecatedAppArmorBetaProfileNameUnconfined:
+		case strings.HasPrefix(profile, v1.DeprecatedAppArmorBetaProfileNamePrefix):
+			kinds[v1.AppArmorProfileTypeLocalhost] = true
+		default:
+			kinds[v1.AppArmorProfileTypeRuntimeDefault] = true
+		}
+	}
+	return kinds
 }
 
 // eachContainer calls fn for every container of the Pod, of whatever kind.
@@ -198,16 +216,6 @@ func eachContainer(pod *v1.Pod, fn func(*v1.Container)) {
 		c := v1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		fn(&c)
 	}
-}
-
-// podResources refuses limits for a Pod as a whole, which the node sets only
-// for containers.
-func podResources(in Input) *Refusal {
-	r := in.Pod.Spec.Resources
-	if r == nil || len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
-		return nil
-	}
-	return refuse(reasonPodResources, "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead")
 }
 
 // declaredFeatures refuses what kubelet has as a feature that nodes declare. The
@@ -228,11 +236,17 @@ func resourceClaims(in Input) *Refusal {
 	return refuse(reasonResourceClaims, "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field")
 }
 
-// userNamespaces refuses what Pod Security relies upon: it lets a Pod with user
-// namespaces have more rights, because they would not be rights on the node.
+// userNamespaces refuses a Pod that wants one of a node that makes none. That of
+// a RuntimeClass may make them, or not, whatever the default handler does: the
+// runtime tells.
 func userNamespaces(in Input) *Refusal {
-	if in.Pod.Spec.HostUsers == nil || *in.Pod.Spec.HostUsers {
+	if !spec.OwnUsers(in.Pod) || in.Pod.Spec.RuntimeClassName != nil {
 		return nil
 	}
-	return refuse(reasonUserNamespaces, "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true")
+	for _, h := range in.Node.Status.RuntimeHandlers {
+		if h.Name == "" && h.Features != nil && h.Features.UserNamespaces != nil && *h.Features.UserNamespaces {
+			return nil
+		}
+	}
+	return refuse(reasonUserNamespaces, "can't set `spec.hostUsers: false`, runtime does not support user namespaces: remove the field, or have the machine allow them (sysctl user.max_user_namespaces)")
 }

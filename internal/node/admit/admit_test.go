@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 	no, yes, strict := false, true, v1.SupplementalGroupsPolicyStrict
 	critical, always := int32(2_000_000_000), v1.ContainerRestartPolicyAlways
 	windows := &v1.PodOS{Name: v1.Windows}
-	const noAppArmor = "Cannot enforce AppArmor: this node loads no AppArmor profiles; leave appArmorProfile out or use the type Unconfined"
+	const noAppArmor = "Cannot enforce AppArmor: AppArmor is not enabled on the host"
 	const ports = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 	for _, c := range []struct {
 		name            string
@@ -144,7 +144,10 @@ func TestCheck(t *testing.T) {
 
 		{name: "pod resources", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Resources = &v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}}
-		}), reason: "PodLevelResourcesNotSupported", message: "This node does not support spec.resources, requests and limits of a pod as a whole; set spec.containers[*].resources instead"},
+		})},
+		{name: "too much for the pod", pod: testPod(func(p *v1.Pod) {
+			p.Spec.Resources = &v1.ResourceRequirements{Requests: v1.ResourceList{v1.ResourceCPU: resource.MustParse("3")}}
+		}), reason: "OutOfcpu", message: "Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000"},
 		{name: "restart of all containers", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{Action: v1.ContainerRestartRuleActionRestartAllContainers}}
 		}), reason: "PodFeatureUnsupported",
@@ -152,7 +155,11 @@ func TestCheck(t *testing.T) {
 		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
 			message: "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",
-			message: "This node does not support user namespaces, which the pod asks for with spec.hostUsers: false; remove the field, or set it to true"},
+			message: "can't set `spec.hostUsers: false`, runtime does not support user namespaces: remove the field, or have the machine allow them (sysctl user.max_user_namespaces)"},
+		{name: "user namespace, supported", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), node: testNode(func(n *v1.Node) {
+			n.Status.RuntimeHandlers = []v1.NodeRuntimeHandler{{Features: &v1.NodeRuntimeHandlerFeatures{UserNamespaces: &yes}}}
+		})},
+		{name: "user namespace of another runtime", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers, p.Spec.RuntimeClassName = &no, new(string) })},
 		{name: "the node's users", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &yes })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -215,6 +222,27 @@ func TestOwnPorts(t *testing.T) {
 	for _, p := range []*v1.Pod{testPod(port("", v1.ProtocolUDP, 10250)), testPod(port("127.0.0.1", "", 10250)), testPod(port("", "", 8080)), inside} {
 		if r := check(p); r != nil {
 			t.Errorf("hostPorts %v, hostNetwork %t: %+v", HostPorts(p), p.Spec.HostNetwork, r)
+		}
+	}
+}
+
+// A machine with AppArmor enforces the profiles that are loaded on it.
+func TestAppArmorOfTheMachine(t *testing.T) {
+	for kind, refused := range map[v1.AppArmorProfileType]bool{
+		v1.AppArmorProfileTypeLocalhost: false, v1.AppArmorProfileTypeUnconfined: false, v1.AppArmorProfileTypeRuntimeDefault: true,
+	} {
+		pod := testPod(func(p *v1.Pod) { p.Spec.Containers[0].SecurityContext = profile(kind) })
+		r := Check(Input{Pod: pod, Node: testNode(), Options: Options{AppArmor: true}})
+		if (r != nil) != refused || r != nil && r.Reason != "AppArmor" {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+	for profile, refused := range map[string]bool{"localhost/mine": false, "unconfined": false, "runtime/default": true} {
+		pod := testPod(func(p *v1.Pod) {
+			p.Annotations = map[string]string{v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + "main": profile}
+		})
+		if r := Check(Input{Pod: pod, Node: testNode(), Options: Options{AppArmor: true}}); (r != nil) != refused {
+			t.Errorf("annotation %s: %+v", profile, r)
 		}
 	}
 }

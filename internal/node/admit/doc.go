@@ -23,12 +23,13 @@
 //	critical Pods              none: a critical Pod that does not fit is refused like any other; the scheduler
 //	                           preempts for those that it places
 //	AppArmor                   appArmor: AppArmor
-//	Pod features               podResources: PodLevelResourcesNotSupported, which no Pod passes here
+//	Pod features               none: resources of a Pod as a whole are given
 //	declared features          declaredFeatures: PodFeatureUnsupported
 //	node shutdown              none: a node that is shut down starts no worker for a new Pod
 //
-// Of no handler, because a kubelet would grant them: hostUsers
-// (UserNamespacesNotSupported) and resource claims (ResourceClaimsNotSupported).
+// Of no handler, because a kubelet finds out when it makes the sandbox, or would
+// grant them: hostUsers where the runtime has no user namespaces
+// (UserNamespacesNotSupported), and resource claims (ResourceClaimsNotSupported).
 //
 // It may import the API's types, upstream's helpers for Pods, requests, affinity,
 // taints and QoS classes, kubelet's sysctl allowlist, and node/spec.

@@ -20,7 +20,7 @@ import (
 // deferred too: a node may grow.
 func CheckResize(in Input, granted *v1.Pod) *Refusal {
 	if !equality.Semantic.DeepEqual(in.Pod.Spec.Resources, granted.Spec.Resources) {
-		return refuse(v1.PodReasonInfeasible, "This node does not support spec.resources, requests and limits of a pod as a whole; resize spec.containers[*].resources instead")
+		return refuse(v1.PodReasonInfeasible, "This node does not resize spec.resources, requests and limits of a pod as a whole, while the pod runs; resize spec.containers[*].resources instead")
 	}
 	if r := Check(in); r != nil {
 		return &Refusal{Reason: v1.PodReasonDeferred, Message: r.Message}

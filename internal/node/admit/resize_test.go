@@ -32,7 +32,7 @@ func TestCheckResize(t *testing.T) {
 		{name: "pressure", pod: testPod(asks(v1.ResourceCPU, "1")), node: testNode(condition(v1.NodeDiskPressure)),
 			reason: "Deferred", message: "The node had condition: [DiskPressure]. "},
 		{name: "the pod as a whole", pod: testPod(asks(v1.ResourceCPU, "500m"), whole("1")),
-			reason: "Infeasible", message: "This node does not support spec.resources, requests and limits of a pod as a whole; resize spec.containers[*].resources instead"},
+			reason: "Infeasible", message: "This node does not resize spec.resources, requests and limits of a pod as a whole, while the pod runs; resize spec.containers[*].resources instead"},
 	} {
 		node := c.node
 		if node == nil {

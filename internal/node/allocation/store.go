@@ -28,6 +28,9 @@ type Record struct {
 	// Sandboxes are the limits of the Pod's cgroup, by the ID of a sandbox, where
 	// they have been changed since it was made.
 	Sandboxes map[string]spec.PodLimits `json:"sandboxes,omitempty"`
+	// Users is the first of the node's users that are the Pod's, 0 if it has the
+	// node's own.
+	Users uint32 `json:"users,omitempty"`
 }
 
 // WithContainer is the record after a run was given r.
@@ -61,6 +64,8 @@ func (r Record) Forget(gone func(id string) bool) Record {
 // Store has the records of a node.
 type Store struct {
 	dir string
+
+	choosing sync.Mutex // of users, one Pod at a time
 
 	mu      sync.Mutex
 	records map[types.UID]Record
@@ -123,6 +128,22 @@ func (s *Store) Get(uid types.UID) (Record, bool) {
 func (s *Store) Set(uid types.UID, r Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.set(uid, r)
+}
+
+// amend changes the record of a Pod.
+func (s *Store) amend(uid types.UID, change func(*Record)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.records[uid]
+	change(&r)
+	return s.set(uid, r)
+}
+
+func (s *Store) set(uid types.UID, r Record) error {
+	if r.Users == 0 {
+		r.Users = s.records[uid].Users // whoever replaces the record may have read it before
+	}
 	path, err := s.path(uid)
 	if err != nil {
 		return err

@@ -54,9 +54,12 @@ type Images interface {
 type Volumes interface {
 	SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error)
 	Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue, images map[string]*runtimeapi.ImageSpec) ([]*runtimeapi.Mount, error)
-	TearDown(uid types.UID) error
+	// Devices are what a container has of the volumes as block devices.
+	Devices(pod *v1.Pod, c *v1.Container) ([]*runtimeapi.Device, error)
+	TearDown(ctx context.Context, uid types.UID) error
 	UIDs() ([]types.UID, error)
 	PodDir(uid types.UID) string
+	spec.Files
 }
 
 // Objects fetches and watches what Pods refer to.
@@ -72,6 +75,7 @@ type Allocations interface {
 	Set(uid types.UID, r allocation.Record) error
 	Remove(uid types.UID) error
 	UIDs() []types.UID
+	Users(uid types.UID, within allocation.UserRange) (first uint32, err error)
 }
 
 // Probes asks containers how they are.
@@ -103,9 +107,11 @@ type Config struct {
 	Images      Images
 	Volumes     Volumes
 	Allocations Allocations
-	Objects     Objects
-	Probes      Probes
-	Reporter    Reporter
+	// Users are those of the node that Pods may have to themselves.
+	Users    allocation.UserRange
+	Objects  Objects
+	Probes   Probes
+	Reporter Reporter
 	// Services lists at least the Services of the Pod's namespace and the API
 	// server's own, as they were at the resource version since, or later. If that
 	// is empty, they may be of any age.

@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"minato/internal/node/allocation"
 	"minato/internal/node/observe"
 	"minato/internal/node/spec"
 )
@@ -73,12 +74,29 @@ func (w *worker) sandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSand
 	if w.m.cfg.CgroupParent != "" {
 		parent = filepath.Join("/", w.m.cfg.CgroupParent, "pod"+string(w.uid))
 	}
+	users, err := w.users(pod)
+	if err != nil {
+		return nil, err
+	}
 	return spec.Sandbox(spec.SandboxInput{
 		Pod: pod, Attempt: attempt, LogDir: w.logDir(pod),
 		CgroupParent:  parent,
 		ClusterDomain: r.Domain,
 		DNS:           dns,
+		Users:         users,
 	})
+}
+
+// users is the Pod's user namespace; nil is the node's.
+func (w *worker) users(pod *v1.Pod) (*runtimeapi.UserNamespace, error) {
+	if !spec.OwnUsers(pod) {
+		return nil, nil
+	}
+	first, err := w.m.cfg.Allocations.Users(w.uid, w.m.cfg.Users)
+	if err != nil {
+		return nil, fmt.Errorf("user namespace: %w", err)
+	}
+	return spec.UserNamespace(first, allocation.UsersPerPod), nil
 }
 
 func (w *worker) logDir(pod *v1.Pod) string {

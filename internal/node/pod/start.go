@@ -161,7 +161,7 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	ips := w.podIPs(pod, view)
 	env, err := spec.Environment(ctx, spec.EnvInput{
 		Pod: pod, Container: c, PodIPs: ips, HostIPs: w.m.cfg.HostIPs,
-		Allocatable: w.m.cfg.Allocatable, Services: services, Objects: w.m.cfg.Objects,
+		Allocatable: w.m.cfg.Allocatable, Services: services, Objects: w.m.cfg.Objects, Files: w.m.cfg.Volumes,
 	})
 	if err != nil {
 		return nil, err
@@ -171,14 +171,22 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	if err != nil {
 		return nil, err
 	}
+	devices, err := w.m.cfg.Volumes.Devices(pod, c)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(w.logDir(pod), c.Name), 0o755); err != nil {
 		return nil, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
+	}
+	users, err := w.users(pod)
+	if err != nil {
+		return nil, err
 	}
 	return spec.Container(spec.ContainerInput{
 		Pod: pod, Container: c, Restarts: restarts,
 		ImageRef: image.Id, User: imageUser(image),
-		Env: env, Mounts: mounts, Target: w.target(pod, view, c),
-		Memory: w.m.cfg.Memory,
+		Env: env, Mounts: mounts, Devices: devices, Target: w.target(pod, view, c),
+		Memory: w.m.cfg.Memory, Users: users,
 	})
 }
 

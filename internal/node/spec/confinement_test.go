@@ -25,20 +25,28 @@ func TestConfinementIsHandedOn(t *testing.T) {
 			SELinuxOptions:  &v1.SELinuxOptions{Type: "spc_t"},
 		}}},
 	}}
-	sandbox, err := Sandbox(SandboxInput{Pod: pod})
+	own := UserNamespace(131072, 65536)
+	sandbox, err := Sandbox(SandboxInput{Pod: pod, Users: own})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sc := sandbox.Linux.SecurityContext
+	mapped := func(m []*runtimeapi.IDMapping) bool {
+		return len(m) == 1 && m[0].HostId == 131072 && m[0].ContainerId == 0 && m[0].Length == 65536
+	}
 	users := func(o *runtimeapi.NamespaceOption) bool {
-		return o.GetUsernsOptions() != nil && o.GetUsernsOptions().GetMode() == runtimeapi.NamespaceMode_POD
+		u := o.GetUsernsOptions()
+		return u != nil && u.Mode == runtimeapi.NamespaceMode_POD && mapped(u.Uids) && mapped(u.Gids)
 	}
 	if !users(sc.NamespaceOptions) {
 		t.Errorf("sandbox: %v", sc.NamespaceOptions)
 	}
-	config, err := container(t, pod, ImageUser{})
+	config, err := Container(ContainerInput{Pod: pod, Container: &pod.Spec.Containers[0], Users: own, Mounts: []*runtimeapi.Mount{{ContainerPath: "/x"}}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m := config.Mounts[0]; !mapped(m.UidMappings) || !mapped(m.GidMappings) || !OwnUsers(pod) {
+		t.Errorf("a mount's owners: %v", m)
 	}
 	csc := config.Linux.SecurityContext
 	if csc.Apparmor.GetLocalhostRef() != "mine" || csc.SelinuxOptions.GetType() != "spc_t" || !users(csc.NamespaceOptions) {

@@ -21,8 +21,11 @@ type ContainerInput struct {
 	User     ImageUser
 	Env      []*runtimeapi.KeyValue
 	Mounts   []*runtimeapi.Mount
+	Devices  []*runtimeapi.Device
 	// Target is the container whose processes an ephemeral one wants to see.
 	Target string
+	// Users is the Pod's user namespace; nil is the node's.
+	Users *runtimeapi.UserNamespace
 	// Memory is the node's capacity, from which the score for the OOM killer is
 	// computed.
 	Memory resource.Quantity
@@ -31,9 +34,12 @@ type ContainerInput struct {
 // Container is the configuration of one container.
 func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 	pod, c := in.Pod, in.Container
-	sc, err := security(pod, c, in.User, in.Target)
+	sc, err := security(pod, c, in.User, in.Users, in.Target)
 	if err != nil {
 		return nil, err
+	}
+	for _, m := range in.Mounts {
+		m.UidMappings, m.GidMappings = in.Users.GetUids(), in.Users.GetGids()
 	}
 	command, args := ExpandCommand(c, in.Env)
 	config := &runtimeapi.ContainerConfig{
@@ -44,6 +50,7 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 		WorkingDir:  c.WorkingDir,
 		Envs:        in.Env,
 		Mounts:      in.Mounts,
+		Devices:     in.Devices,
 		Labels:      containerLabels(pod, c),
 		Annotations: containerAnnotations(pod, c, in.Restarts),
 		LogPath:     LogPath(c.Name, in.Restarts),

@@ -35,6 +35,8 @@ type EnvInput struct {
 	// Services are all Services that the node knows.
 	Services []*v1.Service
 	Objects  Objects
+	// Files are those of the Pod's volumes; nil has none.
+	Files Files
 }
 
 // Environment computes a container's variables: those of envFrom, then those of
@@ -130,6 +132,8 @@ func (e *environment) value(ctx context.Context, v *v1.EnvVar, lookup func(strin
 		return e.configMapKey(ctx, from.ConfigMapKeyRef)
 	case from.SecretKeyRef != nil:
 		return e.secretKey(ctx, from.SecretKeyRef)
+	case from.FileKeyRef != nil:
+		return e.fileKey(ctx, from.FileKeyRef)
 	}
 	return "", false, fmt.Errorf("environment variable %s: its valueFrom names a source that this node does not support", v.Name)
 }
@@ -206,6 +210,7 @@ func ResourceField(pod *v1.Pod, current string, ref *v1.ResourceFieldSelector, a
 		return "", fmt.Errorf("container %s not found", name)
 	}
 	c = c.DeepCopy()
+	c.Resources.Limits = EffectiveLimits(pod, c)
 	resource.MergeContainerResourceLimits(c, allocatable)
 	return resource.ExtractContainerResourceValue(ref, c)
 }

@@ -60,7 +60,7 @@ func (l PodLimits) Update(sandbox string, pod *v1.Pod, name v1.ResourceName) *ru
 	if name == v1.ResourceMemory {
 		r.MemoryLimitInBytes, o.MemoryLimitInBytes = orNone(l.Memory), overhead.GetMemoryLimitInBytes()
 	} else {
-		r.CpuShares, r.CpuPeriod, r.CpuQuota = l.CPUShares, quotaPeriod, orNone(l.CPUQuota)
+		r.CpuShares, r.CpuPeriod, r.CpuQuota = l.CPUShares, QuotaPeriod, orNone(l.CPUQuota)
 		o.CpuShares, o.CpuPeriod, o.CpuQuota = overhead.GetCpuShares(), overhead.GetCpuPeriod(), overhead.GetCpuQuota()
 	}
 	return &runtimeapi.UpdatePodSandboxResourcesRequest{PodSandboxId: sandbox, Resources: r, Overhead: o}

@@ -105,3 +105,40 @@ func orNone(r *runtimeapi.LinuxContainerResources) *runtimeapi.LinuxContainerRes
 	}
 	return r
 }
+
+// A container without limits runs with those of its Pod as a whole, and its score
+// for the OOM killer counts its part of what the Pod has requested (KEP-2837).
+func TestContainerOfAPodWithResources(t *testing.T) {
+	pod := &v1.Pod{Spec: v1.PodSpec{
+		Resources: &v1.ResourceRequirements{Requests: quantities("1", "4Gi"), Limits: quantities("2", "8Gi")},
+		Containers: []v1.Container{
+			{Name: "none"},
+			{Name: "own", Resources: requirements(quantities("500m", "2Gi"), quantities("1500m", "3Gi"))},
+		},
+	}}
+	memory := resource.MustParse("16Gi")
+	for i, want := range []*runtimeapi.LinuxContainerResources{
+		{CpuShares: 2048, CpuPeriod: 100_000, CpuQuota: 200_000, MemoryLimitInBytes: 8 << 30, MemorySwapLimitInBytes: 8 << 30, OomScoreAdj: 1000 - 1000*1/16},
+		{CpuShares: 512, CpuPeriod: 100_000, CpuQuota: 150_000, MemoryLimitInBytes: 3 << 30, MemorySwapLimitInBytes: 3 << 30, OomScoreAdj: 1000 - 1000*3/16},
+	} {
+		got := Limits(pod, &pod.Spec.Containers[i], memory)
+		got.Unified = nil
+		if diff := cmp.Diff(want, got, values()); diff != "" {
+			t.Errorf("container %s:\n%s", pod.Spec.Containers[i].Name, diff)
+		}
+	}
+	if len(pod.Spec.Containers[0].Resources.Limits) > 0 {
+		t.Error("the Pod has changed")
+	}
+	node := quantities("32", "64Gi")
+	for container, want := range map[string]string{"none": "8589934592", "own": "3221225472"} {
+		got, err := ResourceField(pod, container, &v1.ResourceFieldSelector{Resource: "limits.memory"}, node)
+		if err != nil || got != want {
+			t.Errorf("limits.memory of %s in the downward API = %s, %v; want %s", container, got, err, want)
+		}
+	}
+	pod.Spec.Resources.Requests = quantities("2", "8Gi")
+	if got := Limits(pod, &pod.Spec.Containers[0], memory).OomScoreAdj; got != oomCritical {
+		t.Errorf("a Pod whose requests are its limits is guaranteed, but the score is %d", got)
+	}
+}

@@ -17,6 +17,8 @@ type SandboxInput struct {
 	CgroupParent  string
 	ClusterDomain string
 	DNS           *runtimeapi.DNSConfig
+	// Users is the Pod's user namespace; nil is the node's.
+	Users *runtimeapi.UserNamespace
 }
 
 // Sandbox is the configuration of a Pod's sandbox.
@@ -32,7 +34,7 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, error) {
 		Annotations:  sandboxAnnotations(pod),
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
 			CgroupParent:    in.CgroupParent,
-			SecurityContext: sandboxSecurity(pod),
+			SecurityContext: sandboxSecurity(pod, in.Users),
 			Sysctls:         map[string]string{},
 			Overhead:        podOverhead(pod),
 			Resources:       podResources(pod),
@@ -97,9 +99,9 @@ func normalSysctl(name string) string {
 	return strings.NewReplacer("/", ".", ".", "/").Replace(name)
 }
 
-func sandboxSecurity(pod *v1.Pod) *runtimeapi.LinuxSandboxSecurityContext {
+func sandboxSecurity(pod *v1.Pod, users *runtimeapi.UserNamespace) *runtimeapi.LinuxSandboxSecurityContext {
 	sc := &runtimeapi.LinuxSandboxSecurityContext{
-		NamespaceOptions: namespaces(pod, ""),
+		NamespaceOptions: namespaces(pod, users, ""),
 		Privileged:       hasPrivileged(pod),
 		Seccomp:          &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 	}
@@ -119,8 +121,8 @@ func sandboxSecurity(pod *v1.Pod) *runtimeapi.LinuxSandboxSecurityContext {
 
 // namespaces are the Pod's own ones unless it asks for the node's. target names
 // the container whose processes an ephemeral container wants to see.
-func namespaces(pod *v1.Pod, target string) *runtimeapi.NamespaceOption {
-	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+func namespaces(pod *v1.Pod, users *runtimeapi.UserNamespace, target string) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER, UsernsOptions: users}
 	switch {
 	case pod.Spec.HostPID:
 		o.Pid = runtimeapi.NamespaceMode_NODE
@@ -135,12 +137,16 @@ func namespaces(pod *v1.Pod, target string) *runtimeapi.NamespaceOption {
 	if pod.Spec.HostIPC {
 		o.Ipc = runtimeapi.NamespaceMode_NODE
 	}
-	if users := pod.Spec.HostUsers; users != nil && !*users {
-		// The runtime has no user namespaces, and refuses the Pod when it sees
-		// this.
-		o.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}
-	}
 	return o
+}
+
+// OwnUsers tells whether the Pod wants a user namespace (KEP-127).
+func OwnUsers(pod *v1.Pod) bool { return pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers }
+
+// UserNamespace has count users and groups, 0 being the node's first.
+func UserNamespace(first, count uint32) *runtimeapi.UserNamespace {
+	mapping := func() []*runtimeapi.IDMapping { return []*runtimeapi.IDMapping{{HostId: first, Length: count}} }
+	return &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: mapping(), Gids: mapping()}
 }
 
 func hasPrivileged(pod *v1.Pod) bool {

@@ -16,13 +16,13 @@ type ImageUser struct {
 }
 
 // security is the effective security context of a container.
-func security(pod *v1.Pod, c *v1.Container, user ImageUser, target string) (*runtimeapi.LinuxContainerSecurityContext, error) {
+func security(pod *v1.Pod, c *v1.Container, user ImageUser, users *runtimeapi.UserNamespace, target string) (*runtimeapi.LinuxContainerSecurityContext, error) {
 	sc := securitycontext.DetermineEffectiveSecurityContext(pod, c)
 	if err := checkNonRoot(sc, pod, c, user); err != nil {
 		return nil, err
 	}
 	out := &runtimeapi.LinuxContainerSecurityContext{
-		NamespaceOptions: namespaces(pod, target),
+		NamespaceOptions: namespaces(pod, users, target),
 		NoNewPrivs:       securitycontext.AddNoNewPrivileges(sc),
 		MaskedPaths:      securitycontext.ConvertToRuntimeMaskedPaths(sc.ProcMount),
 		ReadonlyPaths:    securitycontext.ConvertToRuntimeReadonlyPaths(sc.ProcMount),

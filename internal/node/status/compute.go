@@ -90,6 +90,7 @@ func Compute(in Input) v1.PodStatus {
 	if in.Over {
 		c.settle(&s)
 	}
+	s.AllocatedResources, s.Resources = podResources(pod, in.View)
 	limitMessages(&s)
 	setAddresses(&s, in)
 	setPhase(&s, in)

@@ -3,9 +3,11 @@ package status
 import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	podresource "k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/node/observe"
+	"minato/internal/node/spec"
 )
 
 // Below these the kernel's settings are the same for all, so that it cannot be
@@ -34,12 +36,53 @@ func (c containers) resources(ctr *v1.Container, s *v1.ContainerStatus, latest *
 		s.Resources.Limits = replace(s.Resources.Limits, name, given.Limits)
 	}
 	if r := latest.Resources; r != nil {
-		if r.GetCpuShares() > 0 { // the machine may have no weights
+		// The machine may have no weights, and one that comes from a limit of the Pod
+		// as a whole is no request of the container's.
+		if _, requests := ctr.Resources.Requests[v1.ResourceCPU]; r.GetCpuShares() > 0 && (requests || !c.fromPod(ctr, v1.ResourceCPU)) {
 			s.Resources.Requests = actual(s.Resources.Requests, v1.ResourceCPU, cpuRequest(r), minRequest)
 		}
-		s.Resources.Limits = actual(s.Resources.Limits, v1.ResourceCPU, cpuLimit(r), minLimit)
-		s.Resources.Limits = actualMemory(s.Resources.Limits, r)
+		if own := cpuLimit(r); !c.fromPod(ctr, v1.ResourceCPU) {
+			s.Resources.Limits = actual(s.Resources.Limits, v1.ResourceCPU, own, minLimit)
+		}
+		if !c.fromPod(ctr, v1.ResourceMemory) {
+			s.Resources.Limits = actualMemory(s.Resources.Limits, r)
+		}
 	}
+}
+
+// fromPod tells whether the container's limit of a resource is that of the Pod as
+// a whole, which is no limit of its own.
+func (c containers) fromPod(ctr *v1.Container, name v1.ResourceName) bool {
+	own := ctr.Resources.Limits[name]
+	whole := spec.EffectiveLimits(c.Pod, ctr)[name]
+	return own.IsZero() && !whole.IsZero()
+}
+
+// podResources are the requests and limits of the Pod as a whole, as its cgroup
+// was made with them; nil for a Pod that asks for none.
+func podResources(pod *v1.Pod, view *observe.Pod) (granted v1.ResourceList, has *v1.ResourceRequirements) {
+	if !podresource.IsPodLevelResourcesSet(pod) {
+		return nil, nil
+	}
+	granted = podresource.PodRequests(pod, podresource.PodResourcesOptions{})
+	has = &v1.ResourceRequirements{
+		Requests: granted.DeepCopy(), Limits: podresource.PodLimits(pod, podresource.PodResourcesOptions{}),
+	}
+	sandbox := view.Sandbox()
+	if sandbox == nil {
+		return granted, has
+	}
+	limits, known := spec.PodLimitsCreated(sandbox.Annotations)
+	if !known {
+		return granted, has
+	}
+	r := &runtimeapi.LinuxContainerResources{
+		CpuShares: limits.CPUShares, CpuQuota: limits.CPUQuota, CpuPeriod: spec.QuotaPeriod, MemoryLimitInBytes: limits.Memory,
+	}
+	has.Requests = actual(has.Requests, v1.ResourceCPU, cpuRequest(r), minRequest)
+	has.Limits = actual(has.Limits, v1.ResourceCPU, cpuLimit(r), minLimit)
+	has.Limits = actualMemory(has.Limits, r)
+	return granted, has
 }
 
 // replace takes one resource from another list, be it only that it is not there.

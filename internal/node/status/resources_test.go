@@ -1,6 +1,7 @@
 package status
 
 import (
+	"encoding/json"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/node/observe"
+	"minato/internal/node/spec"
 )
 
 func amounts(cpu, memory string) v1.ResourceList {
@@ -102,5 +104,52 @@ func TestResizeConditions(t *testing.T) {
 	in.Terminal = true
 	if c := find(Compute(in)); c != nil {
 		t.Errorf("a Pod that ends has the condition %+v", c)
+	}
+}
+
+// What a Pod as a whole asks for is told of the Pod, not of its containers.
+func TestResourcesOfThePod(t *testing.T) {
+	list := func(cpu, memory string) v1.ResourceList {
+		return v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu), v1.ResourceMemory: resource.MustParse(memory)}
+	}
+	pod := &v1.Pod{Spec: v1.PodSpec{
+		Resources:  &v1.ResourceRequirements{Requests: list("1", "1Gi"), Limits: list("2", "2Gi")},
+		Containers: []v1.Container{{Name: "c"}},
+	}}
+	made := spec.PodLimits{CPUShares: 1024, CPUQuota: 150_000, Memory: 1 << 30} // not what is asked for
+	config, err := spec.Sandbox(spec.SandboxInput{Pod: pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := &observe.Pod{
+		Sandboxes: []observe.Sandbox{{Annotations: config.Annotations}},
+		Containers: []observe.Container{{Name: "c", State: runtimeapi.ContainerState_CONTAINER_RUNNING, Resources: &runtimeapi.LinuxContainerResources{
+			CpuShares: 2048, CpuQuota: 200_000, CpuPeriod: 100_000, MemoryLimitInBytes: 2 << 30,
+		}}},
+	}
+	compute := func() v1.PodStatus {
+		return Compute(Input{Pod: pod, View: view, Probes: func(string) Probes { return Probes{} }})
+	}
+	s := compute()
+	if !equality.Semantic.DeepEqual(s.Resources, pod.Spec.Resources) || !equality.Semantic.DeepEqual(s.AllocatedResources, pod.Spec.Resources.Requests) {
+		t.Errorf("allocated %v, resources %+v", s.AllocatedResources, s.Resources)
+	}
+	if r := s.ContainerStatuses[0].Resources; len(r.Limits) > 0 || len(r.Requests) > 0 {
+		t.Errorf("the container has %+v", r)
+	}
+	text, err := json.Marshal(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range config.Annotations {
+		view.Sandboxes[0].Annotations = map[string]string{key: string(text)}
+	}
+	s = compute()
+	if got := s.Resources.Limits; got.Cpu().MilliValue() != 1500 || got.Memory().Value() != 1<<30 {
+		t.Errorf("limits of a cgroup that has others = %v", got)
+	}
+	pod.Spec.Resources = nil
+	if s := compute(); s.Resources != nil || s.AllocatedResources != nil {
+		t.Errorf("of a Pod that asks for nothing as a whole: allocated %v, resources %+v", s.AllocatedResources, s.Resources)
 	}
 }

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -94,7 +95,7 @@ func TestClaim(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.TearDown(pod.UID); err != nil {
+	if err := b.TearDown(t.Context(), pod.UID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "file")); err != nil {
@@ -126,7 +127,14 @@ func TestClaimRefused(t *testing.T) {
 		"nobody's":  {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.ClaimRef = nil }, "not bound to the claim ns/c any more"},
 		"block": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
 			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
-		}, "volumeMode Filesystem"},
+		}, "name it in volumeDevices"},
+		"block without a device": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, p *v1.Pod) {
+			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
+			p.Spec.Containers[0].VolumeMounts = nil
+		}, "is not a block device"},
+		"csi without drivers": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{}}
+		}, "volumes of type csi are not supported"},
 		"as a device": {func(_ *v1.PersistentVolumeClaim, _ *v1.PersistentVolume, p *v1.Pod) {
 			p.Spec.Containers[0].VolumeDevices = []v1.VolumeDevice{{Name: "data", DevicePath: "/dev/x"}}
 		}, "volumeDevices"},
@@ -179,7 +187,7 @@ func TestReadWriteOncePod(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), claiming("v", false)); err == nil || !strings.Contains(err.Error(), "ReadWriteOncePod") {
 		t.Errorf("a second Pod: %v", err)
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.SetUp(t.Context(), claiming("v", false)); err != nil {
@@ -242,5 +250,28 @@ func TestClaimGroup(t *testing.T) {
 	b.claims = map[types.UID]map[string]claimed{} // as after a restart
 	if _, err := b.SetUp(t.Context(), grouped("u", 3000)); err != nil || mode() != 0o600 {
 		t.Errorf("a restart changed the volume: %o %v", mode(), err)
+	}
+}
+
+// With the policy OnRootMismatch, files of a volume whose top is the group's stay
+// as they are.
+func TestClaimGroupOnRootMismatch(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files to a group that it is not in")
+	}
+	for policy, want := range map[v1.PodFSGroupChangePolicy]fs.FileMode{v1.FSGroupChangeOnRootMismatch: 0o600, v1.FSGroupChangeAlways: 0o660} {
+		b, _, dir := claimBench(t)
+		file := filepath.Join(dir, "file")
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chown(dir, -1, 3000), os.Chmod(dir, fs.ModeSetgid|0o770)); err != nil {
+			t.Fatal(err)
+		}
+		gid, p := int64(3000), claiming("u", false)
+		p.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &gid, FSGroupChangePolicy: &policy}
+		if _, err := b.SetUp(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v; want mode %o", policy, info.Mode(), err, want)
+		}
 	}
 }

@@ -202,7 +202,7 @@ func TestAPIVolumesAreReadOnlyForContainers(t *testing.T) {
 				t.Errorf("%s, subPath %q: %+v, %v; want read-only = %v", name, sub, mounts, err, c.want)
 			}
 		}
-		if err := b.TearDown(pod.UID); err != nil {
+		if err := b.TearDown(t.Context(), pod.UID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -305,7 +305,7 @@ func TestDeepVolumeIsRemoved(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 512, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	err = b.TearDown("u")
+	err = b.TearDown(t.Context(), "u")
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
@@ -314,5 +314,40 @@ func TestDeepVolumeIsRemoved(t *testing.T) {
 	}
 	if _, err := os.Stat(b.PodDir("u")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the directory of the Pod: %v", err)
+	}
+}
+
+// A file with variables is a container's work: it may be a link out of the volume,
+// or nothing that can be read to an end.
+func TestEnvFilesThatContainersMade(t *testing.T) {
+	b := newBench(t)
+	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}}}}
+	pod.UID = "u"
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := b.Path(pod, "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "env"), []byte("A='x'\n"), 0o600), os.Symlink("env", filepath.Join(dir, "inside")),
+		os.Symlink("/etc/passwd", filepath.Join(dir, "outside")), os.Symlink("../../../..", filepath.Join(dir, "up")),
+		unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600), os.WriteFile(filepath.Join(dir, "large"), make([]byte, maxEnvFile+1), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"env", "inside"} {
+		if text, err := b.ReadFile(t.Context(), pod, "v", name); err != nil || text != "A='x'\n" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	for _, name := range []string{"outside", "up/x", "fifo", "large", ".", "../x"} {
+		if text, err := b.ReadFile(t.Context(), pod, "v", name); err == nil {
+			t.Errorf("%s: %d bytes are read", name, len(text))
+		}
+	}
+	if _, err := b.ReadFile(t.Context(), pod, "v", "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }

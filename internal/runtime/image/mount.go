@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,12 +10,32 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
 )
 
 // MountRootfs mounts the image at target as a container's root file system.
 // Changes go to upper; work is overlayfs's scratch directory on the same file
 // system. Without upper the mount is read-only.
 func (s *Store) MountRootfs(img *Image, target, upper, work string) error {
+	return mountRootfs(s.layersDir(), img, target, upper, work)
+}
+
+// MountRootfsFor is MountRootfs for the users of a user namespace: the image's
+// files belong to the namespace's user of the number that they have in the image.
+// scratch is a new entry of a directory, which is gone again afterwards.
+func (s *Store) MountRootfsFor(users *os.File, img *Image, target, upper, work, scratch string) (err error) {
+	// overlayfs can't map owners itself, but it keeps the mapping of mounts that
+	// it finds its layers in.
+	var here *host.MountNS
+	if err := here.BindMapped(host.MappedBind{Source: s.layersDir(), Target: scratch, Users: users}); err != nil {
+		return fmt.Errorf("mount image %s at %s: layers: %w", img.ID, target, err)
+	}
+	defer func() { err = errors.Join(err, host.Unmount(scratch), os.Remove(scratch)) }()
+	return mountRootfs(scratch, img, target, upper, work)
+}
+
+func mountRootfs(layers string, img *Image, target, upper, work string) error {
 	lower := lowerDirs(img.Layers, upper == "")
 	options := "lowerdir=" + strings.Join(lower, ":")
 	flags := uintptr(0)
@@ -28,7 +49,7 @@ func (s *Store) MountRootfs(img *Image, target, upper, work string) error {
 	if len(options) >= os.Getpagesize() {
 		return fmt.Errorf("mount image %s: its %d layers do not fit into one mount", img.ID, len(img.Layers))
 	}
-	err := inDirectory(s.layersDir(), func() error {
+	err := inDirectory(layers, func() error {
 		return unix.Mount("overlay", target, "overlay", flags, options)
 	})
 	if err != nil {

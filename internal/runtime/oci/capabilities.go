@@ -123,8 +123,3 @@ func (h hostCapabilities) oomScoreAdj(asked int) int {
 	}
 	return max(asked, own)
 }
-
-func apparmorEnabled() bool {
-	data, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	return err == nil && strings.HasPrefix(string(data), "Y")
-}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // What CRI can ask for is given or refused; nothing is left out without a word.
@@ -49,16 +51,7 @@ func checkSandboxNamespaces(opts *runtimeapi.NamespaceOption) error {
 	if opts.GetPid() == runtimeapi.NamespaceMode_TARGET || opts.GetTargetId() != "" {
 		return fmt.Errorf("process namespace of another container: %w for a whole Pod", ErrUnsupported)
 	}
-	return checkUserNamespace(opts.GetUsernsOptions())
-}
-
-// checkUserNamespace refuses user namespaces. CRI's zero value of a mode that
-// is given means the Pod's own one.
-func checkUserNamespace(u *runtimeapi.UserNamespace) error {
-	if u == nil || u.GetMode() == runtimeapi.NamespaceMode_NODE && len(u.GetUids()) == 0 && len(u.GetGids()) == 0 {
-		return nil
-	}
-	return fmt.Errorf("user namespaces (hostUsers: false): %w: remove hostUsers from the Pod's spec", ErrUnsupported)
+	return checkUsers(opts)
 }
 
 // checkSELinux refuses labels where the kernel would heed them: none are set
@@ -76,7 +69,7 @@ func checkAppArmor(p *runtimeapi.SecurityProfile) error {
 	switch {
 	case p == nil || p.GetProfileType() == runtimeapi.SecurityProfile_Unconfined:
 		return nil
-	case !apparmorEnabled():
+	case !host.AppArmor():
 		return fmt.Errorf("cannot enforce AppArmor: AppArmor is not enabled on the host: %w", ErrUnsupported)
 	case p.GetProfileType() == runtimeapi.SecurityProfile_Localhost && p.GetLocalhostRef() != "":
 		return nil
@@ -102,11 +95,11 @@ func (r *Runtime) checkContainer(sb *sandbox, config *runtimeapi.ContainerConfig
 		return fmt.Errorf("seccomp_profile_path: %w: use seccomp", ErrUnsupported)
 	case sc.GetApparmorProfile() != "" && sc.GetApparmor() == nil: //nolint:staticcheck // to refuse it
 		return fmt.Errorf("apparmor_profile: %w: use apparmor", ErrUnsupported)
-	case !sc.GetPrivileged() && (unmasked(sc.GetMaskedPaths()) || unmasked(sc.GetReadonlyPaths())):
+	case !sc.GetPrivileged() && sb.users() == nil && (unmasked(sc.GetMaskedPaths()) || unmasked(sc.GetReadonlyPaths())):
 		return fmt.Errorf("an unmasked /proc (procMount: Unmasked): %w without a user namespace", ErrUnsupported)
 	}
 	for _, m := range config.GetMounts() {
-		if err := r.checkMount(m); err != nil {
+		if err := errors.Join(r.checkMount(m), checkMountedFor(sb.users(), m)); err != nil {
 			return fmt.Errorf("mount %s: %w", m.GetContainerPath(), err)
 		}
 		if p := r.handlers[sb.state.Handler]; m.GetRecursiveReadOnly() && !p.recursiveReadOnly {
@@ -126,8 +119,8 @@ func (r *Runtime) checkContainerNamespaces(sb *sandbox, opts *runtimeapi.Namespa
 	if opts == nil {
 		return nil
 	}
-	if err := checkUserNamespace(opts.GetUsernsOptions()); err != nil {
-		return err
+	if asked := usersOf(opts); !sameUsers(asked, sb.users()) {
+		return fmt.Errorf("user namespace %v: %w: the Pod's is %v", asked, ErrUnsupported, sb.users())
 	}
 	pods := sb.options()
 	for name, modes := range map[string][2]runtimeapi.NamespaceMode{
@@ -160,8 +153,6 @@ func (r *Runtime) checkMount(m *runtimeapi.Mount) error {
 	switch {
 	case filepath.Clean("/"+m.GetContainerPath()) == "/":
 		return errors.New("a volume can't take the place of the container's root")
-	case len(m.GetUidMappings()) > 0 || len(m.GetGidMappings()) > 0:
-		return fmt.Errorf("mounts with mapped users: %w", ErrUnsupported)
 	case m.GetSelinuxRelabel() && r.selinux: // else there is nothing to label
 		return fmt.Errorf("SELinux relabelling: %w", ErrUnsupported)
 	case image && m.GetHostPath() != "":

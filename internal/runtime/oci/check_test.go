@@ -101,7 +101,7 @@ func fields() map[reflect.Type]map[string]treatment {
 			"Ipc":     refused(runtimeapi.NamespaceMode_CONTAINER, runtimeapi.NamespaceMode_TARGET),
 			// Without the mode TARGET.
 			"TargetId":      refused("0123"),
-			"UsernsOptions": refused(userns, &runtimeapi.UserNamespace{}, &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE, Uids: mappings}),
+			"UsernsOptions": refused(&runtimeapi.UserNamespace{}, &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_NODE, Uids: mappings}), // others: TestUserNamespace
 		},
 		reflect.TypeFor[runtimeapi.LinuxContainerResources](): {
 			"CpuPeriod":              honoured("TestPodResources, TestContainerLimits"),
@@ -121,7 +121,7 @@ func fields() map[reflect.Type]map[string]treatment {
 			"Readonly":          honoured("TestVolumes"),
 			"SelinuxRelabel":    refused(true),
 			"Propagation":       honoured("TestMountPropagation"),
-			"UidMappings":       refused(mappings),
+			"UidMappings":       refused(mappings), // others than the Pod's; those: TestUserNamespace
 			"GidMappings":       refused(mappings),
 			"RecursiveReadOnly": refused(true),                              // without readonly; with it: TestRecursiveReadOnly
 			"Image":             refused(&runtimeapi.ImageSpec{Image: "x"}), // beside a host path; alone: TestVolumes
@@ -288,6 +288,8 @@ func TestNamespaceOptions(t *testing.T) {
 		{"the node's IPC, not the Pod", &runtimeapi.NamespaceOption{Pid: own}, &runtimeapi.NamespaceOption{Pid: own, Ipc: nodes}, false},
 		{"the node's users", &runtimeapi.NamespaceOption{Pid: own}, &runtimeapi.NamespaceOption{Pid: own, UsernsOptions: &runtimeapi.UserNamespace{Mode: nodes}}, true},
 		{"users of its own", &runtimeapi.NamespaceOption{Pid: own}, &runtimeapi.NamespaceOption{Pid: own, UsernsOptions: userns}, false},
+		{"the Pod's users", &runtimeapi.NamespaceOption{Pid: own, UsernsOptions: userns}, &runtimeapi.NamespaceOption{Pid: own, UsernsOptions: userns}, true},
+		{"not the Pod's users", &runtimeapi.NamespaceOption{Pid: own, UsernsOptions: userns}, &runtimeapi.NamespaceOption{Pid: own}, false},
 	} {
 		pod := sandboxConfig("ns")
 		pod.Linux.SecurityContext.NamespaceOptions = tc.sandbox

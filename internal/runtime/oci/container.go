@@ -111,13 +111,8 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, config 
 }
 
 func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
-	for _, dir := range []string{
-		c.dir, filepath.Join(c.dir, "upper"), filepath.Join(c.dir, "work"), c.runDir, c.rootfs(),
-	} {
-		// The writable layer's mode becomes that of the container's root.
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
+	if err := c.makeDirs(sb); err != nil {
+		return err
 	}
 	if err := c.change(func(*containerState) {}); err != nil {
 		return err
@@ -127,7 +122,7 @@ func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
 		return err
 	}
 	c.describeImage(img)
-	if err := r.cfg.Store.MountRootfs(img, c.rootfs(), filepath.Join(c.dir, "upper"), filepath.Join(c.dir, "work")); err != nil {
+	if err := r.mountRootfs(sb, c, img, c.rootfs(), c.upper(), filepath.Join(c.dir, "work")); err != nil {
 		return err
 	}
 	if err := r.writeSpec(sb, c, img); err != nil {
@@ -146,11 +141,30 @@ func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
 	if err != nil {
 		return err
 	}
-	if err := r.adopt(c, pid); err != nil {
+	if err := errors.Join(r.adopt(c, pid), c.giveStreams(sb, pid)); err != nil {
 		return err
 	}
 	return c.recordProcesses(pid)
 }
+
+// makeDirs makes the container's directories. Nobody but root gets into the one
+// that its mounts are in, or the container's own root if that is another user.
+func (c *container) makeDirs(sb *sandbox) error {
+	for _, dir := range []string{c.dir, c.upper(), filepath.Join(c.dir, "work"), c.runDir, c.rootfs()} {
+		// The writable layer's mode becomes that of the container's root.
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	users := sb.users()
+	if users == nil {
+		return os.Chmod(c.runDir, 0o700)
+	}
+	uid, gid := rootOf(users)
+	return errors.Join(os.Chown(c.runDir, 0, gid), os.Chmod(c.runDir, 0o710), os.Chown(c.upper(), uid, gid))
+}
+
+func (c *container) upper() string { return filepath.Join(c.dir, "upper") }
 
 func (c *container) describeImage(img *image.Image) {
 	c.state.ImageID, c.state.ImageRef = img.ID, img.Ref()

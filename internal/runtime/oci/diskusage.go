@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"path/filepath"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -12,7 +11,7 @@ import (
 
 // writableLayer adds up what the container has written to its layer.
 func (c *container) writableLayer(ctx context.Context) *runtimeapi.FilesystemUsage {
-	upper := filepath.Join(c.dir, "upper")
+	upper := c.upper()
 	// A part that can't be read is what the container moves about just now, or
 	// goes with the container: what was counted is what there is to say.
 	usage, _ := host.DiskUsage(ctx, upper)

@@ -124,22 +124,20 @@ func withTerm(env []string) []string {
 	return append(env, "TERM=xterm")
 }
 
-// endExec ends the command and the OCI runtime that waits for it. The runtime may
-// be about to start the command still, so it is looked for again and again.
+// endExec kills the command until the OCI runtime, whose end waited tells, has
+// ended: it may not even have started the command yet when time is up.
 func (r *Runtime) endExec(c *container, f execFiles, runtime *os.Process, waited <-chan error) error {
-	timeout := time.NewTimer(killTimeout)
-	defer timeout.Stop()
-	again := time.NewTicker(killPoll)
+	timeout, again := time.After(killTimeout), time.NewTicker(killPoll)
 	defer again.Stop()
 	for {
 		err := r.killExec(c, f)
 		select {
 		case <-waited:
 			return err
-		case <-timeout.C:
+		case <-timeout:
 			runtime.Kill()
 			<-waited
-			return r.killExec(c, f)
+			return err
 		case <-again.C:
 		}
 	}

@@ -73,7 +73,13 @@ func newHandler(name, path string, layout host.CgroupLayout) (program, error) {
 	if isCrun && !layout.Unified && hasControllers(layout.V2Root) {
 		return p, fmt.Errorf("runtime handler %s: %s is crun, which does not support this machine, whose cgroup2 carries some controllers beside version 1; use runc", name, path)
 	}
-	p.recursiveReadOnly = isCrun || bytes.HasPrefix(version, []byte("runc ")) || p.hasMountOption("rro")
+	if isCrun || bytes.HasPrefix(version, []byte("runc ")) {
+		p.recursiveReadOnly, p.users = true, true
+		return p, nil
+	}
+	has := p.features()
+	p.recursiveReadOnly = slices.Contains(has.MountOptions, "rro")
+	p.users = slices.Contains(has.Linux.Namespaces, "user")
 	return p, nil
 }
 
@@ -88,17 +94,22 @@ func (p program) ask(command string) ([]byte, error) {
 	return out, nil
 }
 
-// hasMountOption asks for the features that the OCI runtime specification
-// describes. A program that does not know the question has none of them.
-func (p program) hasMountOption(option string) bool {
+// programFeatures is what is needed of the features that the OCI runtime
+// specification describes.
+type programFeatures struct {
+	MountOptions []string `json:"mountOptions"`
+	Linux        struct {
+		Namespaces []string `json:"namespaces"`
+	} `json:"linux"`
+}
+
+// features asks the program. One that does not know the question has none.
+func (p program) features() (has programFeatures) {
 	out, err := p.ask("features")
-	if err != nil {
-		return false
+	if err != nil || json.Unmarshal(out, &has) != nil {
+		return programFeatures{}
 	}
-	var features struct {
-		MountOptions []string `json:"mountOptions"`
-	}
-	return json.Unmarshal(out, &features) == nil && slices.Contains(features.MountOptions, option)
+	return has
 }
 
 // findHandlers finds the programs of the handlers beside the default one, which

@@ -62,7 +62,7 @@ func (r *Runtime) startHolder(sb *sandbox) error {
 	if err := sb.change(func(s *sandboxState) { s.Holder = holder }); err != nil {
 		return err
 	}
-	return pinNamespace(fmt.Sprintf("/proc/%d/ns/pid", holder.PID), filepath.Join(sb.namespaceDir(), "pid"))
+	return host.PinNamespace(holder.namespace("pid"), filepath.Join(sb.namespaceDir(), "pid"))
 }
 
 // stopHolder ends the holder, and so whatever is left in its namespace.

@@ -173,6 +173,9 @@ func newNode(t testing.TB) *node {
 		}
 	})
 	n.openMountNS()
+	if err := os.Chmod(filepath.Join(run, "node"), 0o711); err != nil { // as the agent does
+		t.Fatal(err)
+	}
 	n.start()
 	return n
 }

@@ -30,6 +30,9 @@ func (b *specBuilder) mounts() ([]specs.Mount, error) {
 		}
 	}
 	mounts = append(mounts, volumes...)
+	if err := b.showToUsers(mounts); err != nil {
+		return nil, err
+	}
 	// A mount hides what was mounted below it before.
 	slices.SortStableFunc(mounts, func(x, y specs.Mount) int {
 		return strings.Count(x.Destination, "/") - strings.Count(y.Destination, "/")
@@ -91,6 +94,9 @@ func (b *specBuilder) volume(i int, m *runtimeapi.Mount) (specs.Mount, error) {
 		return specs.Mount{}, err
 	}
 	mode, err := b.propagation(source, m.GetPropagation())
+	if err == nil && mode == "rshared" && b.sb.users() != nil {
+		err = fmt.Errorf("mount propagation Bidirectional: %w in a user namespace (hostUsers: false), whose mounts the kernel keeps from the node", ErrUnsupported)
+	}
 	if err != nil {
 		return specs.Mount{}, err
 	}
@@ -139,7 +145,7 @@ func (b *specBuilder) imageVolume(i int, m *runtimeapi.Mount) (string, error) {
 	if err := os.Mkdir(target, 0o755); err != nil {
 		return "", err
 	}
-	if err := b.r.cfg.Store.MountRootfs(img, target, "", ""); err != nil {
+	if err := b.r.mountRootfs(b.sb, b.c, img, target, "", ""); err != nil {
 		return "", err
 	}
 	if m.GetImageSubPath() == "" {

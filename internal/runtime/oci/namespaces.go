@@ -2,9 +2,7 @@ package oci
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -13,16 +11,13 @@ import (
 
 // namespaceFiles are the paths at which a sandbox's namespaces are pinned. An
 // empty path means the namespace of this process.
-type namespaceFiles struct{ net, ipc, uts, pid string }
+type namespaceFiles struct{ net, ipc, uts, pid, user string }
 
 func (sb *sandbox) namespaceDir() string { return filepath.Join(sb.runDir, "ns") }
 
 // makeNamespaces makes and pins what the sandbox does not share with the node.
 func (sb *sandbox) makeNamespaces(hostname string) error {
 	dir := sb.namespaceDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
 	if !sb.hostNetwork() {
 		if _, err := host.CreateNetnsAt(filepath.Join(dir, "net")); err != nil {
 			return err
@@ -82,21 +77,9 @@ func (sb *sandbox) setNetSysctls(asked []sysctl) error {
 	})
 }
 
-// pinNamespace keeps a namespace of the calling thread, or of another process
-// if kind is a path, by mounting it.
+// pinNamespace keeps a namespace of the calling thread by mounting it.
 func pinNamespace(kind, path string) error {
-	if !strings.HasPrefix(kind, "/") {
-		kind = "/proc/thread-self/ns/" + kind
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	if err := unix.Mount(kind, path, "none", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("pin namespace at %s: %w", path, err)
-	}
-	return nil
+	return host.PinNamespace("/proc/thread-self/ns/"+kind, path)
 }
 
 // namespaces tells where containers of the sandbox find its namespaces.
@@ -108,6 +91,9 @@ func (sb *sandbox) namespaces() namespaceFiles {
 	}
 	if sb.sharedPID() {
 		files.pid = filepath.Join(dir, "pid")
+	}
+	if sb.users() != nil {
+		files.user = filepath.Join(dir, "user")
 	}
 	return files
 }

@@ -178,6 +178,13 @@ func (r *Runtime) makeDirs() error {
 			return err
 		}
 	}
+	// Those of a user namespace who know the name of their container get to its
+	// directory, and nobody can list the names.
+	for _, dir := range []string{r.cfg.RunDir, filepath.Join(r.cfg.RunDir, "containers")} {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return err
+		}
+	}
 	if err := r.cfg.Cgroup.Create(); err != nil {
 		return err
 	}

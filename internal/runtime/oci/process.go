@@ -148,5 +148,6 @@ func (b *specBuilder) user() (specs.User, string, error) {
 	if err != nil {
 		return specs.User{}, "", err
 	}
-	return specs.User{UID: found.uid, GID: found.gid, AdditionalGids: groups}, found.home, nil
+	u := specs.User{UID: found.uid, GID: found.gid, AdditionalGids: groups}
+	return u, found.home, checkMapped(b.sb.users(), u)
 }

@@ -23,6 +23,8 @@ type program struct {
 	// recursiveReadOnly says that it can mount a volume read-only with all that is
 	// mounted in it: crun and runc since 1.1, on Linux since 5.12.
 	recursiveReadOnly bool
+	// users says that it can put containers into a user namespace: crun and runc.
+	users bool
 }
 
 // Check tells whether the programs that containers need are installed.
@@ -46,7 +48,7 @@ func Programs() ([]string, error) {
 }
 
 func findPrograms(cfg Config, layout host.CgroupLayout) (program, error) {
-	p := program{recursiveReadOnly: true}
+	p := program{recursiveReadOnly: true, users: true}
 	var noConmon, noRuntime error
 	p.conmon, noConmon = lookPath(cfg.Conmon, "conmon")
 	p.path, noRuntime = findRuntime(cfg.Runtime, layout)

@@ -101,7 +101,7 @@ func (sb *sandbox) change(fn func(*sandboxState)) error {
 // RunPodSandbox implements CRI.
 func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
 	meta := config.GetMetadata()
-	if err := errors.Join(r.checkHandler(handler), r.checkSandbox(config)); err != nil {
+	if err := errors.Join(r.checkHandler(handler), r.checkSandbox(config), r.checkHandlerUsers(handler, config)); err != nil {
 		return "", fmt.Errorf("run pod sandbox %s/%s: %w", meta.GetNamespace(), meta.GetName(), err)
 	}
 	sb := r.newSandbox(sandboxState{ID: newID(), Config: config, Handler: handler, CreatedAt: time.Now(), Boot: r.boot})
@@ -134,19 +134,14 @@ func (r *Runtime) startSandbox(ctx context.Context, sb *sandbox) error {
 	if sb.hostNetwork() || hostname == "" {
 		hostname = r.cfg.Hostname
 	}
-	if err := sb.makeNamespaces(hostname); err != nil {
+	if err := r.makePodCgroup(sb); err != nil {
+		return err
+	}
+	if err := r.setUpNamespaces(ctx, sb, hostname); err != nil {
 		return err
 	}
 	if err := sb.writeFiles(hostname); err != nil {
 		return err
-	}
-	if err := r.makePodCgroup(sb); err != nil {
-		return err
-	}
-	if sb.sharedPID() {
-		if err := r.startHolder(sb); err != nil {
-			return err
-		}
 	}
 	var ips []netip.Addr
 	if !sb.hostNetwork() && r.cfg.Network != nil {
@@ -156,6 +151,21 @@ func (r *Runtime) startSandbox(ctx context.Context, sb *sandbox) error {
 		}
 	}
 	return sb.change(func(s *sandboxState) { s.IPs, s.Ready = ips, true })
+}
+
+// setUpNamespaces makes the sandbox's namespaces, and starts the process that
+// keeps those that a mount does not.
+func (r *Runtime) setUpNamespaces(ctx context.Context, sb *sandbox, hostname string) error {
+	if err := os.MkdirAll(sb.namespaceDir(), 0o700); err != nil {
+		return err
+	}
+	if sb.users() != nil {
+		return r.foundNamespaces(ctx, sb, hostname)
+	}
+	if err := sb.makeNamespaces(hostname); err != nil || !sb.sharedPID() {
+		return err
+	}
+	return r.startHolder(sb)
 }
 
 // makePodCgroup makes the cgroup that all of the Pod's containers are below.

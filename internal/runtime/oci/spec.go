@@ -93,6 +93,8 @@ func (b *specBuilder) build() (*specs.Spec, error) {
 		Devices:           devices,
 		Seccomp:           seccomp,
 		RootfsPropagation: b.rootPropagation(),
+		UIDMappings:       ociMappings(b.sb.users().GetUids()),
+		GIDMappings:       ociMappings(b.sb.users().GetGids()),
 	}
 	if !b.security().GetPrivileged() {
 		linux.MaskedPaths = orDefault(b.security().GetMaskedPaths(), defaultMasked[:])
@@ -136,6 +138,7 @@ func (b *specBuilder) namespaces() ([]specs.LinuxNamespace, error) {
 	files := b.sb.namespaces()
 	for typ, path := range map[specs.LinuxNamespaceType]string{
 		specs.NetworkNamespace: files.net, specs.IPCNamespace: files.ipc, specs.UTSNamespace: files.uts,
+		specs.UserNamespace: files.user,
 	} {
 		if path != "" { // without a type in the list, the container gets this process's namespace
 			ns = append(ns, specs.LinuxNamespace{Type: typ, Path: path})

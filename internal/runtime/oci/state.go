@@ -73,6 +73,11 @@ func newProcess(pid int) (process, error) {
 	return process{PID: pid, Start: start}, err
 }
 
+func (p process) procDir() string { return fmt.Sprintf("/proc/%d", p.PID) }
+
+// namespace is the path of a namespace of the process, such as its "pid" one.
+func (p process) namespace(kind string) string { return filepath.Join(p.procDir(), "ns", kind) }
+
 // alive tells whether it is this very process that runs.
 func (p process) alive() bool {
 	if p.PID == 0 {

@@ -182,8 +182,11 @@ func (r *Runtime) Status(_ context.Context, verbose bool) (*runtimeapi.StatusRes
 		}},
 		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
 	}
+	machine := userNamespaces()
 	for _, name := range r.handlerNames() {
-		features := &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: r.handlers[name].recursiveReadOnly}
+		features := &runtimeapi.RuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: r.handlers[name].recursiveReadOnly, UserNamespaces: r.handlers[name].users && machine == nil,
+		}
 		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{Name: name, Features: features})
 	}
 	if r.cfg.Network == nil {
