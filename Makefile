@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images csi-images test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ test-race: ## run the tests of what runs on nodes under the race detector (as ro
 test-e2e: build images ## drive real clusters, and the parts that run alone (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 60m ./test/e2e ./test/proxy ./test/loadbalancer ./test/ingress
 
-# What to run: SKIP takes specs away, PROCS run at the same time; ARGS=-real-images pulls the specs' images.
+# What to run: SKIP takes specs away, PROCS run side by side but for serial ones; ARGS=-real-images pulls the real images.
 FOCUS ?= \[Conformance\]
 SKIP  ?=
 PROCS ?= 4
@@ -59,6 +59,12 @@ h2spec: ## run the suite h2spec against the Ingress's HTTP/2 (builds the suite f
 	cd test/h2spec/suite && $(GO) build -o $(CURDIR)/build/h2spec github.com/summerwind/h2spec/cmd/h2spec
 	$(GO) run ./test/h2spec -suite build/h2spec
 
+critest: deps build ## run the CRI's validation suite against a node's runtime: ARGS=-focus=PATTERN (as root; builds the suite first)
+	cd test/critest/suite && $(GO) build -o $(CURDIR)/build/critest/crictl sigs.k8s.io/cri-tools/cmd/crictl && \
+		$(GO) test -c -o $(CURDIR)/build/critest/critest sigs.k8s.io/cri-tools/cmd/critest
+	$(GO) run ./test/images/build -validation -out $(IMAGES)
+	$(GO) run ./test/critest -minato $(BIN) -images $(IMAGES) $(ARGS)
+
 picture: deps build ## record `make demo` as docs/demo.svg, and delete its cluster (as root)
 	$(GO) run ./test/images/build -out $(IMAGES) whoami
 	$(GO) run ./demo/record -out docs/demo.svg -title 'make demo' -lines 44 -- demo/demo.sh $(BIN) $(IMAGES)
@@ -69,6 +75,12 @@ articles: build images ## type what the five articles show, on clusters of their
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
+
+csi-images: images ## make the images of what stands beside a CSI driver, from upstream's modules (minutes, half a gigabyte)
+	$(GO) run ./test/images/build -out $(IMAGES) -sidecars
+
+test-csi: build csi-images ## provision, clone, grow and delete volumes of a CSI driver with upstream's sidecars (as root)
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 15m -run '^TestScripts$$/^csi$$' ./test/e2e
 
 images: ## make the images that the tests use, from Debian packages
 	$(GO) run ./test/images/build -out $(IMAGES)
@@ -83,6 +95,9 @@ generate: ## compile the eBPF programs (needs clang)
 
 bench-start: build images ## measure a cold start, stage by stage, and idle memory (as root)
 	$(GO) run ./bench/start -minato $(BIN) -images $(IMAGES) -out build/bench/start.json
+
+bench-nodes: build ## measure what nodes cost, up to a hundred of them: time, memory, idle processor time (as root; 6 minutes)
+	$(GO) run ./bench/nodes -minato $(BIN) -out build/bench/nodes.json
 
 bench-pods: build images ## measure the life of Pods: single ones and hundreds at once, memory, idle processor time (as root; 8 minutes)
 	$(GO) run ./bench/pods -minato $(BIN) -images $(IMAGES) -out build/bench/pods.json

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"minato/internal/cluster"
+	"minato/internal/member"
 	"minato/internal/version"
 )
 
@@ -24,6 +25,9 @@ func main() {
 	cobra.EnablePrefixMatching = false
 	if filepath.Base(os.Args[0]) == "kubectl" {
 		os.Exit(runKubectl(os.Args[1:], defaultConfigFlags()))
+	}
+	if filepath.Base(os.Args[0]) == member.CNIPlugin {
+		os.Exit(member.RunCNI(os.Getenv, os.Stdin, os.Stdout))
 	}
 	// kubectl and etcdctl parse their own arguments, before cobra can take them for
 	// ours.
@@ -92,7 +96,7 @@ without Docker, virtual machines or add-ons.
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = refuseName
 	addGroup(root, "Clusters:", newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o))
-	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newNodeCommand(o), newImageCommand(o), newMigrateCommand())
+	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newNodeCommand(o), newImageCommand(o), newMigrateCommand(), newCNICommand(o))
 	addGroup(root, "See where traffic goes, and why; or serve any cluster:", newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand())
 	addGroup(root, thisProgram, newCompletionCommand(), newServerCommand(o), newVersionCommand())
 	root.SetHelpCommandGroupID(thisProgram)

@@ -18,6 +18,7 @@ import (
 	"minato/internal/controlplane"
 	"minato/internal/controlplane/access"
 	"minato/internal/dns"
+	"minato/internal/member"
 	agent "minato/internal/node"
 	"minato/internal/service/metrics"
 	"minato/internal/version"
@@ -134,9 +135,9 @@ func (s *Server) proxyMap() (infoMap, error) {
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"clusterCIDR":        s.cfg.PodCIDR.String(),
 		"clientConnection":   map[string]any{"kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf"},
-		"healthzBindAddress": fmt.Sprintf("0.0.0.0:%d", metrics.HealthPort),
-		"metricsBindAddress": fmt.Sprintf("0.0.0.0:%d", metrics.Port),
-		"mode":               "minato-ebpf",
+		"healthzBindAddress": member.Anywhere(s.cfg.Gateways(), metrics.HealthPort),
+		"metricsBindAddress": member.Anywhere(s.cfg.Gateways(), metrics.Port),
+		"mode":               metrics.Mode,
 	})
 	if err != nil {
 		return infoMap{}, err

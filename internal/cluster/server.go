@@ -24,6 +24,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/heap"
 	"minato/internal/host/limit"
+	"minato/internal/host/slack"
 	"minato/internal/ingress"
 	"minato/internal/loadbalancer"
 	"minato/internal/member"
@@ -66,6 +67,7 @@ type Server struct {
 	nodes  nodeSet
 	parts  *supervise.Group
 	use    *partuse.Meter
+	slack  *slack.Keeper
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
@@ -100,7 +102,7 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	}
 	return &Server{
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
-		began: o.Began, kept: o.Keep, gate: oci.NewGate(), started: make(chan struct{}),
+		began: o.Began, kept: o.Keep, gate: oci.NewGate(), slack: slack.New(o.Logger.With("part", "slack")), started: make(chan struct{}),
 		downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
 	}, nil
 }
@@ -208,6 +210,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},
 		{Name: "log", Run: s.rotateLog},
+		{Name: "slack", Run: s.beIdle},
 		{Name: "restart", Run: s.awaitRestart},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
@@ -309,6 +312,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		EtcdKeyFile:      s.cfg.EtcdKeyFile,
 		Listeners:        listeners,
 		Limits:           s.limits,
+		Working:          s.slack.Work,
 		Addresses:        s.cfg.Gateways(),
 		ServiceCIDRs:     s.cfg.ServiceCIDR,
 		PodCIDRs:         s.cfg.PodCIDR,
@@ -348,6 +352,16 @@ func (s *Server) finishStart(ctx context.Context) error {
 	s.progress.report(Event{Ready: true})
 	s.log.Info("the cluster is ready", "nodes", len(s.running()), "after", time.Since(s.began).Round(time.Millisecond))
 	return s.settle(ctx)
+}
+
+// beIdle lets the process be idle once the start is over, which is work.
+func (s *Server) beIdle(ctx context.Context) error {
+	select {
+	case <-s.started:
+		return s.slack.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // settleAfter are the times at which a start's last background work is over: that

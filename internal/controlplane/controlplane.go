@@ -78,6 +78,9 @@ type Config struct {
 	// wait for that, the Definitions above all, comes then. It comes some seconds
 	// after the API is ready otherwise.
 	Started <-chan struct{}
+	// Working is called, maybe from several goroutines, when something is about to be
+	// changed through the API; nil is nobody.
+	Working func()
 	// Stage is called, maybe from several goroutines, with the time that a
 	// stage of the start took.
 	Stage func(name string, took time.Duration)
@@ -218,6 +221,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		Stage:           c.cfg.Stage,
 		Logger:          c.cfg.Logger.With("component", "apiserver"),
 		RuntimeHandlers: c.cfg.RuntimeHandlers,
+		Working:         c.cfg.Working,
 	})
 	if err != nil {
 		return err

@@ -319,7 +319,7 @@ func (n *Node) assemble(s *sockets) (*parts, error) {
 	p.server.SetDefaultCertificate(certificate)
 	p.loop = newLoop(n, p.server, certificate)
 	p.loop.metrics = p.metrics
-	p.loop.streams = &streams{node: n, server: p.server, log: noStreamLog{}, running: map[runningStream]context.CancelFunc{}}
+	p.loop.streams = &streams{node: n, server: p.server, log: noStreamLog{}, running: map[runningStream]servedStream{}}
 	if p.access != nil {
 		p.loop.streams.log = p.access
 	}

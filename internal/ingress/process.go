@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -189,21 +190,31 @@ func (p *Process) giveSockets(ctx context.Context, w *wire, streams []StreamPort
 			wanted = append(wanted, k)
 		}
 	}
-	missing := p.sockets.keep(wanted)
-	if err := p.sockets.open(ctx, missing, p.c.Listen); err != nil {
-		return err
-	}
-	var more []Socket
+	own := len(wanted)
 	for _, s := range streams {
 		for _, a := range p.c.Addresses {
-			more = append(more, streamSocket(s, a))
+			wanted = append(wanted, streamSocket(s, a))
 		}
 	}
-	missing = p.sockets.keep(append(wanted, more...))
-	if err := p.sockets.open(ctx, missing, p.c.Listen); err != nil {
+	// Those that stay are not touched: their port is the kernel's choice, and would be another one.
+	missing := p.sockets.keep(wanted)
+	if err := p.sockets.open(ctx, intersection(missing, wanted[:own]), p.c.Listen); err != nil {
+		return err
+	}
+	if err := p.sockets.open(ctx, intersection(missing, wanted[own:]), p.c.Listen); err != nil {
 		p.c.Logger.Error("A stream has no socket, and is not served", "error", err)
 	}
 	return w.sendSockets(p.sockets.list())
+}
+
+// intersection returns those of a that are among b.
+func intersection(a, b []Socket) (out []Socket) {
+	for _, k := range a {
+		if slices.Contains(b, k) {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // bind notes where streams are served, and opens what they need.

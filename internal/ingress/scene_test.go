@@ -87,12 +87,14 @@ func (w testWriter) Write(p []byte) (int, error) {
 type world struct {
 	t      *testing.T
 	client *fake.Clientset
+	// options are those of objects.
+	options Options
 }
 
 // newWorld has an API that leaves managedFields as they are, which NewClientset does not.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, client: fake.NewSimpleClientset()}
+	w := &world{t: t, client: fake.NewSimpleClientset(), options: DefaultOptions()}
 	w.class(ClassMinato, table.ControllerMinato, true)
 	w.class(ClassNginx, table.ControllerNginx, false)
 	return w
@@ -168,7 +170,7 @@ func (w *world) objects() (o *Objects, stop func()) {
 	f := informers.NewSharedInformerFactory(w.client, 0)
 	o, err := NewObjects(ObjectsConfig{
 		Client: w.client, Ingresses: f.Networking().V1().Ingresses(), Classes: f.Networking().V1().IngressClasses(),
-		Services: f.Core().V1().Services(), Slices: f.Discovery().V1().EndpointSlices(), Options: DefaultOptions(), Logger: testLogger(w.t),
+		Services: f.Core().V1().Services(), Slices: f.Discovery().V1().EndpointSlices(), Options: w.options, Logger: testLogger(w.t),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"minato/internal/ingress/proxy"
 	"minato/internal/ingress/table"
@@ -68,8 +69,17 @@ type streams struct {
 	node    *Node
 	server  *proxy.Server
 	log     proxy.StreamLog
-	running map[runningStream]context.CancelFunc
+	running map[runningStream]servedStream
 }
+
+// servedStream is one that is being served at a socket.
+type servedStream struct {
+	stop   context.CancelFunc
+	socket os.FileInfo
+}
+
+// lingers is how long the socket of a stream that has got another one is served on, for those who know of it.
+const lingers = 10 * time.Second
 
 // runningStream is a stream at one of the node's sockets.
 type runningStream struct {
@@ -90,23 +100,31 @@ func (s *streams) reconcile(ctx context.Context, want []table.Stream) {
 			}
 		}
 	}
-	for r, stop := range s.running {
+	for r, one := range s.running {
 		if wanted[r] == nil {
-			stop()
+			one.stop()
 			delete(s.running, r)
 		}
 	}
 	for r, f := range wanted {
-		if s.running[r] != nil {
-			continue
+		socket, err := f.Stat()
+		if err == nil {
+			was, runs := s.running[r]
+			if runs && os.SameFile(was.socket, socket) {
+				continue
+			}
+			if runs { // the server has begun anew, and opened another one
+				time.AfterFunc(lingers, was.stop)
+			}
+			err = s.start(ctx, r, f, socket)
 		}
-		if err := s.start(ctx, r, f); err != nil {
+		if err != nil {
 			s.node.log.Error("A stream can't be served", "stream", r.socket.Name, "error", err)
 		}
 	}
 }
 
-func (s *streams) start(ctx context.Context, r runningStream, f *os.File) error {
+func (s *streams) start(ctx context.Context, r runningStream, f *os.File, socket os.FileInfo) error {
 	ctx, stop := context.WithCancel(ctx)
 	var serve func() error
 	if r.stream.UDP {
@@ -124,7 +142,7 @@ func (s *streams) start(ctx context.Context, r runningStream, f *os.File) error 
 		}
 		serve = func() error { return s.server.ServeTCP(ctx, l, r.stream, s.log) }
 	}
-	s.running[r] = stop
+	s.running[r] = servedStream{stop, socket}
 	s.node.serving.Go(func() {
 		if err := serve(); err != nil {
 			s.node.log.Error("A stream is not served any more", "stream", r.socket.Name, "error", err)

@@ -179,11 +179,6 @@ func (w *wire) fail(err error) error {
 	return err
 }
 
-// pending tells whether a whole frame was received already.
-func (w *wire) pending() bool {
-	return len(w.in) >= 4 && len(w.in) >= 4+int(binary.BigEndian.Uint32(w.in))
-}
-
 // fill reads more.
 func (w *wire) fill() error {
 	n, oobn, flags, _, err := w.conn.ReadMsgUnix(w.buf, w.oob)

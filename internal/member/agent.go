@@ -11,7 +11,6 @@ import (
 
 	"minato/internal/host"
 	agent "minato/internal/node"
-	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
 	"minato/internal/service/route"
 	"minato/internal/supervise"
@@ -45,7 +44,7 @@ func (m *Member) runAgent(ctx context.Context) error {
 
 func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	cfg := m.cfg
-	images, err := image.NewService(image.ServiceConfig{Store: cfg.Images, Logger: m.logger("images")})
+	images, err := m.newImages()
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,7 @@ type Member struct {
 	// ingressPlace is the node's place behind the Service of the ingress.
 	ingressPlace *ingress.Registration
 	pods         *podnet.Network
+	ports        *sandboxPorts
 	runtime      *oci.Runtime
 	files        *host.MountNS // nil is the machine's
 	claims       *claims.Node
@@ -84,12 +86,13 @@ func New(cfg Config) (*Member, error) {
 		return nil, fmt.Errorf("connect node %s: %w", cfg.Name, err)
 	}
 	m.podInformer = agent.NewPodInformer(m.client, cfg.Name)
+	m.ports = newSandboxPorts(service.NewInformedPods(cfg.Name, m.podInformer))
 	m.services, err = service.NewNode(service.NodeConfig{
 		Name: cfg.Name, Netns: cfg.Netns, Cgroup: cfg.Cgroup, PinDir: cfg.PinDir,
 		Addresses: cfg.Addresses, Uplinks: []string{cfg.Link}, ServiceCIDRs: cfg.ServiceCIDRs,
-		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), HostPorts: service.NewInformedPods(cfg.Name, m.podInformer),
+		Objects: cfg.Watch.indexed, Nodes: cfg.Watch.Nodes(), HostPorts: m.ports,
 		OwnPorts: ownPorts(), Events: cfg.Watch.events.NewRecorder(scheme.Scheme, "minato-proxy"),
-		HealthAddress: at(cfg.Addresses[0], metrics.HealthPort), MetricsAddress: at(cfg.Addresses[0], metrics.Port),
+		HealthAddress: Anywhere(cfg.Addresses, metrics.HealthPort), MetricsAddress: Anywhere(cfg.Addresses, metrics.Port),
 		Limits: cfg.Limits,
 		Logger: m.logger(partServices),
 	})
@@ -117,6 +120,15 @@ func New(cfg Config) (*Member, error) {
 	}
 	m.dns, err = dns.NewNode(m.dnsConfig())
 	return m, err
+}
+
+// Anywhere is where something listens at all addresses of a node, the loopback
+// included, that has addresses of these families.
+func Anywhere(addresses []netip.Addr, port uint16) string {
+	if slices.ContainsFunc(addresses, netip.Addr.Is6) {
+		return at(netip.IPv6Unspecified(), port) // of IPv4 as well
+	}
+	return at(netip.IPv4Unspecified(), port)
 }
 
 // ownPorts are the ports on which a node itself listens, which no hostPort can
@@ -197,6 +209,8 @@ func (m *Member) Run(ctx context.Context) (err error) {
 	m.parts.Run(ctx,
 		supervise.Part{Name: "pod-watch", Run: m.watchPods},
 		supervise.Part{Name: partRuntime, Run: m.runtime.Run},
+		supervise.Part{Name: "cri", Run: m.serveCRI},
+		supervise.Part{Name: "cni", Run: m.serveCNI},
 		supervise.Part{Name: "agent", Run: m.runAgent},
 		supervise.Part{Name: partRoutes, Run: routes.Run},
 		supervise.Part{Name: partServices, Run: m.services.Forward},
@@ -266,13 +280,14 @@ func (m *Member) openRest(ctx context.Context) error {
 	var err error
 	m.runtime, err = oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
-		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods}, NodeNetns: m.cfg.Netns, MountNS: m.files,
+		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods, m.ports}, NodeNetns: m.cfg.Netns, MountNS: m.files,
 		SeccompDir: m.cfg.seccompDir(), Limits: oci.Limits(m.cfg.Claim), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate, Handlers: m.cfg.RuntimeHandlers,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {
 		return err
 	}
+	m.runtime.Connected(m.ports.attached)
 	// Queries wait in the sockets until the cluster's names are known. If the
 	// sockets can't be opened now, the part that serves them tries again.
 	if err := m.dns.Open(ctx); err != nil {
@@ -326,14 +341,22 @@ func (m *Member) Programs(ctx context.Context) ([]Program, error) {
 }
 
 // podNetwork has podnet's methods in the form that the runtime calls.
-type podNetwork struct{ pods *podnet.Network }
+type podNetwork struct {
+	pods  *podnet.Network
+	ports *sandboxPorts
+}
 
 // Attach gives a sandbox its interface and addresses.
 func (p podNetwork) Attach(ctx context.Context, sb oci.SandboxInfo) ([]netip.Addr, error) {
-	return p.pods.Attach(ctx, sb.ID, sb.NetnsPath)
+	ips, err := p.pods.Attach(ctx, sb.ID, sb.NetnsPath)
+	if err == nil {
+		p.ports.attached(sb, ips)
+	}
+	return ips, err
 }
 
 // Detach takes them away.
 func (p podNetwork) Detach(ctx context.Context, sb oci.SandboxInfo) error {
+	p.ports.detached(sb)
 	return p.pods.Detach(ctx, sb.ID)
 }

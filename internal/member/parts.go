@@ -101,8 +101,8 @@ func (m *Member) shownParts() []shown {
 		{
 			name: "kube-proxy", label: "kube-proxy", files: cfg.ProxyFiles, main: partServices, others: []string{"service-checks", "service-health", "service-metrics"}, logs: []string{"service"},
 			command: []string{
-				"kube-proxy", "--cluster-cidr=" + list(cfg.PodCIDRs), "--healthz-bind-address=" + at(cfg.Addresses[0], metrics.HealthPort),
-				"--hostname-override=" + cfg.Name, "--metrics-bind-address=" + at(cfg.Addresses[0], metrics.Port), "--proxy-mode=minato-ebpf",
+				"kube-proxy", "--cluster-cidr=" + list(cfg.PodCIDRs), "--healthz-bind-address=" + Anywhere(cfg.Addresses, metrics.HealthPort),
+				"--hostname-override=" + cfg.Name, "--metrics-bind-address=" + Anywhere(cfg.Addresses, metrics.Port), "--proxy-mode=" + metrics.Mode,
 			},
 		},
 		{

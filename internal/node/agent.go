@@ -27,9 +27,11 @@ import (
 	"minato/internal/node/admit"
 	"minato/internal/node/allocation"
 	"minato/internal/node/api"
+	"minato/internal/node/csi"
 	"minato/internal/node/lowmemory"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
+	"minato/internal/node/plugins"
 	"minato/internal/node/pod"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
@@ -49,6 +51,7 @@ type Agent struct {
 	interfaces api.Interfaces
 	operations *operations
 	starts     *starts
+	endings    *endings
 
 	broadcaster record.EventBroadcaster
 	events      record.EventRecorder
@@ -62,6 +65,8 @@ type Agent struct {
 	statics     *static.Manager // nil: there are none
 	storage     *storage.Manager
 	volumes     *volume.Manager
+	drivers     *csi.Manager // nil: the node has no directory for plugins
+	plugins     *plugins.Watcher
 	node        *nodeStatus
 	fresh       *fresh
 	// assembled is closed once the fields above are set.
@@ -81,6 +86,7 @@ func New(cfg Config) (*Agent, error) {
 	a.events = a.broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	a.writer = report.New(report.Config{Client: cfg.Client, Logger: cfg.Logger})
 	a.starts = newStarts(reporter{a})
+	a.endings = newEndings(a.starts)
 	a.objects = object.New(object.Config{
 		Client: cfg.Client, Logger: cfg.Logger,
 		Changed: func(uid uid) { a.pods.Refresh(uid) },
@@ -121,6 +127,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return runLease(ctx, &a.cfg, a.ready) })
 	g.Go(func() error { a.writer.Run(ctx); return nil })
 	g.Go(func() error { return a.runPods(ctx) })
+	g.Go(func() error { return a.runPlugins(ctx) })
 	err = g.Wait()
 	a.probes.Close()
 	a.objects.Close()
@@ -207,10 +214,17 @@ func (a *Agent) assemble(ctx context.Context) error {
 	}
 	a.node = newNodeStatus(&a.cfg, version, a.events)
 	a.fresh = newFresh(ctx, &a.cfg)
-	a.volumes = volume.New(volume.Config{
+	if err := a.assemblePlugins(); err != nil {
+		return err
+	}
+	volumes := volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
 		Objects: a.objects.Volumes(), Claims: a.objects, NodeLabels: a.nodeLabels, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
-	})
+	}
+	if a.drivers != nil {
+		volumes.Drivers = a.drivers
+	}
+	a.volumes = volume.New(volumes)
 	allocations, err := allocation.Open(a.cfg.allocationDir(), a.cfg.Logger)
 	if err != nil {
 		return err
@@ -218,7 +232,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.starts,
+		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, AppArmor: host.AppArmor(), OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -250,7 +264,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: a.volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
 	})
-	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took} {
+	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took, a.endings.total} {
 		if err := a.cfg.Metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

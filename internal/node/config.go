@@ -239,13 +239,20 @@ func (c *Config) podsDir() string   { return podsDir(c.Dir) }
 func (c *Config) memoryDir() string { return filepath.Join(c.RunDir, "memory", "pods") }
 func (c *Config) logDir() string    { return logDir(c.Dir) }
 
-func podsDir(dir string) string { return filepath.Join(dir, "pods") }
-func logDir(dir string) string  { return filepath.Join(dir, "log", "pods") }
+// kubeletDir is where drivers and Pods look for the kubelet's directories on a node.
+const kubeletDir = "/var/lib/kubelet"
+
+func podsDir(dir string) string    { return filepath.Join(dir, "pods") }
+func pluginsDir(dir string) string { return filepath.Join(dir, "plugins") }
+func logDir(dir string) string     { return filepath.Join(dir, "log", "pods") }
 
 // Binds are those of the agent's directories below dir that Pods look for at the
 // kubelet's paths.
 func Binds(dir string) []host.Bind {
-	return []host.Bind{{Source: podsDir(dir), Target: "/var/lib/kubelet/pods"}, {Source: logDir(dir), Target: "/var/log/pods"}}
+	return []host.Bind{
+		{Source: podsDir(dir), Target: kubeletDir + "/pods"}, {Source: pluginsDir(dir), Target: kubeletDir + "/plugins"},
+		{Source: logDir(dir), Target: "/var/log/pods"},
+	}
 }
 
 // allocationDir is out of the Pods' directories, of which a container may see

@@ -15,12 +15,12 @@ const privateMode = 0o750
 // meant for the users of containers, so the users of the machine are kept out
 // at the top, also of directories that an earlier agent left open.
 func (c *Config) makeDirs() error {
-	for _, dir := range []string{c.Dir, c.RunDir, c.podsDir(), c.memoryDir(), c.logDir()} {
+	for _, dir := range []string{c.Dir, c.RunDir, c.podsDir(), pluginsDir(c.Dir), c.memoryDir(), c.logDir()} {
 		if err := os.MkdirAll(dir, privateMode); err != nil {
 			return err
 		}
 	}
-	for dir, mode := range map[string]os.FileMode{c.Dir: privateMode, c.podsDir(): privateMode, c.RunDir: c.runMode()} {
+	for dir, mode := range map[string]os.FileMode{c.Dir: privateMode, c.podsDir(): privateMode, pluginsDir(c.Dir): privateMode, c.RunDir: c.runMode()} {
 		if err := os.Chmod(dir, mode); err != nil {
 			return err
 		}
@@ -28,8 +28,9 @@ func (c *Config) makeDirs() error {
 	if err := c.keepInMemory(c.memoryDir()); err != nil {
 		return err
 	}
-	// One container of a Pod may mount something in a volume for the others.
-	return errors.Join(c.Mounter.ShareMounts(c.podsDir()), c.Mounter.ShareMounts(c.memoryDir()))
+	// One container of a Pod may mount something in a volume for the others, and CSI
+	// drivers mount volumes for the node.
+	return errors.Join(c.Mounter.ShareMounts(c.podsDir()), c.Mounter.ShareMounts(pluginsDir(c.Dir)), c.Mounter.ShareMounts(c.memoryDir()))
 }
 
 // runMode lets the root users of Pods with user namespaces pass through RunDir on

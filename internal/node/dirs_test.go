@@ -143,7 +143,7 @@ func TestVolumesAreClosedToUsersOfTheMachine(t *testing.T) {
 			t.Errorf("volume %s is on a file system of type %#x (%v), want a tmpfs", name, st.Type, err)
 		}
 	}
-	if err := volumes.TearDown(pod.UID); err != nil {
+	if err := volumes.TearDown(t.Context(), pod.UID); err != nil {
 		t.Error(err)
 	}
 }

@@ -28,10 +28,22 @@ type nodeStatus struct {
 	cfg     *Config
 	version *runtimeapi.VersionResponse
 	events  record.EventRecorder
+	// inUse lists the volumes that may not be detached; nil is none.
+	inUse func() []v1.UniqueVolumeName
+	// asked has the status written at once.
+	asked chan struct{}
 }
 
 func newNodeStatus(cfg *Config, version *runtimeapi.VersionResponse, events record.EventRecorder) *nodeStatus {
-	return &nodeStatus{cfg: cfg, version: version, events: events}
+	return &nodeStatus{cfg: cfg, version: version, events: events, asked: make(chan struct{}, 1)}
+}
+
+// report has the status written soon. It does not wait.
+func (n *nodeStatus) report() {
+	select {
+	case n.asked <- struct{}{}:
+	default:
+	}
 }
 
 func (n *nodeStatus) ownLabels() map[string]string {
@@ -75,6 +87,7 @@ func (n *nodeStatus) run(ctx context.Context, registered func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-n.asked:
 		}
 		due := time.Since(sent) >= statusPeriod
 		wrote, err := n.refresh(ctx, due)
@@ -213,6 +226,9 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	s.NodeInfo = n.info()
 	s.DeclaredFeatures = declaredFeatures()
 	s.Images = n.images(ctx, old.Images)
+	if s.VolumesInUse = nil; n.inUse != nil {
+		s.VolumesInUse = n.inUse()
+	}
 	u, err := n.cfg.readUsage()
 	if err != nil {
 		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)

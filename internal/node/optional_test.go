@@ -184,7 +184,7 @@ func through(ctx context.Context, volumes *volume.Manager, p *v1.Pod) {
 			})
 		}
 	}
-	volumes.TearDown(p.UID)
+	volumes.TearDown(context.Background(), p.UID)
 }
 
 func survives(t *testing.T, volumes *volume.Manager, p *v1.Pod) {

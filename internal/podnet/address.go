@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -99,6 +101,13 @@ func (a *addresses) lookup(id string) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// owners lists those that have an address.
+func (a *addresses) owners() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.owner))
 }
 
 func (a *addresses) release(ip netip.Addr) error {

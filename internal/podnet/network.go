@@ -77,6 +77,12 @@ func (n *Network) Close() { n.net.Close() }
 // podLink is the Pod's end of its link.
 const podLink = "eth0"
 
+// The first bytes of the hardware addresses of both ends.
+const (
+	podMACPrefix  = 0x0a
+	nodeMACPrefix = 0x0e
+)
+
 // linkPrefix starts the name of the node's end; the Pod's number in the
 // node's primary range follows, so that 10.244.1.7 is seen as pod7.
 const linkPrefix = "pod"
@@ -117,7 +123,7 @@ func (n *Network) connect(ips []netip.Addr, pod host.Netns) error {
 	}
 	// Hardware addresses are derived from the IP address, so each end gets a
 	// permanent neighbour entry for the other one and never asks.
-	podMAC, nodeMAC := hardwareAddr(0x0a, ips[0]), hardwareAddr(0x0e, ips[0])
+	podMAC, nodeMAC := hardwareAddr(podMACPrefix, ips[0]), hardwareAddr(nodeMACPrefix, ips[0])
 	if err := n.net.AddVeth(link, "", nodeMAC, host.VethEnd{Netns: pod, Name: podLink, MAC: podMAC}, n.cfg.MTU); err != nil {
 		return err
 	}

@@ -15,22 +15,36 @@ import (
 	"syscall"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/test/images"
 )
 
-// reportFile and junitFile are what Ginkgo writes.
-const (
-	reportFile = "report.json"
-	junitFile  = "junit.xml"
-)
+// part is a part of the specs, which are run one part after the other.
+type part struct {
+	name   string
+	labels string // Ginkgo's filter
+	serial bool
+}
+
+// parts are what is run, in this order.
+var parts = []part{{name: "parallel", labels: "!Serial"}, {name: "serial", labels: "Serial", serial: true}}
+
+// What Ginkgo writes of a part, and what the specs print.
+func (p part) reportFile() string { return "report-" + p.name + ".json" }
+func (p part) junitFile() string  { return "junit-" + p.name + ".xml" }
+func (p part) logFile() string    { return "specs-" + p.name + ".log" }
 
 // cluster is the one that the specs run against.
 type cluster struct {
 	options
 	gateways []netip.Addr // the machine's addresses on the LAN
 	outside  outside
+	registry *imageRegistry // none if the real images are pulled
 }
 
 func newCluster(o options) (*cluster, error) {
@@ -76,6 +90,9 @@ func ofFamily(family, list string) (string, error) {
 
 func (c *cluster) kubeconfig() string { return filepath.Join(c.out, "kubeconfig") }
 
+// repoList tells the suite where images are.
+func (c *cluster) repoList() string { return filepath.Join(c.out, "registries.yaml") }
+
 // start brings up a cluster with the images and the clients' namespace.
 func (c *cluster) start(ctx context.Context) error {
 	if err := c.remove(ctx); err != nil { // what a killed run left
@@ -90,12 +107,17 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.serverOnLAN(); err != nil {
 		return err
 	}
+	if err := c.zones(ctx); err != nil {
+		return err
+	}
 	if !c.realImages {
-		progress("load the images")
-		for _, r := range images.Upstream() {
-			if err := c.do(ctx, "image", "load", "--name", c.name, filepath.Join(c.images, r.Name+".tar")); err != nil {
-				return err
-			}
+		progress("put the images into a registry")
+		var err error
+		if c.registry, err = serveImages(ctx, c.images, filepath.Join(c.out, "registry"), images.Upstream()); err != nil {
+			return err
+		}
+		if err := os.WriteFile(c.repoList(), c.registry.list(), 0o644); err != nil {
+			return err
 		}
 	}
 	return c.outside.make(ctx)
@@ -114,34 +136,52 @@ func (c *cluster) serverOnLAN() error {
 	return clientcmd.WriteToFile(*config, c.kubeconfig())
 }
 
+// zones puts each node into a zone of its own: specs about traffic between zones skip
+// themselves where there are fewer than three.
+func (c *cluster) zones(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig())
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for i, node := range nodes.Items {
+		patch := fmt.Sprintf(`{"metadata":{"labels":{%q:"zone-%d"}}}`, corev1.LabelTopologyZone, i+1)
+		if _, err := client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // runSpecs returns an error if the specs could not be run; which of them failed is in the report.
-func (c *cluster) runSpecs(ctx context.Context) error {
-	for _, old := range []string{reportFile, junitFile} {
+func (c *cluster) runSpecs(ctx context.Context, p part) error {
+	for _, old := range []string{p.reportFile(), p.junitFile()} {
 		if err := os.Remove(filepath.Join(c.out, old)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	log, err := os.Create(filepath.Join(c.out, "specs.log"))
+	log, err := os.Create(filepath.Join(c.out, p.logFile()))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	progress("run the specs that match %q; what they print goes to %s", c.focus, log.Name())
-	args := []string{
-		"netns", "exec", c.outside.name, filepath.Join(c.out, ginkgo), "--no-color", fmt.Sprintf("--procs=%d", c.procs),
-		"--timeout=" + c.timeout.String(), "--focus=" + c.focus, "--output-dir=" + c.out, "--json-report=" + reportFile, "--junit-report=" + junitFile,
-	}
-	if c.skip != "" {
-		args = append(args, "--skip="+c.skip)
-	}
-	args = append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
-		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
-		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
+	progress("run the %s specs that match %q; what they print goes to %s", p.name, c.focus, log.Name())
+	args := append([]string{"netns", "exec", c.outside.name}, c.ginkgoArgs(p)...)
 	const grace = time.Minute // for the specs' own cleaning, and for the reports
 	ctx, cancel := context.WithTimeout(ctx, c.timeout+grace)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ip", args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig())
+	if c.registry != nil {
+		cmd.Env = append(cmd.Env, "KUBE_TEST_REPO_LIST="+c.repoList())
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = grace
@@ -153,6 +193,24 @@ func (c *cluster) runSpecs(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
+func (c *cluster) ginkgoArgs(p part) []string {
+	procs := c.procs
+	if p.serial {
+		procs = 1
+	}
+	args := []string{
+		filepath.Join(c.out, ginkgo), "--no-color", fmt.Sprintf("--procs=%d", procs), "--timeout=" + c.timeout.String(),
+		"--focus=" + c.focus, "--label-filter=" + p.labels,
+		"--output-dir=" + c.out, "--json-report=" + p.reportFile(), "--junit-report=" + p.junitFile(),
+	}
+	if c.skip != "" {
+		args = append(args, "--skip="+c.skip)
+	}
+	return append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
+		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
+		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
+}
+
 // remove deletes everything that start makes, and keeps the server's log.
 func (c *cluster) remove(ctx context.Context) error {
 	if log, err := os.ReadFile(filepath.Join("/var/lib/minato", c.name, "minato.log")); err == nil {
@@ -160,7 +218,11 @@ func (c *cluster) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(c.outside.remove(ctx), c.do(ctx, "delete", "--ignore-not-found", "--name", c.name))
+	var err error
+	if c.registry != nil {
+		err = c.registry.Close()
+	}
+	return errors.Join(err, c.outside.remove(ctx), c.do(ctx, "delete", "--ignore-not-found", "--name", c.name))
 }
 
 func (c *cluster) do(ctx context.Context, args ...string) error {

@@ -5,6 +5,10 @@
 //
 //	go run ./test/conformance -minato bin/minato -focus 'LoadBalancers'
 //
+// Specs run side by side, and after them, one by one, those that are marked as
+// serial. The images are in a registry on the loopback, from which the nodes
+// pull them.
+//
 // The suite runs in a network namespace of its own, whose address is not the
 // LAN's: from there requests come to the cluster through a router, as from
 // most clients, and specs can see whether their source address is kept.
@@ -34,6 +38,7 @@ type options struct {
 	lan, pods, services   string
 	timeout               time.Duration
 	realImages, buildOnly bool
+	noBuild               bool
 }
 
 func main() {
@@ -55,20 +60,24 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.skip, "skip", "", "but not those that match this one")
 	flags.StringVar(&o.name, "name", "conform", "name of the cluster; one of that name is removed first")
 	flags.IntVar(&o.nodes, "nodes", 3, "nodes of the cluster")
-	flags.IntVar(&o.procs, "procs", 4, "how many specs run at the same time")
+	flags.IntVar(&o.procs, "procs", 4, "how many specs run at the same time, but for serial ones")
 	flags.StringVar(&o.family, "ip-family", "ipv4", "addresses of the cluster: ipv4, ipv6 or dual")
 	flags.StringVar(&o.lan, "lan-cidr", "172.29.0.0/16,fd00:172:29::/64", "ranges of the nodes' addresses")
 	flags.StringVar(&o.pods, "pod-cidr", "10.242.0.0/16,fd00:10:242::/56", "ranges of the Pods' addresses")
 	flags.StringVar(&o.services, "service-cidr", "10.94.0.0/16,fd00:10:94::/112", "ranges of the Services' addresses")
 	flags.IntVar(&o.port, "api-port", 8443, "port of the API server")
-	flags.DurationVar(&o.timeout, "timeout", time.Hour, "end the specs after this time")
+	flags.DurationVar(&o.timeout, "timeout", 2*time.Hour, "end each part of the specs, those side by side and the serial ones, after this time")
 	flags.BoolVar(&o.realImages, "real-images", false, "make no images: let the nodes pull the real ones from their registry")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build the programs and the images, and start nothing")
+	flags.BoolVar(&o.noBuild, "no-build", false, "take the programs and images that an earlier run has built")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q; specs are chosen with -focus", flags.Arg(0))
+	}
+	if o.noBuild && o.buildOnly {
+		return o, errors.New("-no-build and -build-only leave nothing to do")
 	}
 	var err error
 	for _, path := range []*string{&o.minato, &o.out, &o.images} {
@@ -91,8 +100,10 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := build(ctx, o); err != nil {
-		return err
+	if !o.noBuild {
+		if err := build(ctx, o); err != nil {
+			return err
+		}
 	}
 	if o.buildOnly {
 		return nil
@@ -108,12 +119,20 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := c.start(ctx); err != nil {
 		return err
 	}
-	specs := c.runSpecs(ctx)
-	report, err := readReport(filepath.Join(o.out, reportFile))
-	if err != nil {
-		return errors.Join(specs, err)
+	var all report
+	for _, p := range parts {
+		specs := c.runSpecs(ctx, p)
+		r, err := readReport(filepath.Join(o.out, p.reportFile()))
+		if err != nil {
+			return errors.Join(specs, err)
+		}
+		r.printSpecs(os.Stdout)
+		all = all.with(r)
+		if specs != nil {
+			return errors.Join(all.printSums(os.Stdout), specs)
+		}
 	}
-	return errors.Join(report.print(os.Stdout), specs)
+	return all.printSums(os.Stdout)
 }
 
 func progress(format string, args ...any) {

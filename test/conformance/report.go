@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 // report is what is read of Ginkgo's.
 type report struct {
+	PreRunStats struct{ SpecsThatWillRun int }
 	SpecReports []spec
 }
 
@@ -47,45 +49,96 @@ func readReport(path string) (report, error) {
 	}
 	var all report
 	for _, s := range suites {
-		all.SpecReports = append(all.SpecReports, s.SpecReports...)
+		all = all.with(s)
 	}
 	return all, nil
 }
 
-// print lists the specs and sums them up; it is an error if any failed, or if none ran.
-func (r report) print(out io.Writer) error {
-	specs := slices.Clone(r.SpecReports)
-	slices.SortStableFunc(specs, func(a, b spec) int { return strings.Compare(a.name(), b.name()) })
-	passed, failed, skipped := 0, 0, 0
-	for _, s := range specs {
-		switch {
-		case s.LeafNodeType != "It":
-			if s.State == "passed" || s.State == "skipped" {
-				continue
-			}
-			failed++ // of the suite's own beginning and end
-		case !s.ran():
-			continue
-		case s.State == "passed":
-			passed++
-		case s.State == "skipped":
-			skipped++
-		default:
-			failed++
+// with is both reports in one.
+func (r report) with(other report) report {
+	r.PreRunStats.SpecsThatWillRun += other.PreRunStats.SpecsThatWillRun
+	r.SpecReports = slices.Concat(r.SpecReports, other.SpecReports)
+	return r
+}
+
+// sums counts specs by what became of them.
+type sums struct{ passed, failed, skipped int }
+
+func (s *sums) add(state string) {
+	switch state {
+	case "passed":
+		s.passed++
+	case "skipped":
+		s.skipped++
+	default:
+		s.failed++
+	}
+}
+
+// told are the specs that count: those that ran, and of the suite's own beginning
+// and end what failed.
+func (r report) told() []spec {
+	out := slices.DeleteFunc(slices.Clone(r.SpecReports), func(s spec) bool {
+		if s.LeafNodeType != "It" {
+			return s.State == "passed" || s.State == "skipped"
 		}
+		return !s.ran()
+	})
+	slices.SortStableFunc(out, func(a, b spec) int { return strings.Compare(a.name(), b.name()) })
+	return out
+}
+
+// printSpecs lists the specs.
+func (r report) printSpecs(out io.Writer) {
+	for _, s := range r.told() {
 		fmt.Fprintf(out, "%-9s %6.1f s  %s\n", s.State, s.RunTime.Seconds(), s.name())
 		if s.State != "passed" && s.Failure.Message != "" {
 			fmt.Fprintf(out, "          %s\n", firstLine(s.Failure.Message))
 		}
 	}
-	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+}
+
+// printSums sums the specs up by SIG; it is an error if any failed, was not come to, or if none ran.
+func (r report) printSums(out io.Writer) error {
+	var all sums
+	bySIG := map[string]*sums{}
+	ran := 0
+	for _, s := range r.told() {
+		if s.LeafNodeType == "It" {
+			ran++
+		}
+		sig := s.sig()
+		if bySIG[sig] == nil {
+			bySIG[sig] = &sums{}
+		}
+		bySIG[sig].add(s.State)
+		all.add(s.State)
+	}
+	fmt.Fprintf(out, "\n%-24s %7s %7s %7s\n", "", "passed", "failed", "skipped")
+	for _, sig := range slices.Sorted(maps.Keys(bySIG)) {
+		fmt.Fprintf(out, "%-24s %7d %7d %7d\n", sig, bySIG[sig].passed, bySIG[sig].failed, bySIG[sig].skipped)
+	}
+	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", all.passed, all.failed, all.skipped)
+	left := r.PreRunStats.SpecsThatWillRun - ran
 	switch {
-	case failed > 0:
-		return fmt.Errorf("%d specs failed", failed)
-	case passed == 0:
+	case left > 0:
+		return fmt.Errorf("the run ended before %d of the specs were come to, and %d failed", left, all.failed)
+	case all.failed > 0:
+		return fmt.Errorf("%d specs failed", all.failed)
+	case all.passed == 0:
 		return errors.New("no spec passed; does any match -focus?")
 	}
 	return nil
+}
+
+// sig is the group of Kubernetes that a spec belongs to.
+func (s spec) sig() string {
+	if _, after, found := strings.Cut(s.name(), "[sig-"); found {
+		if name, _, closed := strings.Cut(after, "]"); closed {
+			return "sig-" + name
+		}
+	}
+	return "the suite itself"
 }
 
 func firstLine(text string) string {

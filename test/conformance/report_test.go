@@ -9,20 +9,22 @@ import (
 	"testing"
 )
 
-const sample = `[{"SpecReports":[
- {"LeafNodeType":"It","LeafNodeText":"b","ContainerHierarchyTexts":["LoadBalancers"],"State":"passed","NumAttempts":1,"RunTime":1500000000},
- {"LeafNodeType":"It","LeafNodeText":"a","ContainerHierarchyTexts":["LoadBalancers"],"State":"failed","NumAttempts":1,"Failure":{"Message":"no address\nmore"}},
- {"LeafNodeType":"It","LeafNodeText":"c","ContainerHierarchyTexts":null,"State":"skipped","NumAttempts":1,"Failure":{"Message":"one node only"}},
+const sample = `[{"PreRunStats":{"SpecsThatWillRun":COUNT},"SpecReports":[
+ {"LeafNodeType":"It","LeafNodeText":"b","ContainerHierarchyTexts":["[sig-network] LoadBalancers"],"State":"passed","NumAttempts":1,"RunTime":1500000000},
+ {"LeafNodeType":"It","LeafNodeText":"a","ContainerHierarchyTexts":["[sig-network] LoadBalancers"],"State":"failed","NumAttempts":1,"Failure":{"Message":"no address\nmore"}},
+ {"LeafNodeType":"It","LeafNodeText":"[sig-node] c","ContainerHierarchyTexts":null,"State":"skipped","NumAttempts":1,"Failure":{"Message":"one node only"}},
  {"LeafNodeType":"It","LeafNodeText":"not asked for","State":"skipped","NumAttempts":0},
  {"LeafNodeType":"SynchronizedBeforeSuite","State":"STATE"}]}]`
 
 func TestReport(t *testing.T) {
-	for _, c := range []struct{ before, closing string }{
-		{"passed", "\n1 passed, 1 failed, 1 skipped\n"},
-		{"failed", "\n1 passed, 2 failed, 1 skipped\n"},
+	for _, c := range []struct{ before, count, closing, err string }{
+		{"passed", "3", "\n1 passed, 1 failed, 1 skipped\n", "1 specs failed"},
+		{"failed", "3", "\n1 passed, 2 failed, 1 skipped\n", "2 specs failed"},
+		{"passed", "5", "\n1 passed, 1 failed, 1 skipped\n", "the run ended before 2 of the specs were come to, and 1 failed"},
 	} {
-		path := filepath.Join(t.TempDir(), reportFile)
-		if err := os.WriteFile(path, []byte(strings.Replace(sample, "STATE", c.before, 1)), 0o644); err != nil {
+		path := filepath.Join(t.TempDir(), "report.json")
+		text := strings.NewReplacer("STATE", c.before, "COUNT", c.count).Replace(sample)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		r, err := readReport(path)
@@ -30,11 +32,15 @@ func TestReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		if err := r.print(&out); err == nil {
-			t.Error("a failed spec is no error")
+		r.printSpecs(&out)
+		if err := r.printSums(&out); err == nil || err.Error() != c.err {
+			t.Errorf("%q, not %q", err, c.err)
 		}
-		text := out.String()
-		for _, want := range []string{"passed       1.5 s  LoadBalancers b\n", "  LoadBalancers a\n          no address\n", "          one node only\n", c.closing} {
+		text = out.String()
+		for _, want := range []string{
+			"passed       1.5 s  [sig-network] LoadBalancers b\n", " LoadBalancers a\n          no address\n", "          one node only\n", c.closing,
+			"\nsig-network                    1       1       0\nsig-node                       0       0       1\n",
+		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the report lacks %q:\n%s", want, text)
 			}
@@ -43,10 +49,11 @@ func TestReport(t *testing.T) {
 			t.Errorf("specs that did not run, or no order:\n%s", text)
 		}
 	}
-	if err := (report{}).print(&strings.Builder{}); err == nil {
+	if err := (report{}).printSums(&strings.Builder{}); err == nil {
 		t.Error("a run without specs is no error")
 	}
-	if err := (report{SpecReports: []spec{{LeafNodeType: "It", State: "passed", NumAttempts: 1}}}).print(&strings.Builder{}); err != nil {
+	good := report{SpecReports: []spec{{LeafNodeType: "It", State: "passed", NumAttempts: 1}}}
+	if err := good.with(good).printSums(&strings.Builder{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -75,6 +75,7 @@ func Recipes() []Recipe {
 	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
 	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
+	csiDriver := &layer{name: "csi-driver", on: busybox, program: "minato/test/csi/driver"}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
@@ -97,6 +98,9 @@ func Recipes() []Recipe {
 		{Name: "whoami", Tags: []string{"minato.local/whoami:latest"}, layer: whoami, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/whoami"},
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}, "8080/udp": {}},
+		}},
+		{Name: "csi-driver", Tags: []string{"minato.local/csi-driver:latest"}, layer: csiDriver, Config: v1.Config{
+			Env: []string{debianPath}, Entrypoint: []string{"/driver"},
 		}},
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},

@@ -126,6 +126,17 @@ func (t *tree) link(name, target string) {
 	t.put(tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: epoch}, nil)
 }
 
+// move gives a program another place.
+func (t *tree) move(from, to string) error {
+	data, err := t.content(from)
+	if err != nil {
+		return err
+	}
+	delete(t.entries, from)
+	t.put(executable(to), data)
+	return nil
+}
+
 // content is a file of this layer.
 func (t *tree) content(name string) ([]byte, error) {
 	e := t.entries[clean(name)]

@@ -22,12 +22,25 @@ const suiteRegistry = "registry.k8s.io/e2e-test-images/"
 // packages. Names and versions are those that the suite of the release in
 // go.mod asks for.
 func Upstream() []Recipe {
+	coreDNS := &layer{name: "agnhost-coredns", on: toolsLayer, module: "bench/dns/coredns", program: "minato/bench/dns/coredns"}
+	registry := &layer{name: "agnhost-registry", on: coreDNS, program: "minato/test/images/pause", finish: finishFakeRegistry}
 	agnhost := &layer{
-		name: "agnhost", on: toolsLayer, module: upstreamModule, program: "k8s.io/kubernetes/test/images/agnhost",
+		name: "agnhost", on: registry, module: upstreamModule, program: "k8s.io/kubernetes/test/images/agnhost",
 		packages: []string{"busybox-static", "util-linux"}, finish: finishAgnhost,
 	}
-	shell := &layer{name: "busybox-shell", on: baseLayer, packages: []string{"busybox-static"}, finish: finishShell}
+	shell := &layer{name: "busybox-shell", on: baseLayer, packages: []string{"busybox-static"}, program: "minato/test/images/shell", finish: finishShell}
 	pause := &layer{name: "pause", program: "minato/test/images/pause"}
+	etcd := &layer{name: "etcd", module: upstreamModule, program: "go.etcd.io/etcd/server/v3", finish: finishEtcd}
+	sampleAPI := &layer{name: "sample-apiserver", module: upstreamModule, program: "k8s.io/sample-apiserver"}
+	leakyTCP := &layer{name: "regression-issue-74839", module: upstreamModule, program: "k8s.io/kubernetes/test/images/regression-issue-74839"}
+	cpuConsumer := &layer{
+		name: "consume-cpu", on: baseLayer, packages: []string{"stress"}, module: upstreamModule,
+		program: "k8s.io/kubernetes/test/images/resource-consumer/consume-cpu", finish: finishConsumeCPU,
+	}
+	consumer := &layer{
+		name: "resource-consumer", on: cpuConsumer, module: upstreamModule,
+		program: "k8s.io/kubernetes/test/images/resource-consumer", finish: finishConsumer,
+	}
 	noNewPrivs := &layer{name: "nonewprivs", on: baseLayer, module: upstreamModule, program: "k8s.io/kubernetes/test/images/nonewprivs", finish: finishNoNewPrivs}
 	agnhostConfig := v1.Config{
 		Env: []string{debianPath}, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
@@ -41,12 +54,22 @@ func Upstream() []Recipe {
 		{Name: "e2e-dns-tools", Tags: []string{suiteRegistry + "glibc-dns-testing:2.0.0"}, layer: toolsLayer, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"bash"},
 		}},
+		{Name: "e2e-etcd", Tags: []string{"registry.k8s.io/etcd:3.6.8-0"}, layer: etcd, Config: v1.Config{Env: []string{debianPath}}},
 		{Name: "e2e-nginx", Tags: []string{suiteRegistry + "nginx:1.15-4", suiteRegistry + "nginx:1.27-0"}, layer: nginxLayer, Config: nginxConfig()},
 		{Name: "e2e-nonewprivs", Tags: []string{suiteRegistry + "nonewprivs:1.4"}, layer: noNewPrivs, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"/nnp"},
 		}},
 		{Name: "e2e-nonroot", Tags: []string{suiteRegistry + "nonroot:1.5"}, layer: pause, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "1234",
+		}},
+		{Name: "e2e-regression-issue-74839", Tags: []string{suiteRegistry + "regression-issue-74839:1.4"}, layer: leakyTCP, Config: v1.Config{
+			Env: []string{debianPath}, Entrypoint: []string{"/regression-issue-74839"},
+		}},
+		{Name: "e2e-resource-consumer", Tags: []string{suiteRegistry + "resource-consumer:1.14"}, layer: consumer, Config: v1.Config{
+			Env: []string{debianPath}, Entrypoint: []string{"/consumer"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}},
+		}},
+		{Name: "e2e-sample-apiserver", Tags: []string{suiteRegistry + "sample-apiserver:1.29.2"}, layer: sampleAPI, Config: v1.Config{
+			Env: []string{debianPath}, Entrypoint: []string{"/sample-apiserver"},
 		}},
 		{Name: "e2e-pause", Tags: []string{"registry.k8s.io/pause:3.10.2"}, layer: pause, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "65535:65535",
@@ -58,6 +81,26 @@ func Upstream() []Recipe {
 			layer:  &layer{name: animal, on: agnhost, finish: finishAnimal(animal)},
 			Config: v1.Config{Env: []string{debianPath}, Entrypoint: []string{"/agnhost"}, Cmd: []string{"test-webserver"}},
 		})
+	}
+	return out
+}
+
+// ValidationShell is the archive of the image with a shell and with the tools that
+// specs of the CRI's validation suite run.
+const ValidationShell = "cri-busybox"
+
+// Validation lists stand-ins for images of the CRI's validation suite; test/critest
+// makes more of them, with other users and files.
+func Validation() []Recipe {
+	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, finish: finishShell}
+	out := []Recipe{{Name: ValidationShell, Tags: []string{"minato.local/cri-busybox:latest"}, layer: shell, Config: v1.Config{
+		Env: []string{debianPath}, Cmd: []string{"sh"},
+	}}}
+	for _, r := range Upstream() {
+		switch r.Name {
+		case "e2e-nginx", "e2e-nonewprivs", "e2e-pause":
+			out = append(out, r)
+		}
 	}
 	return out
 }
@@ -97,9 +140,8 @@ func finishAgnhost(k *kitchen, t *tree) error {
 	return nil
 }
 
-// finishShell makes a busybox whose shell is bash: specs have environment variables
-// whose names are no identifiers, which Debian's busybox drops and the real
-// image's hands on.
+// finishShell makes a busybox whose programs are where the real image has them, with
+// a shell that hands on all of the environment.
 func finishShell(k *kitchen, t *tree) error {
 	program, err := t.content("bin/busybox")
 	if err != nil {
@@ -110,13 +152,22 @@ func finishShell(k *kitchen, t *tree) error {
 		return err
 	}
 	for _, applet := range applets {
-		if applet != "sh" && applet != "ash" {
-			t.link("usr/local/bin/"+applet, "../../bin/busybox")
+		if applet != "sh" && applet != "ash" && applet != "busybox" {
+			t.link("usr/bin/"+applet, "busybox")
 		}
 	}
-	t.link("usr/bin/sh", "bash")
-	return nil
+	return t.move("shell", "usr/bin/sh")
 }
+
+// finishEtcd puts the program, which has the name of its package's version, where specs start it.
+func finishEtcd(_ *kitchen, t *tree) error { return t.move("v3", "usr/local/bin/etcd") }
+
+// finishConsumeCPU puts the program where the one that starts it looks for it.
+func finishConsumeCPU(_ *kitchen, t *tree) error {
+	return t.move("consume-cpu", "consume-cpu/consume-cpu")
+}
+
+func finishConsumer(_ *kitchen, t *tree) error { return t.move("resource-consumer", "consumer") }
 
 // finishNoNewPrivs makes the program one that would gain root's rights.
 func finishNoNewPrivs(_ *kitchen, t *tree) error {

@@ -24,7 +24,7 @@ func TestUpstreamNamesAreTheSuites(t *testing.T) {
 		switch m[1] {
 		case "PromoterE2eRegistry":
 			wanted[suiteRegistry+m[2]+":"+m[3]] = true
-		case "GcRegistry":
+		case "GcRegistry", "GcEtcdRegistry":
 			wanted["registry.k8s.io/"+m[2]+":"+m[3]] = true
 		}
 	}

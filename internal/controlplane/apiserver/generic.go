@@ -72,7 +72,7 @@ func (s *Server) genericConfig(o options.CompletedOptions, ln net.Listener) (*ge
 		if s.cfg.OldAPIs {
 			handler = compat.WithFields(handler)
 		}
-		return s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c))
+		return s.tellWork(s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c)))
 	}
 	return cfg, storage, nil
 }

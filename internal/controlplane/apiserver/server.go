@@ -52,9 +52,11 @@ type Config struct {
 	// for this server alone.
 	Limits           *limit.Budget
 	AdvertiseAddress netip.Addr
-	ServiceCIDRs     []netip.Prefix
-	NodePorts        utilnet.PortRange
-	ClusterDomain    string
+	// Working is called when something is about to be changed; nil is nobody.
+	Working       func()
+	ServiceCIDRs  []netip.Prefix
+	NodePorts     utilnet.PortRange
+	ClusterDomain string
 	// OldAPIs has old versions of Kubernetes' kinds served by conversion.
 	OldAPIs bool
 	// Components are asked for the objects of kind ComponentStatus; etcd is asked

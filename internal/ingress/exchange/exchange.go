@@ -90,8 +90,9 @@ type Exchange struct {
 	// Status and Response are the answer's, from Hooks.Response on.
 	Status   int
 	Response *h1.Header
-	// FromBackend tells whether the answer is an endpoint's.
-	FromBackend bool
+	// FromBackend tells whether the answer is an endpoint's. Refused tells Hooks.Replace that the proxy has refused the request
+	// before an endpoint was asked.
+	FromBackend, Refused bool
 	// Attempts are the endpoints that were asked, in their order.
 	Attempts []Attempt
 	// Sent is the number of bytes sent to the client, and SentBody those of the answer's body; Received counts the request.

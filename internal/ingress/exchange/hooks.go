@@ -37,8 +37,9 @@ type Hooks struct {
 	Pick func(x *Exchange, candidates Candidates) int
 	// Replace returns a backend whose answer is to be given in place of the status that an endpoint (or, with FromBackend
 	// false, the proxy) answered, and adds to Forward what it shall know; nil keeps the answer. The body is kept only if it
-	// was read ahead. Without any Attempts, it is a 503 for a backend that has no endpoints, and the hook says by
-	// RewrittenTarget which path is asked for; it is called before Access then. Otherwise the path is "/".
+	// was read ahead, and not for a request that was Refused. Without any Attempts and not Refused, it is a 503 for a
+	// backend that has no endpoints, and the hook says by RewrittenTarget which path is asked for; it is called before Access
+	// then. Otherwise the path is "/".
 	Replace  func(x *Exchange, status int) *table.BackendRef
 	Response func(x *Exchange)
 	// Encode may change the body of an endpoint's answer on its way to the client: what is written to the Encoder that

@@ -30,7 +30,7 @@ func answer(x *exchange.Exchange, loc *table.Location) {
 	}
 	for i := range loc.ResponseHeaders {
 		// Name and value were checked when the ConfigMap was read; what cannot be a field is left out.
-		_ = h.SetName(loc.ResponseHeaders[i].Name, loc.ResponseHeaders[i].Value)
+		h.Replace(loc.ResponseHeaders[i].Name, loc.ResponseHeaders[i].Value)
 	}
 	if loc.CORS != nil {
 		markOrigin(x, loc.CORS)

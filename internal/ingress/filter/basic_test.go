@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"minato/internal/ingress/htpasswd"
 )
 
 func basicField(credentials string) string {
@@ -237,7 +235,7 @@ func TestSums(t *testing.T) {
 func digestField(user, realm, password, nonce, uri, nc, method string, change ...string) string {
 	c := digestCredentials{user: user, nonce: nonce, uri: uri, nc: nc, cnonce: "c", qop: "auth"}
 	s := `Digest username="` + user + `", realm="` + realm + `", nonce="` + nonce + `", uri="` + uri + `", qop=auth, nc=` + nc +
-		`, cnonce="c", response="` + c.expected(htpasswd.HA1(user, realm, password), method) + `"`
+		`, cnonce="c", response="` + c.expected(ha1(user, realm, password), method) + `"`
 	return "Authorization: " + strings.NewReplacer(change...).Replace(s)
 }
 
@@ -254,7 +252,7 @@ func nonceOf(t *testing.T, r result) string {
 // auth-type: digest (RFC 7616 with MD5).
 func TestDigest(t *testing.T) {
 	b := newBed(t).on("h.test /", "auth-type", "digest", "auth-secret", "users", "auth-realm", "shop")
-	b.secrets["users"] = map[string]string{"auth": "ann:shop:" + htpasswd.HA1("ann", "shop", "pw") + "\nbob:other:" + htpasswd.HA1("bob", "other", "pw")}
+	b.secrets["users"] = map[string]string{"auth": "ann:shop:" + ha1("ann", "shop", "pw") + "\nbob:other:" + ha1("bob", "other", "pw")}
 	r := b.ask("GET", "http://h.test/a?b=c")
 	nonce := nonceOf(t, r)
 	if got := r.header.Get("WWW-Authenticate"); got != `Digest realm="shop", qop="auth", algorithm=MD5, nonce="`+nonce+`"` {

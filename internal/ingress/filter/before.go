@@ -80,7 +80,7 @@ func (b *before) redirect(_ context.Context, x *exchange.Exchange) *exchange.Ans
 	if loc.Redirect != nil {
 		return elsewhere(x, loc)
 	}
-	if loc.Rewrite != nil && rewrites(x, loc) {
+	if loc.Rewrite != nil && x.Route.Rewrites() {
 		if a := rewrite(x, loc); a != nil {
 			return a
 		}
@@ -104,7 +104,7 @@ func (b *before) access(ctx context.Context, x *exchange.Exchange) *exchange.Ans
 			return a
 		}
 	}
-	if loc.ForwardedPrefix != nil && loc.Rewrite != nil && rewrites(x, loc) {
+	if loc.ForwardedPrefix != nil && loc.Rewrite != nil && x.Route.Rewrites() {
 		forwardedPrefix(x, loc.ForwardedPrefix)
 	}
 	return nil

@@ -2,6 +2,8 @@ package filter
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"net/http"
@@ -298,4 +300,10 @@ func (r result) answered(h *exchange.Hooks, status int) string {
 		all = append(all, string(v))
 	}
 	return strings.Join(all, "|")
+}
+
+// ha1 is what digest authentication keeps of a password.
+func ha1(user, realm, password string) string {
+	sum := md5.Sum([]byte(user + ":" + realm + ":" + password))
+	return hex.EncodeToString(sum[:])
 }

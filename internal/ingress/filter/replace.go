@@ -12,17 +12,14 @@ import (
 // replace returns the backend whose answer is given in place of one of an endpoint, or in place of the proxy's where there is
 // no endpoint or none has answered (custom-http-errors, default-backend). What answers is asked for the path "/" with the
 // request's method and body, and its status is the client's; for a backend without endpoints, default-backend is asked
-// for the path that was asked for.
-//
-// Refusals are not among them: an answer of Access, be it 401, 403 or the 503 of a limit, ends the request before a backend
-// is asked, so that no error page's 200 comes in its place (CVE-2026-24513). With ingress-nginx error pages can take the
-// place of such answers too.
+// for the path that was asked for. A refusal (401, 403, 413, the 503 of a limit) is replaced too, after it was made: what
+// another server says about a request never passes here (CVE-2026-24513).
 func (a *after) replace(x *exchange.Exchange, status int) *table.BackendRef {
 	loc := x.Location()
 	if loc == nil {
 		return nil
 	}
-	nobody := !x.FromBackend && len(x.Attempts) == 0
+	nobody := !x.FromBackend && !x.Refused && len(x.Attempts) == 0
 	ref := loc.ErrorsBackend
 	switch {
 	case nobody && ref != nil:

@@ -32,12 +32,6 @@ func rewrite(x *exchange.Exchange, loc *table.Location) *exchange.Answer {
 	return nil
 }
 
-// rewrites tells whether the path is replaced. A target that is the rule's path does nothing.
-func rewrites(x *exchange.Exchange, loc *table.Location) bool {
-	p := loc.Rewrite.Target.Parts
-	return len(p) > 1 || len(p) == 1 && (p[0].Var != table.VarNone || p[0].Literal != x.Route.Path)
-}
-
 // rewriter puts a target together.
 type rewriter struct {
 	x     *exchange.Exchange

@@ -59,7 +59,7 @@ func BenchmarkReadRequest(b *testing.B) {
 			var pool Buffers
 			var q Request
 			rd := NewReader(&repeat{text: c.text}, &pool)
-			lim := DefaultRequestLimits()
+			lim := defaultRequestLimits()
 			b.ReportAllocs()
 			defer cpu(b)()
 			b.SetBytes(int64(len(c.text)))
@@ -90,7 +90,7 @@ func BenchmarkForward(b *testing.B) {
 			var pool Buffers
 			var q Request
 			rd := NewReader(&repeat{text: c.text}, &pool)
-			lim := DefaultRequestLimits()
+			lim := defaultRequestLimits()
 			out := make([]byte, 0, 8192)
 			addr := []byte("203.0.113.9")
 			drop := Mask(XForwardedFor, XForwardedHost, XForwardedPort, XForwardedProto, XForwardedScheme, XScheme, XRealIP, Proxy)
@@ -108,7 +108,7 @@ func BenchmarkForward(b *testing.B) {
 				_ = h.Add(XForwardedHost, q.Host)
 				_ = h.AddString(XForwardedPort, "443")
 				_ = h.AddString(XForwardedProto, "https")
-				out, _ = AppendRequestHead(out[:0], q.MethodName, q.URI, h)
+				out, _ = appendRequestHead(out[:0], q.MethodName, q.URI, h)
 			}
 		})
 	}
@@ -155,7 +155,7 @@ func BenchmarkChunkedBody(b *testing.B) {
 	var pool Buffers
 	var q Request
 	rd := NewReader(&repeat{text: text}, &pool)
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	b.SetBytes(1 << 20)
 	b.ReportAllocs()
 	defer cpu(b)()
@@ -177,7 +177,7 @@ func TestNoAllocations(t *testing.T) {
 	text := browserRequest + "POST /up HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
 	rd := NewReader(&repeat{text: text}, &pool)
 	back := NewReader(&repeat{text: okResponse}, &pool)
-	lim, rlim := DefaultRequestLimits(), ResponseLimits(4096)
+	lim, rlim := defaultRequestLimits(), ResponseLimits(4096)
 	var out []byte
 	run := func() {
 		for range 2 {
@@ -190,7 +190,7 @@ func TestNoAllocations(t *testing.T) {
 			q.Header.RemoveHopByHop(false)
 			_ = q.Header.SetString(XForwardedFor, "203.0.113.1")
 			_ = q.Header.SetName("X-Other", "1")
-			out, _ = AppendRequestHead(out[:0], q.MethodName, q.URI, &q.Header)
+			out, _ = appendRequestHead(out[:0], q.MethodName, q.URI, &q.Header)
 			out = AppendResponseHead(out, p.Status, p.Phrase, &p.Header)
 			for _, b := range []*Body{&q.Body, &p.Body} {
 				for {
@@ -201,7 +201,7 @@ func TestNoAllocations(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					out = AppendChunk(out, data)
+					out = appendChunk(out, data)
 				}
 				out = AppendLastChunk(out, b.Trailer())
 			}

@@ -97,7 +97,7 @@ func TestChunkedBody(t *testing.T) {
 				var pool Buffers
 				var q Request
 				rd := NewReader(src, &pool)
-				lim := DefaultRequestLimits()
+				lim := defaultRequestLimits()
 				if err := rd.ReadRequest(&q, &lim); err != nil {
 					t.Fatal(err)
 				}
@@ -137,7 +137,7 @@ func TestTrailers(t *testing.T) {
 	var pool Buffers
 	var q Request
 	rd := NewReader(strings.NewReader(text), &pool)
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	if err := rd.ReadRequest(&q, &lim); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestLengthBody(t *testing.T) {
 		for how, src := range readers("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 99999)) {
 			var pool Buffers
 			var q Request
-			lim := DefaultRequestLimits()
+			lim := defaultRequestLimits()
 			if err := NewReader(src, &pool).ReadRequest(&q, &lim); err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +176,7 @@ func TestBodyBound(t *testing.T) {
 	}
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	read := func(text string) {
 		t.Helper()
 		if err := NewReader(strings.NewReader(text), &pool).ReadRequest(&q, &lim); err != nil {
@@ -224,7 +224,7 @@ func TestBodyBound(t *testing.T) {
 func TestSplice(t *testing.T) {
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	src := strings.NewReader("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10000\r\n\r\n" + strings.Repeat("x", 10000) + "GET /next HTTP/1.1\r\nHost: h\r\n\r\n")
 	rd := NewReader(src, &pool)
 	if err := rd.ReadRequest(&q, &lim); err != nil {
@@ -264,7 +264,7 @@ func TestDiscard(t *testing.T) {
 	} {
 		var pool Buffers
 		var q Request
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		if err := NewReader(strings.NewReader(c.text), &pool).ReadRequest(&q, &lim); err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +292,7 @@ func TestNextBuffered(t *testing.T) {
 		}))
 		var pool Buffers
 		var q Request
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		if err := NewReader(src, &pool).ReadRequest(&q, &lim); err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func TestWaitWithoutBuffer(t *testing.T) {
 		t.Fatal(err, readErr, rd.Buffered())
 	}
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	if err := rd.ReadRequest(&q, &lim); err != nil || string(q.Host) != "127.0.0.1:8080" {
 		t.Errorf("%q, %v", q.Host, err)
 	}
@@ -92,7 +92,7 @@ func TestSpliceOverTCP(t *testing.T) {
 	}()
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	rd := NewReader(server, &pool)
 	if err := rd.ReadRequest(&q, &lim); err != nil {
 		t.Fatal(err)

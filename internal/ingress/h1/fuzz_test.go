@@ -61,7 +61,7 @@ func FuzzRequest(f *testing.F) {
 		if len(text) > 4000 {
 			return
 		}
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		q, body, rest, err := readAll(bytes.Clone(text), false, &lim)
 		q1, body1, rest1, err1 := readAll(bytes.Clone(text), true, &lim)
 		if a, b := outcome(q, err), outcome(q1, err1); err == nil && (a != b || rest != rest1) || (err == nil) != (err1 == nil) || !bytes.Equal(body, body1) {
@@ -77,7 +77,7 @@ func FuzzRequest(f *testing.F) {
 
 // again writes a request and reads it.
 func again(t *testing.T, q *Request, body []byte) {
-	out, err := AppendRequestHead(nil, q.MethodName, q.URI, &q.Header)
+	out, err := appendRequestHead(nil, q.MethodName, q.URI, &q.Header)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +85,11 @@ func again(t *testing.T, q *Request, body []byte) {
 		out = bytes.Replace(out, []byte(" HTTP/1.1\r\n"), []byte(" HTTP/1.0\r\n"), 1)
 	}
 	if q.Chunked {
-		out = AppendLastChunk(AppendChunk(out, body), q.Body.Trailer())
+		out = AppendLastChunk(appendChunk(out, body), q.Body.Trailer())
 	} else {
 		out = append(out, body...)
 	}
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	lim.MaxHead, lim.MaxLine = 1<<20, 1<<20 // escapes make a target longer
 	q2, body2, rest, err := readAll(out, false, &lim)
 	if err != nil || rest != 0 || !bytes.Equal(body, body2) {
@@ -181,7 +181,7 @@ func FuzzHeader(f *testing.F) {
 		if n := bytes.Count(out, []byte("\n")); n != h.Len()+2 || bytes.Count(out, []byte("\r")) != n {
 			t.Fatalf("%d lines for %d fields: %q", n, h.Len(), out)
 		}
-		head, err := AppendRequestHead(nil, []byte("GET"), []byte(target), &h)
+		head, err := appendRequestHead(nil, []byte("GET"), []byte(target), &h)
 		if n := bytes.Count(head, []byte("\n")); err != nil || n != h.Len()+2 || bytes.Count(head, []byte(" HTTP/1.1\r\n")) < 1 {
 			t.Fatalf("%d lines for %d fields: %q, %v", n, h.Len(), head, err)
 		}
@@ -199,7 +199,7 @@ func FuzzDowngrade(f *testing.F) {
 	f.Add("POST", "/", "h:80", "Content-Length", "5\r\nX: y", int64(-1))
 	f.Add("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", "/ HTTP/1.1\r\n", "h\r\n", "Transfer-Encoding", "chunked", int64(3))
 	f.Fuzz(func(t *testing.T, method, uri, host, name, value string, length int64) {
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		var q Request
 		r := &http.Request{Method: method, RequestURI: uri, Host: host, ContentLength: length, Header: http.Header{name: {value}, "A": {value}}}
 		if q.ReadHTTP(r, &lim) != nil {
@@ -209,7 +209,7 @@ func FuzzDowngrade(f *testing.F) {
 		if q.Chunked {
 			q.Header.SetLength(-1)
 		}
-		out, err := AppendRequestHead(nil, q.MethodName, q.URI, &q.Header)
+		out, err := appendRequestHead(nil, q.MethodName, q.URI, &q.Header)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -232,6 +232,16 @@ func (h *Header) SetName(name, value string) error {
 	return set(h, name, idOf(name), value)
 }
 
+// Replace is SetName for what a user has an answer say: as nginx's more_set_headers has it, a field without a value is
+// removed. What cannot be a field changes nothing.
+func (h *Header) Replace(name, value string) {
+	if value == "" {
+		h.DelName(name)
+		return
+	}
+	_ = h.SetName(name, value)
+}
+
 func set[V []byte | string](h *Header, name string, id ID, value V) error {
 	i := h.index(name, 0)
 	if i < 0 {

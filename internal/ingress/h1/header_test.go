@@ -13,7 +13,7 @@ func parsed(t testing.TB, lines ...string) *Header {
 	t.Helper()
 	var pool Buffers
 	q := new(Request)
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	lim.PassInvalid = true
 	text := "GET / HTTP/1.0\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
 	if len(lines) == 0 {
@@ -149,10 +149,6 @@ func TestInjection(t *testing.T) {
 		}
 		if got := h.AddHTTP(http.Header{"Location": {v, "ok"}}); got != 1 {
 			t.Errorf("AddHTTP dropped %d of %q", got, v)
-		}
-		line := string(AppendField(nil, Location, v))
-		if strings.Count(line, "\r") != 1 || strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\r\n") || strings.ContainsAny(line, "\x00\x0b\x7f") {
-			t.Errorf("AppendField(%q) is %q", v, line)
 		}
 	}
 	for _, n := range []string{"", "a b", "a:", "a\r\n", "é", "a\x00", ":path", "a(", strings.Repeat("a", 70000)} {

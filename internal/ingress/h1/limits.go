@@ -35,9 +35,6 @@ func RequestLimits(headerBuffer, number, size int) Limits {
 	}
 }
 
-// DefaultRequestLimits are RequestLimits of 1k and "4 8k".
-func DefaultRequestLimits() Limits { return RequestLimits(1<<10, 4, 8<<10) }
-
 // ResponseLimits returns the bounds of a backend's response, whose head must fit
 // into buffer bytes (ingress-nginx's proxy-buffer-size, 4k unless set).
 func ResponseLimits(buffer int) Limits {

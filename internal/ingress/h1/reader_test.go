@@ -13,7 +13,7 @@ import (
 func TestReleaseAndSpace(t *testing.T) {
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	rd := NewReader(strings.NewReader(" HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n"), &pool)
 	if rd.cur != nil {
 		t.Error("a new Reader holds a buffer")
@@ -48,7 +48,7 @@ func TestReleaseAndSpace(t *testing.T) {
 func TestBuffersShrink(t *testing.T) {
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	text := "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000)
 	const get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 	messages := []string{text, get, text, get} // no read goes beyond one
@@ -96,7 +96,7 @@ func TestBuffersShrink(t *testing.T) {
 func TestTrailerOutlivesPeek(t *testing.T) {
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	rd := NewReader(strings.NewReader(chunkedHead+"ec0\r\n"+strings.Repeat("x", 0xec0)+"\r\n0\r\nX-Sum: abc\r\n\r\n"+strings.Repeat("y", 10000)), &pool)
 	if err := rd.ReadRequest(&q, &lim); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestErrorWithData(t *testing.T) {
 		})
 		var pool Buffers
 		var q Request
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		if err := NewReader(src, &pool).ReadRequest(&q, &lim); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestDeadline(t *testing.T) {
 	})
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	rd := NewReader(src, &pool)
 	times := 0
 	for {
@@ -209,7 +209,7 @@ func TestDeadline(t *testing.T) {
 func TestNoProgress(t *testing.T) {
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	rd := NewReader(readerFunc(func([]byte) (int, error) { return 0, nil }), &pool)
 	if err := rd.ReadRequest(&q, &lim); err != io.ErrNoProgress {
 		t.Error(err)
@@ -234,7 +234,7 @@ func TestDataWithEOF(t *testing.T) {
 		})
 		var pool Buffers
 		var q Request
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		rd := NewReader(src, &pool)
 		if err := rd.ReadRequest(&q, &lim); err != nil {
 			t.Fatal(err)
@@ -261,7 +261,7 @@ func TestByteByByte(t *testing.T) {
 	})
 	var pool Buffers
 	var q Request
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	if err := NewReader(src, &pool).ReadRequest(&q, &lim); err != nil || reads != len(text) {
 		t.Errorf("%d reads for %d bytes, %v", reads, len(text), err)
 	}

@@ -27,7 +27,7 @@ type Request struct {
 	Query    []byte
 	HasQuery bool
 	// Plain tells that the path has no escape, no "//", no segment that begins with a
-	// dot, no backslash and no byte that isn't ASCII: decoding and normalising would
+	// dot, no backslash, no semicolon and no byte that isn't ASCII: decoding and normalising would
 	// not change it.
 	Plain bool
 	// Host is the host with its port, in the case received: that of the target in

@@ -40,7 +40,7 @@ func TestReadHTTP(t *testing.T) {
 		{"many fields", "GET", "/", "h", 0, http.Header{"A": make([]string, 1001)}, "400 the header has too many fields"},
 	} {
 		var q Request
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		for range 2 { // a request can be used again
 			err := q.ReadHTTP(&http.Request{Method: c.method, RequestURI: c.uri, Host: c.host, ContentLength: c.length, Header: c.header}, &lim)
 			if got := outcome(&q, err); got != c.want {

@@ -102,7 +102,7 @@ func TestReadRequest(t *testing.T) {
 		{"end of connection", "", "EOF"},
 		{"end within the request line", "GET / HT", "unexpected EOF"},
 		{"end within the head", "GET / HTTP/1.1\r\nHost: h\r\n", "unexpected EOF"},
-	}, DefaultRequestLimits())
+	}, defaultRequestLimits())
 }
 
 // What two parsers could read in two ways, and what nginx refuses.
@@ -219,13 +219,13 @@ func TestRefusedRequests(t *testing.T) {
 		{"HTTP/1.2", "GET / HTTP/1.2\r\nHost: h\r\n\r\n", "505 the version of HTTP is not supported"},
 		// Others that nginx wants once.
 		{"nginx: two Authorizations", start + "Authorization: a\r\nAuthorization: b" + end, "400 a field that must be unique is repeated"},
-	}, DefaultRequestLimits())
+	}, defaultRequestLimits())
 }
 
 func TestRequestLimits(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	const ok = " 1.1 host=h len=0 keep"
-	lim := DefaultRequestLimits()
+	lim := defaultRequestLimits()
 	runRequests(t, []requestCase{
 		{"a request line of 8k fits", "GET /" + long(8192-16) + " HTTP/1.1\r\nHost: h\r\n\r\n", "GET /" + long(8192-16) + ok},
 		{"one byte more is 414", "GET /" + long(8192-15) + " HTTP/1.1\r\nHost: h\r\n\r\n", "414 the request line is too long"},
@@ -265,7 +265,7 @@ func TestPipeline(t *testing.T) {
 		var pool Buffers
 		var q Request
 		rd := NewReader(src, &pool)
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		for i := range 400 {
 			if err := rd.ReadRequest(&q, &lim); err != nil {
 				t.Fatalf("%s: request %d: %v", how, i, err)
@@ -295,7 +295,7 @@ func TestHeadOutlivesBody(t *testing.T) {
 			var pool Buffers
 			var q Request
 			rd := NewReader(src, &pool)
-			lim := DefaultRequestLimits()
+			lim := defaultRequestLimits()
 			if err := rd.ReadRequest(&q, &lim); err != nil {
 				t.Fatal(err)
 			}
@@ -334,7 +334,7 @@ func TestUnreadBodyBreaksTheConnection(t *testing.T) {
 	} {
 		var pool Buffers
 		var q, q2 Request
-		lim := DefaultRequestLimits()
+		lim := defaultRequestLimits()
 		rd := NewReader(strings.NewReader(c.text), &pool)
 		if err := rd.ReadRequest(&q, &lim); (err == nil) != (c.between != nil) {
 			t.Fatalf("%s: %v", c.name, err)

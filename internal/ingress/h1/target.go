@@ -22,7 +22,7 @@ var targetClass = func() (t [256]uint8) {
 			t[c] = targetHigh
 		}
 	}
-	t['?'], t['%'], t['/'], t['\\'] = targetQuery, targetPercent, targetSlash, targetOdd
+	t['?'], t['%'], t['/'], t['\\'], t[';'] = targetQuery, targetPercent, targetSlash, targetOdd, targetOdd
 	return t
 }()
 
@@ -32,7 +32,7 @@ const (
 	targetPercent // begins an escape
 	targetQuery   // ends the path
 	targetHigh    // not ASCII
-	targetOdd     // a byte that some take for a slash
+	targetOdd     // a byte that some take for a slash, or for the end of an element
 	targetEnd     // ends the target, or is refused in it
 )
 

@@ -5,20 +5,6 @@ import (
 	"strconv"
 )
 
-// AppendRequestHead appends the head of a request in HTTP/1.1: the request line, the
-// fields in their order, the empty line. A method that is no token is
-// ErrInvalidMethod. Bytes that a target cannot have (controls, space, DEL, not ASCII)
-// are percent-encoded; an empty target becomes "/".
-func AppendRequestHead(dst, method, target []byte, h *Header) ([]byte, error) {
-	if !validToken(method) {
-		return dst, ErrInvalidMethod
-	}
-	dst = append(append(dst, method...), ' ')
-	dst = AppendTarget(dst, target)
-	dst = append(dst, " HTTP/1.1\r\n"...)
-	return append(h.AppendTo(dst), "\r\n"...), nil
-}
-
 // AppendTarget appends a target; bytes that it cannot have are percent-encoded. Raw
 // bytes beyond ASCII, which nginx passes as they are, mean the same when encoded, and
 // no backend can mistake them for white space.
@@ -89,31 +75,10 @@ func (h *Header) AppendTo(dst []byte) []byte {
 	return dst
 }
 
-// AppendField appends one line of a known field with the value. Bytes that a value
-// cannot have are left out.
-func AppendField[T []byte | string](dst []byte, id ID, value T) []byte {
-	dst = append(append(dst, idNames[id]...), ": "...)
-	for i := range len(value) {
-		if c := value[i]; c >= 0x20 && c != 0x7f || c == '\t' {
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, "\r\n"...)
-}
-
 // AppendChunkHeader appends the line that begins a chunk of n bytes, n > 0. Behind
 // the data comes a CRLF.
 func AppendChunkHeader(dst []byte, n int) []byte {
 	return append(strconv.AppendUint(dst, uint64(n), 16), "\r\n"...)
-}
-
-// AppendChunk appends a whole chunk, or nothing without data.
-func AppendChunk(dst, data []byte) []byte {
-	if len(data) == 0 {
-		return dst
-	}
-	dst = AppendChunkHeader(dst, len(data))
-	return append(append(dst, data...), "\r\n"...)
 }
 
 // AppendLastChunk appends the end of a chunked body with its trailer section; trailer

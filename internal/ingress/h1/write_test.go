@@ -18,7 +18,7 @@ func TestAppendRequestHead(t *testing.T) {
 		{"", "/", ""},
 	} {
 		h := parsed(t, "Host: h")
-		got, err := AppendRequestHead(nil, []byte(c.method), []byte(c.target), h)
+		got, err := appendRequestHead(nil, []byte(c.method), []byte(c.target), h)
 		if c.want == "" {
 			if err != ErrInvalidMethod || len(got) != 0 {
 				t.Errorf("%q: %q, %v; want ErrInvalidMethod", c.method, got, err)
@@ -67,8 +67,8 @@ func TestAppendTo(t *testing.T) {
 }
 
 func TestAppendChunk(t *testing.T) {
-	out := AppendChunk(nil, []byte(strings.Repeat("x", 26)))
-	out = AppendChunk(out, nil)
+	out := appendChunk(nil, []byte(strings.Repeat("x", 26)))
+	out = appendChunk(out, nil)
 	out = append(append(AppendChunkHeader(out, 1<<20), 'y'), "\r\n"...)
 	out = AppendLastChunk(out, nil)
 	if got, want := string(out), "1a\r\n"+strings.Repeat("x", 26)+"\r\n100000\r\ny\r\n0\r\n\r\n"; got != want {

@@ -78,13 +78,8 @@ func (h *Hash) Matches(password string) bool {
 	return h.coded.MatchesPassword(password)
 }
 
-// HA1 is what digest authentication keeps of a password (RFC 7616, section 3.4.2, with MD5): 32 hexadecimal digits.
-func HA1(user, realm, password string) string {
-	sum := md5.Sum([]byte(user + ":" + realm + ":" + password)) //nolint:gosec // as above
-	return hex.EncodeToString(sum[:])
-}
-
-// IsHA1 tells whether s has the form of one.
+// IsHA1 tells whether s has the form of what digest authentication keeps of a password (RFC 7616, section 3.4.2, with MD5): 32
+// hexadecimal digits.
 func IsHA1(s string) bool {
 	_, err := hex.DecodeString(s)
 	return err == nil && len(s) == 2*md5.Size

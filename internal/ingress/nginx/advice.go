@@ -3,8 +3,10 @@ package nginx
 import "strings"
 
 // restricts tells whether a directive keeps clients out: without it the paths are more open than their owner believes.
-func restricts(name string) bool {
-	switch name {
+func restricts(d directive) bool {
+	switch d.name {
+	case "return":
+		return len(d.args) > 0 && len(d.args[0]) == 3 && d.args[0][0] == '4'
 	case "deny", "allow", "auth_basic", "auth_request", "auth_digest", "auth_jwt", "ssl_verify_client", "satisfy", "limit_except", "access_by_lua_block":
 		return true
 	}

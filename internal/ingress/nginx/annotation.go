@@ -96,9 +96,6 @@ var known = sync.OnceValue(func() (list struct {
 	return list
 })
 
-// Annotations returns all annotations, in groups.
-func Annotations() []Annotation { return slices.Clone(known().all) }
-
 // Lookup returns the annotation of a name without prefix.
 func Lookup(name string) (Annotation, bool) {
 	a, ok := known().byName[name]

@@ -14,7 +14,7 @@ import (
 func TestAllAnnotationsAreThere(t *testing.T) {
 	names, aliases := 0, 0
 	seen := map[string]bool{}
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		if seen[a.Name] {
 			t.Errorf("%s is there twice", a.Name)
 		}
@@ -80,7 +80,7 @@ func companions(a Annotation) []string {
 // Every annotation that is said to be honoured changes what is done, without a finding that it isn't; every one that is
 // refused has a finding that says so. None is accepted and ignored.
 func TestNoAnnotationIsIgnored(t *testing.T) {
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		t.Run(a.Name, func(t *testing.T) {
 			before, _ := read(t, companions(a)...)
 			after, findings := read(t, append(companions(a), a.Name, a.Example)...)
@@ -127,7 +127,7 @@ func hopeless(a Annotation) string {
 // A value that can't be used is told of by name and value, and does what its row says: it closes the paths, or the host,
 // or is as if absent. Nothing else happens.
 func TestBadValues(t *testing.T) {
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		if a.Support == Refused {
 			continue
 		}

@@ -68,14 +68,20 @@ func Check(objects []runtime.Object, c CheckConfig) (*Report, error) {
 	}
 	r := &Report{Ingresses: []CheckedObject{}}
 	cm := set.settings(c.Settings)
-	_, d, findings, _ := ReadSettings(cm, c.Flags, set)
+	settings, d, findings, _ := ReadSettings(cm, c.Flags, set)
 	if cm != nil || len(findings) > 0 {
 		r.Settings = append(r.Settings, checkSettings(cm, findings))
 	}
 	r.Settings = append(r.Settings, set.checkStreams()...)
+	var served []*table.Ingress
 	for _, key := range slices.SortedFunc(maps.Keys(set.ingresses), compareNames) {
-		r.Ingresses = append(r.Ingresses, set.check(set.ingresses[key], d, c.Class))
+		checked, ing := set.check(set.ingresses[key], d, c.Class)
+		r.Ingresses = append(r.Ingresses, checked)
+		if ing != nil {
+			served = append(served, ing)
+		}
 	}
+	set.beside(r, served, settings, d.prefix()+"/")
 	for _, key := range slices.SortedFunc(maps.Keys(set.old), compareNames) {
 		r.Ingresses = append(r.Ingresses, CheckedObject{Namespace: key.Namespace, Name: key.Name, Why: "it is of " + set.old[key] + ", and was not looked at; write it as networking.k8s.io/v1"})
 	}
@@ -86,13 +92,13 @@ func compareNames(a, b types.NamespacedName) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
-// check judges one Ingress.
-func (s *objectSet) check(ing *networkingv1.Ingress, d *Defaults, cfg table.ClassConfig) CheckedObject {
+// check judges one Ingress by itself, and returns it as it is served, nil if it isn't.
+func (s *objectSet) check(ing *networkingv1.Ingress, d *Defaults, cfg table.ClassConfig) (CheckedObject, *table.Ingress) {
 	out := CheckedObject{Namespace: ing.Namespace, Name: ing.Name}
 	class, served, why := table.Classify(ing, s.classes, cfg)
 	out.Served, out.Why = served, why
 	if !served {
-		return out
+		return out, nil
 	}
 	out.Class = "minato"
 	if class == table.ClassNginx {
@@ -108,10 +114,20 @@ func (s *objectSet) check(ing *networkingv1.Ingress, d *Defaults, cfg table.Clas
 	for _, key := range slices.Sorted(maps.Keys(ing.Annotations)) {
 		if name, ok := strings.CutPrefix(key, prefix); ok {
 			out.Items = append(out.Items, item(key, ing.Annotations[key], name, notes[key]))
+		} else if name, ok := strings.CutPrefix(key, oldPrefix); ok && knownName(name) {
+			out.Items = append(out.Items, Item{Field: key, Value: ing.Annotations[key], Support: Refused, Notes: []string{"nothing reads this prefix since ingress-nginx 0.9; write " + prefix + name}})
 		}
 	}
 	out.Items = append(out.Items, s.fields(ing)...)
-	return out
+	return out, &table.Ingress{Object: s.ordered(ing), Class: class, ClassReason: why, Options: opts, Certificates: s.certificates(ing)}
+}
+
+// oldPrefix was that of ingress-nginx's annotations before 2017.
+const oldPrefix = "ingress.kubernetes.io/"
+
+func knownName(name string) bool {
+	_, ok := Lookup(name)
+	return ok
 }
 
 // item judges one annotation by its row and its findings.
@@ -244,6 +260,7 @@ func (s *objectSet) checkStreams() []CheckedObject {
 // objectSet holds objects by name.
 type objectSet struct {
 	ingresses  map[types.NamespacedName]*networkingv1.Ingress
+	order      map[types.NamespacedName]int    // of Ingresses among the objects
 	old        map[types.NamespacedName]string // Ingresses of versions before v1, with the version
 	classes    []*networkingv1.IngressClass
 	secrets    map[types.NamespacedName]*corev1.Secret
@@ -255,6 +272,7 @@ type objectSet struct {
 func newObjectSet(objects []runtime.Object) (*objectSet, error) {
 	s := &objectSet{
 		ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
+		order:      map[types.NamespacedName]int{},
 		old:        map[types.NamespacedName]string{},
 		secrets:    map[types.NamespacedName]*corev1.Secret{},
 		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
@@ -282,6 +300,7 @@ func (s *objectSet) add(objects []runtime.Object) error {
 				o.Namespace = "default"
 			}
 			s.ingresses[name(o.Namespace, o.Name)] = o
+			s.order[name(o.Namespace, o.Name)] = len(s.order)
 		case *networkingv1.IngressClass:
 			s.classes = append(s.classes, o)
 		case *corev1.Secret:

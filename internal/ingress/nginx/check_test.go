@@ -125,7 +125,7 @@ func TestCheckPartial(t *testing.T) {
 // Each annotation's row and its verdict agree.
 func TestCheckAgreesWithTheList(t *testing.T) {
 	c := newCluster(t)
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		ing := ingress(append(companions(a), a.Name, a.Example)...)
 		class := "nginx"
 		ing.Spec.IngressClassName = &class

@@ -74,7 +74,7 @@ func isOrigin(o string) error {
 		return nil
 	}
 	scheme, rest, ok := strings.Cut(o, "://")
-	bad := errors.New("it is not * or scheme://host[:port], where the host may begin with *.")
+	bad := errors.New("it is neither * nor scheme://host[:port] nor scheme://*.host")
 	if !ok || strings.IndexFunc(scheme, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '+' && c != '-' && c != '.'
 	}) >= 0 || scheme == "" {

@@ -57,6 +57,9 @@ ingress-nginx is open, or surprising, in some cases in which requests had better
 - cors-allow-origin without an origin that can be read allows none; there, it allows all.
 - proxy-ssl-verify without proxy-ssl-secret closes the paths; there, the backend's certificate isn't verified.
 - proxy-real-ip-cidr without an item that can be read believes nobody; there, everybody.
+- A path that a backend may read as one of an Ingress that asks more of clients is answered 400, unless it is rewritten:
+  ` + "`" + `/closed/../open` + "`" + `, ` + "`" + `/closed/..%2Fopen` + "`" + `, ` + "`" + `/closed;a` + "`" + `, ` + "`" + `/open/..;/closed` + "`" + `, or the same with backslashes, where addresses or
+  credentials guard ` + "`" + `/closed` + "`" + `. There, only one reading counts.
 - An annotation that isn't known, or that does nothing without another one, has an event; there, nothing tells of it.
 - Snippets don't drop their Ingress: the rest of it is served, and an event says for each directive what to use in its place. If
   a directive kept clients out, the event says that the paths are open until it is replaced.
@@ -84,7 +87,7 @@ func annotationsPage() string {
 	b.WriteString("## All annotations\n\n")
 	fmt.Fprintf(&b, "What holds for a host or a Service as a whole says so; of several Ingresses that set it, the oldest one wins. All else holds\nfor the paths of its Ingress. Where a key of the same name sets the default, a k stands behind it.\n")
 	group := ""
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		if a.Group != group {
 			group = a.Group
 			fmt.Fprintf(&b, "\n### %s\n\n| Annotation | Values | Default | |\n|---|---|---|---|\n", group)
@@ -129,7 +132,7 @@ func settingsPage() string {
 	var b strings.Builder
 	b.WriteString(settingsIntro)
 	group := ""
-	for _, k := range Keys() {
+	for _, k := range knownKeys().all {
 		if k.Support == Refused {
 			continue
 		}
@@ -145,7 +148,7 @@ func settingsPage() string {
 	}
 	b.WriteString("\n## What is refused\n\nThese keys of ingress-nginx do nothing here; an event on the ConfigMap says so unless the value asks for what is so already.\n\n| Keys | Why |\n|---|---|\n")
 	var names []string
-	refused := Keys()
+	refused := knownKeys().all
 	for i, k := range refused {
 		if k.Support != Refused {
 			continue

@@ -12,9 +12,9 @@ func errorAnnotations() []Annotation {
 	row := func(name, values, def, example, note string, bad Bad, needs ...string) Annotation {
 		return Annotation{Name: name, Group: group, Scope: ScopeLocation, Support: Honoured, Bad: bad, Values: values, Default: def, Example: example, Note: note, Needs: needs}
 	}
-	codes := row("custom-http-errors", "a list of statuses from 400 to 599", "none", "404, 503", "Such answers of a backend are replaced by the default backend's.", BadCloses)
+	codes := row("custom-http-errors", "a list of statuses from 400 to 599", "none", "404, 503", "Such answers, of a backend or the proxy's own, are replaced by the default backend's: the page for `/`, with its status. Those of gRPC backends stay.", BadCloses)
 	codes.Key = true
-	codes.Support, codes.Difference = Differs, "What the proxy itself refuses (401, 403, 413, a limit's 503) keeps its answer, as do answers of gRPC backends. Without default-backend and --default-backend-service all answers stay."
+	codes.Support, codes.Difference = Differs, "Without default-backend and --default-backend-service all answers stay; ingress-nginx makes them its own 404. A page for what the proxy refuses is asked for without the request's body and Authorization, and one of status 2xx for a 401 or 403 has that status."
 	keep := row("disable-proxy-intercept-errors", "bool", "false", "true", "Answers of the backend are kept; only the proxy's own are replaced.", BadDefault)
 	keep.Key = true
 	mirror := row("mirror-target", "an http(s) URL with variables", "none", "http://mirror.default.svc$request_uri", "Each request is sent there too; the answer is dropped.", BadDefault)

@@ -39,9 +39,6 @@ var knownKeys = sync.OnceValue(func() (list struct {
 	return list
 })
 
-// Keys returns all keys, in groups.
-func Keys() []Key { return slices.Clone(knownKeys().all) }
-
 // keyRows makes rows of a group.
 type keyRows string
 

@@ -380,7 +380,7 @@ func TestRisk(t *testing.T) {
 			t.Errorf("level %s, %v: fault %q, %s", c.level, c.pairs, o.Fault, messages(f))
 		}
 	}
-	for _, a := range Annotations() {
+	for _, a := range known().all {
 		if strings.HasSuffix(a.Name, "-snippet") != (riskOf(a.Name) == RiskCritical) {
 			t.Errorf("%s: %s", a.Name, riskOf(a.Name))
 		}

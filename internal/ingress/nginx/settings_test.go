@@ -60,7 +60,7 @@ func settingsCompanions(k string) []string {
 // ignored.
 func TestNoKeyIsIgnored(t *testing.T) {
 	seen := map[string]bool{}
-	for _, k := range Keys() {
+	for _, k := range knownKeys().all {
 		if seen[k.Name] {
 			t.Errorf("%s is there twice", k.Name)
 		}
@@ -324,7 +324,7 @@ func TestReadStreams(t *testing.T) {
 }
 
 func FuzzSettings(f *testing.F) {
-	all := Keys()
+	all := knownKeys().all
 	for i, k := range all {
 		f.Add(uint16(i), k.Example)
 	}

@@ -171,7 +171,7 @@ func snippetAdvice(s string) []string {
 	walk = func(list []directive) {
 		for _, d := range list {
 			a := advice(d)
-			if restricts(d.name) {
+			if restricts(d) {
 				a += " (until then the paths are open to those whom this keeps out)"
 			}
 			if key := d.name + a; !seen[key] {

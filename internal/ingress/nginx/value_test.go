@@ -117,13 +117,13 @@ func FuzzTime(f *testing.F) {
 // Whatever an annotation's value is, reading ends, and a value that would get control characters into a header or URL is
 // never taken.
 func FuzzRead(f *testing.F) {
-	for i, a := range Annotations() {
+	for i, a := range known().all {
 		f.Add(uint16(i), a.Example)
 		f.Add(uint16(i), hopeless(a))
 	}
 	objects := newCluster(f)
 	d := testDefaults()
-	all := Annotations()
+	all := known().all
 	f.Fuzz(func(t *testing.T, i uint16, value string) {
 		a := all[int(i)%len(all)]
 		o, findings, _ := Read(ingress(append(companions(a), a.Name, value)...), table.ClassNginx, d, objects)

@@ -74,6 +74,9 @@ func (f *flow) attempts(ctx context.Context, h *exchange.Hooks, loc *table.Locat
 		if o == outcomeGone && f.gone != 0 {
 			return f.x.Reply(f.gone)
 		}
+		if f.refusal != nil {
+			return f.refusal
+		}
 		return f.x.Reply(o.status())
 	}
 }
@@ -116,6 +119,11 @@ func (f *flow) askSubstitute() {
 	f.cand.set = f.substitute
 	f.cand.tried = f.cand.tried[:0]
 	f.x.RewrittenTarget = "/"
+	f.page = true
+	if f.upgrade {
+		f.upgrade = false
+		f.x.Forward.Del(h1.Upgrade)
+	}
 }
 
 // maxStale bounds how many connections that were kept may prove closed for one request.
@@ -191,6 +199,9 @@ func (f *flow) attempt(ctx context.Context, loc *table.Location, ep *endpoint) (
 
 // protocol is what is spoken with the endpoint.
 func (f *flow) protocol(loc *table.Location) table.Protocol {
+	if f.page {
+		return table.ProtocolHTTP // as ingress-nginx has it, whatever the backend speaks
+	}
 	if loc.Protocol != table.ProtocolAuto {
 		return loc.Protocol
 	}
@@ -441,6 +452,9 @@ func (f *flow) retryStatus(loc *table.Location) bool {
 // pass passes the answer in resp on to the client, and keeps the connection if it can be kept.
 func (f *flow) pass(loc *table.Location, u *upstreamConn) {
 	x, p := &f.x, &f.resp
+	if f.refusal != nil {
+		f.refused(f.refusal)
+	}
 	x.Status, x.Response, x.FromBackend = p.Status, &p.Header, true
 	if p.Status == 101 {
 		f.tunnel(loc, u)

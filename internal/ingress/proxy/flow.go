@@ -76,6 +76,9 @@ type flow struct {
 	gone      int // the status for a client that did not send its body; 0 is that of one that has gone
 	// substitute are the endpoints whose answer replaces another (custom-http-errors); nil as long as there is none.
 	substitute *endpointSet
+	// refusal is the proxy's own answer that the substitute's is given in place of; nil where there is none.
+	refusal    *exchange.Answer
+	page       bool // the substitute is asked for a page, in HTTP
 	upgrade    bool
 	begun      bool // the answer has begun
 	unbuffered bool // the answer must not be held back
@@ -110,7 +113,7 @@ func (s *Server) release(f *flow) {
 	if cap(f.buf) > 16<<10 {
 		f.buf = make([]byte, 0, 512)
 	}
-	f.upgrade, f.begun, f.substitute, f.unlook, f.gone = false, false, nil, nil, 0
+	f.upgrade, f.begun, f.substitute, f.unlook, f.gone, f.refusal, f.page = false, false, nil, nil, 0, nil, false
 	s.flows.Put(f)
 }
 
@@ -280,18 +283,27 @@ func (f *flow) decide(ctx context.Context) *exchange.Answer {
 		return x.Reply(200).With("Content-Type", "text/html")
 	}
 	loc := x.Route.Location
+	a := f.located(ctx, h, loc)
+	if a != nil && len(loc.CustomErrors) > 0 {
+		return f.errorPage(ctx, h, loc, a)
+	}
+	return a
+}
+
+// located goes on from the location to the answer.
+func (f *flow) located(ctx context.Context, h *exchange.Hooks, loc *table.Location) *exchange.Answer {
 	if f.down.setMax(loc.BodySize) != nil {
-		return x.Reply(413)
+		return f.x.Reply(413)
 	}
 	if h.Redirect != nil {
-		if a := h.Redirect(ctx, x); a != nil {
+		if a := h.Redirect(ctx, &f.x); a != nil {
 			return a
 		}
 	}
 	return f.toBackend(ctx, h, loc)
 }
 
-// toBackend goes on from the location to the answer.
+// toBackend goes on from what needs no backend to the answer.
 func (f *flow) toBackend(ctx context.Context, h *exchange.Hooks, loc *table.Location) *exchange.Answer {
 	x := &f.x
 	if x.Upstream = x.Route.Backend; x.Upstream == nil {
@@ -379,16 +391,17 @@ func (f *flow) standIn(h *exchange.Hooks, loc *table.Location) *endpointSet {
 func (f *flow) locate() bool {
 	x := &f.x
 	x.Path = str(f.raw)
+	var flags table.PathFlags
 	if !f.plain {
 		var err error
-		if x.Path, _, err = table.NormalizePath(nil, x.Path); err != nil {
+		if x.Path, flags, err = table.NormalizePath(nil, x.Path); err != nil {
 			return false
 		}
 	}
 	x.Subject = x.Path
 	f.view.table.Match(x.Host, x.Path, &x.Match)
 	x.Route, x.Server = x.Match.Route, x.Match.Server
-	return true
+	return f.plain || f.view.table.Misread(x.Host, str(f.raw), flags, &x.Match) == nil
 }
 
 // portText is a port and its text.

@@ -88,10 +88,10 @@ func (f *flow) trustAddress(s *table.Settings) {
 	}
 }
 
-// trusted tells whether a party may say where a request comes from. Without a list everyone may, as ingress-nginx's
-// proxy-real-ip-cidr has it.
+// trusted tells whether a party may say where a request comes from. Without a list everyone may, and with an empty one
+// nobody: none of proxy-real-ip-cidr could be read.
 func trusted(list []netip.Prefix, a netip.Addr) bool {
-	if len(list) == 0 {
+	if list == nil {
 		return true
 	}
 	for _, p := range list {
@@ -151,7 +151,11 @@ func (f *flow) forward(loc *table.Location) {
 	}
 	for i := range x.Settings.SetHeaders {
 		e := &x.Settings.SetHeaders[i]
-		_ = h.SetName(e.Name, x.Expand(&e.Value))
+		if value := x.Expand(&e.Value); value != "" || strings.EqualFold(e.Name, "Host") {
+			_ = h.SetName(e.Name, value)
+		} else {
+			h.DelName(e.Name) // as nginx has it, a field without a value isn't passed
+		}
 	}
 	f.clientCertificate()
 }
@@ -203,8 +207,12 @@ func (f *flow) clientCertificate() {
 	want := x.Server.Options.ClientTLS
 	h := &x.Forward
 	_ = h.AddString(h1.SSLClientVerify, x.Lookup(table.VarSSLClientVerify, ""))
-	_ = h.AddString(h1.SSLClientSubjectDN, x.Lookup(table.VarSSLClientSDN, ""))
-	_ = h.AddString(h1.SSLClientIssuerDN, x.Lookup(table.VarSSLClientIDN, ""))
+	if name := x.Lookup(table.VarSSLClientSDN, ""); name != "" {
+		_ = h.AddString(h1.SSLClientSubjectDN, name)
+	}
+	if name := x.Lookup(table.VarSSLClientIDN, ""); name != "" {
+		_ = h.AddString(h1.SSLClientIssuerDN, name)
+	}
 	if want.PassUpstream && len(x.TLS.PeerCertificates) > 0 {
 		_ = h.AddString(h1.SSLClientCert, exchange.EscapedPEM(x.TLS.PeerCertificates[0].Raw))
 	}

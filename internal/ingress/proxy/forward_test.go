@@ -86,7 +86,8 @@ func TestProxyProtocol(t *testing.T) {
 	r.backend("web", serve(t, heads))
 	request := "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
 	src, dst := netip.MustParseAddrPort("192.0.2.7:4711"), netip.MustParseAddrPort("198.51.100.1:443")
-	for name, head := range map[string][]byte{"v1": proxyproto.AppendV1(nil, src, dst), "v2": proxyproto.AppendV2(nil, src, dst)} {
+	v2 := []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\xc6\x33\x64\x01\x12\x67\x01\xbb") // of the same two
+	for name, head := range map[string][]byte{"v1": proxyproto.AppendV1(nil, src, dst), "v2": v2} {
 		resp := r.ask(string(head) + request)
 		body := readAll(t, resp)
 		for _, want := range []string{"X-Real-Ip: 192.0.2.7\r\n", "X-Forwarded-Port: 443\r\n", "X-Forwarded-Proto: https\r\n"} {

@@ -146,8 +146,8 @@ func TestStandIn(t *testing.T) {
 	}
 }
 
-// TestRefusalsStay: what Access refuses is not replaced, whatever Replace says: no error page's 200 comes in place of a 401
-// (CVE-2026-24513), nor where the backend has no endpoints.
+// TestRefusalsStay: what Access refuses is not replaced where custom-http-errors does not list it, whatever Replace says, nor
+// where the backend has no endpoints.
 func TestRefusalsStay(t *testing.T) {
 	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web"), ingress("b", nil, "b.example / none")), nil)
 	page := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a page") })
@@ -174,6 +174,87 @@ func TestRefusalsStay(t *testing.T) {
 	}
 	if n := replaced.Load(); n != 0 {
 		t.Errorf("%d refusals were to be replaced", n)
+	}
+}
+
+// TestErrorPages: what the proxy refuses is replaced where custom-http-errors lists it, by a page that is asked for in HTTP and
+// without body and password; a 2xx for a 401 or 403 has that status. A page that can't be had leaves the refusal as it was.
+func TestErrorPages(t *testing.T) {
+	change := func(i *table.Ingress) {
+		l := &i.Options.Location
+		l.CustomErrors, l.BodySize, l.Protocol = []int{401, 403, 413, 502, 503}, 10, table.ProtocolHTTPS
+	}
+	streams := func(i *table.Ingress) { change(i); i.Options.Location.RequestBuffering = false }
+	r := start(t, tableOf(settings(), ingress("a", change, "a.example / web"), ingress("s", streams, "s.example / web"), ingress("n", change, "n.example / none")), nil)
+	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
+	r.backend("web", plain) // does not speak TLS
+	page := atomic.Int32{}
+	r.backend("errors", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		w.Header().Set("X-Page", q.Method+" "+q.URL.Path+" "+q.Header.Get("X-Code")+" "+string(body)+q.Header.Get("Authorization")+q.Header.Get("Upgrade"))
+		w.WriteHeader(int(page.Load()))
+	}))
+	status := atomic.Int32{}
+	r.SetHooks(exchange.Hooks{
+		Access: func(_ context.Context, x *exchange.Exchange) *exchange.Answer {
+			if s := int(status.Load()); s != 0 {
+				return x.Reply(s).With("WWW-Authenticate", "Basic").With("X-Page", "none")
+			}
+			return nil
+		},
+		Replace: func(x *exchange.Exchange, s int) *table.BackendRef {
+			if len(x.Attempts) == 0 && !x.Refused {
+				return nil // no endpoints
+			}
+			_ = x.Forward.SetName("X-Code", http.StatusText(s))
+			return &table.BackendRef{Namespace: "d", Service: "errors", Port: "80"}
+		},
+	})
+	for _, c := range []struct {
+		host, send   string
+		refuse, page int
+		want         int
+		saw          string
+	}{
+		{"a.example", "POST / HTTP/1.1\r\nContent-Length: 3\r\nAuthorization: x\r\n", 401, 200, 401, "POST / Unauthorized"},
+		{"a.example", "GET /x HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", 403, 204, 403, "GET / Forbidden"},
+		{"a.example", "GET /x HTTP/1.1\r\n", 403, 302, 302, "GET / Forbidden"},
+		{"a.example", "GET /x HTTP/1.1\r\n", 503, 200, 200, "GET / Service Unavailable"},
+		{"a.example", "GET /x HTTP/1.1\r\n", 404, 200, 404, "none"},
+		{"a.example", "POST /x HTTP/1.1\r\nContent-Length: 11\r\nExpect: 100-continue\r\n", 0, 200, 200, "POST / Request Entity Too Large"},
+		{"a.example", "POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", 0, 200, 200, "POST / Request Entity Too Large"},
+		{"s.example", "POST /x HTTP/1.1\r\nContent-Length: 11\r\n", 0, 413, 413, "POST / Request Entity Too Large"},
+		{"a.example", "GET /x HTTP/1.1\r\n", 0, 200, 200, "GET / Bad Gateway"},
+		{"n.example", "GET /x HTTP/1.1\r\n", 0, 200, 200, "GET / Service Unavailable"},
+	} {
+		status.Store(int32(c.refuse))
+		page.Store(int32(c.page))
+		text := c.send + "Host: " + c.host + "\r\n\r\n"
+		switch {
+		case strings.Contains(text, "Length: 3"):
+			text += "abc"
+		case strings.Contains(text, "chunked"):
+			text += "b\r\n01234567890\r\n0\r\n\r\n"
+		}
+		resp := r.ask(text)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		if got := resp.Header.Get("X-Page"); resp.StatusCode != c.want || got != c.saw {
+			t.Errorf("%q refused with %d: %d and %q, want %d and %q", c.send, c.refuse, resp.StatusCode, got, c.want, c.saw)
+		}
+		if c.refuse == 401 && resp.Header.Get("WWW-Authenticate") != "Basic" {
+			t.Error("the page in place of a challenge has no challenge")
+		}
+	}
+	status.Store(403)
+	r.backend("errors", "127.0.0.1:1") // nobody is there
+	if resp, _ := r.get("a.example", "/"); resp.StatusCode != 403 {
+		t.Errorf("without a page a refusal is %d", resp.StatusCode)
+	}
+	// The body that nobody has read is not taken for a request.
+	r.backend("errors", plain)
+	resp := r.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 8\r\n\r\nabcd")
+	if resp.Close != true {
+		t.Error("a connection with an unread body is kept")
 	}
 }
 

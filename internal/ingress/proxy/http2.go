@@ -167,6 +167,7 @@ type downHTTP2 struct {
 	buf     *[]byte
 	max     int64
 	read    int64
+	armed   int64 // when the read deadline was set, of clock; 0 if there is none
 	tr      h1.Header
 	bodied  bool
 	begun   bool
@@ -194,10 +195,26 @@ func (d *downHTTP2) fieldsFit(lim *h1.Limits) bool {
 	return fit
 }
 
+// arm bounds the wait for more of the body (client-body-timeout), but of gRPC, whose streams may be silent. A deadline costs a
+// message to the connection's goroutine: it is renewed only when some of it is over.
+func (d *downHTTP2) arm() {
+	timeout := orDuration(d.f.view.settings.BodyTimeout, time.Minute)
+	now := clock()
+	if d.armed != 0 && now-d.armed < int64(timeout)/8 {
+		return
+	}
+	if loc := d.f.x.Location(); loc != nil && (loc.Protocol == table.ProtocolGRPC || loc.Protocol == table.ProtocolGRPCS) {
+		return
+	}
+	d.armed = now
+	_ = http.NewResponseController(d.w).SetReadDeadline(time.Now().Add(timeout)) // a stream that has ended needs none
+}
+
 func (d *downHTTP2) next() ([]byte, error) {
 	if d.buf == nil {
 		d.buf = d.f.srv.copies.Get().(*[]byte)
 	}
+	d.arm()
 	n, err := d.r.Body.Read(*d.buf)
 	d.read += int64(n)
 	if d.max > 0 && d.read > d.max {

@@ -108,7 +108,7 @@ func (f *flow) finishHeader(h *h1.Header) {
 		h.DelName(name)
 	}
 	for i := range s.AddHeaders {
-		_ = h.SetName(s.AddHeaders[i].Name, s.AddHeaders[i].Value)
+		h.Replace(s.AddHeaders[i].Name, s.AddHeaders[i].Value)
 	}
 	if hk := f.srv.hooks.load(); hk.Response != nil {
 		hk.Response(&f.x)

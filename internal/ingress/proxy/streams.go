@@ -116,6 +116,7 @@ const (
 // udpSession is a client of a UDP stream with the socket by which its endpoint is reached.
 type udpSession struct {
 	client netip.AddrPort
+	ep     *endpoint
 	conn   *net.UDPConn
 	at     *list.Element
 	rec    streamRecord
@@ -134,9 +135,9 @@ type udpStream struct {
 	wait   sync.WaitGroup
 }
 
-// ServeUDP passes the datagrams of a socket to the stream's endpoints, all of one client to one endpoint, and the answers
-// back, until the context ends; then it closes the socket. Sessions that are idle for proxy-stream-timeout end, and
-// those longest idle when there are too many.
+// ServeUDP passes the datagrams of a socket to the stream's endpoints, all of one client to one endpoint as long as that is one
+// of the backend's and listens, and the answers back, until the context ends; then it closes the socket. Sessions that are idle
+// for proxy-stream-timeout end, and those longest idle when there are too many.
 func (s *Server) ServeUDP(ctx context.Context, socket net.PacketConn, stream table.Stream, log StreamLog) error {
 	d := &udpStream{srv: s, socket: socket, stream: stream, log: log, byAddr: map[netip.AddrPort]*udpSession{}, order: list.New()}
 	stop := context.AfterFunc(ctx, func() { _ = socket.Close() })
@@ -166,6 +167,11 @@ func (s *Server) ServeUDP(ctx context.Context, socket net.PacketConn, stream tab
 func (d *udpStream) pass(ctx context.Context, client netip.AddrPort, p []byte) {
 	d.mu.Lock()
 	u := d.byAddr[client]
+	if u != nil && u.ep.gone.Load() {
+		d.forget(u)
+		_ = u.conn.Close()
+		u = nil
+	}
 	if u == nil {
 		d.mu.Unlock()
 		if u = d.open(ctx, client); u == nil {
@@ -195,7 +201,7 @@ func (d *udpStream) open(ctx context.Context, client netip.AddrPort) *udpSession
 	if err != nil {
 		return nil
 	}
-	u := &udpSession{client: client, conn: conn.(*net.UDPConn), last: clock()}
+	u := &udpSession{client: client, ep: ep, conn: conn.(*net.UDPConn), last: clock()}
 	b := &d.stream.Backend
 	u.rec = streamRecord{protocol: "UDP", client: netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), endpoint: ep.address, status: 200, began: time.Now(), namespace: b.Namespace, name: b.Service, port: b.Port}
 	d.mu.Lock()
@@ -235,11 +241,14 @@ func (d *udpStream) answers(u *udpSession) {
 		if err == nil {
 			u.last = clock()
 			u.rec.sent += int64(n)
-		} else if isTimeout(err) && idle < timeout || errors.Is(err, syscall.ECONNREFUSED) && u.at != nil {
+		} else if isTimeout(err) && idle < timeout {
 			d.mu.Unlock()
 			continue
 		}
 		if err != nil {
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				u.ep.failing.Store(clock() + int64(failingFor)) // the client's next datagram goes to another one, if there is one
+			}
 			d.forget(u)
 			rec := u.rec
 			d.mu.Unlock()

@@ -177,6 +177,75 @@ func TestUDPStream(t *testing.T) {
 	}
 }
 
+// TestUDPStreamEndpoints: a client that stays at its port goes on to another endpoint when its own is taken from the backend, or
+// has ceased to listen.
+func TestUDPStreamEndpoints(t *testing.T) {
+	r := start(t, tableOf(settings()), nil)
+	backs := map[string]net.PacketConn{}
+	var addresses []string
+	for range 2 {
+		back, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer back.Close()
+		backs[back.LocalAddr().String()] = back
+		addresses = append(addresses, back.LocalAddr().String())
+		go func() {
+			buf := make([]byte, 2048)
+			for {
+				_, from, err := back.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = back.WriteTo([]byte(back.LocalAddr().String()), from)
+			}
+		}()
+	}
+	r.backend("udp", addresses...)
+	front, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- r.ServeUDP(ctx, front, table.Stream{Port: 53, UDP: true, Backend: refOf("udp")}, nil)
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	c, err := net.Dial("udp", front.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func() string {
+		buf := make([]byte, 2048)
+		fmt.Fprint(c, "q")
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		n, err := c.Read(buf)
+		if err != nil {
+			return ""
+		}
+		return string(buf[:n])
+	}
+	var first string
+	eventually(t, "an endpoint answers", func() bool { first = ask(); return first != "" })
+	other := addresses[0]
+	if other == first {
+		other = addresses[1]
+	}
+	r.backend("udp", other)
+	eventually(t, "the other one answers", func() bool { return ask() == other })
+	r.backend("udp", addresses...)
+	_ = backs[other].Close()
+	eventually(t, "the first one answers for the one that does not listen", func() bool { return ask() == first })
+}
+
 // TestPassthrough: the TLS of a host with ssl-passthrough is its endpoints'; that of others is the proxy's.
 func TestPassthrough(t *testing.T) {
 	s := settings()

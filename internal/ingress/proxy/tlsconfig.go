@@ -34,7 +34,7 @@ var (
 
 // handshake speaks TLS with the client; it reports false if the connection is at its end.
 func (c *clientConn) handshake(v *view) bool {
-	c.within(handshakeTimeout)
+	c.within(min(handshakeTimeout, orDuration(v.settings.HeaderTimeout, handshakeTimeout)))
 	base := c.conn
 	if v.settings.Passthrough {
 		peeked, name := peekHello(c.conn)

@@ -66,23 +66,3 @@ func parseV2(b []byte) (Header, int, error) {
 	}
 	return h, v2Fixed + length, nil
 }
-
-// AppendV2 appends a header of version 2 for a TCP connection from src to dst. If
-// either is invalid it is LOCAL; if either is IPv6 so are both.
-func AppendV2(b []byte, src, dst netip.AddrPort) []byte {
-	b = append(b, v2Signature...)
-	if !src.IsValid() || !dst.IsValid() {
-		return append(b, 0x20, 0, 0, 0)
-	}
-	s, d := src.Addr().Unmap(), dst.Addr().Unmap()
-	if s.Is4() && d.Is4() {
-		b = append(b, 0x21, 0x11, 0, sizeIPv4)
-		s4, d4 := s.As4(), d.As4()
-		b = append(append(b, s4[:]...), d4[:]...)
-	} else {
-		b = append(b, 0x21, 0x21, 0, sizeIPv6)
-		s16, d16 := s.As16(), d.As16()
-		b = append(append(b, s16[:]...), d16[:]...)
-	}
-	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, src.Port()), dst.Port())
-}

@@ -69,25 +69,3 @@ func beginsWith(s string, p Prefix) bool {
 	}
 	return strings.HasPrefix(s, p.Text)
 }
-
-func FuzzTemplate(f *testing.F) {
-	for _, s := range []string{"/new/$1/$2", "/$10", "${1}x", "$name", "a$", "${", "$0", "https://h/$1?x=$args"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		tmpl, err := ParseTemplate(s)
-		if err != nil {
-			return
-		}
-		// Without captures and with variables left alone, what Append gives
-		// is a template again, and gives itself.
-		once := string(tmpl.Append(nil, "", nil, nil))
-		again, err := ParseTemplate(once)
-		if err != nil {
-			t.Fatalf("%q gave %q: %v", s, once, err)
-		}
-		if twice := string(again.Append(nil, "", nil, nil)); twice != once && tmpl.MaxCapture() == 0 {
-			t.Errorf("%q gave %q, and that %q", s, once, twice)
-		}
-	})
-}

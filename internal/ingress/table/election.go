@@ -199,7 +199,7 @@ func (c *claim) compile() *regex.Regexp {
 	if c.reText != c.key.path {
 		c.reText, c.re, c.reErr = c.key.path, nil, nil
 		if !literalText(c.key.path) {
-			c.re, c.reErr = regex.Compile("^"+c.key.path, regex.Options{IgnoreCase: true})
+			c.re, c.reErr = regex.Compile("^"+regex.Unquote(c.key.path), regex.Options{IgnoreCase: true})
 		}
 	}
 	return c.re
@@ -207,7 +207,7 @@ func (c *claim) compile() *regex.Regexp {
 
 // slashed is the pattern of the path with a slash behind it.
 func (c *claim) slashed() *regex.Regexp {
-	re, err := regex.Compile("^"+c.key.path+"/", regex.Options{IgnoreCase: true})
+	re, err := regex.Compile("^"+regex.Unquote(c.key.path)+"/", regex.Options{IgnoreCase: true})
 	if err != nil {
 		return c.re
 	}

@@ -97,6 +97,10 @@ func (t *Table) Explain(r Request) *Explanation {
 		}
 		x.Captures = append(x.Captures, c)
 	}
+	if r := t.Misread(r.Host, r.RawPath, flags, &m); r != nil {
+		x.Status, x.Reason = 400, "the backend may read the path as one of "+r.Path+", and Ingress "+r.Namespace+"/"+r.Ingress+" asks for more than Ingress "+m.Route.Namespace+"/"+m.Route.Ingress+" there"
+		return x
+	}
 	x.Steps = t.Steps(m.Route)
 	x.backend(r)
 	return x

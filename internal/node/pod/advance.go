@@ -40,6 +40,7 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod) (next time.Time, err 
 		w.mounted = w.mounted && len(pod.Spec.Volumes) == 0
 		w.retryConfig()
 	}
+	replacing := false
 	for range maxRounds {
 		w.ensureProbes(ctx, pod, view)
 		plan := MakePlan(pod, view, Facts{
@@ -50,7 +51,10 @@ func (w *worker) advance(ctx context.Context, pod *v1.Pod) (next time.Time, err 
 			return next, nil
 		}
 		w.noteResize(pod, plan)
-		w.report(pod, view)
+		if !replacing {
+			w.report(pod, view)
+		}
+		replacing = w.replaces(ctx, pod, view, plan)
 		acted, wait, err := w.execute(ctx, pod, view, plan)
 		next = sooner(next, wait)
 		if err != nil || !acted {

@@ -45,7 +45,8 @@ func (w *worker) end(ctx context.Context, pod *v1.Pod) error {
 	}
 	// After the status: the containers' last words lie among the volumes.
 	if !w.tornDown {
-		if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
+		if err := w.m.cfg.Volumes.TearDown(ctx, w.uid); err != nil {
+			w.keeps(ctx, pod, err)
 			return err
 		}
 		w.tornDown = true
@@ -57,6 +58,14 @@ func (w *worker) end(ctx context.Context, pod *v1.Pod) error {
 		w.m.cfg.Reporter.Finish(pod, st)
 	}
 	return nil
+}
+
+// keeps tells, once, why the Pod's volumes can't be given up: until then, the Pod stays.
+func (w *worker) keeps(ctx context.Context, pod *v1.Pod, err error) {
+	if ctx.Err() == nil && pod.Name != "" && w.keeping != err.Error() {
+		w.keeping = err.Error()
+		w.event(pod, v1.EventTypeWarning, "FailedUnMount", err.Error())
+	}
 }
 
 // stop ends the Pod's containers and sandboxes. Once the API hears that the Pod
@@ -166,7 +175,7 @@ func (w *worker) cleanUp(ctx context.Context) error {
 		}
 	}
 	// Again: a step that was cut short may have made some of them anew.
-	if err := w.m.cfg.Volumes.TearDown(w.uid); err != nil {
+	if err := w.m.cfg.Volumes.TearDown(ctx, w.uid); err != nil {
 		return err
 	}
 	if err := w.m.cfg.Allocations.Remove(w.uid); err != nil {

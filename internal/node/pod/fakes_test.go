@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -267,7 +268,8 @@ func (f *fakeVolumes) Mounts(_ *v1.Pod, c *v1.Container, _ []*runtimeapi.KeyValu
 	}
 	return out, nil
 }
-func (f *fakeVolumes) TearDown(uid types.UID) error {
+func (f *fakeVolumes) Devices(*v1.Pod, *v1.Container) ([]*runtimeapi.Device, error) { return nil, nil }
+func (f *fakeVolumes) TearDown(_ context.Context, uid types.UID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tornDown = append(f.tornDown, uid)
@@ -343,6 +345,7 @@ func (f *fakeProbes) Remove(types.UID)                {}
 type fakeReporter struct {
 	mu       sync.Mutex
 	status   map[string]v1.PodStatus
+	history  []v1.PodStatus
 	finished map[string]bool
 }
 
@@ -350,6 +353,7 @@ func (f *fakeReporter) Set(p *v1.Pod, s v1.PodStatus) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status[p.Name] = s
+	f.history = append(f.history, s)
 }
 func (f *fakeReporter) Finish(p *v1.Pod, s v1.PodStatus) {
 	f.mu.Lock()
@@ -357,6 +361,13 @@ func (f *fakeReporter) Finish(p *v1.Pod, s v1.PodStatus) {
 	f.status[p.Name], f.finished[p.Name] = s, true
 }
 func (f *fakeReporter) Forget(types.UID) {}
+
+// all are the statuses that were told, oldest first.
+func (f *fakeReporter) all() []v1.PodStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.history)
+}
 func (f *fakeReporter) get(name string) v1.PodStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	crierrors "k8s.io/cri-api/pkg/errors"
+
+	"minato/internal/node/observe"
 )
 
 // Reasons why an image is not there.
@@ -126,6 +128,38 @@ func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Conta
 		return nil, r.failed(&startError{reason: reasonNeverPull, message: message, retry: firstPause})
 	}
 	return p.pull(ctx, r, have, sandbox)
+}
+
+// replaces tells whether a plan only stops containers that are started again at once,
+// from images that are here by then: those that are not are pulled while the
+// containers still run. What the Pod is like in between is not reported, as kubelet,
+// which stops and starts within one step, does not.
+func (w *worker) replaces(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) bool {
+	for _, k := range plan.Kill {
+		if !k.Replace || !w.fetchImage(ctx, pod, view, k.Spec) {
+			return false
+		}
+	}
+	return len(plan.Kill) > 0 && !plan.NewSandbox
+}
+
+// fetchImage tells whether a container's image is here, after pulling it if it was
+// not. Why it is not, starting the container will tell.
+func (w *worker) fetchImage(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) bool {
+	name, err := fullName(c.Image)
+	if err != nil {
+		return false
+	}
+	have, err := inspect(ctx, w.m.cfg.Images, imageSpec(pod, c.Image, name))
+	if err != nil || have != nil || c.ImagePullPolicy == v1.PullNever {
+		return have != nil
+	}
+	sandbox, err := w.sandboxConfig(pod, view.Sandbox().Attempt)
+	if err != nil {
+		return false
+	}
+	_, err = w.m.pulls.ensure(ctx, w, pod, c, imageOf(c), sandbox)
+	return err == nil
 }
 
 // present tells that an image that is here is used.

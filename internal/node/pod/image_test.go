@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	crierrors "k8s.io/cri-api/pkg/errors"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 )
 
 // pullImages is an image store whose pulls a test holds up, and which remembers
@@ -380,6 +382,55 @@ func TestPullPanics(t *testing.T) {
 }
 
 // The events and messages of a pull are kubelet's.
+func podReady(st v1.PodStatus) bool { return podutil.IsPodReadyConditionTrue(st) }
+
+// A container that is given another image runs on while that is pulled, and the Pod is
+// not told to be unready for the moment in between.
+func TestImageIsReplacedInOneGo(t *testing.T) {
+	release := make(chan struct{})
+	b, images := newPullBench(t, held(release))
+	images.put("registry.test/old:1", access{Anyone: true})
+	p := newPod("web", wants("registry.test/old:1", v1.PullIfNotPresent))
+	b.manager.Update(p)
+	ready := func() bool { return podReady(b.reporter.get("web")) }
+	b.eventually("it is ready", ready)
+	before := len(b.reporter.all())
+	changed := p.DeepCopy()
+	wants("registry.test/new:1", v1.PullIfNotPresent)(changed)
+	b.manager.Update(changed)
+	b.eventually("the other image is pulled", func() bool { return images.count() == 1 })
+	if b.called("StopContainer main")() {
+		t.Error("the container was stopped before the other image was there")
+	}
+	close(release)
+	b.eventually("the other image runs", func() bool {
+		s := b.reporter.get("web").ContainerStatuses
+		return len(s) == 1 && s[0].RestartCount == 1 && s[0].Ready
+	})
+	for _, st := range b.reporter.all()[before:] {
+		if !podReady(st) {
+			t.Errorf("in between the Pod was told to be %+v", st)
+		}
+	}
+}
+
+// A container whose other image is not to be had is stopped all the same, and that shows.
+func TestReplacedByAnImageThatIsNotThere(t *testing.T) {
+	b, images := newPullBench(t, func(context.Context, *runtimeapi.ImageSpec, *runtimeapi.AuthConfig) error {
+		return errors.New("no such image")
+	})
+	images.put("registry.test/old:1", access{Anyone: true})
+	p := newPod("web", wants("registry.test/old:1", v1.PullIfNotPresent))
+	b.manager.Update(p)
+	b.eventually("it runs", b.phase("web", v1.PodRunning))
+	changed := p.DeepCopy()
+	wants("registry.test/new:1", v1.PullIfNotPresent)(changed)
+	b.manager.Update(changed)
+	b.eventually("its container is stopped", b.called("StopContainer main"))
+	b.eventually("the Pod is not ready", func() bool { return !podReady(b.reporter.get("web")) })
+	b.eventually("the reason shows", b.waitingFor("web", reasonPullBackOff))
+}
+
 func TestPullEvents(t *testing.T) {
 	b, _ := newPullBench(t, func(ctx context.Context, _ *runtimeapi.ImageSpec, _ *runtimeapi.AuthConfig) error { return nil })
 	b.manager.Update(newPod("web", wants(privateImage, v1.PullAlways)))

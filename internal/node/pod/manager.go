@@ -54,7 +54,9 @@ type Images interface {
 type Volumes interface {
 	SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error)
 	Mounts(pod *v1.Pod, c *v1.Container, env []*runtimeapi.KeyValue, images map[string]*runtimeapi.ImageSpec) ([]*runtimeapi.Mount, error)
-	TearDown(uid types.UID) error
+	// Devices are what a container has of the volumes as block devices.
+	Devices(pod *v1.Pod, c *v1.Container) ([]*runtimeapi.Device, error)
+	TearDown(ctx context.Context, uid types.UID) error
 	UIDs() ([]types.UID, error)
 	PodDir(uid types.UID) string
 	spec.Files

@@ -41,6 +41,8 @@ type Kill struct {
 	// Resize says that the container is to be started again at once, with other
 	// resources.
 	Resize bool
+	// Replace says that the container is to be started again at once, from another image.
+	Replace bool
 }
 
 // Facts are what a plan depends on beside the Pod and the runtime's view of it.
@@ -208,7 +210,7 @@ func (p *planner) checkRunning(c *v1.Container, run *observe.Container) (stop bo
 	again := podutil.ContainerShouldRestart(*c, p.pod.Spec, 137)
 	switch hash := run.Annotations[spec.AnnotationHash]; {
 	case hash != "" && hash != spec.Hash(c):
-		k.Message = fmt.Sprintf("Container %s definition changed", c.Name)
+		k.Message, k.Replace = fmt.Sprintf("Container %s definition changed", c.Name), again
 	case h.StartupFailed:
 		k.Message, k.Probe = fmt.Sprintf("Container %s failed startup probe", c.Name), c.StartupProbe
 	case h.Dead:

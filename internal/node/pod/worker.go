@@ -62,9 +62,9 @@ type worker struct {
 	tornDown      bool // the volumes are gone
 	renewAt       time.Time
 	failures      int
-	// lastError is what failed last, and told what the Pod waits for: each is to
-	// be told once.
-	lastError, told string
+	// lastError is what failed last, told what the Pod waits for, and keeping why its
+	// volumes can't be given up: each is to be told once.
+	lastError, told, keeping string
 }
 
 // newWorker returns the worker of a Pod. One that an earlier run of the agent

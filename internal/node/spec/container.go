@@ -21,6 +21,7 @@ type ContainerInput struct {
 	User     ImageUser
 	Env      []*runtimeapi.KeyValue
 	Mounts   []*runtimeapi.Mount
+	Devices  []*runtimeapi.Device
 	// Target is the container whose processes an ephemeral one wants to see.
 	Target string
 	// Users is the Pod's user namespace; nil is the node's.
@@ -49,6 +50,7 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 		WorkingDir:  c.WorkingDir,
 		Envs:        in.Env,
 		Mounts:      in.Mounts,
+		Devices:     in.Devices,
 		Labels:      containerLabels(pod, c),
 		Annotations: containerAnnotations(pod, c, in.Restarts),
 		LogPath:     LogPath(c.Name, in.Restarts),

@@ -39,8 +39,12 @@ func security(pod *v1.Pod, c *v1.Container, user ImageUser, users *runtimeapi.Us
 		out.RunAsUser = &runtimeapi.Int64Value{Value: *sc.RunAsUser}
 	case user.UID != nil:
 		out.RunAsUser = &runtimeapi.Int64Value{Value: *user.UID}
-	default:
+	case user.Name != "":
 		out.RunAsUsername = user.Name
+	default:
+		// An image that names no user runs as root. The CRI wants a user wherever
+		// there is a group.
+		out.RunAsUser = &runtimeapi.Int64Value{}
 	}
 	if sc.RunAsGroup != nil {
 		out.RunAsGroup = &runtimeapi.Int64Value{Value: *sc.RunAsGroup}

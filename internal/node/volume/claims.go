@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,6 +15,7 @@ import (
 	storagevolume "k8s.io/component-helpers/storage/volume"
 
 	"minato/internal/host"
+	"minato/internal/node/csi"
 )
 
 // Claims reads the claims of a Pod and what they are bound to, as they are now.
@@ -24,10 +26,14 @@ type Claims interface {
 
 // claimed is a PersistentVolume in a Pod.
 type claimed struct {
-	name     string // of the PersistentVolume
+	name     string // of the PersistentVolume; of a volume that is written in the Pod, its own
 	path     string // where it is on the node
 	readOnly bool
 	alone    bool // no second Pod may have it
+	// device says that path is a block device; driver, that a CSI driver has made it.
+	device, driver bool
+	// again is when the driver has to be asked anew, zero for never.
+	again time.Time
 }
 
 // claimed returns what a volume of a Pod has been found to be.
@@ -42,34 +48,48 @@ func isClaim(v *v1.Volume) bool {
 	return v != nil && (v.PersistentVolumeClaim != nil || v.Ephemeral != nil)
 }
 
-// claim sets up what the Pod's claim is bound to. That is looked up once: a
-// claim is bound for good.
-func (m *Manager) claim(ctx context.Context, pod *v1.Pod, v *v1.Volume) error {
-	if _, ok := m.claimed(pod.UID, v.Name); ok {
-		return nil
+// claim sets up what the Pod's claim is bound to, and returns when a driver has to be
+// asked again. What it is bound to is looked up once: a claim is bound for good.
+func (m *Manager) claim(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Time, error) {
+	have, had := m.claimed(pod.UID, v.Name)
+	if had && !m.due(have) {
+		return have.again, nil
 	}
 	pvc, err := m.boundClaim(ctx, pod, v)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	pv, err := m.boundVolume(ctx, pvc)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	if err := m.fits(ctx, pod, v, pv); err != nil {
-		return fmt.Errorf("claim %s/%s, PersistentVolume %s: %w", pvc.Namespace, pvc.Name, pv.Name, err)
+		return time.Time{}, fmt.Errorf("claim %s/%s, PersistentVolume %s: %w", pvc.Namespace, pvc.Name, pv.Name, err)
 	}
-	c := claimed{name: pv.Name, alone: hasMode(pv, v1.ReadWriteOncePod)}
+	c := claimed{name: pv.Name, alone: hasMode(pv, v1.ReadWriteOncePod), device: isBlock(pv), driver: pv.Spec.CSI != nil}
 	c.readOnly = v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
 	first, err := m.take(pod.UID, v.Name, &c, pv)
-	if err == nil {
+	switch {
+	case err != nil:
+	case c.driver:
+		err = m.driven(ctx, pod, v, &c, csi.Volume{Persistent: pv, Claim: pvc})
+	case c.device:
+		err = m.deviceOf(pod, v, &c)
+	default:
 		err = m.prepare(ctx, pod, v, pv, c, first)
 	}
 	if err != nil {
-		m.give(pod.UID, v.Name)
-		return fmt.Errorf("claim %s/%s, PersistentVolume %s: %w", pvc.Namespace, pvc.Name, pv.Name, err)
+		if !had {
+			m.give(pod.UID, v.Name)
+		}
+		return time.Time{}, fmt.Errorf("claim %s/%s, PersistentVolume %s: %w", pvc.Namespace, pvc.Name, pv.Name, err)
 	}
-	return nil
+	return c.again, nil
+}
+
+// due tells whether a driver has to be asked again for a volume.
+func (m *Manager) due(c claimed) bool {
+	return !c.again.IsZero() && !m.cfg.Clock.Now().Before(c.again)
 }
 
 // boundClaim reads the claim of a volume and checks what kubelet checks of it.
@@ -110,11 +130,14 @@ func (m *Manager) boundVolume(ctx context.Context, pvc *v1.PersistentVolumeClaim
 
 // fits tells whether this node can give a Pod this PersistentVolume.
 func (m *Manager) fits(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.PersistentVolume) error {
-	block := pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == v1.PersistentVolumeBlock
-	if block || asDevice(pod, v.Name) {
-		return errors.New("its volumeMode is Block, or the Pod names it in volumeDevices, and this node has no block volumes; use volumeMode Filesystem and volumeMounts")
+	device, mounted := uses(pod, v.Name)
+	if isBlock(pv) && mounted {
+		return errors.New("its volumeMode is Block, and the Pod names it in volumeMounts; name it in volumeDevices")
 	}
-	if pv.Spec.HostPath == nil && pv.Spec.Local == nil {
+	if !isBlock(pv) && device {
+		return errors.New("its volumeMode is Filesystem, and the Pod names it in volumeDevices; name it in volumeMounts")
+	}
+	if pv.Spec.HostPath == nil && pv.Spec.Local == nil && (pv.Spec.CSI == nil || m.cfg.Drivers == nil) {
 		return unsupported(persistentType(pv))
 	}
 	if pv.Spec.NodeAffinity == nil {
@@ -138,6 +161,9 @@ func (m *Manager) take(uid types.UID, volume string, c *claimed, pv *v1.Persiste
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if had, ok := m.claims[uid][volume]; ok || c.driver {
+		c.path = had.path // a driver that is asked again has made it there
+	}
 	first = true
 	for other, has := range m.claims {
 		for _, o := range has {
@@ -235,27 +261,7 @@ func localPath(pv *v1.PersistentVolume) string {
 	return pv.Spec.Local.Path
 }
 
-// asDevice tells whether a container of the Pod wants the volume as a device.
-func asDevice(pod *v1.Pod, volume string) bool {
-	uses := func(c *v1.Container) bool {
-		for i := range c.VolumeDevices {
-			if c.VolumeDevices[i].Name == volume {
-				return true
-			}
-		}
-		return false
-	}
-	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			if uses(&list[i]) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // unsupported is the error for a volume of a type that the node does not know.
 func unsupported(kind string) error {
-	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, image, configMap, secret, downwardAPI, projected, or a claim to a hostPath or local PersistentVolume. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
+	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, image, configMap, secret, downwardAPI, projected, or a claim to a PersistentVolume of type hostPath, local or csi. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
 }

@@ -95,7 +95,7 @@ func TestClaim(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.TearDown(pod.UID); err != nil {
+	if err := b.TearDown(t.Context(), pod.UID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "file")); err != nil {
@@ -127,7 +127,14 @@ func TestClaimRefused(t *testing.T) {
 		"nobody's":  {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.ClaimRef = nil }, "not bound to the claim ns/c any more"},
 		"block": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
 			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
-		}, "volumeMode Filesystem"},
+		}, "name it in volumeDevices"},
+		"block without a device": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, p *v1.Pod) {
+			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
+			p.Spec.Containers[0].VolumeMounts = nil
+		}, "is not a block device"},
+		"csi without drivers": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{}}
+		}, "volumes of type csi are not supported"},
 		"as a device": {func(_ *v1.PersistentVolumeClaim, _ *v1.PersistentVolume, p *v1.Pod) {
 			p.Spec.Containers[0].VolumeDevices = []v1.VolumeDevice{{Name: "data", DevicePath: "/dev/x"}}
 		}, "volumeDevices"},
@@ -180,7 +187,7 @@ func TestReadWriteOncePod(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), claiming("v", false)); err == nil || !strings.Contains(err.Error(), "ReadWriteOncePod") {
 		t.Errorf("a second Pod: %v", err)
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.SetUp(t.Context(), claiming("v", false)); err != nil {

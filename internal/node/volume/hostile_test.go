@@ -202,7 +202,7 @@ func TestAPIVolumesAreReadOnlyForContainers(t *testing.T) {
 				t.Errorf("%s, subPath %q: %+v, %v; want read-only = %v", name, sub, mounts, err, c.want)
 			}
 		}
-		if err := b.TearDown(pod.UID); err != nil {
+		if err := b.TearDown(t.Context(), pod.UID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -305,7 +305,7 @@ func TestDeepVolumeIsRemoved(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 512, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	err = b.TearDown("u")
+	err = b.TearDown(t.Context(), "u")
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}

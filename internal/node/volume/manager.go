@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/host"
+	"minato/internal/node/csi"
 )
 
 // Objects gives the ConfigMaps and Secrets behind the volumes of a Pod. What it
@@ -44,6 +45,15 @@ type Mounter interface {
 	ShareMounts(dir string) error
 }
 
+// Drivers makes the volumes of CSI drivers.
+type Drivers interface {
+	SetUp(ctx context.Context, v csi.Volume) (csi.Made, error)
+	TearDown(ctx context.Context, uid types.UID) error
+	// Stats are the figures of a volume, by the name of its PersistentVolume or, of
+	// one that is written in the Pod, by the Pod's name for it.
+	Stats(ctx context.Context, uid types.UID, name string) (csi.Stats, bool)
+}
+
 // Config is what a Manager needs.
 type Config struct {
 	// Dir holds one directory for each Pod, on disk. MemoryDir the same for
@@ -53,6 +63,8 @@ type Config struct {
 	Claims         Claims
 	Tokens         Tokens
 	Mounter        Mounter
+	// Drivers, if set, makes volumes of type csi.
+	Drivers Drivers
 	// NodeLabels are those of the Node, for the nodeAffinity of PersistentVolumes.
 	NodeLabels func(ctx context.Context) (map[string]string, error)
 	// Root is where hostPath volumes are; nil is this process's own root
@@ -127,7 +139,9 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 	case v.HostPath != nil:
 		return time.Time{}, checkHostPath(m.cfg.Root, v.HostPath)
 	case isClaim(v):
-		return time.Time{}, m.claim(ctx, pod, v)
+		return m.claim(ctx, pod, v)
+	case v.CSI != nil && m.cfg.Drivers != nil:
+		return m.inline(ctx, pod, v)
 	case v.Image != nil:
 		return time.Time{}, nil // pulled when a container starts that mounts it
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -156,10 +170,10 @@ func (m *Manager) Path(pod *v1.Pod, name string) (string, error) {
 		case v.Name != name:
 		case v.HostPath != nil:
 			return v.HostPath.Path, nil
-		case isClaim(v):
+		case isClaim(v), v.CSI != nil:
 			c, ok := m.claimed(pod.UID, name)
 			if !ok {
-				return "", fmt.Errorf("the claim of volume %q of pod %s/%s is not set up", name, pod.Namespace, pod.Name)
+				return "", fmt.Errorf("the claim or driver of volume %q of pod %s/%s is not set up", name, pod.Namespace, pod.Name)
 			}
 			return c.path, nil
 		default:
@@ -197,14 +211,18 @@ func (m *Manager) place(v *v1.Volume) (base, kind string) {
 	case v.Projected != nil:
 		return m.cfg.MemoryDir, "kubernetes.io~projected"
 	case isClaim(v):
-		return m.cfg.Dir, "claims"
+		return m.cfg.Dir, "claims" // of which there are only records here
 	}
 	return m.cfg.Dir, "kubernetes.io~empty-dir"
 }
 
-// TearDown removes everything of a Pod. Doing it twice is fine.
-func (m *Manager) TearDown(uid types.UID) (err error) {
+// TearDown removes everything of a Pod. Doing it twice is fine. It waits for the
+// drivers of its volumes, within their bound of time.
+func (m *Manager) TearDown(ctx context.Context, uid types.UID) (err error) {
 	m.forgetTokens(uid)
+	if err := m.tearDownDrivers(ctx, uid); err != nil {
+		return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
+	}
 	dirs := []string{m.PodDir(uid)}
 	if m.cfg.MemoryDir != m.cfg.Dir {
 		dirs = append(dirs, filepath.Join(m.cfg.MemoryDir, string(uid)))

@@ -107,7 +107,7 @@ func expandSubPath(expr string, env []*runtimeapi.KeyValue) (string, error) {
 // be a place where a container can write too. Nor may they write to a claim that
 // the Pod has read-only, and an image is everybody's.
 func (m *Manager) readOnly(pod *v1.Pod, v *v1.Volume) bool {
-	if isClaim(v) {
+	if isClaim(v) || v != nil && v.CSI != nil {
 		c, _ := m.claimed(pod.UID, v.Name)
 		return c.readOnly
 	}

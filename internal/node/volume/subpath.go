@@ -16,8 +16,10 @@ import (
 
 // subPathDir is where the bind mounts of a Pod's subPaths are.
 func (m *Manager) subPathDir(pod *v1.Pod) string {
-	return filepath.Join(m.PodDir(pod.UID), "volume-subpaths")
+	return filepath.Join(m.PodDir(pod.UID), subPathsDir)
 }
+
+const subPathsDir = "volume-subpaths"
 
 // bindSubPath makes one file or directory of a volume appear at a path of its
 // own, and returns that path. A container of the Pod may have put symbolic

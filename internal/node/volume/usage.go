@@ -68,6 +68,14 @@ func (m *Manager) Stats(ctx context.Context, pod *v1.Pod) []Stats {
 		if v.HostPath != nil {
 			continue
 		}
+		if c, ok := m.claimed(pod.UID, v.Name); ok && c.driver {
+			if m.driverStats(ctx, pod, c, &s) {
+				out = append(out, s)
+			}
+			continue
+		} else if c.device {
+			continue
+		}
 		path, err := m.Path(pod, v.Name)
 		if err != nil || !s.filesystem(path) {
 			continue
@@ -81,7 +89,8 @@ func (m *Manager) Stats(ctx context.Context, pod *v1.Pod) []Stats {
 	return out
 }
 
-// ClaimStats are those of Stats that are claims, which cost next to nothing.
+// ClaimStats are those of Stats that are claims, which cost next to nothing: what CSI
+// drivers tell is good for a while.
 func (m *Manager) ClaimStats(pod *v1.Pod) []Stats {
 	var out []Stats
 	for i := range pod.Spec.Volumes {
@@ -90,7 +99,14 @@ func (m *Manager) ClaimStats(pod *v1.Pod) []Stats {
 		if s.Claim == "" {
 			continue
 		}
-		if path, err := m.Path(pod, v.Name); err == nil && s.filesystem(path) {
+		c, _ := m.claimed(pod.UID, v.Name)
+		if c.driver {
+			if m.driverStats(context.Background(), pod, c, &s) {
+				out = append(out, s)
+			}
+			continue
+		}
+		if path, err := m.Path(pod, v.Name); err == nil && !c.device && s.filesystem(path) {
 			out = append(out, s)
 		}
 	}

@@ -320,13 +320,13 @@ func TestEmptyDir(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the mode that a container set became %v, %v", info.Mode(), err)
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if uids, err := b.UIDs(); err != nil || len(uids) != 0 {
 		t.Errorf("left: %v, %v", uids, err)
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Error(err)
 	}
 }
@@ -405,7 +405,7 @@ func TestTearDownSparesWhatIsStillMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mounter.mounts[dir], b.mounter.stuck = "", true
-	if err := b.TearDown("u"); err == nil {
+	if err := b.TearDown(t.Context(), "u"); err == nil {
 		t.Error("no error though something is still mounted")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "precious")); err != nil {

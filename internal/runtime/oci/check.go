@@ -89,6 +89,8 @@ func (r *Runtime) checkContainer(sb *sandbox, config *runtimeapi.ContainerConfig
 		return fmt.Errorf("windows: %w", ErrUnsupported)
 	case config.GetLogPath() != "" && !filepath.IsLocal(config.GetLogPath()):
 		return fmt.Errorf("log_path %q leads out of the Pod's log directory", config.GetLogPath())
+	case sc.GetRunAsGroup() != nil && sc.GetRunAsUser() == nil && sc.GetRunAsUsername() == "":
+		return errors.New("run_as_group is given without run_as_user or run_as_username: give one of them too")
 	case sc.GetSeccompProfilePath() != "": //nolint:staticcheck // to refuse it
 		return fmt.Errorf("seccomp_profile_path: %w: use seccomp", ErrUnsupported)
 	case sc.GetApparmorProfile() != "" && sc.GetApparmor() == nil: //nolint:staticcheck // to refuse it
@@ -97,7 +99,7 @@ func (r *Runtime) checkContainer(sb *sandbox, config *runtimeapi.ContainerConfig
 		return fmt.Errorf("an unmasked /proc (procMount: Unmasked): %w without a user namespace", ErrUnsupported)
 	}
 	for _, m := range config.GetMounts() {
-		if err := errors.Join(checkMount(m), checkMountedFor(sb.users(), m)); err != nil {
+		if err := errors.Join(r.checkMount(m), checkMountedFor(sb.users(), m)); err != nil {
 			return fmt.Errorf("mount %s: %w", m.GetContainerPath(), err)
 		}
 		if p := r.handlers[sb.state.Handler]; m.GetRecursiveReadOnly() && !p.recursiveReadOnly {
@@ -146,12 +148,12 @@ func (r *Runtime) checkContainerNamespaces(sb *sandbox, opts *runtimeapi.Namespa
 	return nil
 }
 
-func checkMount(m *runtimeapi.Mount) error {
+func (r *Runtime) checkMount(m *runtimeapi.Mount) error {
 	image := m.GetImage().GetImage() != ""
 	switch {
 	case filepath.Clean("/"+m.GetContainerPath()) == "/":
 		return errors.New("a volume can't take the place of the container's root")
-	case m.GetSelinuxRelabel():
+	case m.GetSelinuxRelabel() && r.selinux: // else there is nothing to label
 		return fmt.Errorf("SELinux relabelling: %w", ErrUnsupported)
 	case image && m.GetHostPath() != "":
 		return errors.New("image and host_path exclude each other")

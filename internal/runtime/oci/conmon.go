@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -197,6 +198,12 @@ func (c *container) awaitConmon(ctx context.Context) error {
 }
 
 // Messages on conmon's control pipe: kind, height, width.
+// How long conmon may take to make a new log file, and how often it is looked for.
+const (
+	reopenTimeout = 10 * time.Second
+	reopenPoll    = 2 * time.Millisecond
+)
+
 const (
 	ctlResize     = 1
 	ctlReopenLogs = 2
@@ -216,8 +223,9 @@ func (c *container) control(kind, height, width int) error {
 	return nil
 }
 
-// ReopenContainerLog implements CRI, for log rotation.
-func (r *Runtime) ReopenContainerLog(_ context.Context, id string) error {
+// ReopenContainerLog implements CRI, for log rotation. It returns once the file
+// is there: conmon answers no messages.
+func (r *Runtime) ReopenContainerLog(ctx context.Context, id string) error {
 	c, err := r.container(id)
 	if err != nil {
 		return err
@@ -225,5 +233,20 @@ func (r *Runtime) ReopenContainerLog(_ context.Context, id string) error {
 	if c.snapshot().Phase != phaseRunning {
 		return fmt.Errorf("reopen log of container %s: %w", id, ErrNotRunning)
 	}
-	return c.control(ctlReopenLogs, 0, 0)
+	if err := c.control(ctlReopenLogs, 0, 0); err != nil || c.state.LogPath == "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reopenTimeout)
+	defer cancel()
+	for {
+		_, err := r.cfg.MountNS.Root().Stat(c.state.LogPath)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("reopen log of container %s: its conmon has not made %s: %w", id, c.state.LogPath, ctx.Err())
+		case <-time.After(reopenPoll):
+		}
+	}
 }

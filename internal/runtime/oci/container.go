@@ -129,7 +129,8 @@ func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
 		return err
 	}
 	if c.state.LogPath != "" {
-		if err := os.MkdirAll(filepath.Dir(c.state.LogPath), 0o755); err != nil {
+		// conmon opens the file on the node.
+		if err := r.cfg.MountNS.Root().MkdirAll(filepath.Dir(c.state.LogPath), 0o755); err != nil {
 			return err
 		}
 	}

@@ -124,13 +124,10 @@ func withTerm(env []string) []string {
 	return append(env, "TERM=xterm")
 }
 
-// killPause is how long to wait before a command is killed again.
-const killPause = 20 * time.Millisecond
-
 // endExec kills the command until the OCI runtime, whose end waited tells, has
 // ended: it may not even have started the command yet when time is up.
 func (r *Runtime) endExec(c *container, f execFiles, runtime *os.Process, waited <-chan error) error {
-	timeout, again := time.After(killTimeout), time.NewTicker(killPause)
+	timeout, again := time.After(killTimeout), time.NewTicker(killPoll)
 	defer again.Stop()
 	for {
 		err := r.killExec(c, f)

@@ -88,6 +88,7 @@ type SandboxInfo struct {
 	// NetnsPath is the sandbox's network namespace. On Detach the namespace
 	// may be gone already, after a reboot.
 	NetnsPath    string
+	Labels       map[string]string
 	PortMappings []*runtimeapi.PortMapping
 }
 

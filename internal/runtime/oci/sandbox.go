@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,7 +67,20 @@ func (sb *sandbox) info() SandboxInfo {
 	meta := sb.state.Config.GetMetadata()
 	return SandboxInfo{
 		ID: sb.state.ID, Namespace: meta.GetNamespace(), Name: meta.GetName(), UID: meta.GetUid(),
-		NetnsPath: sb.netns().Path, PortMappings: sb.state.Config.GetPortMappings(),
+		NetnsPath: sb.netns().Path, Labels: sb.state.Config.GetLabels(), PortMappings: sb.state.Config.GetPortMappings(),
+	}
+}
+
+// Connected calls fn for each sandbox that the Network has connected, also in an
+// earlier process, and has not disconnected since.
+func (r *Runtime) Connected(fn func(sb SandboxInfo, ips []netip.Addr)) {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.sandboxes))
+	r.mu.Unlock()
+	for _, sb := range all {
+		if s := sb.snapshot(); s.Ready && !sb.hostNetwork() {
+			fn(sb.info(), s.IPs)
+		}
 	}
 }
 

@@ -19,6 +19,10 @@ const killSignal = int(unix.SIGKILL)
 // the kernel is stuck on something.
 const killTimeout = 20 * time.Second
 
+// killPoll is how often a process that is to be killed is looked for while it is
+// not there yet.
+const killPoll = 20 * time.Millisecond
+
 // StopContainer implements CRI.
 func (r *Runtime) StopContainer(ctx context.Context, id string, timeout int64) error {
 	c, err := r.container(id)

@@ -18,6 +18,8 @@ const (
 	// Port is where /metrics is on a node, HealthPort where /healthz is: kube-proxy's.
 	Port       = 10249
 	HealthPort = 10256
+	// Mode is what there is in place of kube-proxy's iptables or nftables.
+	Mode = "minato-ebpf"
 )
 
 // Source is the data plane.
@@ -104,7 +106,7 @@ func (s *Server) LastApplied() time.Time {
 // Programmed counts a change of endpoints that is in the kernel now, by the time that this took.
 func (s *Server) Programmed(after time.Duration) { s.programming.Observe(after.Seconds()) }
 
-// Handler answers /metrics, and /healthz as kube-proxy does at the same port.
+// Handler answers /metrics, and /healthz and /proxyMode as kube-proxy does at the same port.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
@@ -114,6 +116,11 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /proxyMode", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		fmt.Fprint(w, Mode)
 	})
 	return mux
 }

@@ -92,6 +92,9 @@ func TestHealth(t *testing.T) {
 	if code, body := get(s, "/healthz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("healthy: %d %s", code, body)
 	}
+	if code, body := get(s, "/proxyMode"); code != http.StatusOK || body != Mode {
+		t.Errorf("/proxyMode: %d %s", code, body)
+	}
 }
 
 func TestAFailureToReadIsNoFailureOfTheRest(t *testing.T) {

@@ -1,7 +1,7 @@
 // Command build makes the images named, or all of them, as archives that
 // `minato image load` reads.
 //
-//	go run ./test/images/build -out build/images [-force] [-list] [-upstream] [NAME…]
+//	go run ./test/images/build -out build/images [-force] [-list] [-upstream] [-sidecars] [NAME…]
 package main
 
 import (
@@ -31,6 +31,8 @@ func run(ctx context.Context, args []string) error {
 	force := flags.Bool("force", false, "make the images again, with the packages as they are now")
 	list := flags.Bool("list", false, "list the images and their names, and make nothing")
 	upstream := flags.Bool("upstream", false, "the images of Kubernetes' end-to-end suite, all of them")
+	sidecars := flags.Bool("sidecars", false, "the images of what stands beside a CSI driver, all of them")
+	validation := flags.Bool("validation", false, "the images of the CRI's validation suite, all of them")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -40,6 +42,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *upstream {
 		recipes = images.Upstream()
+	}
+	if *sidecars {
+		recipes = images.Sidecars()
+	}
+	if *validation {
+		recipes = images.Validation()
 	}
 	if *list {
 		for _, r := range recipes {

@@ -1,0 +1,456 @@
+package csi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/node/plugins"
+)
+
+// What a driver says of the node is in the CSINode and the Node, until it goes.
+func TestRegister(t *testing.T) {
+	b := newBench(t)
+	node, err := b.client.StorageV1().CSINodes().Get(t.Context(), "n", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := node.Spec.Drivers; len(d) != 1 || d[0].Name != "d" || d[0].NodeID != "id-of-n" || len(d[0].TopologyKeys) != 1 || d[0].TopologyKeys[0] != "zone" || *d[0].Allocatable.Count != 5 {
+		t.Errorf("drivers of the CSINode: %+v", d)
+	}
+	if o := node.OwnerReferences; len(o) != 1 || o[0].UID != "nu" {
+		t.Errorf("owners of the CSINode: %+v", o)
+	}
+	n, _ := b.cfg.Node(t.Context())
+	if n.Labels["zone"] != "a" || n.Annotations[nodeIDs] != `{"d":"id-of-n"}` {
+		t.Errorf("the Node has %v %v", n.Labels, n.Annotations)
+	}
+	// The driver's next Pod registers before the old one is gone.
+	later := b.plugin
+	later.Socket = "/other.sock"
+	if err := b.Register(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	b.Deregister(b.plugin)
+	if _, err := b.Manager.driver("d"); err != nil {
+		t.Error(err)
+	}
+	b.Deregister(later)
+	if _, err := b.Manager.driver("d"); err == nil {
+		t.Error("a driver that is gone is still there")
+	}
+	node, _ = b.client.StorageV1().CSINodes().Get(t.Context(), "n", metav1.GetOptions{})
+	if n, _ = b.cfg.Node(t.Context()); len(node.Spec.Drivers) > 0 || n.Annotations[nodeIDs] != "" {
+		t.Errorf("after the driver: %+v %v", node.Spec.Drivers, n.Annotations)
+	}
+}
+
+func TestRegisterRefused(t *testing.T) {
+	b := newBench(t)
+	mustFail(t, b.Register(t.Context(), plugins.Plugin{Name: "old", Versions: []string{"0.3.0"}}), "needs 1.x")
+	n, _ := b.cfg.Node(t.Context())
+	n.Labels["zone"] = "z"
+	if _, err := b.client.CoreV1().Nodes().Update(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	mustFail(t, b.Register(t.Context(), b.plugin), "labelled zone=z")
+}
+
+// Two Pods share a volume: it is staged once, and unstaged after the last of them.
+func TestLifeOfAVolume(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	made, err := b.SetUp(t.Context(), volumeOf("u"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(b.cfg.Dir, "pods/u/volumes/kubernetes.io~csi/pv/mount"); made.Path != want || !made.Again.IsZero() {
+		t.Errorf("made %+v", made)
+	}
+	if got := b.driver.took(); got != "NodeStageVolume NodePublishVolume" {
+		t.Error(got)
+	}
+	// The record is one that drivers can read.
+	data, err := os.ReadFile(filepath.Join(b.cfg.Dir, "pods/u/volumes/kubernetes.io~csi/pv/vol_data.json"))
+	var keys map[string]any
+	if err != nil || json.Unmarshal(data, &keys) != nil || keys["volumeHandle"] != "h" || keys["driverName"] != "d" || keys["specVolID"] != "pv" || keys["volumeLifecycleMode"] != "Persistent" {
+		t.Errorf("%s %v", data, err)
+	}
+	for _, uid := range []types.UID{"u", "v"} {
+		if _, err := b.SetUp(t.Context(), volumeOf(uid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.driver.took(); got != "NodePublishVolume" {
+		t.Error(got)
+	}
+	if s, ok := b.Stats(t.Context(), "v", "pv"); !ok || s.Capacity != 10 || s.Used != 3 || s.Available != 7 || s.Inodes != 0 {
+		t.Errorf("stats %+v %v", s, ok)
+	}
+	b.driver.took()
+	for _, uid := range []types.UID{"u", "u", "v", "never"} {
+		if err := b.TearDown(t.Context(), uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.driver.took(); got != "NodeUnpublishVolume NodeUnpublishVolume NodeUnstageVolume" {
+		t.Error(got)
+	}
+	b.nothingLeft(t)
+}
+
+// Whatever call the server was killed in, the next one goes on, and the end of the Pod
+// undoes what was begun.
+func TestKilledInACall(t *testing.T) {
+	for _, method := range []string{"NodeStageVolume", "NodePublishVolume"} {
+		b := newBench(t, csiDriver(nil))
+		b.driver.fail[method] = errBusy
+		_, err := b.SetUp(t.Context(), volumeOf("u"))
+		mustFail(t, err, "busy")
+		b.again(t)
+		b.driver.took()
+		if err := b.TearDown(t.Context(), "u"); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.driver.took(); got != "NodeUnpublishVolume NodeUnstageVolume" {
+			t.Errorf("%s: %s", method, got)
+		}
+		b.nothingLeft(t)
+		// Or the Pod lives on.
+		_, err = b.SetUp(t.Context(), volumeOf("u"))
+		mustFail(t, err, "busy")
+		b.again(t)
+		b.driver.set(func() { b.driver.fail = map[string]error{} })
+		if _, err := b.SetUp(t.Context(), volumeOf("u")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A Pod that runs on while the server starts again needs no driver for its volume.
+func TestKnownAfterAStart(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	v := volumeOf("kept") // of which fakeMounter says that it is mounted
+	if _, err := b.SetUp(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	b.driver.took()
+	m, err := Open(b.cfg) // where no driver is registered yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, err := m.SetUp(t.Context(), v); err != nil || !strings.HasSuffix(made.Path, "pv/mount") {
+		t.Errorf("%+v %v", made, err)
+	}
+	mustFail(t, m.TearDown(t.Context(), "kept"), "is not registered on this node")
+	if got := b.driver.took(); got != "" {
+		t.Error(got)
+	}
+	// After a reboot nothing is mounted any more: the Pod waits for its driver.
+	var woken []types.UID
+	m.cfg.Wake = func(uid types.UID) { woken = append(woken, uid) }
+	_, err = m.SetUp(t.Context(), volumeOf("u"))
+	mustFail(t, err, "is not registered on this node")
+	if err := m.Register(t.Context(), b.plugin); err != nil || len(woken) != 1 || woken[0] != "u" {
+		t.Errorf("woken: %v %v", woken, err)
+	}
+}
+
+// An error in the middle of the end leaves the rest for the next try, and the volume
+// stays in use until it is unstaged.
+func TestEndTriedAgain(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	if _, err := b.SetUp(t.Context(), volumeOf("u")); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"NodeUnpublishVolume", "NodeUnstageVolume"} {
+		b.driver.set(func() { b.driver.fail = map[string]error{method: errBusy} })
+		mustFail(t, b.TearDown(t.Context(), "u"), "busy")
+		b.again(t)
+	}
+	b.driver.set(func() { b.driver.fail = nil })
+	if err := b.TearDown(t.Context(), "u"); err != nil {
+		t.Error(err)
+	}
+	b.nothingLeft(t)
+}
+
+// A driver that hangs is given up after the bound of time and told of before; another
+// volume does not wait for it.
+func TestHang(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	b.Manager.cfg.Timeout = time.Second
+	b.driver.set(func() { b.driver.hang["NodeStageVolume"] = true })
+	_, err := b.SetUp(t.Context(), volumeOf("u"))
+	mustFail(t, err, "did not answer NodeStageVolume within 1s")
+	select {
+	case e := <-b.events.all:
+		if !strings.HasPrefix(e, "VolumeDriverSlow: volume \"data\": the CSI driver d has not answered NodeStageVolume") {
+			t.Error(e)
+		}
+	default:
+		t.Error("nobody was told")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	b.Manager.cfg.Timeout = time.Hour
+	failed := make(chan error)
+	go func() { _, err := b.SetUp(ctx, volumeOf("u")); failed <- err }()
+	other := volumeOf("v")
+	other.Persistent, other.Inline = nil, &v1.CSIVolumeSource{Driver: "d"}
+	other.Claim = nil
+	_, err = b.SetUp(t.Context(), other)
+	mustFail(t, err, "does not support the volumeLifecycleMode Ephemeral")
+	cancel() // as when the Pod is deleted
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// What the CSIDriver asks for reaches the driver.
+func TestAttributes(t *testing.T) {
+	b := newBench(t, csiDriver(func(s *storagev1.CSIDriverSpec) {
+		s.PodInfoOnMount, s.RequiresRepublish = ptr(true), ptr(true)
+		s.TokenRequests = []storagev1.TokenRequest{{Audience: "x"}}
+		s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecycleEphemeral}
+	}), &v1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"}, Data: map[string][]byte{"k": []byte("v")}})
+	v := Volume{Pod: podNamed("u"), Name: "in", ReadOnly: true, Inline: &v1.CSIVolumeSource{
+		Driver: "d", VolumeAttributes: map[string]string{"a": "b"}, NodePublishSecretRef: &v1.LocalObjectReference{Name: "s"}, FSType: ptr("fs"),
+	}}
+	made, err := b.SetUp(t.Context(), v)
+	if err != nil || made.Again.IsZero() {
+		t.Fatalf("%+v %v", made, err)
+	}
+	req := b.driver.last["NodePublishVolume"].(*spec.NodePublishVolumeRequest)
+	c := req.VolumeContext
+	if c["a"] != "b" || c["csi.storage.k8s.io/pod.name"] != "p-u" || c["csi.storage.k8s.io/ephemeral"] != "true" || c["csi.storage.k8s.io/serviceAccount.name"] != "sa" || !strings.Contains(c[tokensKey], `"x":{"token":"token for x"`) {
+		t.Errorf("volume_context %v", c)
+	}
+	if req.Secrets["k"] != "v" || !req.Readonly || req.VolumeCapability.GetMount().FsType != "fs" || !strings.HasPrefix(req.VolumeId, "csi-") || len(req.VolumeId) != 68 || req.StagingTargetPath != "" {
+		t.Errorf("request %v", req)
+	}
+	if _, err := b.SetUp(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.driver.took(); got != "NodePublishVolume NodePublishVolume" {
+		t.Errorf("a volume with requiresRepublish: %s", got)
+	}
+	_, err = b.SetUp(t.Context(), volumeOf("w"))
+	mustFail(t, err, "does not support the volumeLifecycleMode Persistent")
+	if err := b.TearDown(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.driver.took(); got != "NodeUnpublishVolume" {
+		t.Error(got)
+	}
+}
+
+func TestFSGroupPolicy(t *testing.T) {
+	withType := volumeOf("u").Persistent
+	withType.Spec.CSI.FSType = "ext4"
+	many := withType.DeepCopy()
+	many.Spec.AccessModes = []v1.PersistentVolumeAccessMode{v1.ReadWriteMany}
+	policy := func(p storagev1.FSGroupPolicy) *storagev1.CSIDriver {
+		return csiDriver(func(s *storagev1.CSIDriverSpec) { s.FSGroupPolicy = &p })
+	}
+	for name, test := range map[string]struct {
+		driver *storagev1.CSIDriver
+		pv     *v1.PersistentVolume
+		want   bool
+	}{
+		"no CSIDriver":         {nil, withType, true},
+		"no type":              {nil, volumeOf("u").Persistent, false},
+		"many nodes":           {policy(storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy), many, false},
+		"None":                 {policy(storagev1.NoneFSGroupPolicy), withType, false},
+		"File":                 {policy(storagev1.FileFSGroupPolicy), many, true},
+		"inline":               {nil, nil, false},
+		"inline, policy: File": {policy(storagev1.FileFSGroupPolicy), nil, true},
+	} {
+		if got := changesGroup(test.driver, test.pv); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAccessMode(t *testing.T) {
+	for _, test := range []struct {
+		mode   v1.PersistentVolumeAccessMode
+		single bool
+		want   spec.VolumeCapability_AccessMode_Mode
+	}{
+		{v1.ReadWriteOnce, false, spec.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
+		{v1.ReadWriteOnce, true, spec.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER},
+		{v1.ReadWriteOncePod, false, spec.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
+		{v1.ReadWriteOncePod, true, spec.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER},
+		{v1.ReadOnlyMany, true, spec.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY},
+		{v1.ReadWriteMany, false, spec.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER},
+	} {
+		if got := accessMode(test.mode, test.single); got != test.want {
+			t.Errorf("%s, %v: %s", test.mode, test.single, got)
+		}
+	}
+}
+
+// A volume whose CSIDriver needs it waits for its attachment, and is in use from the
+// moment it is wanted until it is unstaged.
+func TestAttach(t *testing.T) {
+	b := newBench(t, csiDriver(func(s *storagev1.CSIDriverSpec) { s.AttachRequired = nil }))
+	name := volumeID{"d", "h"}.unique()
+	b.Manager.cfg.Report = func() { // the node's part
+		n, _ := b.cfg.Node(t.Context())
+		n.Status.VolumesInUse = b.InUse()
+		if _, err := b.client.CoreV1().Nodes().UpdateStatus(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	_, err := b.SetUp(ctx, volumeOf("u"))
+	cancel()
+	mustFail(t, err, "is not attached to the node yet: there is no VolumeAttachment csi-")
+	if n, _ := b.cfg.Node(t.Context()); len(n.Status.VolumesInUse) != 1 || n.Status.VolumesInUse[0] != name || name != "kubernetes.io/csi/d^h" {
+		t.Errorf("in use: %v", n.Status.VolumesInUse)
+	}
+	attachment := &storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: attachmentName(volumeID{"d", "h"}, "n")},
+		Status:     storagev1.VolumeAttachmentStatus{Attached: true, AttachmentMetadata: map[string]string{"device": "7"}},
+	}
+	if _, err := b.client.StorageV1().VolumeAttachments().Create(t.Context(), attachment, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n, _ := b.cfg.Node(t.Context())
+	n.Status.VolumesAttached = []v1.AttachedVolume{{Name: name}}
+	if _, err := b.client.CoreV1().Nodes().UpdateStatus(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.SetUp(t.Context(), volumeOf("u")); err != nil {
+		t.Fatal(err)
+	}
+	if req := b.driver.last["NodeStageVolume"].(*spec.NodeStageVolumeRequest); req.PublishContext["device"] != "7" {
+		t.Errorf("publish_context %v", req.PublishContext)
+	}
+	b.again(t)
+	if got := b.InUse(); len(got) != 1 || got[0] != name {
+		t.Errorf("in use after a start: %v", got)
+	}
+	if err := b.TearDown(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.InUse(); len(got) != 0 {
+		t.Errorf("in use after the end: %v", got)
+	}
+}
+
+// A claim that has grown is grown on the node, and then says so.
+func TestExpand(t *testing.T) {
+	v := volumeOf("u")
+	b := newBench(t, csiDriver(nil), v.Persistent, v.Claim)
+	if _, err := b.SetUp(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	b.driver.took()
+	b.expandAll(t.Context())
+	grown := v.Claim.DeepCopy()
+	grown.Spec.Resources.Requests = v1.ResourceList{v1.ResourceStorage: resource.MustParse("2Gi")}
+	grown.Status.Conditions = []v1.PersistentVolumeClaimCondition{{Type: v1.PersistentVolumeClaimFileSystemResizePending, Status: v1.ConditionTrue}}
+	grown.Status.AllocatedResourceStatuses = map[v1.ResourceName]v1.ClaimResourceStatus{v1.ResourceStorage: v1.PersistentVolumeClaimNodeResizePending}
+	if _, err := b.client.CoreV1().PersistentVolumeClaims("ns").Update(t.Context(), grown, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.expandAll(t.Context())
+	if got := b.driver.took(); got != "" {
+		t.Errorf("before the controller's part: %s", got)
+	}
+	pv := v.Persistent.DeepCopy()
+	pv.Spec.Capacity = grown.Spec.Resources.Requests
+	if _, err := b.client.CoreV1().PersistentVolumes().Update(t.Context(), pv, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.driver.set(func() { b.driver.fail["NodeExpandVolume"] = errBusy })
+	b.expandAll(t.Context())
+	b.driver.set(func() { delete(b.driver.fail, "NodeExpandVolume") })
+	b.expandAll(t.Context())
+	b.expandAll(t.Context())
+	if got := b.driver.took(); got != "NodeExpandVolume NodeExpandVolume" {
+		t.Error(got)
+	}
+	if req := b.driver.last["NodeExpandVolume"].(*spec.NodeExpandVolumeRequest); req.CapacityRange.RequiredBytes != 2<<30 || !strings.HasSuffix(req.VolumePath, "/mount") {
+		t.Errorf("request %v", req)
+	}
+	c, _ := b.client.CoreV1().PersistentVolumeClaims("ns").Get(t.Context(), "c", metav1.GetOptions{})
+	if s := c.Status; s.Capacity.Storage().String() != "2Gi" || len(s.Conditions) > 0 || len(s.AllocatedResourceStatuses) > 0 {
+		t.Errorf("status of the claim: %+v", s)
+	}
+}
+
+// A size that the driver can never have is written to the claim, and not asked for
+// again.
+func TestExpandInfeasible(t *testing.T) {
+	v := volumeOf("u")
+	v.Persistent.Spec.Capacity = v1.ResourceList{v1.ResourceStorage: resource.MustParse("2Gi")}
+	v.Claim.Spec.Resources.Requests = v.Persistent.Spec.Capacity
+	v.Claim.Status.AllocatedResourceStatuses = map[v1.ResourceName]v1.ClaimResourceStatus{v1.ResourceStorage: v1.PersistentVolumeClaimNodeResizePending}
+	b := newBench(t, csiDriver(nil), v.Persistent, v.Claim)
+	b.driver.fail["NodeExpandVolume"] = status.Error(codes.OutOfRange, "too large")
+	if _, err := b.SetUp(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	b.expandAll(t.Context())
+	if got := b.driver.took(); got != "NodeStageVolume NodePublishVolume NodeExpandVolume" {
+		t.Error(got)
+	}
+	c, _ := b.client.CoreV1().PersistentVolumeClaims("ns").Get(t.Context(), "c", metav1.GetOptions{})
+	if c.Status.AllocatedResourceStatuses[v1.ResourceStorage] != v1.PersistentVolumeClaimNodeResizeInfeasible || c.Status.Capacity.Storage().String() != "1Gi" {
+		t.Errorf("status of the claim: %+v", c.Status)
+	}
+}
+
+// Records are below directories that drivers mount: a driver may write anything there.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"specVolID":"pv","volumeHandle":"h","driverName":"d"}`))
+	f.Add([]byte(`{"specVolID":"../..","volumeHandle":"h","driverName":".."}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := parseRecord(data)
+		if err != nil {
+			return
+		}
+		p := places("uid", r)
+		for _, path := range []string{p.dir, p.target, p.staging} {
+			if !filepath.IsLocal(path) || strings.Count(p.dir, "/") != 4 {
+				t.Errorf("%q is %q", data, path)
+			}
+		}
+	})
+}
+
+// Who asks for figures waits for one volume of a driver that hangs, and not for each.
+func TestStatsOfADriverThatHangs(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	for _, uid := range []types.UID{"u", "v", "w"} {
+		if _, err := b.SetUp(t.Context(), volumeOf(uid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.driver.set(func() { b.driver.hang["NodeGetVolumeStats"] = true })
+	began := time.Now()
+	for _, uid := range []types.UID{"u", "v", "w", "u"} {
+		if s, ok := b.Stats(t.Context(), uid, "pv"); ok {
+			t.Errorf("%s: %+v", uid, s)
+		}
+	}
+	if took := time.Since(began); took > 2*statsTimeout {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,0 +1,127 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/node/csi"
+)
+
+// fakeDrivers makes directories, and wants to be asked again after a minute.
+type fakeDrivers struct {
+	dir     string
+	clock   func() time.Time
+	err     error
+	asked   []csi.Volume
+	endings []types.UID
+}
+
+func (f *fakeDrivers) SetUp(_ context.Context, v csi.Volume) (csi.Made, error) {
+	f.asked = append(f.asked, v)
+	return csi.Made{Path: f.dir, Again: f.clock().Add(time.Minute)}, f.err
+}
+
+func (f *fakeDrivers) TearDown(_ context.Context, uid types.UID) error {
+	f.endings = append(f.endings, uid)
+	return f.err
+}
+
+func (f *fakeDrivers) Stats(_ context.Context, _ types.UID, name string) (csi.Stats, bool) {
+	return csi.Stats{Used: 3, Capacity: 10}, name == "pv"
+}
+
+// A claim to a volume of a CSI driver is the driver's, again when that is due, and the
+// Pod stays until the driver has ended it.
+func TestDriver(t *testing.T) {
+	b, f, dir := claimBench(t)
+	d := &fakeDrivers{dir: dir, clock: b.clock.Now}
+	b.cfg.Drivers = d
+	f.volumes["pv"].Spec.PersistentVolumeSource = v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}}
+	pod := claiming("u", true)
+	pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: "in", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
+	d.err = errors.New("not now")
+	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "PersistentVolume pv: not now") {
+		t.Error(err)
+	}
+	if _, err := b.Path(pod, "data"); err == nil {
+		t.Error("a volume that the driver has not made has a path")
+	}
+	d.err, d.asked = nil, nil
+	for range 2 {
+		if renew, err := b.SetUp(t.Context(), pod); err != nil || !renew.Equal(b.clock.Now().Add(time.Minute)) {
+			t.Fatal(renew, err)
+		}
+	}
+	if len(d.asked) != 2 || d.asked[0].Claim.Name != "c" || !d.asked[0].ReadOnly || d.asked[1].Inline == nil {
+		t.Errorf("asked %+v", d.asked)
+	}
+	b.clock.SetTime(b.clock.Now().Add(2 * time.Minute))
+	d.err = errors.New("later")
+	if _, err := b.SetUp(t.Context(), pod); err == nil {
+		t.Error("no error of a driver that was asked again")
+	}
+	mounts, err := b.Mounts(pod, &pod.Spec.Containers[0], nil, nil)
+	if err != nil || mounts[0].HostPath != dir || !mounts[0].Readonly {
+		t.Errorf("mounts %v %v", mounts, err)
+	}
+	if s := b.Stats(t.Context(), pod); len(s) != 1 || s[0].Claim != "c" || s[0].Used != 3 || s[0].Capacity != 10 {
+		t.Errorf("stats %+v", s)
+	}
+	if err := b.TearDown(t.Context(), "u"); err == nil || !strings.Contains(err.Error(), "later") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(b.PodDir("u")); err != nil {
+		t.Error("what the driver has not ended was removed")
+	}
+	d.err = nil
+	if err := b.TearDown(t.Context(), "u"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A local block volume is a device of the Pod's own with the numbers that the path has
+// when the Pod starts.
+func TestBlock(t *testing.T) {
+	b, f, dir := claimBench(t)
+	device := filepath.Join(dir, "device")
+	if err := unix.Mknod(device, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 0))); err != nil {
+		t.Skip("needs root, to make a device:", err)
+	}
+	f.volumes["pv"].Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
+	f.volumes["pv"].Spec.Local.Path = device
+	pod := claiming("u", true)
+	c := &pod.Spec.Containers[0]
+	c.VolumeMounts, c.VolumeDevices = nil, []v1.VolumeDevice{{Name: "data", DevicePath: "/dev/x"}}
+	if _, err := b.Devices(pod, c); err == nil {
+		t.Error("a device of a volume that is not set up")
+	}
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	devices, err := b.Devices(pod, c)
+	if err != nil || len(devices) != 1 || devices[0].ContainerPath != "/dev/x" || devices[0].Permissions != "mr" {
+		t.Fatalf("%v %v", devices, err)
+	}
+	if err := os.Remove(device); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(devices[0].HostPath, &st); err != nil || st.Rdev != unix.Mkdev(7, 0) || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		t.Errorf("%+v %v", st, err)
+	}
+	if err := b.TearDown(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(b.PodDir("u")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %v", err)
+	}
+}

@@ -1,0 +1,172 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"minato/internal/host"
+	"minato/internal/podnet"
+)
+
+const (
+	podLink = podnet.PodLink
+	// maxConfig bounds a network configuration in bytes: one for GC lists every
+	// container of a node.
+	maxConfig = 4 << 20
+	// patience bounds how long the server may take.
+	patience = time.Minute
+)
+
+// Run is the plugin: it reads env and stdin, writes its answer to stdout, and
+// returns the exit status.
+func Run(env func(string) string, stdin io.Reader, stdout io.Writer) int {
+	version := versions[len(versions)-1]
+	answer, err := run(env, stdin, &version)
+	status := 0
+	if err != nil {
+		status = 1
+		answer = struct {
+			CNIVersion string `json:"cniVersion"`
+			*Error
+		}{version, asError(err)}
+	}
+	if answer == nil {
+		return status
+	}
+	if err := json.NewEncoder(stdout).Encode(answer); err != nil {
+		return 1
+	}
+	return status
+}
+
+// run returns what is to be printed, nil for nothing, and the version to print an
+// error in.
+func run(env func(string) string, stdin io.Reader, version *string) (any, error) {
+	data, err := io.ReadAll(io.LimitReader(stdin, maxConfig+1))
+	if err != nil {
+		return nil, fail(codeIO, "read the network configuration: %v", err)
+	}
+	if len(data) > maxConfig {
+		return nil, fail(codeDecode, "the network configuration is larger than %d MiB", maxConfig>>20)
+	}
+	c, err := readCall(env, data)
+	if err != nil {
+		return nil, err
+	}
+	if c.command == cmdVersion {
+		return map[string]any{"cniVersion": *version, "supportedVersions": versions}, nil
+	}
+	*version = c.net.CNIVersion
+	answer, err := c.ask()
+	if err != nil {
+		return nil, err
+	}
+	switch c.command {
+	case cmdAdd:
+		return c.result(answer), nil
+	case cmdCheck:
+		return nil, c.compare(answer)
+	}
+	return nil, nil
+}
+
+// ask has the server do it.
+func (c *call) ask() (*answer, error) {
+	conn, err := net.DialTimeout("unix", c.net.Socket, patience)
+	if err != nil {
+		code := codeTryAgain
+		if c.command == cmdStatus {
+			code = codeUnavailable
+		}
+		return nil, fail(code, "the server of the Pod network does not answer at %s: %v", c.net.Socket, err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, fail(codeIO, "%v", err)
+	}
+	socket, _ := conn.(*net.UnixConn)
+	if err := c.send(socket); err != nil {
+		return nil, err
+	}
+	a := &answer{}
+	if err := json.NewDecoder(conn).Decode(a); err != nil {
+		return nil, fail(codeIO, "read the answer of the Pod network's server at %s: %v", c.net.Socket, err)
+	}
+	if a.Error != nil {
+		return nil, a.Error
+	}
+	return a, nil
+}
+
+func (c *call) send(conn *net.UnixConn) error {
+	data, err := json.Marshal(request{
+		Command: c.command, Network: c.net.Name, Attachment: attachment{c.containerID, c.ifName}, Valid: c.net.Valid,
+	})
+	if err != nil {
+		return fail(codeIO, "%v", err)
+	}
+	var rights []byte
+	if c.command == cmdAdd || c.command == cmdCheck {
+		ns, err := os.Open(c.netns)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fail(codeUnknown, "CNI_NETNS: %v", err)
+		}
+		if err != nil {
+			return fail(codeIO, "CNI_NETNS: %v", err)
+		}
+		defer ns.Close()
+		rights = unix.UnixRights(int(ns.Fd()))
+	}
+	n, _, err := conn.WriteMsgUnix(data, rights, nil)
+	if err == nil && n < len(data) {
+		_, err = conn.Write(data[n:])
+	}
+	if err == nil {
+		err = conn.CloseWrite()
+	}
+	if err != nil {
+		return fail(codeIO, "send to the Pod network's server at %s: %v", c.net.Socket, err)
+	}
+	return nil
+}
+
+// result puts an attachment into the specification's words.
+func (c *call) result(a *answer) *result {
+	out := &result{CNIVersion: c.net.CNIVersion, Interfaces: []device{
+		{Name: a.Link, Mac: a.NodeMAC}, {Name: podLink, Mac: a.PodMAC, Sandbox: c.netns},
+	}}
+	if c.net.CNIVersion != versions[0] {
+		for i := range out.Interfaces {
+			out.Interfaces[i].MTU = a.MTU
+		}
+	}
+	for i, addr := range a.IPs {
+		gateway := a.Gateways[i]
+		out.IPs = append(out.IPs, ip{Address: fmt.Sprintf("%s/%d", addr, addr.BitLen()), Gateway: gateway.String(), Interface: 1})
+		out.Routes = append(out.Routes, route{Dst: host.Everywhere(addr).String(), GW: gateway.String()})
+	}
+	return out
+}
+
+// compare finds in the result of ADD what the network has now.
+func (c *call) compare(a *answer) error {
+	var was result
+	if err := json.Unmarshal(c.net.PrevResult, &was); err != nil {
+		return fail(codeDecode, "prevResult of the network configuration: %v", err)
+	}
+	for _, want := range c.result(a).IPs {
+		if !slices.ContainsFunc(was.IPs, func(i ip) bool { return i.Address == want.Address }) {
+			return fail(codeFailed, "container %s has the address %s, which is not in prevResult", c.containerID, want.Address)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+// Command driver is a CSI driver for tests, whose volumes are directories and, for
+// volumeMode Block, files behind loop devices, of one node. It does what a driver may
+// do: it provisions, clones, restores, attaches, stages, publishes, grows and tells what
+// a volume takes, registers with the node by itself, and can be told to hang.
+//
+// It keeps everything in -data and refuses what contradicts it, so that a test sees
+// what was not undone.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "csi driver:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("driver", flag.ContinueOnError)
+	name := flags.String("name", "csi.minato.local", "name of the driver")
+	node := flags.String("node", "", "name of the node")
+	data := flags.String("data", "/data", "directory of the volumes")
+	socket := flags.String("socket", "/csi/csi.sock", "where to serve")
+	registration := flags.String("registration", "", "socket at which the driver registers with the node")
+	onNode := flags.String("socket-on-node", "", "path of -socket on the node")
+	capacity := flags.Int64("capacity", 100<<30, "bytes that volumes may have together")
+	limit := flags.Int64("limit", 0, "how many volumes the node takes; 0 is any number")
+	attach := flags.Bool("attach", true, "volumes have to be attached")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	s, err := openStore(*data, *capacity)
+	if err != nil {
+		return err
+	}
+	d := &driver{name: *name, node: *node, store: s, limit: *limit, attach: *attach}
+	server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
+	spec.RegisterIdentityServer(server, d)
+	spec.RegisterControllerServer(server, d)
+	spec.RegisterNodeServer(server, d)
+	listener, err := listen(*socket)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- server.Serve(listener) }()
+	if *registration != "" {
+		r := &registrar{name: *name, endpoint: *onNode}
+		go func() { ended <- r.serve(ctx, *registration) }()
+	}
+	select {
+	case <-ctx.Done():
+		server.Stop()
+		return nil
+	case err := <-ended:
+		return err
+	}
+}
+
+// listen opens a unix socket in the place of one that an earlier run has left.
+func listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// driver serves all three services.
+type driver struct {
+	spec.UnimplementedIdentityServer
+	spec.UnimplementedControllerServer
+	spec.UnimplementedNodeServer
+	name, node string
+	store      *store
+	limit      int64
+	attach     bool
+}
+
+// intercept logs each call, and lets those hang of which a file hang-METHOD is in the
+// directory of volumes.
+func (d *driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	method := info.FullMethod[strings.LastIndexByte(info.FullMethod, '/')+1:]
+	if d.store.hangs(method) {
+		fmt.Println("hangs", method)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	resp, err := handler(ctx, req)
+	if method != "Probe" {
+		fmt.Println(method, err)
+	}
+	return resp, err
+}
+
+// GetPluginInfo implements the identity service.
+func (d *driver) GetPluginInfo(context.Context, *spec.GetPluginInfoRequest) (*spec.GetPluginInfoResponse, error) {
+	return &spec.GetPluginInfoResponse{Name: d.name, VendorVersion: "1"}, nil
+}
+
+// GetPluginCapabilities implements the identity service.
+func (d *driver) GetPluginCapabilities(context.Context, *spec.GetPluginCapabilitiesRequest) (*spec.GetPluginCapabilitiesResponse, error) {
+	var out []*spec.PluginCapability
+	for _, t := range []spec.PluginCapability_Service_Type{
+		spec.PluginCapability_Service_CONTROLLER_SERVICE, spec.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS,
+	} {
+		out = append(out, &spec.PluginCapability{Type: &spec.PluginCapability_Service_{Service: &spec.PluginCapability_Service{Type: t}}})
+	}
+	out = append(out, &spec.PluginCapability{Type: &spec.PluginCapability_VolumeExpansion_{
+		VolumeExpansion: &spec.PluginCapability_VolumeExpansion{Type: spec.PluginCapability_VolumeExpansion_ONLINE},
+	}})
+	return &spec.GetPluginCapabilitiesResponse{Capabilities: out}, nil
+}
+
+// Probe implements the identity service.
+func (d *driver) Probe(context.Context, *spec.ProbeRequest) (*spec.ProbeResponse, error) {
+	return &spec.ProbeResponse{}, nil
+}
