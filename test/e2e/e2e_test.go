@@ -127,6 +127,7 @@ func TestScripts(t *testing.T) {
 			"killserver": killServer,
 			"listen":     listen,
 			"load":       loadCommand,
+			"registry":   registryCommand,
 			"resolver":   resolver,
 			"sockets":    sockets,
 			"udp":        udp,

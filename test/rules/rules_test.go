@@ -266,6 +266,7 @@ var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",
+	module + "/internal/node/credential",
 	module + "/internal/node/evict",
 	module + "/internal/node/settings",
 	module + "/internal/cluster/ctlline",
