@@ -207,14 +207,28 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 // forgotten the runs before, the API or the log files still count them.
 func (w *worker) restarts(pod *v1.Pod, view *observe.Pod, c *v1.Container) uint32 {
 	if latest := view.Latest(c.Name); latest != nil {
+		if !latest.Running() && !latest.Exited() {
+			return latest.Attempt // half made when the server was killed, and no run
+		}
 		return latest.Attempt + 1
 	}
 	entries, err := os.ReadDir(filepath.Join(w.logDir(pod), c.Name))
 	if err != nil {
 		return 0
 	}
+	seen := false
+	for _, list := range [][]v1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses} {
+		for i := range list {
+			seen = seen || list[i].Name == c.Name && list[i].ContainerID != ""
+		}
+	}
 	var next uint32
 	for _, e := range entries {
+		// One that was made when the server was killed, and never started, has left an
+		// empty log and was no run.
+		if info, err := e.Info(); err != nil || info.Size() == 0 && !seen {
+			continue
+		}
 		number, _, _ := strings.Cut(e.Name(), ".")
 		if n, err := strconv.ParseUint(number, 10, 31); err == nil {
 			next = max(next, uint32(n)+1)
