@@ -33,7 +33,7 @@ func newNodeCommand(o *options) *cobra.Command {
 
 func newNodeAddCommand(o *options) *cobra.Command {
 	var labels, taints []string
-	var output string
+	var output, kubeletFile string
 	cmd := &cobra.Command{
 		Use:   "add [NAME]",
 		Short: "Add a node, and return when it is Ready",
@@ -47,6 +47,9 @@ Without a name it is called node-N, with the smallest number that is free.`,
 			if err != nil {
 				return usageError{err}
 			}
+			if spec.Kubelet, err = readKubeletFile(kubeletFile); err != nil {
+				return err
+			}
 			began := time.Now()
 			st, err := cluster.AddNode(cmd.Context(), o.name, spec)
 			if err != nil {
@@ -57,6 +60,7 @@ Without a name it is called node-N, with the smallest number that is free.`,
 	}
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "a label of the node, KEY=VALUE; may be given again")
 	cmd.Flags().StringArrayVar(&taints, "taint", nil, "a taint that the node begins with, KEY=VALUE:EFFECT; may be given again")
+	cmd.Flags().StringVar(&kubeletFile, "kubelet-config", "", "a KubeletConfiguration with settings of the node's agent, in place of those of the cluster (docs/kubelet-config.md)")
 	outputFlag(cmd, &output)
 	return cmd
 }

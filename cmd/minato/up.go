@@ -20,7 +20,7 @@ func newUpCommand(o *options) *cobra.Command {
 	// These are chosen for what is free on the machine, and by --ip-family.
 	c.LAN, c.PodCIDR, c.ServiceCIDR, c.APIPort = nil, nil, nil, 0
 	wait := 60 * time.Second
-	var file string
+	var file, kubeletFile string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster on this machine",
@@ -66,6 +66,9 @@ What is mostly asked first:
 			if f != nil && f.Name != "" && !cmd.Flags().Changed("name") {
 				o.name = f.Name
 			}
+			if c.Kubelet, err = readKubeletFile(kubeletFile); err != nil {
+				return err
+			}
 			config, err := upConfig(cmd, o.name, c, f)
 			if err != nil {
 				return err
@@ -100,6 +103,7 @@ What is mostly asked first:
 	f.Int64Var(&c.Claim.CPUs, "node-cpu", 0, "CPUs that each node has; its Pods get no more (default all of the machine's)")
 	f.Var(&c.Claim.Memory, "node-memory", "memory that each node has, such as 4Gi; its Pods get no more (default all of the machine's)")
 	f.Int64Var(&c.Claim.PIDs, "node-pids", 0, "processes and threads that each node may have (default no limit but the machine's)")
+	f.StringVar(&kubeletFile, "kubelet-config", "", "a KubeletConfiguration with settings of the nodes' agents, such as evictionHard (docs/kubelet-config.md)")
 	f.Var(&c.Mounts, "mount", "give all nodes a directory of this machine, at the same path or at DST, read-only with :ro; may be given several times")
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
 	f.BoolVar(&c.OldAPIs, "old-apis", true, "serve old versions of Kubernetes' kinds, such as Ingress in extensions/v1beta1, as well")
@@ -164,6 +168,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clust
 		"node-cpu":                          func() { c.Claim.CPUs = flags.Claim.CPUs },
 		"node-memory":                       func() { c.Claim.Memory = flags.Claim.Memory },
 		"node-pids":                         func() { c.Claim.PIDs = flags.Claim.PIDs },
+		"kubelet-config":                    func() { c.Kubelet = flags.Kubelet },
 		"mount":                             func() { c.Mounts = flags.Mounts },
 		"old-apis":                          func() { c.OldAPIs = flags.OldAPIs },
 		"taint-control-plane":               func() { c.TaintControlPlane = flags.TaintControlPlane },

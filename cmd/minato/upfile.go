@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"minato/internal/cluster"
+	"minato/internal/node/settings"
 )
 
 // clusterFile is a file of `up --config`.
@@ -31,6 +32,22 @@ func readClusterFile(path string) (*clusterFile, error) {
 		return nil, usageError{fmt.Errorf("--config %s: %w", path, err)}
 	}
 	return &clusterFile{path, f}, nil
+}
+
+// readKubeletFile reads a kubelet's configuration; without a path there is none.
+func readKubeletFile(path string) (*settings.Kubelet, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	k, err := settings.ParseFile(text)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--kubelet-config %s: %w", path, err)}
+	}
+	return k, nil
 }
 
 // apply sets in c what the file says; nil says nothing.

@@ -40,11 +40,11 @@ func TestDefaultPool(t *testing.T) {
 	}
 }
 
-// settings are what the pools are.
-type settings struct{ balancing.Config }
+// poolSettings are what the pools are.
+type poolSettings struct{ balancing.Config }
 
-func (s settings) Current() (balancing.Config, bool) { return s.Config, true }
-func (s settings) Follow(func()) func()              { return func() {} }
+func (s poolSettings) Current() (balancing.Config, bool) { return s.Config, true }
+func (s poolSettings) Follow(func()) func()              { return func() {} }
 
 func TestAddressRoutes(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -85,7 +85,7 @@ func TestAddressRoutes(t *testing.T) {
 	r := &addressRoutes{
 		netns: ns, link: "lan", lan: Ranges{netip.MustParsePrefix("172.30.0.0/16")}, sources: []netip.Addr{netip.MustParseAddr("172.30.0.1")},
 		services: factory.Core().V1().Services().Informer(), serves: func(class *string) bool { return class == nil },
-		settings: settings{balancing.Config{Pools: []balancing.Pool{pool}}}, log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		settings: poolSettings{balancing.Config{Pools: []balancing.Pool{pool}}}, log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"minato/internal/node/settings"
 )
 
 // DefaultName is the name of the cluster where --name is not given.
@@ -49,6 +51,9 @@ type Config struct {
 	OldAPIs bool `json:"oldAPIs"`
 	// Claim is what each node has of the machine.
 	Claim Claim `json:"claim,omitzero"`
+	// Kubelet are settings of the nodes' agents, those that a node does not have for
+	// itself.
+	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
 	// Mounts are directories of the machine that all nodes have.
 	Mounts Mounts `json:"mounts,omitempty"`
 	// NodeList has the nodes once they are others than the first so many by their
@@ -136,6 +141,9 @@ func (c Config) validate() error {
 		}
 	}
 	if err := c.Claim.validate(); err != nil {
+		return err
+	}
+	if err := c.validateKubelets(); err != nil {
 		return err
 	}
 	if err := c.validateMounts(); err != nil {

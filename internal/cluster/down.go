@@ -72,7 +72,39 @@ func Delete(ctx context.Context, name string) error {
 	if err := stop(ctx, name, 0); err != nil {
 		return err
 	}
-	return errors.Join(removeKubeconfig(c), host.RemoveTree(Paths{Name: name}.Data()), removeEmpty(dataRoot))
+	return errors.Join(removeKubeconfig(c), removeData(Paths{Name: name}.Data()), removeEmpty(dataRoot))
+}
+
+// removeData removes the cluster's directory. Where it is a disk of its own, that
+// is left, empty.
+func removeData(dir string) error {
+	points, err := host.MountsUnder(dir)
+	if err != nil || !slices.Equal(points, []string{dir}) {
+		return errors.Join(err, host.RemoveTree(dir))
+	}
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, host.RemoveTree(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+// unmountBelow unmounts what is mounted below the cluster's directory, but not the
+// directory, which may be a disk of its own.
+func unmountBelow(dir string) error {
+	points, err := host.MountsUnder(dir)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(points)
+	var errs []error
+	for _, point := range points {
+		if point != dir {
+			errs = append(errs, host.Unmount(point))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // unknownConfig is the configuration of a cluster of which only the name is known:
@@ -146,7 +178,7 @@ func clean(ctx context.Context, p Paths) error {
 	}
 	// This removes the pins of the eBPF programs and so detaches them, before
 	// the links that they are attached to are deleted.
-	errs = append(errs, host.UnmountAllUnder(p.Run()), host.UnmountAllUnder(p.Data()))
+	errs = append(errs, host.UnmountAllUnder(p.Run()), unmountBelow(p.Data()))
 	cfg, err := LoadConfig(p.Name)
 	if err != nil {
 		cfg = unknownConfig(p.Name)

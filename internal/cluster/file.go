@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"minato/internal/node/settings"
 )
 
 // What a cluster's file says it is.
@@ -41,6 +43,9 @@ type File struct {
 	Etcd                 *FileEtcd      `json:"etcd,omitempty"`
 	RegistryConfig       *string        `json:"registryConfig,omitempty"`
 	CredentialProviders  *FileProviders `json:"credentialProviders,omitempty"`
+	// Kubelet are settings of the nodes' agents, by the names of a
+	// KubeletConfiguration.
+	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
 	// Images are files to load, and Manifests files or directories of objects to
 	// apply, once the cluster is up. Like all paths, they begin at the file.
 	Images    []string `json:"images,omitempty"`
@@ -52,6 +57,8 @@ type FileNode struct {
 	Name   string            `json:"name,omitempty"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Taints []FileTaint       `json:"taints,omitempty"`
+	// Kubelet are in place of those of the File.
+	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
 }
 
 // FileTaint is a taint as a Node object has it.
@@ -103,7 +110,16 @@ func (f File) validate() error {
 			return fmt.Errorf("name: %w", err)
 		}
 	}
+	if _, err := f.Kubelet.Values(); err != nil {
+		return fmt.Errorf("kubelet.%w", err)
+	}
 	for i, n := range f.Nodes {
+		if err := n.Kubelet.OfOneNode(); err != nil {
+			return fmt.Errorf("nodes[%d].kubelet.%w", i, err)
+		}
+		if _, err := n.Kubelet.Over(f.Kubelet).Values(); err != nil {
+			return fmt.Errorf("nodes[%d].kubelet.%w", i, err)
+		}
 		for j, t := range n.Taints {
 			if _, err := ParseTaint((&corev1.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect}).ToString()); err != nil || t.Effect == "" {
 				return fmt.Errorf("nodes[%d].taints[%d]: give a key, a value or none, and the effect NoSchedule, PreferNoSchedule or NoExecute", i, j)
@@ -122,7 +138,7 @@ func (f File) nodeList() ([]NodeSpec, error) {
 	c := Config{NodeList: []NodeSpec{}}
 	for i, n := range f.Nodes {
 		number := i + 1
-		spec := NodeSpec{Number: number, Name: n.Name, Labels: n.Labels}
+		spec := NodeSpec{Number: number, Name: n.Name, Labels: n.Labels, Kubelet: n.Kubelet}
 		if spec.Name == "" {
 			spec.Name = NodeName(number)
 		}
@@ -187,6 +203,9 @@ func (f File) Apply(c Config, dir string, exists bool) (Config, error) {
 	}
 	if p := f.CredentialProviders; p != nil {
 		c.Registries.Providers, c.Registries.ProviderBinDir = below(dir, p.Config), below(dir, p.BinDir)
+	}
+	if f.Kubelet != nil {
+		c.Kubelet = f.Kubelet
 	}
 	if f.AllowedUnsafeSysctls != nil {
 		c.AllowedUnsafeSysctls = f.AllowedUnsafeSysctls

@@ -90,6 +90,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RuntimeHandlers: s.cfg.RuntimeHandlers,
 		RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
 		Registries: registry.Config{Path: s.cfg.Registries.Config}, CredentialProviderConfig: s.cfg.Registries.Providers, CredentialProviderBinDir: s.cfg.Registries.ProviderBinDir,
+		Kubelet: s.cfg.kubelet(n.spec), RemoveUnusedImages: s.unused.RemoveUnused, EvictionTurn: s.evicting,
 		Use: s.use, NodesHere: s.nodesHere,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}

@@ -25,7 +25,7 @@ const (
 func (s *Server) AddNode(ctx context.Context, want NodeSpec) (NodeStatus, error) {
 	s.nodes.changing.Lock()
 	defer s.nodes.changing.Unlock()
-	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints})
+	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet})
 	if err != nil {
 		return NodeStatus{}, err
 	}

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"minato/internal/node/settings"
 )
 
 // NodeSpec is one node of a cluster.
@@ -21,6 +23,8 @@ type NodeSpec struct {
 	// Labels and Taints are those that the node registers with.
 	Labels map[string]string `json:"labels,omitempty"`
 	Taints []corev1.Taint    `json:"taints,omitempty"`
+	// Kubelet are settings of the node's agent, in place of those of the cluster.
+	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
 	// Stopped nodes do not run until they are started again.
 	Stopped bool `json:"stopped,omitempty"`
 	// Removing says that what is left of the node is to be removed.

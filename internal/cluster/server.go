@@ -64,10 +64,14 @@ type Server struct {
 	claims *claims.Controller
 	roles  *roles
 	images *image.Store
-	nodes  nodeSet
-	parts  *supervise.Group
-	use    *partuse.Meter
-	slack  *slack.Keeper
+	// unused removes images that nobody uses, and evicting, of capacity 1, has one
+	// node at a time evict a Pod for what the nodes share.
+	unused   *image.Collector
+	evicting chan struct{}
+	nodes    nodeSet
+	parts    *supervise.Group
+	use      *partuse.Meter
+	slack    *slack.Keeper
 	// controlPart are the parts of the control plane that were started again.
 	controlPart failures
 	limits      *limit.Budget // of the connections that the process accepts
@@ -202,6 +206,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "ingress", Run: s.controlIngresses},
 		{Name: "ingress-events", Run: s.ingressEvents.Run},
 		{Name: "claims", Run: s.controlClaims},
+		{Name: "unused-images", Run: s.unused.Run},
 		{Name: "load-balancer-routes", Run: s.addressRoutes().run},
 		{Name: "node-roles", Run: s.roles.run},
 		{Name: "component-endpoints", Run: s.serveComponents},
@@ -263,6 +268,10 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	if s.images, err = image.Open(s.paths.Store()); err != nil {
 		return err
 	}
+	if err := s.newCollector(); err != nil {
+		return err
+	}
+	s.evicting = make(chan struct{}, 1)
 	s.nodes.list = s.cfg.NodeList
 	for _, spec := range s.cfg.NodeSpecs() {
 		if !spec.Stopped && !spec.Removing {

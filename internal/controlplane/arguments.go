@@ -44,6 +44,14 @@ func (c *ControlPlane) etcdConfig() etcd.Config {
 	}
 }
 
+// storeDir is where the embedded store is; empty where there is none.
+func (c *ControlPlane) storeDir() string {
+	if len(c.cfg.EtcdServers) > 0 {
+		return ""
+	}
+	return c.etcdConfig().Dir
+}
+
 func (c *ControlPlane) etcdArguments() []string {
 	if len(c.cfg.EtcdServers) > 0 {
 		return nil

@@ -23,6 +23,7 @@ import (
 	"minato/internal/controlplane/klogs"
 	"minato/internal/controlplane/memory"
 	"minato/internal/controlplane/pki"
+	"minato/internal/controlplane/room"
 	"minato/internal/host/heap"
 	"minato/internal/host/limit"
 	"minato/internal/partuse"
@@ -213,6 +214,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		NodePorts:        c.cfg.NodePortRange,
 		ClusterDomain:    c.cfg.ClusterDomain,
 		OldAPIs:          c.cfg.OldAPIs,
+		StoreDir:         c.storeDir(),
 		Components: apiserver.Checks{
 			"scheduler":          func() error { return c.Check(KubeScheduler) },
 			"controller-manager": func() error { return c.Check(KubeControllerManager) },
@@ -250,6 +252,13 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServer()
 	var g errgroup.Group
+	if dir := c.storeDir(); dir != "" && !c.cfg.Ephemeral { // which would hold memory
+		g.Go(func() error {
+			held := room.NewReserve(room.ReserveConfig{Path: filepath.Join(c.cfg.DataDir, "etcd-reserve"), Logger: c.cfg.Logger})
+			held.Run(ctx, dir)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		err := server.Run(serverCtx)
 		if err != nil {

@@ -52,6 +52,10 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	values, err := cfg.Kubelet.Values()
+	if err != nil {
+		return nil, err
+	}
 	services := cfg.Watch.Services()
 	return agent.New(agent.Config{
 		Name:                     cfg.Name,
@@ -82,6 +86,9 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Limits:                   cfg.Limits,
 		Cgroup:                   cfg.Cgroup,
 		Capacity:                 capacity,
+		Settings:                 values,
+		RemoveUnusedImages:       cfg.RemoveUnusedImages,
+		EvictionTurn:             cfg.EvictionTurn,
 		MemoryLimit:              cfg.Claim.Memory,
 		ProcessLimit:             cfg.Claim.Processes,
 		Users:                    cfg.Users,

@@ -18,6 +18,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/host/limit"
 	agent "minato/internal/node"
+	"minato/internal/node/settings"
 	"minato/internal/partuse"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
@@ -101,6 +102,11 @@ type Config struct {
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside the kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
+	// Kubelet are settings of the node's agent; nil has the defaults.
+	Kubelet *settings.Kubelet
+	// RemoveUnusedImages and EvictionTurn are as the agent has them.
+	RemoveUnusedImages func(ctx context.Context) error
+	EvictionTurn       chan struct{}
 	// Users are those of the machine that Pods with hostUsers: false may have to
 	// themselves; those of the kubelet's defaults unless set. Nodes of one machine
 	// must not share them.

@@ -29,13 +29,14 @@ import (
 	"minato/internal/node/api"
 	"minato/internal/node/credentialprovider"
 	"minato/internal/node/csi"
-	"minato/internal/node/lowmemory"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/plugins"
 	"minato/internal/node/pod"
+	"minato/internal/node/pressure"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
+	"minato/internal/node/settings"
 	"minato/internal/node/spec"
 	"minato/internal/node/static"
 	"minato/internal/node/storage"
@@ -65,6 +66,7 @@ type Agent struct {
 	mirrors     *mirror.Keeper
 	statics     *static.Manager // nil: there are none
 	storage     *storage.Manager
+	pressure    *pressure.Manager
 	volumes     *volume.Manager
 	drivers     *csi.Manager // nil: the node has no directory for plugins
 	plugins     *plugins.Watcher
@@ -139,8 +141,9 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // EndPods stops the containers of all Pods, as when a machine is shut down: all
-// side by side, with their preStop hooks, each Pod with its own grace period but
-// with limit at most. A later agent starts again what should run.
+// side by side, or by their priorities if the settings say so, with their preStop
+// hooks, each Pod with its own grace period but with limit at most, and that of
+// its priority. A later agent starts again what should run.
 //
 // It may be called while Run runs, which starts no container afterwards, or
 // when Run has returned. ctx bounds it all.
@@ -150,10 +153,29 @@ func (a *Agent) EndPods(ctx context.Context, limit time.Duration) error {
 	default:
 		return nil // no Pod was ever served
 	}
-	if err := a.pods.EndAll(ctx, limit); err != nil {
+	limits, group := shutdownGroups(a.cfg.Settings, limit)
+	if err := a.pods.EndAll(ctx, limits, group); err != nil {
 		return fmt.Errorf("node %s: end pods: %w", a.cfg.Name, err)
 	}
 	return nil
+}
+
+// shutdownGroups are how long Pods have to end in, and which have how long. All
+// groups together have limit at most.
+func shutdownGroups(s settings.Values, limit time.Duration) (limits []time.Duration, group func(*v1.Pod) int) {
+	for _, p := range s.Shutdown {
+		d := min(limit, time.Duration(p.ShutdownGracePeriodSeconds)*time.Second)
+		limits, limit = append(limits, d), limit-d
+	}
+	if len(limits) == 0 {
+		return []time.Duration{limit}, func(*v1.Pod) int { return 0 }
+	}
+	return limits, func(p *v1.Pod) int {
+		if p.Spec.Priority == nil {
+			return s.ShutdownGroup(0)
+		}
+		return s.ShutdownGroup(*p.Spec.Priority)
+	}
 }
 
 // Evict ends a Pod that the node can no longer keep, as Failed with that reason
@@ -269,6 +291,12 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Volumes: a.volumes,
 		LogDir: a.cfg.logDir(), Logger: a.cfg.Logger,
 	})
+	a.pressure = a.newPressure()
+	a.node.pressure = a.pressure.Conditions
+	a.fresh.pressure = a.pressure.Conditions
+	if _, err := a.pressure.Look(ctx); err != nil {
+		a.cfg.Logger.Warn("something of what the node has left cannot be measured, and counts as sufficient", "error", err)
+	}
 	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took, a.endings.total} {
 		if err := a.cfg.Metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -311,18 +339,11 @@ func (a *Agent) runPods(ctx context.Context) error {
 		g.Go(func() error { return a.statics.Run(ctx) })
 	}
 	g.Go(func() error { return a.storage.Run(ctx) })
-	if a.cfg.MemoryLimit > 0 {
-		g.Go(func() error { return a.lowMemory().Run(ctx) })
-	}
+	g.Go(func() error { return a.pressure.Run(ctx) })
 	g.Go(func() error { return keepLogLinks(ctx, newLogLinks(&a.cfg), a.cfg.Runtime, a.cfg.Logger) })
-	g.Go(func() error { return rotateLogs(ctx, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
+	how := rotation{size: a.cfg.Settings.LogSize, kept: a.cfg.Settings.LogFiles - 1, period: a.cfg.Settings.LogInterval}
+	g.Go(func() error { return rotateLogs(ctx, how, a.cfg.Runtime, a.cfg.logDir(), a.cfg.Logger) })
 	return g.Wait()
-}
-
-func (a *Agent) lowMemory() *lowmemory.Manager {
-	return lowmemory.New(lowmemory.Config{
-		Pods: a.watch.Pods, Evictor: a.pods, Runtime: a.cfg.Runtime, Available: a.cfg.availableMemory, Logger: a.cfg.Logger,
-	})
 }
 
 // forward hands the runtime's events to the workers.

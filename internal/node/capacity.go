@@ -8,12 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 
-	"minato/internal/node/lowmemory"
+	"minato/internal/node/evict"
 )
-
-// reservedDisk is the share of the disk, in percent, that Pods may not ask for:
-// kubelet's default threshold for hard eviction, nodefs.available<10%.
-const reservedDisk = 10
 
 // measureDisk adds ephemeral-storage to the node's capacity, unless it was
 // given: the size of the file system that the node's directory is on, as
@@ -35,15 +31,17 @@ func (c *Config) measureDisk() error {
 	return nil
 }
 
-// allocatable is what of the capacity Pods may ask for.
+// allocatable is what of the capacity Pods may ask for: without what has to be
+// left for none to be evicted.
 func (c *Config) allocatable() v1.ResourceList {
 	list := c.Capacity.DeepCopy()
 	if disk, ok := list[v1.ResourceEphemeralStorage]; ok {
-		list[v1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/100*(100-reservedDisk), resource.BinarySI)
+		left := disk.Value() - evict.Hard(c.Settings.Thresholds, evict.NodeFsAvailable, disk.Value())
+		list[v1.ResourceEphemeralStorage] = *resource.NewQuantity(max(0, left), resource.BinarySI)
 	}
 	if memory, ok := list[v1.ResourceMemory]; ok && c.MemoryLimit > 0 {
-		memory.Sub(*resource.NewQuantity(lowmemory.Threshold, resource.BinarySI)) // below it, Pods are evicted
-		list[v1.ResourceMemory] = memory
+		left := memory.Value() - evict.Hard(c.Settings.Thresholds, evict.MemoryAvailable, memory.Value())
+		list[v1.ResourceMemory] = *resource.NewQuantity(max(0, left), resource.BinarySI)
 	}
 	return list
 }
@@ -55,7 +53,7 @@ func (c *Config) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
 	if s.Capacity == nil {
 		s.Capacity = v1.ResourceList{}
 	}
-	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(c.MaxPods, resource.DecimalSI)
+	s.Capacity[v1.ResourcePods] = *resource.NewQuantity(c.Settings.MaxPods, resource.DecimalSI)
 	for name, q := range old.Capacity {
 		if _, own := s.Capacity[name]; !own && helper.IsExtendedResourceName(name) {
 			s.Capacity[name] = q

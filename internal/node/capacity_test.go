@@ -11,12 +11,17 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/node/fakecri"
+	"minato/internal/node/settings"
 )
 
 func TestCapacityOfTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	shared := v1.ResourceList{v1.ResourceCPU: resource.MustParse("2")}
-	c := Config{Dir: dir, Capacity: shared}
+	defaults, err := (*settings.Kubelet)(nil).Values()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Dir: dir, Capacity: shared, Settings: defaults}
 	if err := c.measureDisk(); err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +34,8 @@ func TestCapacityOfTheDisk(t *testing.T) {
 		t.Errorf("capacity = %d, want %d", got, size)
 	}
 	allocatable := c.allocatable()
-	if got := allocatable.StorageEphemeral().Value(); got != size/100*90 {
-		t.Errorf("allocatable = %d, want nine tenths of %d", got, size)
+	if got := allocatable.StorageEphemeral().Value(); got != size-512<<20 {
+		t.Errorf("allocatable = %d, want %d without 512Mi, the threshold of eviction", got, size)
 	}
 	if allocatable.Cpu().Value() != 2 || len(shared) != 1 {
 		t.Errorf("allocatable = %v, and the list that was given became %v", allocatable, shared)

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -11,53 +13,79 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"minato/internal/host"
-	"minato/internal/node/lowmemory"
+	"minato/internal/node/evict"
 )
 
-// What must be left of the machine for the node not to be under pressure.
-const (
-	minMemory = lowmemory.Threshold
-	minDisk   = 512 << 20
-	// minPIDs is the share of process numbers, in percent.
-	minPIDs = 10
-)
-
-// usage is what the machine has left; below zero is not known.
-type usage struct {
-	memory, disk, pids, pidLimit int64
-}
-
-// readUsage looks at the machine, and at the node's cgroup for what that limits.
-func (c *Config) readUsage() (usage, error) {
-	u := usage{memory: -1, disk: -1, pids: -1}
-	var fs syscall.Statfs_t
-	errDisk := syscall.Statfs(c.Dir, &fs)
-	if errDisk == nil {
-		u.disk = int64(fs.Bavail) * fs.Bsize
-	}
-	available, errMemory := c.availableMemory()
+// observe looks what the machine, and the node's cgroup for what that limits, has
+// left. What can't be read is in the error.
+func (a *Agent) observe(ctx context.Context) (evict.Observations, error) {
+	out := evict.Observations{}
+	memory, errMemory := a.cfg.memory()
 	if errMemory == nil {
-		u.memory = available
+		out[evict.MemoryAvailable] = memory
+	}
+	errDisk := observeDisk(out, a.cfg.Dir, evict.NodeFsAvailable, evict.NodeFsInodesFree)
+	images, errImages := a.imageDir(ctx)
+	if errImages == nil {
+		errImages = observeDisk(out, images, evict.ImageFsAvailable, evict.ImageFsInodesFree)
 	}
 	used, limit, errPIDs := processes()
-	if c.ProcessLimit > 0 {
-		limit = c.ProcessLimit
-		used, errPIDs = c.Cgroup.Threads()
+	if a.cfg.ProcessLimit > 0 {
+		limit = a.cfg.ProcessLimit
+		used, errPIDs = a.cfg.Cgroup.Threads()
 	}
 	if errPIDs == nil {
-		u.pids, u.pidLimit = used, limit
+		out[evict.PIDAvailable] = evict.Observation{Available: limit - used, Capacity: limit}
 	}
-	return u, errors.Join(errDisk, errMemory, errPIDs)
+	return out, errors.Join(errMemory, errDisk, errImages, errPIDs)
 }
 
-// availableMemory is what is left for Pods, in bytes.
-func (c *Config) availableMemory() (int64, error) {
+// observeDisk adds what the file system that path is on has left. Not every file
+// system counts files.
+func observeDisk(out evict.Observations, path string, bytes, inodes evict.Signal) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(path, &fs); err != nil {
+		return fmt.Errorf("measure the disk that %s is on: %w", path, err)
+	}
+	out[bytes] = evict.Observation{Available: int64(fs.Bavail) * fs.Bsize, Capacity: int64(fs.Blocks) * fs.Bsize}
+	if fs.Files > 0 {
+		out[inodes] = evict.Observation{Available: int64(fs.Ffree), Capacity: int64(fs.Files)}
+	}
+	return nil
+}
+
+// imageDir is where the images are.
+func (a *Agent) imageDir(ctx context.Context) (string, error) {
+	info, err := a.cfg.Images.ImageFsInfo(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask where the images are: %w", err)
+	}
+	for _, fs := range info.GetImageFilesystems() {
+		if dir := fs.GetFsId().GetMountpoint(); dir != "" {
+			return dir, nil
+		}
+	}
+	return a.cfg.Dir, nil // a runtime that does not tell
+}
+
+// imagesApart tells whether the images have another disk than the node's files.
+func (a *Agent) imagesApart() bool {
+	dir, err := a.imageDir(context.Background())
+	if err != nil {
+		return false
+	}
+	var images, node syscall.Stat_t
+	return syscall.Stat(dir, &images) == nil && syscall.Stat(a.cfg.Dir, &node) == nil && images.Dev != node.Dev
+}
+
+// memory is what there is for Pods, in bytes.
+func (c *Config) memory() (evict.Observation, error) {
 	machine, err := host.MachineMemory()
 	if err != nil || c.MemoryLimit == 0 {
-		return machine.Available, err
+		return evict.Observation{Available: machine.Available, Capacity: machine.Total}, err
 	}
 	used, err := c.Cgroup.WorkingSet()
-	return min(machine.Available, max(0, c.MemoryLimit-used)), err
+	return evict.Observation{Available: min(machine.Available, max(0, c.MemoryLimit-used)), Capacity: c.MemoryLimit}, err
 }
 
 func processes() (used, limit int64, err error) {
@@ -79,26 +107,26 @@ func processes() (used, limit int64, err error) {
 	return used, limit, errors.Join(errUsed, errLimit)
 }
 
-// pressure are the conditions that follow from what is left, in the words that
-// every kubelet uses. What is not known is no pressure.
-func pressure(u usage) []v1.NodeCondition {
-	condition := func(t v1.NodeConditionType, bad bool, reasonBad, messageBad, reasonGood, messageGood string) v1.NodeCondition {
-		if bad {
-			return v1.NodeCondition{Type: t, Status: v1.ConditionTrue, Reason: reasonBad, Message: messageBad}
+// pressures are the conditions about what a node can run out of, in the words of
+// every kubelet, where those that are listed are true.
+func pressures(under []v1.NodeConditionType) []v1.NodeCondition {
+	var out []v1.NodeCondition
+	for _, c := range []struct{ bad, good v1.NodeCondition }{
+		{v1.NodeCondition{Type: v1.NodeMemoryPressure, Reason: "KubeletHasInsufficientMemory", Message: "kubelet has insufficient memory available"},
+			v1.NodeCondition{Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"}},
+		{v1.NodeCondition{Type: v1.NodeDiskPressure, Reason: "KubeletHasDiskPressure", Message: "kubelet has disk pressure"},
+			v1.NodeCondition{Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure"}},
+		{v1.NodeCondition{Type: v1.NodePIDPressure, Reason: "KubeletHasInsufficientPID", Message: "kubelet has insufficient PID available"},
+			v1.NodeCondition{Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"}},
+	} {
+		c.good.Type, c.good.Status, c.bad.Status = c.bad.Type, v1.ConditionFalse, v1.ConditionTrue
+		if slices.Contains(under, c.bad.Type) {
+			out = append(out, c.bad)
+		} else {
+			out = append(out, c.good)
 		}
-		return v1.NodeCondition{Type: t, Status: v1.ConditionFalse, Reason: reasonGood, Message: messageGood}
 	}
-	return []v1.NodeCondition{
-		condition(v1.NodeMemoryPressure, u.memory >= 0 && u.memory < minMemory,
-			"KubeletHasInsufficientMemory", "kubelet has insufficient memory available",
-			"KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-		condition(v1.NodeDiskPressure, u.disk >= 0 && u.disk < minDisk,
-			"KubeletHasDiskPressure", "kubelet has disk pressure",
-			"KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-		condition(v1.NodePIDPressure, u.pids*100 > u.pidLimit*(100-minPIDs),
-			"KubeletHasInsufficientPID", "kubelet has insufficient PID available",
-			"KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-	}
+	return out
 }
 
 // network is the condition NetworkUnavailable, which Kubernetes leaves to whoever

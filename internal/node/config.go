@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"minato/internal/node/api"
 	"minato/internal/node/mirror"
 	"minato/internal/node/pod"
+	"minato/internal/node/settings"
 	"minato/internal/node/volume"
 )
 
@@ -124,8 +126,15 @@ type Config struct {
 	Limits *limit.Budget
 
 	Cgroup host.Cgroup
-	// MaxPods is 110 unless set.
-	MaxPods int64
+	// Settings are the fields of a kubelet's configuration as they are in effect;
+	// without thresholds or logs' sizes those are the defaults.
+	Settings settings.Values
+	// RemoveUnusedImages removes the images that no container uses, when the disk is
+	// full; nil removes none.
+	RemoveUnusedImages func(ctx context.Context) error
+	// EvictionTurn, of capacity 1, has one node of the machine at a time evict a Pod
+	// for what they share; nil has each do so on its own.
+	EvictionTurn chan struct{}
 	// Users are those of the machine that Pods with hostUsers: false may have to
 	// themselves; those of the kubelet's defaults unless set.
 	Users UserRange
@@ -173,7 +182,6 @@ type Trouble struct {
 const (
 	// DefaultAPIPort is where a node's API answers, the kubelet's.
 	DefaultAPIPort = 10250
-	defaultMaxPods = 110
 )
 
 // How often the node speaks up. The node's lease says that it is alive; its
@@ -205,11 +213,15 @@ func (c *Config) complete() error {
 	if c.APIPort == 0 {
 		c.APIPort = DefaultAPIPort
 	}
-	if c.MaxPods == 0 {
-		c.MaxPods = defaultMaxPods
+	if c.Settings.MaxPods == 0 {
+		values, err := (*settings.Kubelet)(nil).Values()
+		if err != nil {
+			return err
+		}
+		c.Settings = values
 	}
 	if c.Users.Pods == 0 {
-		c.Users = UserRange{First: allocation.UsersPerPod, Pods: c.MaxPods}
+		c.Users = UserRange{First: allocation.UsersPerPod, Pods: c.Settings.MaxPods}
 	}
 	if c.RunDir == "" {
 		c.RunDir = c.Dir

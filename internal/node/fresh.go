@@ -20,10 +20,12 @@ type fresh struct {
 	life     context.Context
 	nodes    coalesce[string, *v1.Node]
 	services coalesce[string, []*v1.Service]
+	// pressure are the conditions about what the node lacks that are true.
+	pressure func() []v1.NodeConditionType
 }
 
 func newFresh(life context.Context, cfg *Config) *fresh {
-	f := &fresh{cfg: cfg, life: life}
+	f := &fresh{cfg: cfg, life: life, pressure: func() []v1.NodeConditionType { return nil }}
 	f.nodes.read = func(ctx context.Context, name string) (*v1.Node, error) {
 		// Without a resource version the API server asks etcd.
 		node, err := cfg.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -32,6 +34,9 @@ func newFresh(life context.Context, cfg *Config) *fresh {
 		}
 		// The agent knows what it has before it has reported so.
 		cfg.setResources(&node.Status, node.Status)
+		for _, c := range pressures(f.pressure()) {
+			setCondition(&node.Status, c, metav1.Now())
+		}
 		return node, nil
 	}
 	f.services.read = func(ctx context.Context, namespace string) ([]*v1.Service, error) {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"minato/internal/node/fakecri"
+	"minato/internal/node/settings"
 )
 
 func TestCoalescedReadsBeginAfterTheCall(t *testing.T) {
@@ -255,7 +256,7 @@ func TestResourcesOfANodeThatWasNeverReported(t *testing.T) {
 	client := fake.NewClientset(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: v1.NodeStatus{
 		Capacity: v1.ResourceList{"example.com/gpu": resource.MustParse("4")},
 	}})
-	f := newFresh(t.Context(), &Config{Name: "node-1", Client: client, MaxPods: 7, Capacity: v1.ResourceList{v1.ResourceCPU: resource.MustParse("2")}})
+	f := newFresh(t.Context(), &Config{Name: "node-1", Client: client, Settings: settings.Values{MaxPods: 7}, Capacity: v1.ResourceList{v1.ResourceCPU: resource.MustParse("2")}})
 	n, err := f.node(t.Context())
 	f.wait()
 	if err != nil {

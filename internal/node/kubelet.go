@@ -1,8 +1,6 @@
 package node
 
 import (
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 
 	"minato/internal/node/static"
@@ -11,13 +9,11 @@ import (
 // kubelet says in the kubelet's words what the agent does, for /configz. A field
 // is set only if the agent acts on it.
 func (c *Config) kubelet() kubeletv1beta1.KubeletConfiguration {
-	yes, files := true, int32(keptLogs+1)
+	yes := true
 	k := kubeletv1beta1.KubeletConfiguration{
-		Port: int32(c.APIPort), RegisterNode: &yes, ProviderID: c.ProviderID, MaxPods: int32(c.MaxPods),
+		Port: int32(c.APIPort), RegisterNode: &yes, ProviderID: c.ProviderID,
 		ClusterDomain: c.ClusterDomain, ResolverConfig: &c.ResolvConf, PodLogsDir: c.logDir(),
 		NodeLeaseDurationSeconds: int32(leaseDuration.Seconds()),
-		ContainerLogMaxFiles:     &files,
-		ContainerLogMaxSize:      resource.NewQuantity(maxLogSize, resource.BinarySI).String(),
 	}
 	for _, ip := range c.ClusterDNS {
 		k.ClusterDNS = append(k.ClusterDNS, ip.String())
@@ -27,6 +23,6 @@ func (c *Config) kubelet() kubeletv1beta1.KubeletConfiguration {
 	}
 	k.NodeStatusUpdateFrequency.Duration = conditionPeriod
 	k.NodeStatusReportFrequency.Duration = statusPeriod
-	k.ContainerLogMonitorInterval = &metav1.Duration{Duration: rotatePeriod}
+	c.Settings.Fill(&k)
 	return k
 }

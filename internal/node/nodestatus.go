@@ -28,14 +28,17 @@ type nodeStatus struct {
 	cfg     *Config
 	version *runtimeapi.VersionResponse
 	events  record.EventRecorder
+	// pressure are the conditions about what the node lacks that are true.
+	pressure func() []v1.NodeConditionType
 	// inUse lists the volumes that may not be detached; nil is none.
 	inUse func() []v1.UniqueVolumeName
-	// asked has the status written at once.
+	// asked has the status looked at before its time.
 	asked chan struct{}
 }
 
 func newNodeStatus(cfg *Config, version *runtimeapi.VersionResponse, events record.EventRecorder) *nodeStatus {
-	return &nodeStatus{cfg: cfg, version: version, events: events, asked: make(chan struct{}, 1)}
+	none := func() []v1.NodeConditionType { return nil }
+	return &nodeStatus{cfg: cfg, version: version, events: events, pressure: none, asked: make(chan struct{}, 1)}
 }
 
 // report has the status written soon. It does not wait.
@@ -192,7 +195,29 @@ func (n *nodeStatus) refresh(ctx context.Context, due bool) (wrote bool, err err
 	if _, err := n.patch(ctx, have, next, "status"); err != nil {
 		return false, fmt.Errorf("write node status: %w", err)
 	}
+	n.tellPressure(have.Status, next.Status)
 	return true, nil
+}
+
+// tellPressure records events about conditions that have changed, by the
+// kubelet's names.
+func (n *nodeStatus) tellPressure(before, after v1.NodeStatus) {
+	reasons := map[v1.NodeConditionType][2]string{
+		v1.NodeMemoryPressure: {"NodeHasSufficientMemory", "NodeHasInsufficientMemory"},
+		v1.NodeDiskPressure:   {"NodeHasNoDiskPressure", "NodeHasDiskPressure"},
+		v1.NodePIDPressure:    {"NodeHasSufficientPID", "NodeHasInsufficientPID"},
+	}
+	for _, is := range after.Conditions {
+		reason, ok := reasons[is.Type]
+		if !ok || !slices.ContainsFunc(before.Conditions, func(was v1.NodeCondition) bool { return was.Type == is.Type && was.Status != is.Status }) {
+			continue
+		}
+		word := reason[0]
+		if is.Status == v1.ConditionTrue {
+			word = reason[1]
+		}
+		n.events.Eventf(n.reference(), v1.EventTypeNormal, word, "Node %s status is now: %s", n.cfg.Name, word)
+	}
 }
 
 // changed compares two statuses but for the times of their conditions.
@@ -239,10 +264,6 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	if s.VolumesInUse = nil; n.inUse != nil {
 		s.VolumesInUse = n.inUse()
 	}
-	u, err := n.cfg.readUsage()
-	if err != nil {
-		n.cfg.Logger.Warn("free memory, free disk space or the number of processes of the machine could not be read; conditions of the node count them as sufficient", "error", err)
-	}
 	now := metav1.Now()
 	resp, err := n.cfg.Runtime.Status(ctx, false)
 	if f := resp.GetFeatures(); f != nil {
@@ -254,7 +275,7 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	if ready == nil && trouble.Runtime != "" {
 		ready = errors.New(trouble.Runtime)
 	}
-	for _, c := range append(pressure(u), network(trouble.Network), readiness(ready)) {
+	for _, c := range append(pressures(n.pressure()), network(trouble.Network), readiness(ready)) {
 		setCondition(&s, c, now)
 	}
 	return s

@@ -19,6 +19,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host"
 	"minato/internal/node/fakecri"
 	"minato/internal/node/observe"
 	"minato/internal/node/pod"
@@ -152,7 +153,7 @@ func through(ctx context.Context, volumes *volume.Manager, p *v1.Pod) {
 	spec.HostsFile(p, []string{"10.244.1.2"}, "cluster.local", "")
 	spec.PodMemoryLimit(p)
 	storage.Limited(p)
-	storage.Exceeded(p, storage.Usage{Files: 1 << 50})
+	storage.Exceeded(p, storage.Usage{Files: host.Usage{Bytes: 1 << 50}})
 	volumes.Usage(ctx, p)
 	view := &observe.Pod{UID: p.UID, Sandboxes: []observe.Sandbox{{ID: "s", Ready: true}}}
 	health := func(string) probe.Health { return probe.Health{} }

@@ -13,12 +13,13 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Bounds of a container's logs: the present file, and as many before it.
-const (
-	maxLogSize   = 10 << 20
-	keptLogs     = 4
-	rotatePeriod = 30 * time.Second
-)
+// rotation bounds the logs of containers: size is that of the present file, in
+// bytes, and kept how many files there are before it.
+type rotation struct {
+	size   int64
+	kept   int
+	period time.Duration
+}
 
 // logOwner is the part of the CRI that log rotation needs.
 type logOwner interface {
@@ -28,8 +29,8 @@ type logOwner interface {
 }
 
 // rotateLogs keeps log files from growing without bound.
-func rotateLogs(ctx context.Context, r logOwner, dir string, log *slog.Logger) error {
-	tick := time.NewTicker(rotatePeriod)
+func rotateLogs(ctx context.Context, how rotation, r logOwner, dir string, log *slog.Logger) error {
+	tick := time.NewTicker(how.period)
 	defer tick.Stop()
 	for {
 		select {
@@ -37,10 +38,10 @@ func rotateLogs(ctx context.Context, r logOwner, dir string, log *slog.Logger) e
 			return nil
 		case <-tick.C:
 		}
-		if !anyLarge(dir) {
+		if !how.anyLarge(dir) {
 			continue
 		}
-		if err := rotateLarge(ctx, r); err != nil && ctx.Err() == nil {
+		if err := how.rotateLarge(ctx, r); err != nil && ctx.Err() == nil {
 			log.Warn("logs could not be rotated", "error", err)
 		}
 	}
@@ -48,13 +49,13 @@ func rotateLogs(ctx context.Context, r logOwner, dir string, log *slog.Logger) e
 
 // anyLarge looks at the files only, so that an idle node does not trouble its
 // runtime.
-func anyLarge(dir string) bool {
+func (how rotation) anyLarge(dir string) bool {
 	found := errors.New("found")
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".log" {
 			return nil
 		}
-		if info, err := d.Info(); err == nil && info.Size() > maxLogSize {
+		if info, err := d.Info(); err == nil && info.Size() > how.size {
 			return found
 		}
 		return nil
@@ -62,7 +63,7 @@ func anyLarge(dir string) bool {
 	return err == found
 }
 
-func rotateLarge(ctx context.Context, r logOwner) error {
+func (how rotation) rotateLarge(ctx context.Context, r logOwner) error {
 	running, err := r.ListContainers(ctx, &runtimeapi.ContainerFilter{
 		State: &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING},
 	})
@@ -77,10 +78,10 @@ func rotateLarge(ctx context.Context, r logOwner) error {
 		}
 		path := resp.GetStatus().GetLogPath()
 		info, err := os.Stat(path)
-		if err != nil || info.Size() <= maxLogSize {
+		if err != nil || info.Size() <= how.size {
 			continue
 		}
-		if err := rotate(path); err != nil {
+		if err := how.rotate(path); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -93,8 +94,8 @@ func rotateLarge(ctx context.Context, r logOwner) error {
 }
 
 // rotate moves path to path.1, that to path.2, and so on.
-func rotate(path string) error {
-	for i := keptLogs - 1; i >= 1; i-- {
+func (how rotation) rotate(path string) error {
+	for i := how.kept - 1; i >= 1; i-- {
 		err := os.Rename(fmt.Sprintf("%s.%d", path, i), fmt.Sprintf("%s.%d", path, i+1))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err

@@ -30,6 +30,11 @@ import (
 // clusterName is the cluster of the scripts, so that yours is left alone.
 const clusterName = "e2e"
 
+func dirExists(dir string) bool {
+	_, err := os.Stat(dir)
+	return err == nil
+}
+
 func TestScripts(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -95,6 +100,10 @@ func TestScripts(t *testing.T) {
 				}
 				if err := deleteClusters(minato); err != nil {
 					t.Error(err)
+				}
+				// A script may have given the cluster a disk of its own.
+				if dir := filepath.Join("/var/lib/minato", clusterName); host.UnmountAllUnder(dir) != nil || os.Remove(dir) != nil && dirExists(dir) {
+					t.Errorf("%s is left", dir)
 				}
 				if err := sweep(); err != nil {
 					t.Errorf("remove the outside hosts: %v", err)

@@ -267,6 +267,8 @@ var pure = []string{
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",
 	module + "/internal/node/credential",
+	module + "/internal/node/evict",
+	module + "/internal/node/settings",
 	module + "/internal/cluster/ctlline",
 	module + "/internal/controlplane/manifest",
 	module + "/internal/loadbalancer/config",

@@ -26,6 +26,7 @@ import (
 	"minato/internal/controlplane/access"
 	"minato/internal/controlplane/compat"
 	"minato/internal/controlplane/memory"
+	"minato/internal/controlplane/room"
 	"minato/internal/controlplane/usage"
 )
 
@@ -71,6 +72,9 @@ func (s *Server) genericConfig(o options.CompletedOptions, ln net.Listener) (*ge
 	cfg.BuildHandlerChainFunc = func(handler http.Handler, c *genericapiserver.Config) http.Handler {
 		if s.cfg.OldAPIs {
 			handler = compat.WithFields(handler)
+		}
+		if s.cfg.StoreDir != "" {
+			handler = room.NewGuard(s.cfg.StoreDir).Handler(handler)
 		}
 		return s.tellWork(s.awaitDefinitions(genericapiserver.DefaultBuildHandlerChain(handler, c)))
 	}

@@ -59,6 +59,9 @@ type Config struct {
 	ClusterDomain string
 	// OldAPIs has old versions of Kubernetes' kinds served by conversion.
 	OldAPIs bool
+	// StoreDir is on the disk of the embedded store; empty where the store is
+	// elsewhere.
+	StoreDir string
 	// Components are asked for the objects of kind ComponentStatus; etcd is asked
 	// besides.
 	Components Checks

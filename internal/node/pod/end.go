@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -50,6 +48,11 @@ func (w *worker) end(ctx context.Context, pod *v1.Pod) error {
 			return err
 		}
 		w.tornDown = true
+	}
+	if w.life.now() == Ended {
+		if err := w.purge(ctx, pod); err != nil {
+			return err
+		}
 	}
 	switch st, _ := w.lastStatus(); {
 	case !w.life.now().InAPI():
@@ -145,34 +148,8 @@ func (w *worker) follow(ctx context.Context, killed <-chan error, tell bool) err
 
 // cleanUp removes what the node still has of a Pod that no longer exists.
 func (w *worker) cleanUp(ctx context.Context) error {
-	view, err := w.m.view.Read(ctx, w.uid)
-	if err != nil {
+	if err := w.removeContainers(ctx); err != nil {
 		return err
-	}
-	ctx = context.WithoutCancel(ctx)
-	w.unlinkLogs(view, view.Containers...)
-	for i := range view.Sandboxes {
-		if err := w.m.cfg.Runtime.RemovePodSandbox(ctx, view.Sandboxes[i].ID); err != nil {
-			return fmt.Errorf("remove sandbox: %w", err)
-		}
-	}
-	if view, err = w.m.view.Read(ctx, w.uid); err != nil {
-		return err
-	}
-	for i := range view.Containers { // those whose sandbox had been removed before
-		if err := w.m.cfg.Runtime.RemoveContainer(ctx, view.Containers[i].ID); err != nil {
-			return fmt.Errorf("remove container: %w", err)
-		}
-	}
-	// Found by UID: the name of a Pod that only the disk knows is not known.
-	dirs, err := filepath.Glob(filepath.Join(w.m.cfg.LogDir, "*_"+string(w.uid)))
-	if err != nil {
-		return err
-	}
-	for _, dir := range dirs {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove logs: %w", err)
-		}
 	}
 	// Again: a step that was cut short may have made some of them anew.
 	if err := w.m.cfg.Volumes.TearDown(ctx, w.uid); err != nil {
@@ -190,8 +167,8 @@ func (w *worker) cleanUp(ctx context.Context) error {
 // sidecars, last one first, in the time that is left.
 func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) error {
 	begin, allowed := w.m.cfg.Clock.Now(), grace(pod)
-	if w.evicted() {
-		allowed = min(allowed, evictionGrace)
+	if e := w.evicted(); e != nil {
+		allowed = min(allowed, e.Grace)
 	}
 	left := func() int64 { return allowed - int64(w.m.cfg.Clock.Since(begin)/time.Second) }
 	sidecars := map[string]*observe.Container{}

@@ -6,53 +6,38 @@ import (
 	"sync"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/node/guard"
-	"minato/internal/node/status"
 )
 
-// evictionGrace is what the containers of a Pod have to end in that uses more than
-// it may, in seconds, as kubelet has it: until then it may use still more.
-const evictionGrace = 1
-
-// Evict ends a Pod that uses more of the node than it may, as kubelet does
-// (localStorageEviction): its containers have evictionGrace to end in, and its
-// phase is Failed with the reason and message. The condition DisruptionTarget is
-// not set, because the Pod itself is the cause. It returns false where the node
-// does not run the Pod. It does not wait.
-func (m *Manager) Evict(uid types.UID, reason, message string) bool {
-	m.mu.Lock()
-	w := m.workers[uid]
-	m.mu.Unlock()
-	if w == nil || !w.life.now().Starts() {
-		return false
-	}
-	w.mu.Lock()
-	if w.eviction == nil {
-		w.eviction = &status.Verdict{Reason: reason, Message: message}
-	}
-	if w.interrupt != nil {
-		w.interrupt()
-	}
-	w.mu.Unlock()
-	w.poke()
-	return true
-}
-
-// EndAll stops the containers of all Pods, as when the node is shut down: all
-// Pods side by side, preStop hooks first, each with its own grace period but
-// with limit, in whole seconds, at most. Nothing is reported and nothing is
-// removed, so that a later agent starts again what should run. The manager
-// serves no Pod afterwards.
+// EndAll stops the containers of all Pods, as when the node is shut down: one
+// group after the other, and in each all Pods side by side, preStop hooks first,
+// each with its own grace period but with the group's limit, in whole seconds, at
+// most. group tells the index in limits of a Pod's. Nothing is reported and
+// nothing is removed, so that a later agent starts again what should run. The
+// manager serves no Pod afterwards.
 //
 // It may be called while Run runs or after; ctx bounds it all.
-func (m *Manager) EndAll(ctx context.Context, limit time.Duration) error {
+func (m *Manager) EndAll(ctx context.Context, limits []time.Duration, group func(*v1.Pod) int) error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
-	workers := m.all()
+	groups := make([][]*worker, len(limits))
+	for _, w := range m.all() {
+		i := group(w.latest())
+		groups[i] = append(groups[i], w)
+	}
+	var errs []error
+	for i, workers := range groups {
+		errs = append(errs, endAll(ctx, workers, limits[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// endAll shuts Pods down side by side.
+func endAll(ctx context.Context, workers []*worker, limit time.Duration) error {
 	errs := make([]error, len(workers))
 	var wg sync.WaitGroup
 	for i, w := range workers {

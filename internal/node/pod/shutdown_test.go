@@ -64,7 +64,7 @@ func TestEndAll(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		b.eventually(name+" runs", b.phase(name, v1.PodRunning))
 	}
-	if err := b.manager.EndAll(t.Context(), 10*time.Second); err != nil {
+	if err := b.manager.EndAll(t.Context(), []time.Duration{10 * time.Second}, func(*v1.Pod) int { return 0 }); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -104,7 +104,7 @@ func TestEndAllHasABound(t *testing.T) {
 		p.Spec.TerminationGracePeriodSeconds = &seconds
 	}))
 	b.eventually("it runs", b.phase("web", v1.PodRunning))
-	if err := b.manager.EndAll(t.Context(), 2*time.Second); err != nil {
+	if err := b.manager.EndAll(t.Context(), []time.Duration{2 * time.Second}, func(*v1.Pod) int { return 0 }); err != nil {
 		t.Fatal(err)
 	}
 }

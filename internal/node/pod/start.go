@@ -99,9 +99,22 @@ func podName(pod *v1.Pod) string {
 	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
 }
 
+// startMade starts a container that an earlier agent has made and not started.
+func (w *worker) startMade(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container, made *observe.Container) error {
+	if err := w.m.cfg.Runtime.StartContainer(context.WithoutCancel(ctx), made.ID); err != nil {
+		return &startError{reason: reasonRun, message: err.Error(), retry: firstPause}
+	}
+	w.containerEvent(pod, c, v1.EventTypeNormal, "Started", "Container started")
+	w.linkLog(pod, &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: made.Name, Attempt: made.Attempt}}, made.ID)
+	return w.postStart(ctx, pod, view, c, made.ID)
+}
+
 // start pulls, creates and starts a container and runs its postStart hook.
 func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) error {
 	sandbox := view.Sandbox()
+	if made := view.Latest(c.Name); made != nil && made.State == runtimeapi.ContainerState_CONTAINER_CREATED && made.SandboxID == sandbox.ID && made.Annotations[spec.AnnotationHash] == spec.Hash(c) {
+		return w.startMade(ctx, pod, view, c, made)
+	}
 	sandboxConfig, err := w.sandboxConfig(pod, sandbox.Attempt)
 	if err != nil {
 		return err

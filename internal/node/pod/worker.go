@@ -36,13 +36,16 @@ type worker struct {
 	stale atomic.Bool
 	// decided says that there is a decision about the Pod's resources to heed.
 	decided atomic.Bool
-	life    lifecycle
+	// unneeded asks for what has ended of the Pod to be removed, and purged says that
+	// nothing is left of it.
+	unneeded, purged atomic.Bool
+	life             lifecycle
 	// candidate is guarded by the manager's admitting.
 	candidate candidate
 
 	mu        sync.Mutex
 	pod       *v1.Pod
-	eviction  *status.Verdict    // the node is to end the Pod
+	eviction  *Eviction          // the node is to end the Pod
 	halted    bool               // no further step is to be made
 	interrupt context.CancelFunc // ends the step under way
 	known     v1.PodStatus       // computed last
@@ -181,15 +184,15 @@ func (w *worker) isHalted() bool {
 	return w.halted
 }
 
-// evicted tells whether the node is to end the Pod.
-func (w *worker) evicted() bool {
+// evicted is how the node is to end the Pod, nil if it is not.
+func (w *worker) evicted() *Eviction {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.eviction != nil
+	return w.eviction
 }
 
 // begin returns what a step works with, and lets it be interrupted by cancel.
-func (w *worker) begin(cancel context.CancelFunc) (pod *v1.Pod, eviction *status.Verdict) {
+func (w *worker) begin(cancel context.CancelFunc) (pod *v1.Pod, eviction *Eviction) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.interrupt = cancel
@@ -216,13 +219,13 @@ func (w *worker) step(ctx context.Context) (next time.Time, done bool) {
 }
 
 // proceed moves the Pod through its stages as far as that goes now.
-func (w *worker) proceed(ctx context.Context, pod *v1.Pod, eviction *status.Verdict) (next time.Time, err error) {
+func (w *worker) proceed(ctx context.Context, pod *v1.Pod, eviction *Eviction) (next time.Time, err error) {
 	if pod.DeletionTimestamp != nil || terminal(pod.Status.Phase) {
 		w.life.take(stepFinish)
 	}
 	if eviction != nil && w.verdict == nil && w.life.now().Starts() {
-		w.verdict = eviction
-		w.event(pod, v1.EventTypeWarning, eviction.Reason, eviction.Message)
+		w.verdict = &status.Verdict{Reason: eviction.Reason, Message: eviction.Message, Disrupts: eviction.Disrupts}
+		w.m.cfg.Events.AnnotatedEventf(pod, eviction.Annotations, v1.EventTypeWarning, eviction.Reason, "%s", eviction.Message)
 		w.life.take(stepFinish)
 	}
 	if next, err = w.arrive(ctx, pod); err != nil {

@@ -17,13 +17,17 @@ import (
 func withOthers(pod *v1.Pod, want v1.PodStatus) v1.PodStatus {
 	out := want
 	out.Conditions = nil
+	own := map[v1.PodConditionType]bool{}
+	for _, c := range want.Conditions {
+		own[c.Type] = own[c.Type] || status.Own(c)
+	}
 	for _, c := range pod.Status.Conditions {
-		if !status.Owned(c.Type) {
+		if !status.Owned(c.Type) && !own[c.Type] {
 			out.Conditions = append(out.Conditions, c)
 		}
 	}
 	for _, c := range want.Conditions {
-		if status.Owned(c.Type) {
+		if status.Own(c) {
 			out.Conditions = append(out.Conditions, c)
 		}
 	}

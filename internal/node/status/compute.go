@@ -19,7 +19,11 @@ type Waiting struct{ Reason, Message string }
 type Probes struct{ Started, Ready bool }
 
 // Verdict ends a Pod for a reason that its containers do not show.
-type Verdict struct{ Reason, Message string }
+type Verdict struct {
+	Reason, Message string
+	// Disrupts says that it ends for the sake of others on its node.
+	Disrupts bool
+}
 
 // Input is everything that a status depends on.
 type Input struct {

@@ -31,7 +31,7 @@ func Owned(t v1.PodConditionType) bool {
 func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	var out []v1.PodCondition
 	for _, c := range in.Pod.Status.Conditions {
-		if !Owned(c.Type) {
+		if !Owned(c.Type) && !(c.Type == v1.DisruptionTarget && disrupted(in) != nil) {
 			out = append(out, c)
 		}
 	}
@@ -39,6 +39,9 @@ func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	ready := podReady(in.Pod, containersReady, out)
 	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}
 	own := []v1.PodCondition{sandboxReady(in), initialized(in.Pod, s), ready, containersReady, scheduled}
+	if c := disrupted(in); c != nil {
+		own = append(own, *c)
+	}
 	for _, c := range own {
 		c.ObservedGeneration = in.Pod.Generation
 		out = append(out, dated(c, in))
@@ -50,6 +53,23 @@ func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 		}
 	}
 	return out
+}
+
+// disrupted says that the Pod ends for the sake of others on its node (KEP-3329),
+// nil where it does not.
+func disrupted(in Input) *v1.PodCondition {
+	if in.Failed == nil || !in.Failed.Disrupts {
+		return nil
+	}
+	return &v1.PodCondition{
+		Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: v1.PodReasonTerminationByKubelet, Message: in.Failed.Message,
+	}
+}
+
+// Own tells whether a condition is the node's: one of a type that it owns, or one
+// that says that the node has ended the Pod, where others may say that they have.
+func Own(c v1.PodCondition) bool {
+	return Owned(c.Type) || c.Type == v1.DisruptionTarget && c.Reason == v1.PodReasonTerminationByKubelet
 }
 
 // dated takes over the time of the last transition unless this is one.

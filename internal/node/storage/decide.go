@@ -7,21 +7,34 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"minato/internal/host"
 	"minato/internal/node/spec"
 )
 
 // Reason is what the status of an evicted Pod and the event about it say.
 const Reason = "Evicted"
 
-// Usage is what a Pod takes of the node's disk, in bytes.
+// Usage is what a Pod takes of the node's disk.
 type Usage struct {
 	// Volumes are the Pod's emptyDirs and ConfigMaps on disk, by name.
-	Volumes map[string]int64
-	// Containers are the writable layers and logs of containers, by name.
-	Containers map[string]int64
+	Volumes map[string]host.Usage
+	// Containers are those of the Pod, by name.
+	Containers map[string]Container
 	// Files are those that the node has made for containers to write to, such
 	// as their hosts file.
-	Files int64
+	Files host.Usage
+}
+
+// Container is what a container takes: its writable layers and its logs.
+type Container struct{ Layer, Logs host.Usage }
+
+// Local is what is neither a container's layer nor its log.
+func (u Usage) Local() host.Usage {
+	sum := u.Files
+	for _, v := range u.Volumes {
+		sum.Bytes, sum.Inodes = sum.Bytes+v.Bytes, sum.Inodes+v.Inodes
+	}
+	return sum
 }
 
 // Limited tells whether anything limits what the Pod may take, so that it has
@@ -45,7 +58,7 @@ func Exceeded(pod *v1.Pod, u Usage) (message string, exceeded bool) {
 	}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if onDisk(v.EmptyDir) && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() > 0 && above(u.Volumes[v.Name], *v.EmptyDir.SizeLimit) {
+		if onDisk(v.EmptyDir) && v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() > 0 && above(u.Volumes[v.Name].Bytes, *v.EmptyDir.SizeLimit) {
 			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String()), true
 		}
 	}
@@ -55,7 +68,7 @@ func Exceeded(pod *v1.Pod, u Usage) (message string, exceeded bool) {
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		limit, ok := c.Resources.Limits[v1.ResourceEphemeralStorage]
-		if ok && !limit.IsZero() && above(u.Containers[c.Name], limit) {
+		if ok && !limit.IsZero() && above(u.Containers[c.Name].bytes(), limit) {
 			return fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, limit.String()), true
 		}
 	}
@@ -63,15 +76,14 @@ func Exceeded(pod *v1.Pod, u Usage) (message string, exceeded bool) {
 }
 
 func (u Usage) total() int64 {
-	sum := u.Files
-	for _, n := range u.Volumes {
-		sum += n
-	}
-	for _, n := range u.Containers {
-		sum += n
+	sum := u.Local().Bytes
+	for _, c := range u.Containers {
+		sum += c.bytes()
 	}
 	return sum
 }
+
+func (c Container) bytes() int64 { return c.Layer.Bytes + c.Logs.Bytes }
 
 // podLimit is the sum of the containers' limits, or the Pod's own.
 func podLimit(pod *v1.Pod) (resource.Quantity, bool) {

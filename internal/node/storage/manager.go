@@ -40,9 +40,9 @@ type Runtime interface {
 
 // Volumes measures the volumes of a Pod.
 type Volumes interface {
-	// Usage is what each of the Pod's volumes takes on disk, in bytes, by name.
-	// It may give part of an answer along with an error.
-	Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, error)
+	// Usage is what each of the Pod's volumes takes on disk, by name. It may give
+	// part of an answer along with an error.
+	Usage(ctx context.Context, pod *v1.Pod) (map[string]host.Usage, error)
 	// Files are the files and directories that the node has made for the Pod's
 	// containers to write to.
 	Files(uid types.UID) []string
@@ -115,7 +115,7 @@ func (m *Manager) check(ctx context.Context) {
 
 // checkPod has the Pod evicted if what could be measured is too much.
 func (m *Manager) checkPod(ctx context.Context, pod *v1.Pod) error {
-	usage, err := m.measure(ctx, pod)
+	usage, err := m.Measure(ctx, pod)
 	if message, exceeded := Exceeded(pod, usage); exceeded {
 		m.evicted[pod.UID] = m.cfg.Evictor.Evict(pod.UID, Reason, message)
 	}
@@ -131,11 +131,12 @@ func (m *Manager) complain(pod *v1.Pod, err error) {
 	m.cfg.Logger.Warn("what a pod takes of the node's disk cannot be measured in full", attrs...)
 }
 
-// measure adds up what it can; the error says what is missing.
-func (m *Manager) measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
+// Measure adds up what it can of what the Pod takes; the error says what is
+// missing.
+func (m *Manager) Measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	u := Usage{Containers: map[string]int64{}}
+	u := Usage{Containers: map[string]Container{}}
 	var errs []error
 	var err error
 	if u.Volumes, err = m.cfg.Volumes.Usage(ctx, pod); err != nil {
@@ -143,7 +144,7 @@ func (m *Manager) measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
 	}
 	for _, path := range m.cfg.Volumes.Files(pod.UID) {
 		n, err := host.DiskUsage(ctx, path)
-		u.Files += n.Bytes
+		u.Files.Bytes, u.Files.Inodes = u.Files.Bytes+n.Bytes, u.Files.Inodes+n.Inodes
 		errs = append(errs, err)
 	}
 	stats, err := m.cfg.Runtime.ListContainerStats(ctx, &runtimeapi.ContainerStatsFilter{
@@ -153,11 +154,17 @@ func (m *Manager) measure(ctx context.Context, pod *v1.Pod) (Usage, error) {
 		errs = append(errs, fmt.Errorf("measure the writable layers: %w", err))
 	}
 	for _, s := range stats {
-		u.Containers[s.GetAttributes().GetLabels()[spec.LabelContainerName]] += int64(s.GetWritableLayer().GetUsedBytes().GetValue())
+		name, layer := s.GetAttributes().GetLabels()[spec.LabelContainerName], s.GetWritableLayer()
+		c := u.Containers[name]
+		c.Layer.Bytes += int64(layer.GetUsedBytes().GetValue())
+		c.Layer.Inodes += int64(layer.GetInodesUsed().GetValue())
+		u.Containers[name] = c
 	}
 	for _, name := range containers(pod) {
 		n, err := host.DiskUsage(ctx, filepath.Join(m.cfg.LogDir, spec.LogDir(pod), name))
-		u.Containers[name] += n.Bytes
+		c := u.Containers[name]
+		c.Logs = n
+		u.Containers[name] = c
 		errs = append(errs, err)
 	}
 	return u, errors.Join(errs...)

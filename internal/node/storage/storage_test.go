@@ -18,6 +18,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testclock "k8s.io/utils/clock/testing"
 
+	"minato/internal/host"
 	"minato/internal/node/spec"
 )
 
@@ -51,28 +52,28 @@ func TestExceeded(t *testing.T) {
 		want    string
 	}{
 		{name: "no limits", spec: v1.PodSpec{Containers: []v1.Container{container("c", "")}, Volumes: []v1.Volume{emptyDir("x", "", "")}},
-			usage: Usage{Volumes: map[string]int64{"x": 1 << 40}}},
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: 1 << 40}}}},
 		{name: "emptyDir at its limit", spec: v1.PodSpec{Volumes: []v1.Volume{emptyDir("x", "1Mi", "")}},
-			usage: Usage{Volumes: map[string]int64{"x": mi}}, limited: true},
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: mi}}}, limited: true},
 		{name: "emptyDir above its limit", spec: v1.PodSpec{Volumes: []v1.Volume{emptyDir("w", "1Mi", ""), emptyDir("x", "1Mi", "")}},
-			usage: Usage{Volumes: map[string]int64{"x": mi + 1}}, limited: true,
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: mi + 1}}}, limited: true,
 			want: `Usage of EmptyDir volume "x" exceeds the limit "1Mi". `},
 		{name: "a limit of zero is none", spec: v1.PodSpec{Volumes: []v1.Volume{emptyDir("x", "0", "")}},
-			usage: Usage{Volumes: map[string]int64{"x": mi}}},
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: mi}}}},
 		{name: "in memory the tmpfs limits it", spec: v1.PodSpec{Volumes: []v1.Volume{emptyDir("x", "1Mi", "Memory")}},
-			usage: Usage{Volumes: map[string]int64{"x": 2 * mi}}},
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: 2 * mi}}}},
 		{name: "all of the Pod", spec: v1.PodSpec{Containers: []v1.Container{container("a", "1Mi"), container("b", "2Mi")}},
-			usage:   Usage{Volumes: map[string]int64{"x": mi}, Containers: map[string]int64{"a": mi, "b": mi}, Files: 1},
+			usage:   Usage{Volumes: map[string]host.Usage{"x": {Bytes: mi}}, Containers: map[string]Container{"a": {Layer: host.Usage{Bytes: mi}}, "b": {Layer: host.Usage{Bytes: mi}}}, Files: host.Usage{Bytes: 1}},
 			limited: true, want: "Pod ephemeral local storage usage exceeds the total limit of containers 3Mi. "},
 		{name: "all of the Pod fits", spec: v1.PodSpec{Containers: []v1.Container{container("a", "1Mi"), container("b", "2Mi")}},
-			usage: Usage{Volumes: map[string]int64{"x": mi}, Containers: map[string]int64{"a": mi, "b": mi}}, limited: true},
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: mi}}, Containers: map[string]Container{"a": {Layer: host.Usage{Bytes: mi}}, "b": {Layer: host.Usage{Bytes: mi}}}}, limited: true},
 		{name: "one container", spec: v1.PodSpec{Containers: []v1.Container{container("a", "1Mi"), container("b", "2Mi")}},
-			usage:   Usage{Containers: map[string]int64{"a": mi + 1}},
+			usage:   Usage{Containers: map[string]Container{"a": {Layer: host.Usage{Bytes: mi + 1}}}},
 			limited: true, want: `Container a exceeded its local ephemeral storage limit "1Mi". `},
 		{name: "a container without a limit beside one with", spec: v1.PodSpec{Containers: []v1.Container{container("a", "1Mi"), container("b", "")}},
-			usage: Usage{Containers: map[string]int64{"b": mi}}, limited: true},
+			usage: Usage{Containers: map[string]Container{"b": {Layer: host.Usage{Bytes: mi}}}}, limited: true},
 		{name: "a critical Pod stays", spec: v1.PodSpec{Priority: &critical, Volumes: []v1.Volume{emptyDir("x", "1Mi", "")}},
-			usage: Usage{Volumes: map[string]int64{"x": 2 * mi}}, limited: true},
+			usage: Usage{Volumes: map[string]host.Usage{"x": {Bytes: 2 * mi}}}, limited: true},
 	} {
 		pod := &v1.Pod{Spec: c.spec}
 		if got := Limited(pod); got != c.limited {
@@ -88,15 +89,17 @@ func TestExceeded(t *testing.T) {
 // bench is a node made up of one Pod after the other.
 type bench struct {
 	pods    []*v1.Pod
-	volumes map[string]int64
+	volumes map[string]host.Usage
 	err     error
 	layer   uint64
 	files   []string
 	evicted chan string
 }
 
-func (b *bench) Usage(context.Context, *v1.Pod) (map[string]int64, error) { return b.volumes, b.err }
-func (b *bench) Files(types.UID) []string                                 { return b.files }
+func (b *bench) Usage(context.Context, *v1.Pod) (map[string]host.Usage, error) {
+	return b.volumes, b.err
+}
+func (b *bench) Files(types.UID) []string { return b.files }
 func (b *bench) Evict(uid types.UID, reason, message string) bool {
 	b.evicted <- string(uid) + " " + reason + ": " + message
 	return true
@@ -122,20 +125,20 @@ func TestMeasureAddsUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b := &bench{layer: 1 << 30, files: []string{file}, volumes: map[string]int64{"x": 5}, err: errors.New("too deep")}
+	b := &bench{layer: 1 << 30, files: []string{file}, volumes: map[string]host.Usage{"x": {Bytes: 5}}, err: errors.New("too deep")}
 	m := New(Config{Runtime: b, Volumes: b, LogDir: dir, Logger: slog.New(slog.DiscardHandler)})
-	u, err := m.measure(t.Context(), pod)
-	if err == nil || u.Volumes["x"] != 5 {
+	u, err := m.Measure(t.Context(), pod)
+	if err == nil || u.Volumes["x"].Bytes != 5 {
 		t.Errorf("volumes = %v, %v; want what was measured, and the error", u.Volumes, err)
 	}
-	if n := u.Containers["c"]; n < 1<<30+1<<20 || n > 1<<30+2<<20 {
+	if n := u.Containers["c"].bytes(); n < 1<<30+1<<20 || n > 1<<30+2<<20 {
 		t.Errorf("the container takes %d bytes, want its layer of 1 GiB and its log of 1 MiB", n)
 	}
-	if n := u.Containers["debug"]; n < 1<<20 || n > 2<<20 {
+	if n := u.Containers["debug"].bytes(); n < 1<<20 || n > 2<<20 {
 		t.Errorf("the ephemeral container takes %d bytes, want its log of 1 MiB", n)
 	}
-	if u.Files < 1<<20 || u.Files > 2<<20 {
-		t.Errorf("the files take %d bytes, want 1 MiB", u.Files)
+	if u.Files.Bytes < 1<<20 || u.Files.Bytes > 2<<20 {
+		t.Errorf("the files take %d bytes, want 1 MiB", u.Files.Bytes)
 	}
 }
 
@@ -147,7 +150,7 @@ func TestPodsAreEvictedOnce(t *testing.T) {
 		return p
 	}
 	now := metav1.Now()
-	b := &bench{volumes: map[string]int64{"x": 2 << 20}, evicted: make(chan string, 10), pods: []*v1.Pod{
+	b := &bench{volumes: map[string]host.Usage{"x": {Bytes: 2 << 20}}, evicted: make(chan string, 10), pods: []*v1.Pod{
 		pod("unlimited", func(p *v1.Pod) { p.Spec.Volumes = nil }),
 		pod("failed", func(p *v1.Pod) { p.Status.Phase = v1.PodFailed }),
 		pod("done", func(p *v1.Pod) { p.Status.Phase = v1.PodSucceeded }),
@@ -192,7 +195,7 @@ func TestPanicOfOnePod(t *testing.T) {
 	pod := func(name string) *v1.Pod {
 		return &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Spec: v1.PodSpec{Volumes: []v1.Volume{emptyDir("x", "1Mi", "")}}}
 	}
-	b := &bench{volumes: map[string]int64{"x": 2 << 20}, evicted: make(chan string, 10), pods: []*v1.Pod{pod("broken"), pod("large")}}
+	b := &bench{volumes: map[string]host.Usage{"x": {Bytes: 2 << 20}}, evicted: make(chan string, 10), pods: []*v1.Pod{pod("broken"), pod("large")}}
 	var log bytes.Buffer
 	m := New(Config{
 		Pods: func() []*v1.Pod { return b.pods }, Evictor: b, Runtime: b, Volumes: panicky{b, "broken"},
@@ -213,7 +216,7 @@ type panicky struct {
 	uid types.UID
 }
 
-func (p panicky) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, error) {
+func (p panicky) Usage(ctx context.Context, pod *v1.Pod) (map[string]host.Usage, error) {
 	if pod.UID == p.uid {
 		panic("broken")
 	}

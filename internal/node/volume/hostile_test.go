@@ -264,7 +264,7 @@ func TestUsageOfVolumes(t *testing.T) {
 		}
 	}
 	used, err := b.Usage(t.Context(), pod)
-	if err != nil || len(used) != 2 || used["data"] == 0 || used["empty"] < 1<<20 || used["empty"] > 2<<20 {
+	if err != nil || len(used) != 2 || used["data"].Bytes == 0 || used["empty"].Bytes < 1<<20 || used["empty"].Bytes > 2<<20 {
 		t.Errorf("usage = %v, %v; want something for data and 1 MiB for empty", used, err)
 	}
 	if got, want := b.Files("u"), []string{filepath.Join(b.PodDir("u"), "etc-hosts"), filepath.Join(b.PodDir("u"), "containers")}; !slices.Equal(got, want) {

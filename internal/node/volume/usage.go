@@ -13,12 +13,12 @@ import (
 	"minato/internal/host"
 )
 
-// Usage is what each volume of the Pod takes of the node's disk, in bytes, by
+// Usage is what each volume of the Pod takes of the node's disk, by
 // name: its emptyDirs and ConfigMaps, the ones that kubelet counts as ephemeral
 // storage. What could not be measured in full is in the error, and counts with
 // what was.
-func (m *Manager) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, error) {
-	used := map[string]int64{}
+func (m *Manager) Usage(ctx context.Context, pod *v1.Pod) (map[string]host.Usage, error) {
+	used := map[string]host.Usage{}
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
@@ -29,7 +29,7 @@ func (m *Manager) Usage(ctx context.Context, pod *v1.Pod) (map[string]int64, err
 		if err != nil {
 			errs = append(errs, fmt.Errorf("volume %q: %w", v.Name, err))
 		}
-		used[v.Name] = n.Bytes
+		used[v.Name] = n
 	}
 	return used, errors.Join(errs...)
 }

@@ -130,6 +130,7 @@ func (img *Image) CRI() *runtimeapi.Image {
 		RepoDigests: img.Digests,
 		Size:        uint64(img.Size),
 		Spec:        &runtimeapi.ImageSpec{Image: img.ID},
+		Pinned:      len(img.Loaded) > 0, // what a person has loaded stays until a person removes it
 	}
 	// A user "name:group" or "uid:gid"; only the first part matters here. A
 	// number that is no user ID is passed on as a name: so runAsNonRoot refuses

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"minato/internal/host"
 )
@@ -31,7 +33,7 @@ func (r *Runtime) recover() error {
 	if err != nil {
 		return err
 	}
-	return eachState(filepath.Join(r.cfg.Dir, "containers"), func(dir string) error {
+	if err := eachState(filepath.Join(r.cfg.Dir, "containers"), func(dir string) error {
 		var s containerState
 		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
 			r.log.Warn("the state file of a container can't be read: the container is forgotten and its directory removed", "dir", dir, "error", err)
@@ -48,7 +50,41 @@ func (r *Runtime) recover() error {
 			r.recordExit(c)
 		}
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	r.recoverStarts()
+	return nil
+}
+
+// startPatience is how long the OCI runtime's command may still be under way that
+// an earlier process had given to start a container.
+const startPatience = 500 * time.Millisecond
+
+// recoverStarts finds the containers that an earlier process was about to start
+// when it ended: each waits for that, and its fifo is there until it is started
+// (runc and crun both have it so). They were created, and run when they are
+// started.
+func (r *Runtime) recoverStarts() {
+	var waiting []*container
+	for _, c := range r.allContainers() {
+		if c.snapshot().Phase == phaseRunning && r.awaitsStart(c) {
+			waiting = append(waiting, c)
+		}
+	}
+	for deadline := time.Now().Add(startPatience); len(waiting) > 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		waiting = slices.DeleteFunc(waiting, func(c *container) bool { return !r.awaitsStart(c) })
+	}
+	for _, c := range waiting {
+		c.mu.Lock()
+		c.state.Phase = phaseCreated
+		c.mu.Unlock()
+	}
+}
+
+func (r *Runtime) awaitsStart(c *container) bool {
+	_, err := os.Lstat(filepath.Join(r.programOf(c).root, c.state.ID, "exec.fifo"))
+	return err == nil
 }
 
 func eachState(parent string, fn func(dir string) error) error {

@@ -1,0 +1,95 @@
+package image
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	testclock "k8s.io/utils/clock/testing"
+)
+
+// Images that nobody uses go; those in use, new ones and those that were loaded by
+// hand stay.
+func TestRemoveUnused(t *testing.T) {
+	s := openStore(t)
+	reg := startRegistry(t, map[string]v1.Image{
+		"a:v1": makeImage(t, "a", makeTar(t, file("f", "a"))), "b:v1": makeImage(t, "b", makeTar(t, file("f", "b"))),
+	})
+	svc := newTestService(t, s)
+	for _, name := range []string{"a:v1", "b:v1"} {
+		if _, err := svc.PullImage(t.Context(), spec(reg.host+"/"+name), nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{"mine": makeImage(t, "m", makeTar(t, file("f", "m")))}), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Pin("container-1", reg.host+"/b:v1"); err != nil {
+		t.Fatal(err)
+	}
+	clk := testclock.NewFakeClock(time.Now())
+	c := NewCollector(CollectorConfig{Store: s, Policy: Policy{High: 100, Low: 80, MinAge: time.Minute}, Clock: clk, Logger: slog.New(slog.DiscardHandler)})
+	has := func(ref string, want bool) {
+		t.Helper()
+		if _, err := s.Get(ref); (err == nil) != want || err != nil && !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v, want it here: %t", ref, err, want)
+		}
+	}
+	if err := c.RemoveUnused(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	has(reg.host+"/a:v1", true) // it is new
+	clk.Step(2 * time.Minute)
+	if err := c.RemoveUnused(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	has(reg.host+"/a:v1", false)
+	has(reg.host+"/b:v1", true)
+	has("mine", true)
+	if err := s.Unpin("container-1"); err != nil {
+		t.Fatal(err)
+	}
+	// A disk below its threshold loses nothing; an image that was not used for too
+	// long goes anyway.
+	if err := c.collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	has(reg.host+"/b:v1", true)
+	c.cfg.Policy.MaxAge = time.Hour
+	clk.Step(59 * time.Minute)
+	if err := c.collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	has(reg.host+"/b:v1", true)
+	clk.Step(time.Hour)
+	if err := c.collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	has(reg.host+"/b:v1", false)
+	has("mine", true)
+}
+
+func TestWhichImagesGoFirst(t *testing.T) {
+	at := func(minutes int) time.Time { return time.Unix(0, 0).Add(time.Duration(minutes) * time.Minute) }
+	images := []*Image{{ID: "new", AddedAt: at(99)}, {ID: "used", AddedAt: at(1)}, {ID: "old", AddedAt: at(5)}, {ID: "older", AddedAt: at(2)}, {ID: "used-before", AddedAt: at(1)}}
+	used := map[string]time.Time{"used": at(50), "used-before": at(40)}
+	var got []string
+	for _, img := range chosen(images, used, 2*time.Minute, at(100)) {
+		got = append(got, img.ID)
+	}
+	if want := []string{"older", "old", "used-before", "used"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestHowMuchIsFreed(t *testing.T) {
+	p := Policy{High: 85, Low: 80}
+	for available, want := range map[int64]int64{160: 0, 150: 50, 100: 100, 0: 200} {
+		if got := toFree(p, 1000, available); got != want {
+			t.Errorf("of 1000 with %d left, %d are freed, want %d", available, got, want)
+		}
+	}
+}
