@@ -10,5 +10,5 @@
 // server, which may see other mounts.
 //
 // What the specification has and this plugin can't do is refused by name. It may
-// import podnet, host and x/sys/unix.
+// import podnet and host.
 package cni

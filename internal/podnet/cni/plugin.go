@@ -11,8 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"minato/internal/host"
 	"minato/internal/podnet"
 )
@@ -114,9 +112,9 @@ func (c *call) send(conn *net.UnixConn) error {
 	if err != nil {
 		return fail(codeIO, "%v", err)
 	}
-	var rights []byte
+	var ns *os.File
 	if c.command == cmdAdd || c.command == cmdCheck {
-		ns, err := os.Open(c.netns)
+		ns, err = os.Open(c.netns)
 		if errors.Is(err, fs.ErrNotExist) {
 			return fail(codeUnknown, "CNI_NETNS: %v", err)
 		}
@@ -124,12 +122,8 @@ func (c *call) send(conn *net.UnixConn) error {
 			return fail(codeIO, "CNI_NETNS: %v", err)
 		}
 		defer ns.Close()
-		rights = unix.UnixRights(int(ns.Fd()))
 	}
-	n, _, err := conn.WriteMsgUnix(data, rights, nil)
-	if err == nil && n < len(data) {
-		_, err = conn.Write(data[n:])
-	}
+	err = host.SendWithFile(conn, data, ns)
 	if err == nil {
 		err = conn.CloseWrite()
 	}

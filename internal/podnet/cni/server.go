@@ -15,8 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"minato/internal/host"
 	"minato/internal/podnet"
 )
 
@@ -135,16 +134,10 @@ func receive(conn *net.UnixConn) (req request, ns *os.File, err error) {
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return req, nil, err
 	}
-	data, rights := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(4))
-	n, nr, _, _, err := conn.ReadMsgUnix(data, rights)
+	data := make([]byte, 64<<10)
+	n, ns, err := host.ReceiveWithFile(conn, data)
 	if err != nil {
 		return req, nil, fail(codeIO, "read the request: %v", err)
-	}
-	if messages, merr := unix.ParseSocketControlMessage(rights[:nr]); merr == nil && len(messages) == 1 {
-		if fds, ferr := unix.ParseUnixRights(&messages[0]); ferr == nil && len(fds) == 1 {
-			unix.CloseOnExec(fds[0])
-			ns = os.NewFile(uintptr(fds[0]), "netns")
-		}
 	}
 	rest, err := io.ReadAll(io.LimitReader(conn, maxConfig))
 	if err != nil {
@@ -157,20 +150,12 @@ func receive(conn *net.UnixConn) (req request, ns *os.File, err error) {
 }
 
 func onlyRoot(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
+	user, err := host.PeerUser(conn)
 	if err != nil {
-		return err
+		return fail(codeIO, "ask who connects: %v", err)
 	}
-	var cred *unix.Ucred
-	var cerr error
-	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return err
-	}
-	if cerr != nil {
-		return cerr
-	}
-	if cred.Uid != 0 {
-		return fail(codeFailed, "user %d may not use this socket: only root may", cred.Uid)
+	if user != 0 {
+		return fail(codeFailed, "user %d may not use this socket: only root may", user)
 	}
 	return nil
 }
