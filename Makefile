@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images csi-images test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn images csi-images test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes bench-image metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,10 @@ bench-nodes: build ## measure what nodes cost, up to a hundred of them: time, me
 
 bench-pods: build images ## measure the life of Pods: single ones and hundreds at once, memory, idle processor time (as root; 8 minutes)
 	$(GO) run ./bench/pods -minato $(BIN) -images $(IMAGES) -out build/bench/pods.json
+
+bench-image: build ## measure loads and pulls of an image of 1 GB, beside Debian's containerd (as root; 10 minutes, 3 GB of disk)
+	scripts/deps.sh bench-image
+	$(GO) run ./bench/image -minato $(BIN) -out build/bench/image.json
 
 bench-service: build kube-proxy ## measure what Services cost, compared with no proxy and with kube-proxy (as root; 12 minutes)
 	scripts/deps.sh bench

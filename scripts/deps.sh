@@ -3,6 +3,7 @@
 #   deps.sh run         crun or runc, conmon, and curl for the demo
 #   deps.sh run test    and what the tests use
 #   deps.sh bench       what the benchmarks use besides
+#   deps.sh bench-image     what the benchmark of images compares with
 #   deps.sh bench-ingress   what the benchmark of the Ingress compares with, and loads it with
 set -eu
 
@@ -38,6 +39,7 @@ for what in "$@"; do
 		need clang clang
 		need bird bird2
 		need vtysh frr
+		need docker-registry docker-registry
 		;;
 	bench)
 		need dnsperf dnsperf
@@ -47,6 +49,9 @@ for what in "$@"; do
 		need ipset ipset
 		need conntrack conntrack
 		;;
+	bench-image)
+		need containerd containerd
+		;;
 	bench-ingress)
 		need nginx nginx-light
 		need haproxy haproxy
@@ -54,7 +59,7 @@ for what in "$@"; do
 		need h2load nghttp2-client
 		;;
 	*)
-		echo "deps.sh: $what: give run, test, bench or bench-ingress" >&2
+		echo "deps.sh: $what: give run, test, bench, bench-image or bench-ingress" >&2
 		exit 2
 		;;
 	esac

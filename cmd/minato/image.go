@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -17,8 +18,8 @@ import (
 func newImageCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "image",
-		Short:   "Load, list and remove the images that all nodes share",
-		Example: "  minato image load app.tar\n  minato image ls\n  minato image rm app:dev",
+		Short:   "Load, pull, save, list and remove the images that all nodes share",
+		Example: "  minato image load app.tar\n  minato image pull nginx:1.29\n  minato image ls\n  minato image rm app:dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := knownCommand(cmd, args); err != nil {
 				return err
@@ -26,45 +27,74 @@ func newImageCommand(o *options) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newImageLoadCommand(o), newImageListCommand(o), newImageRemoveCommand(o))
+	cmd.AddCommand(newImageLoadCommand(o), newImagePullCommand(o), newImageSaveCommand(o), newImageListCommand(o), newImageRemoveCommand(o), newImagePruneCommand(o))
 	return cmd
 }
 
 func newImageLoadCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use:   "load FILE...",
 		Short: "Put images into the content store, for every node at once",
 		Long: `Put the images of files into the content store that all nodes share. A file is
 what "docker save" or "podman save" writes, or an OCI layout as a directory or
-an archive. A name that was loaded means this image until it is removed: no
-node asks a registry for it, whatever the Pod's imagePullPolicy.`,
-		Example: "  docker save app:dev -o app.tar && minato image load app.tar",
+an archive, compressed or not; - is standard input. A name that was loaded means
+this image until it is removed: no node asks a registry for it, whatever the
+Pod's imagePullPolicy.`,
+		Example: `  docker save app:dev -o app.tar && minato image load app.tar
+  docker save app:dev | minato image load -
+  minato image load layout/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("name the files to load: `minato image load FILE...`")}
+				return usageError{errors.New("name the files to load: `minato image load FILE...`, with - for standard input")}
 			}
 			out := cmd.OutOrStdout()
+			all := []cluster.LoadedImage{}
 			for _, file := range args {
-				names, err := cluster.LoadImages(cmd.Context(), o.name, file, loadProgress(out))
+				loaded, err := cluster.LoadImages(cmd.Context(), o.name, file, cmd.InOrStdin(), imageProgress(cmd.ErrOrStderr()))
 				if err != nil {
 					return err
 				}
-				for _, name := range names {
-					fmt.Fprintf(out, "Loaded %s\n", name)
+				all = append(all, loaded...)
+				if output == "" {
+					printLoaded(out, "Loaded", loaded)
 				}
+			}
+			if output == "json" {
+				return printJSON(out, all)
 			}
 			return nil
 		},
 	}
+	outputFlag(cmd, &output)
+	return cmd
 }
 
-// loadProgress draws a line that changes, on a terminal only.
-func loadProgress(out io.Writer) func(image string, done, total int64) {
+// printLoaded prints a line for each name, or for an image without one its ID.
+func printLoaded(out io.Writer, verb string, images []cluster.LoadedImage) {
+	for _, img := range images {
+		if len(img.Names) == 0 {
+			fmt.Fprintf(out, "%s %s\n", verb, img.ID)
+		}
+		for _, name := range img.Names {
+			fmt.Fprintf(out, "%s %s\n", verb, name)
+		}
+	}
+}
+
+// imageProgress draws a line that changes, on a terminal only.
+func imageProgress(out io.Writer) cluster.ImageProgress {
 	f, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
+	var drawn time.Time
 	return func(image string, done, total int64) {
+		now := time.Now()
+		if done < total && now.Sub(drawn) < 50*time.Millisecond {
+			return
+		}
+		drawn = now
 		if total > 0 {
 			fmt.Fprintf(out, "\r\x1b[K%s %d%% of %s", image, 100*done/total, size(total))
 		}
@@ -109,7 +139,8 @@ func newImageListCommand(o *options) *cobra.Command {
 }
 
 func newImageRemoveCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use:               "rm IMAGE...",
 		ValidArgsFunction: completeImages(o),
 		Short:             "Remove images from the content store",
@@ -119,16 +150,25 @@ func newImageRemoveCommand(o *options) *cobra.Command {
 				return usageError{errors.New("name the images to remove: `minato image rm IMAGE...`; `minato image ls` lists them")}
 			}
 			var errs []error
+			removed := []string{}
 			for _, ref := range args {
 				if err := cluster.RemoveImage(o.name, ref); err != nil {
 					errs = append(errs, err)
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "Removed %s\n", ref)
+				removed = append(removed, ref)
+				if output == "" {
+					fmt.Fprintf(cmd.OutOrStdout(), "Removed %s\n", ref)
+				}
+			}
+			if output == "json" {
+				errs = append(errs, printJSON(cmd.OutOrStdout(), removed))
 			}
 			return errors.Join(errs...)
 		},
 	}
+	outputFlag(cmd, &output)
+	return cmd
 }
 
 // size prints bytes for people.

@@ -48,6 +48,7 @@ What is mostly asked first:
   minato up --nodes 2 --node-cpu 2 --node-memory 4Gi
   minato up --mount /srv/data:/data --mount /home/me/src:ro
   minato up --config cluster.yaml
+  minato up --registry-config /etc/containerd/certs.d
   minato up --runtime-handler runc=/usr/sbin/runc
   minato up --name test --kubeconfig test.conf   # a second cluster beside the first`,
 		Args: noArgs,
@@ -105,6 +106,9 @@ What is mostly asked first:
 	f.BoolVar(&c.TaintControlPlane, "taint-control-plane", false, "keep Pods that do not tolerate it off node-1, by the taint node-role.kubernetes.io/control-plane:NoSchedule")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls, or prefixes that end in *, that Pods may set beside the safe ones; namespaced ones only")
 	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handler", nil, "NAME=PATH of an OCI runtime, such as runc=/usr/sbin/runc, for Pods whose RuntimeClass has the handler NAME; may be given several times")
+	f.StringVar(&c.Registries.Config, "registry-config", "", "mirrors, plain HTTP, CAs and the like of registries: a folder as containerd's certs.d, or a file with the same by registry (docs/images.md)")
+	f.StringVar(&c.Registries.Providers, "image-credential-provider-config", "", "a CredentialProviderConfig as kubelet takes it: programs that have logins for registries")
+	f.StringVar(&c.Registries.ProviderBinDir, "image-credential-provider-bin-dir", "", "the directory of the programs of --image-credential-provider-config")
 	f.StringSliceVar(&c.EtcdServers, "etcd-servers", nil, "use this etcd (URLs) in place of the built-in one")
 	f.StringVar(&c.EtcdCAFile, "etcd-cafile", "", "CA of --etcd-servers")
 	f.StringVar(&c.EtcdCertFile, "etcd-certfile", "", "client certificate for --etcd-servers")
@@ -114,6 +118,7 @@ What is mostly asked first:
 		flagGroup{"How it is reached", []string{"kubeconfig", "api-port"}},
 		flagGroup{"Addresses and names", []string{"ip-family", "lan-cidr", "pod-cidr", "service-cidr", "load-balancer-range", "cluster-domain"}},
 		flagGroup{"Kubernetes", []string{"old-apis", "allowed-unsafe-sysctls"}},
+		flagGroup{"Images", []string{"registry-config", "image-credential-provider-config", "image-credential-provider-bin-dir"}},
 		flagGroup{"An etcd of your own", []string{"etcd-servers", "etcd-cafile", "etcd-certfile", "etcd-keyfile"}},
 	)
 	return cmd
@@ -147,27 +152,30 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clust
 		c.IPFamily, c.LAN, c.PodCIDR, c.ServiceCIDR, c.LoadBalancerRange = flags.IPFamily, nil, nil, nil, ""
 	}
 	for flag, set := range map[string]func(){
-		"nodes":                  func() { c.Nodes = flags.Nodes },
-		"ephemeral":              func() { c.Ephemeral = flags.Ephemeral },
-		"kubeconfig":             func() { c.Kubeconfig = flags.Kubeconfig },
-		"api-port":               func() { c.APIPort = flags.APIPort },
-		"lan-cidr":               func() { c.LAN = flags.LAN },
-		"pod-cidr":               func() { c.PodCIDR = flags.PodCIDR },
-		"service-cidr":           func() { c.ServiceCIDR = flags.ServiceCIDR },
-		"load-balancer-range":    func() { c.LoadBalancerRange = flags.LoadBalancerRange },
-		"cluster-domain":         func() { c.ClusterDomain = flags.ClusterDomain },
-		"node-cpu":               func() { c.Claim.CPUs = flags.Claim.CPUs },
-		"node-memory":            func() { c.Claim.Memory = flags.Claim.Memory },
-		"node-pids":              func() { c.Claim.PIDs = flags.Claim.PIDs },
-		"mount":                  func() { c.Mounts = flags.Mounts },
-		"old-apis":               func() { c.OldAPIs = flags.OldAPIs },
-		"taint-control-plane":    func() { c.TaintControlPlane = flags.TaintControlPlane },
-		"allowed-unsafe-sysctls": func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
-		"runtime-handler":        func() { c.RuntimeHandlers = flags.RuntimeHandlers },
-		"etcd-servers":           func() { c.EtcdServers = flags.EtcdServers },
-		"etcd-cafile":            func() { c.EtcdCAFile = flags.EtcdCAFile },
-		"etcd-certfile":          func() { c.EtcdCertFile = flags.EtcdCertFile },
-		"etcd-keyfile":           func() { c.EtcdKeyFile = flags.EtcdKeyFile },
+		"nodes":                             func() { c.Nodes = flags.Nodes },
+		"ephemeral":                         func() { c.Ephemeral = flags.Ephemeral },
+		"kubeconfig":                        func() { c.Kubeconfig = flags.Kubeconfig },
+		"api-port":                          func() { c.APIPort = flags.APIPort },
+		"lan-cidr":                          func() { c.LAN = flags.LAN },
+		"pod-cidr":                          func() { c.PodCIDR = flags.PodCIDR },
+		"service-cidr":                      func() { c.ServiceCIDR = flags.ServiceCIDR },
+		"load-balancer-range":               func() { c.LoadBalancerRange = flags.LoadBalancerRange },
+		"cluster-domain":                    func() { c.ClusterDomain = flags.ClusterDomain },
+		"node-cpu":                          func() { c.Claim.CPUs = flags.Claim.CPUs },
+		"node-memory":                       func() { c.Claim.Memory = flags.Claim.Memory },
+		"node-pids":                         func() { c.Claim.PIDs = flags.Claim.PIDs },
+		"mount":                             func() { c.Mounts = flags.Mounts },
+		"old-apis":                          func() { c.OldAPIs = flags.OldAPIs },
+		"taint-control-plane":               func() { c.TaintControlPlane = flags.TaintControlPlane },
+		"allowed-unsafe-sysctls":            func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
+		"runtime-handler":                   func() { c.RuntimeHandlers = flags.RuntimeHandlers },
+		"registry-config":                   func() { c.Registries.Config = flags.Registries.Config },
+		"image-credential-provider-config":  func() { c.Registries.Providers = flags.Registries.Providers },
+		"image-credential-provider-bin-dir": func() { c.Registries.ProviderBinDir = flags.Registries.ProviderBinDir },
+		"etcd-servers":                      func() { c.EtcdServers = flags.EtcdServers },
+		"etcd-cafile":                       func() { c.EtcdCAFile = flags.EtcdCAFile },
+		"etcd-certfile":                     func() { c.EtcdCertFile = flags.EtcdCertFile },
+		"etcd-keyfile":                      func() { c.EtcdKeyFile = flags.EtcdKeyFile },
 	} {
 		if cmd.Flags().Changed(flag) {
 			set()

@@ -77,13 +77,11 @@ func (f *clusterFile) finish(ctx context.Context, out io.Writer, name string) er
 	}
 	images, manifests := f.Paths(f.dir())
 	for i, file := range images {
-		names, err := cluster.LoadImages(ctx, name, file, loadProgress(out))
+		loaded, err := cluster.LoadImages(ctx, name, file, nil, imageProgress(os.Stderr))
 		if err != nil {
 			return fmt.Errorf("--config %s: images[%d]: %w", f.path, i, err)
 		}
-		for _, n := range names {
-			fmt.Fprintf(out, "Loaded %s\n", n)
-		}
+		printLoaded(out, "Loaded", loaded)
 	}
 	self, err := os.Executable()
 	if err != nil {

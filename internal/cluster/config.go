@@ -41,6 +41,8 @@ type Config struct {
 	// RuntimeHandlers are OCI runtimes beside the default one, paths of programs by
 	// the names that RuntimeClasses have for them.
 	RuntimeHandlers map[string]string `json:"runtimeHandlers,omitempty"`
+	// Registries says how images come from registries.
+	Registries RegistrySettings `json:"registries,omitzero"`
 	// LoadBalancerRange are the addresses of the cluster's own pool.
 	LoadBalancerRange PoolRanges `json:"loadBalancerRange,omitempty"`
 	// OldAPIs has the API server serve old versions of Kubernetes' kinds as well.

@@ -25,20 +25,22 @@ type File struct {
 	Kind       string `json:"kind"`
 	Name       string `json:"name,omitempty"`
 	// Nodes are numbered from 1 in their order. The first one is node-1.
-	Nodes                []FileNode `json:"nodes,omitempty"`
-	IPFamily             *IPFamily  `json:"ipFamily,omitempty"`
-	LANCIDR              *string    `json:"lanCIDR,omitempty"`
-	PodCIDR              *string    `json:"podCIDR,omitempty"`
-	ServiceCIDR          *string    `json:"serviceCIDR,omitempty"`
-	LoadBalancerRange    *string    `json:"loadBalancerRange,omitempty"`
-	ClusterDomain        *string    `json:"clusterDomain,omitempty"`
-	APIPort              *int       `json:"apiPort,omitempty"`
-	Ephemeral            *bool      `json:"ephemeral,omitempty"`
-	OldAPIs              *bool      `json:"oldAPIs,omitempty"`
-	TaintControlPlane    *bool      `json:"taintControlPlane,omitempty"`
-	Kubeconfig           *string    `json:"kubeconfig,omitempty"`
-	AllowedUnsafeSysctls []string   `json:"allowedUnsafeSysctls,omitempty"`
-	Etcd                 *FileEtcd  `json:"etcd,omitempty"`
+	Nodes                []FileNode     `json:"nodes,omitempty"`
+	IPFamily             *IPFamily      `json:"ipFamily,omitempty"`
+	LANCIDR              *string        `json:"lanCIDR,omitempty"`
+	PodCIDR              *string        `json:"podCIDR,omitempty"`
+	ServiceCIDR          *string        `json:"serviceCIDR,omitempty"`
+	LoadBalancerRange    *string        `json:"loadBalancerRange,omitempty"`
+	ClusterDomain        *string        `json:"clusterDomain,omitempty"`
+	APIPort              *int           `json:"apiPort,omitempty"`
+	Ephemeral            *bool          `json:"ephemeral,omitempty"`
+	OldAPIs              *bool          `json:"oldAPIs,omitempty"`
+	TaintControlPlane    *bool          `json:"taintControlPlane,omitempty"`
+	Kubeconfig           *string        `json:"kubeconfig,omitempty"`
+	AllowedUnsafeSysctls []string       `json:"allowedUnsafeSysctls,omitempty"`
+	Etcd                 *FileEtcd      `json:"etcd,omitempty"`
+	RegistryConfig       *string        `json:"registryConfig,omitempty"`
+	CredentialProviders  *FileProviders `json:"credentialProviders,omitempty"`
 	// Images are files to load, and Manifests files or directories of objects to
 	// apply, once the cluster is up. Like all paths, they begin at the file.
 	Images    []string `json:"images,omitempty"`
@@ -65,6 +67,13 @@ type FileEtcd struct {
 	CAFile   string   `json:"caFile,omitempty"`
 	CertFile string   `json:"certFile,omitempty"`
 	KeyFile  string   `json:"keyFile,omitempty"`
+}
+
+// FileProviders are kubelet's credential providers: their configuration, and the
+// directory with their programs.
+type FileProviders struct {
+	Config string `json:"config"`
+	BinDir string `json:"binDir"`
 }
 
 // ParseFile reads a cluster's file, YAML or JSON. What it does not know is an
@@ -172,6 +181,12 @@ func (f File) Apply(c Config, dir string, exists bool) (Config, error) {
 	}
 	if f.Kubeconfig != nil {
 		c.Kubeconfig = below(dir, *f.Kubeconfig)
+	}
+	if f.RegistryConfig != nil {
+		c.Registries.Config = below(dir, *f.RegistryConfig)
+	}
+	if p := f.CredentialProviders; p != nil {
+		c.Registries.Providers, c.Registries.ProviderBinDir = below(dir, p.Config), below(dir, p.BinDir)
 	}
 	if f.AllowedUnsafeSysctls != nil {
 		c.AllowedUnsafeSysctls = f.AllowedUnsafeSysctls

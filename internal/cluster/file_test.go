@@ -23,6 +23,7 @@ apiPort: 7443
 ephemeral: true
 oldAPIs: false
 kubeconfig: dev.conf
+registryConfig: certs.d
 allowedUnsafeSysctls: [net.core.somaxconn]
 images: [app.tar, /abs/app.tar]
 manifests: [k8s/]
@@ -47,7 +48,7 @@ func TestFile(t *testing.T) {
 	if c.IPFamily != DualStack || c.LAN.String() != "172.31.0.0/16,fd00:31::/64" || c.APIPort != 7443 || !c.Ephemeral || c.OldAPIs || c.ClusterDomain != "example.test" || c.LoadBalancerRange != "none" || len(c.AllowedUnsafeSysctls) != 1 {
 		t.Errorf("%+v", c)
 	}
-	if images, manifests := f.Paths("/dir"); c.Kubeconfig != "/dir/dev.conf" || strings.Join(images, " ") != "/dir/app.tar /abs/app.tar" || manifests[0] != "/dir/k8s" {
+	if images, manifests := f.Paths("/dir"); c.Kubeconfig != "/dir/dev.conf" || c.Registries.Config != "/dir/certs.d" || strings.Join(images, " ") != "/dir/app.tar /abs/app.tar" || manifests[0] != "/dir/k8s" {
 		t.Errorf("paths: %s %v %v", c.Kubeconfig, images, manifests)
 	}
 	// The same file for the cluster that was made from it, a node of which is

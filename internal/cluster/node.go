@@ -18,6 +18,7 @@ import (
 	"minato/internal/host"
 	"minato/internal/member"
 	agent "minato/internal/node"
+	"minato/internal/runtime/registry"
 )
 
 // node is one node of the cluster on this machine: a member, made anew each time
@@ -86,7 +87,9 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
-		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RuntimeHandlers: s.cfg.RuntimeHandlers, RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
+		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RuntimeHandlers: s.cfg.RuntimeHandlers,
+		RaiseLimit: s.lan.sysctls.raise, Gate: s.gate,
+		Registries: registry.Config{Path: s.cfg.Registries.Config}, CredentialProviderConfig: s.cfg.Registries.Providers, CredentialProviderBinDir: s.cfg.Registries.ProviderBinDir,
 		Use: s.use, NodesHere: s.nodesHere,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}

@@ -21,6 +21,7 @@ import (
 	"minato/internal/partuse"
 	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
+	"minato/internal/runtime/registry"
 )
 
 // Connect returns a connection to the API server as user, which is in groups.
@@ -85,6 +86,11 @@ type Config struct {
 	Watch *Watch
 	// Images is the machine's image store.
 	Images *image.Store
+	// Registries says how registries are reached.
+	Registries registry.Config
+	// CredentialProviderConfig is a CredentialProviderConfig of kubelet's, or a
+	// directory of such, and CredentialProviderBinDir has its programs; "" is none.
+	CredentialProviderConfig, CredentialProviderBinDir string
 	// Certificates returns the serving certificate of the node's API, and the
 	// CAs that sign the certificates of its clients. It is called again now and
 	// then, because certificates are renewed.

@@ -32,5 +32,5 @@ func (m *Member) serveCRI(ctx context.Context) error {
 }
 
 func (m *Member) newImages() (*image.Service, error) {
-	return image.NewService(image.ServiceConfig{Store: m.cfg.Images, Logger: m.logger("images")})
+	return image.NewService(image.ServiceConfig{Store: m.cfg.Images, Registries: m.cfg.Registries, Logger: m.logger("images")})
 }

@@ -27,6 +27,7 @@ import (
 	"minato/internal/node/admit"
 	"minato/internal/node/allocation"
 	"minato/internal/node/api"
+	"minato/internal/node/credentialprovider"
 	"minato/internal/node/csi"
 	"minato/internal/node/lowmemory"
 	"minato/internal/node/mirror"
@@ -229,10 +230,14 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	providers, err := a.newProviders()
+	if err != nil {
+		return err
+	}
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings,
+		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings, Providers: providers,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, AppArmor: host.AppArmor(), OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -379,6 +384,21 @@ type tokens struct{ a *Agent }
 // Token implements volume.Tokens.
 func (t tokens) Token(ctx context.Context, namespace, account string, req *authv1.TokenRequest) (*authv1.TokenRequest, error) {
 	return t.a.cfg.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, req, metav1.CreateOptions{})
+}
+
+// ServiceAccount implements credentialprovider.Accounts.
+func (t tokens) ServiceAccount(ctx context.Context, namespace, name string) (*v1.ServiceAccount, error) {
+	return t.a.cfg.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+// newProviders returns the node's credential providers, or nil.
+func (a *Agent) newProviders() (pod.Providers, error) {
+	if a.cfg.CredentialProviderConfig == "" {
+		return nil, nil
+	}
+	return credentialprovider.New(credentialprovider.Config{
+		Path: a.cfg.CredentialProviderConfig, BinDir: a.cfg.CredentialProviderBinDir, Accounts: tokens{a},
+	})
 }
 
 // resolver reads the node's resolv.conf when it has changed.

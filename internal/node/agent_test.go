@@ -175,7 +175,7 @@ func TestNodeRegisters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.Labels["kubernetes.io/hostname"] != "node-1" || n.Labels["zone"] != "a" || n.Spec.PodCIDR != "10.244.1.0/24" {
+	if n.Labels["kubernetes.io/hostname"] != "node-1" || n.Labels["zone"] != "a" || n.Annotations[attachedByController] != "true" || n.Spec.PodCIDR != "10.244.1.0/24" {
 		t.Errorf("node = %+v, %+v", n.Labels, n.Spec)
 	}
 	if got := fmt.Sprint(n.Spec.PodCIDRs); got != "[10.244.1.0/24 fd00:10:244:1::/64]" {
@@ -235,7 +235,7 @@ func TestRegistrationKeepsWhatOthersSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.Labels["mine"] != "yes" || n.Labels["zone"] != "a" || n.Spec.PodCIDR != "10.244.9.0/24" || !n.Spec.Unschedulable {
+	if n.Labels["mine"] != "yes" || n.Labels["zone"] != "a" || n.Annotations[attachedByController] != "true" || n.Spec.PodCIDR != "10.244.9.0/24" || !n.Spec.Unschedulable {
 		t.Errorf("node = %+v, %+v", n.Labels, n.Spec)
 	}
 	got := map[v1.NodeConditionType]v1.ConditionStatus{}

@@ -82,9 +82,12 @@ type Config struct {
 	// agent lists a Pod's Services from the API server when the Pod starts.
 	ServicesVersion func() string
 
-	Runtime   cri.RuntimeService
-	Images    cri.ImageManagerService
-	Streaming Streaming
+	Runtime cri.RuntimeService
+	Images  cri.ImageManagerService
+	// CredentialProviderConfig is a CredentialProviderConfig of kubelet's, or a
+	// directory of such, and CredentialProviderBinDir has its programs; "" is none.
+	CredentialProviderConfig, CredentialProviderBinDir string
+	Streaming                                          Streaming
 	// Events are the runtime's; its end is the end of the runtime.
 	Events <-chan Event
 

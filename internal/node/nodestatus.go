@@ -110,7 +110,7 @@ func (n *nodeStatus) reference() *v1.ObjectReference {
 // brings the Node that exists up to date.
 func (n *nodeStatus) register(ctx context.Context) error {
 	node := &v1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: n.ownLabels()},
+		ObjectMeta: metav1.ObjectMeta{Name: n.cfg.Name, Labels: n.ownLabels(), Annotations: map[string]string{attachedByController: "true"}},
 		Spec:       v1.NodeSpec{ProviderID: n.cfg.ProviderID, Taints: n.cfg.Taints},
 	}
 	for _, p := range n.cfg.PodCIDRs {
@@ -138,7 +138,11 @@ func (n *nodeStatus) register(ctx context.Context) error {
 	return err
 }
 
-// reconcile brings labels and spec of a Node that exists up to date. What
+// attachedByController is the annotation that has the attach-detach controller attach
+// the node's volumes; it leaves nodes without it alone.
+const attachedByController = "volumes.kubernetes.io/controller-managed-attach-detach"
+
+// reconcile brings labels, annotations and spec of a Node that exists up to date. What
 // others have added stays.
 func (n *nodeStatus) reconcile(ctx context.Context, have, want *v1.Node) error {
 	next := have.DeepCopy()
@@ -147,6 +151,12 @@ func (n *nodeStatus) reconcile(ctx context.Context, have, want *v1.Node) error {
 	}
 	for k, v := range want.Labels {
 		next.Labels[k] = v
+	}
+	if next.Annotations == nil {
+		next.Annotations = map[string]string{}
+	}
+	for k, v := range want.Annotations {
+		next.Annotations[k] = v
 	}
 	if len(next.Spec.PodCIDRs) == 0 { // never changed once it is set
 		next.Spec.PodCIDR, next.Spec.PodCIDRs = want.Spec.PodCIDR, want.Spec.PodCIDRs

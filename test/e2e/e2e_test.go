@@ -118,6 +118,7 @@ func TestScripts(t *testing.T) {
 			"killserver": killServer,
 			"listen":     listen,
 			"load":       loadCommand,
+			"registry":   registryCommand,
 			"resolver":   resolver,
 			"sockets":    sockets,
 			"udp":        udp,

@@ -1,6 +1,5 @@
 // Command h2spec runs the suite of that name, which has a case for most of what RFC 9113 (then 7540) and RFC 7541 demand
-// of a server, over TLS against the Ingress's data path. It fails if a case fails that is not among the exceptions, each
-// of which has its reason here.
+// of a server, over TLS against the Ingress's data path. It fails if a case fails.
 //
 // It is run by `make h2spec`.
 package main
@@ -74,7 +73,7 @@ func run(ctx context.Context, suite string, sections []string) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w; the suite says %s", err, out)
 	}
-	return judge(cases, len(sections) == 0)
+	return judge(cases)
 }
 
 // serve starts the data path with one host and one backend.
@@ -176,23 +175,14 @@ func read(file string) ([]result, error) {
 	return all, nil
 }
 
-// judge prints what came of the cases. With all, an exception that the suite does not have is an error too.
-func judge(cases []result, all bool) error {
-	known := exceptions()
-	met := map[string]bool{}
-	var passed, excepted, skipped int
+// judge prints what came of the cases.
+func judge(cases []result) error {
+	passed, skipped := 0, 0
 	var failed []error
 	for i := range cases {
 		c := &cases[i]
-		reason, expected := known[c.name()]
-		met[c.name()] = true
 		switch {
 		case c.Failure != nil || c.Error != nil:
-			if expected {
-				excepted++
-				fmt.Printf("excepted  %s\n          %s\n", c.name(), reason)
-				continue
-			}
 			text := c.Failure
 			if text == nil {
 				text = c.Error
@@ -203,16 +193,8 @@ func judge(cases []result, all bool) error {
 			fmt.Printf("skipped   %s\n", c.name())
 		default:
 			passed++
-			if expected {
-				fmt.Printf("passes    %s, which is among the exceptions\n", c.name())
-			}
 		}
 	}
-	for name := range known {
-		if all && !met[name] {
-			failed = append(failed, fmt.Errorf("%s is among the exceptions, and not in the suite", name))
-		}
-	}
-	fmt.Printf("%d cases: %d passed, %d excepted, %d skipped, %d failed\n", len(cases), passed, excepted, skipped, len(failed))
+	fmt.Printf("%d cases: %d passed, %d skipped, %d failed\n", len(cases), passed, skipped, len(failed))
 	return errors.Join(failed...)
 }

@@ -59,8 +59,8 @@ func Upstream() []Recipe {
 		{Name: "e2e-nonewprivs", Tags: []string{suiteRegistry + "nonewprivs:1.4"}, layer: noNewPrivs, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"/nnp"},
 		}},
-		{Name: "e2e-nonroot", Tags: []string{suiteRegistry + "nonroot:1.5"}, layer: pause, Config: v1.Config{
-			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "1234",
+		{Name: "e2e-nonroot", Tags: []string{suiteRegistry + "nonroot:1.5"}, layer: shell, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"sh"}, User: "1234",
 		}},
 		{Name: "e2e-regression-issue-74839", Tags: []string{suiteRegistry + "regression-issue-74839:1.4"}, layer: leakyTCP, Config: v1.Config{
 			Env: []string{debianPath}, Entrypoint: []string{"/regression-issue-74839"},

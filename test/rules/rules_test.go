@@ -266,6 +266,7 @@ var pure = []string{
 	module + "/internal/service/route",
 	module + "/internal/dns/zone",
 	module + "/internal/node/admit",
+	module + "/internal/node/credential",
 	module + "/internal/cluster/ctlline",
 	module + "/internal/controlplane/manifest",
 	module + "/internal/loadbalancer/config",

@@ -223,7 +223,7 @@ func (f *flow) attemptHTTP1(ctx context.Context, loc *table.Location, ep *endpoi
 		u.close()
 		return outcomeInvalid, false
 	}
-	f.look(ctx, u, began)
+	f.look(u.stop, began)
 	o = f.ask(loc, u)
 	if o != outcomeAnswer {
 		if !f.looked() {
@@ -308,13 +308,13 @@ func (f *flow) letGo() {
 	u.close()
 }
 
-// look has the request at the endpoint ended when the client goes away, until looked.
-func (f *flow) look(ctx context.Context, u *upstreamConn, now int64) {
+// look has the request at the endpoint ended, by stop, when the client goes away, until looked.
+func (f *flow) look(stop func(), now int64) {
 	if f.client != nil {
-		f.client.asks(u, now)
+		f.client.asks(stop, now)
 		return
 	}
-	f.unlook = context.AfterFunc(ctx, u.interrupt)
+	f.h2.st.Watch(stop)
 }
 
 // looked ends look. It reports false if the client has gone: the connection to the endpoint is then of no use.
@@ -322,9 +322,7 @@ func (f *flow) looked() bool {
 	if f.client != nil {
 		return f.client.answered()
 	}
-	stop := f.unlook
-	f.unlook = nil
-	return stop == nil || stop()
+	return f.h2.st.Unwatch()
 }
 
 // connect returns a connection to the endpoint: one that was kept, or a new one.

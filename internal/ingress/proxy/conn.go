@@ -16,6 +16,7 @@ import (
 
 	"minato/internal/host/socket"
 	"minato/internal/ingress/h1"
+	"minato/internal/ingress/h2"
 )
 
 // What a connection of a client is doing.
@@ -48,11 +49,11 @@ type clientConn struct {
 	peer, local netip.AddrPort
 	port        portText
 	requests    int
-	streams     atomic.Int64 // requests of HTTP/2
+	http2       atomic.Pointer[h2.Conn] // nil as long as HTTP/2 is not spoken
 	state       atomic.Int32
-	since       atomic.Int64  // when it began to wait for an endpoint; 0 if it does not
-	gone        atomic.Bool   // the client has closed the connection
-	asked       *upstreamConn // what it waits for; of since
+	since       atomic.Int64 // when it began to wait for an endpoint; 0 if it does not
+	gone        atomic.Bool  // the client has closed the connection
+	asked       func()       // ends what it waits for; of since
 
 	step    func(fd uintptr) bool
 	put     func(fd uintptr) bool // write's, within raw.Write
@@ -70,7 +71,8 @@ type clientConn struct {
 func (s *Server) serveConn(ctx context.Context, l *Listener, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	defer s.outlive()
-	c := &clientConn{srv: s, ctx: ctx, l: l, conn: conn, peer: addressOf(conn.RemoteAddr()), local: addressOf(conn.LocalAddr())}
+	c := &clientConn{srv: s, ctx: ctx, l: l, conn: conn}
+	c.peer, c.local = addressesOf(conn)
 	if l.Port != 0 {
 		c.local = netip.AddrPortFrom(c.local.Addr(), l.Port)
 	}
@@ -240,6 +242,10 @@ func (c *clientConn) wake() bool {
 
 // drain ends the connection if it waits for another request, and soon if it waits for its first one.
 func (c *clientConn) drain() {
+	if conn := c.http2.Load(); conn != nil {
+		conn.Shutdown()
+		return
+	}
 	switch {
 	case c.state.CompareAndSwap(connIdle, connEnding):
 		c.interrupt()
@@ -386,8 +392,13 @@ func (c *clientConn) linger() {
 	}
 }
 
-// lookForEnd ends the request at an endpoint whose client has closed its connection, as nginx does.
+// lookForEnd ends the request at an endpoint whose client has closed its connection, as nginx does. Of HTTP/2, it
+// ends what has taken too long.
 func (c *clientConn) lookForEnd(now int64) {
+	if conn := c.http2.Load(); conn != nil {
+		conn.Look(now)
+		return
+	}
 	since := c.since.Load()
 	if since == 0 || now-since < int64(time.Second) || c.raw == nil {
 		return
@@ -396,7 +407,7 @@ func (c *clientConn) lookForEnd(now int64) {
 	_ = c.raw.Control(func(fd uintptr) { closed = socket.Peek(fd) == socket.Closed })
 	if closed && c.since.CompareAndSwap(since, aborting) {
 		c.gone.Store(true)
-		c.asked.interrupt()
+		c.asked()
 		c.since.Store(aborted)
 	}
 }
@@ -407,9 +418,9 @@ const (
 	aborted  int64 = -2
 )
 
-// asks tells that the connection waits for an endpoint's answer from now on.
-func (c *clientConn) asks(u *upstreamConn, now int64) {
-	c.asked = u
+// asks tells that the connection waits for an endpoint's answer from now on; stop ends that.
+func (c *clientConn) asks(stop func(), now int64) {
+	c.asked = stop
 	c.since.Store(now)
 }
 

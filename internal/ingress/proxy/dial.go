@@ -8,8 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
-
+	"minato/internal/ingress/h2"
 	"minato/internal/ingress/table"
 )
 
@@ -27,8 +26,8 @@ type transport struct {
 	pool
 	config *tls.Config // nil without TLS
 	mu     sync.Mutex
-	h2     []*http2.ClientConn
-	h2tr   *http2.Transport
+	h2     []*h2.Conn
+	shut   bool // closeIdle was called
 }
 
 // transport returns how the endpoint is spoken to; nil for HTTP/1 without TLS.

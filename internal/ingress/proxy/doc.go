@@ -2,8 +2,8 @@
 // their route in the table, calls the filters' hooks, and moves bytes between clients and endpoints.
 //
 // It must not know objects of the API, annotations, or what filters do. What it serves is given to it: SetTable and
-// SetEndpoints swap pointers, and nothing that is under way notices. It may import its siblings exchange, h1, proxyproto,
-// table and regex, and host/limit.
+// SetEndpoints swap pointers, and nothing that is under way notices. It may import its siblings exchange, h1, h2,
+// proxyproto, table and regex, and host/limit.
 //
 // # The hot path
 //
@@ -12,4 +12,7 @@
 // system call is spent on finding out that there are none: a small request is a read, a write, a read and a write. What does
 // not fit (bodies that have not come yet, upgrades, TLS) leaves that call and reads as usual. Deadlines are words that one
 // goroutine looks at now and then (watcher); timers are not touched. Buffers come from pools and are held only while there are bytes.
+//
+// A connection of HTTP/2 is read by one goroutine, and each of its streams is served by another, which asks the endpoint in the
+// same way; what they answer is written together (package h2).
 package proxy

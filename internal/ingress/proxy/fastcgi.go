@@ -47,7 +47,7 @@ func (f *flow) attemptFastCGI(ctx context.Context, loc *table.Location, ep *endp
 	}
 	defer u.close()
 	u.timeout = orDuration(loc.ReadTimeout, time.Minute)
-	f.look(ctx, u, began)
+	f.look(u.stop, began)
 	u.within(orDuration(loc.SendTimeout, time.Minute))
 	written := make(chan struct{})
 	go func() {

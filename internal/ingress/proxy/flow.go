@@ -54,6 +54,7 @@ type flow struct {
 	own    h1.Header   // of an answer of the proxy
 	down   downstream
 	h1     downHTTP1
+	h2     downHTTP2
 	body   requestBody
 	cand   candidates
 
@@ -72,7 +73,6 @@ type flow struct {
 	pathStart int
 	held      *upstreamConn // see hold
 	keepHeld  bool
-	unlook    func() bool
 	gone      int // the status for a client that did not send its body; 0 is that of one that has gone
 	// substitute are the endpoints whose answer replaces another (custom-http-errors); nil as long as there is none.
 	substitute *endpointSet
@@ -82,6 +82,7 @@ type flow struct {
 	upgrade    bool
 	begun      bool // the answer has begun
 	unbuffered bool // the answer must not be held back
+	trailed    bool // a trailer may follow the answer's body, whatever its length is
 }
 
 func newFlow(s *Server) *flow {
@@ -103,6 +104,7 @@ func (s *Server) release(f *flow) {
 	f.resp.Reset()
 	f.body.close(s)
 	f.h1.reset(s)
+	f.h2 = downHTTP2{}
 	f.down, f.client, f.sni, f.view, f.header, f.name, f.raw = nil, nil, nil, nil, nil, nil, nil
 	clear(f.cand.tried)
 	f.cand.tried, f.cand.set = f.cand.tried[:0], nil
@@ -113,7 +115,7 @@ func (s *Server) release(f *flow) {
 	if cap(f.buf) > 16<<10 {
 		f.buf = make([]byte, 0, 512)
 	}
-	f.upgrade, f.begun, f.substitute, f.unlook, f.gone, f.refusal, f.page = false, false, nil, nil, 0, nil, false
+	f.upgrade, f.begun, f.trailed, f.substitute, f.gone, f.refusal, f.page = false, false, false, nil, 0, nil, false
 	s.flows.Put(f)
 }
 

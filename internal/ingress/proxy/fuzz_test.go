@@ -5,10 +5,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
-	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 )
 
 // FuzzFastCGI: whatever an endpoint sends, reading it ends, and what is taken as a header is one.
@@ -39,26 +36,6 @@ func FuzzFastCGI(f *testing.F) {
 		}
 		if n, _ := io.Copy(io.Discard, c); n > int64(len(in)) {
 			t.Errorf("%d bytes of %d", n, len(in))
-		}
-	})
-}
-
-// FuzzFloodGuard: frames are counted alike however they arrive.
-func FuzzFloodGuard(f *testing.F) {
-	f.Add([]byte(http2.ClientPreface+strings.Repeat("\x00\x00\x04\x03\x00\x00\x00\x00\x01abcd", 300)), uint8(7))
-	f.Add([]byte(http2.ClientPreface+"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"), uint8(1))
-	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
-		whole := &floodGuard{begun: true, skip: uint32(prefaceSize), window: clock()}
-		pieces := &floodGuard{begun: true, skip: uint32(prefaceSize), window: whole.window}
-		ok := whole.look(in)
-		got := true
-		for rest := in; len(rest) > 0 && got; {
-			n := min(int(step)+1, len(rest))
-			got = pieces.look(rest[:n])
-			rest = rest[n:]
-		}
-		if ok != got || ok && (whole.resets != pieces.resets || whole.control != pieces.control || whole.opened != pieces.opened) {
-			t.Errorf("whole %v %+v, in pieces %v %+v", ok, whole, got, pieces)
 		}
 	})
 }

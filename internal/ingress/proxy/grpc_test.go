@@ -115,3 +115,38 @@ func TestGRPC(t *testing.T) {
 		t.Errorf("without an endpoint: %v", err)
 	}
 }
+
+// TestGRPCSilence: a stream of gRPC whose client is silent for longer than a body may be is not ended for it.
+func TestGRPCSilence(t *testing.T) {
+	s := settings()
+	s.BodyTimeout = time.Second
+	r := start(t, tableOf(s, ingress("a", loc(func(l *table.Location) { l.Protocol = table.ProtocolGRPC }), "a.example / plain")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "default.example"))
+	r.backend("plain", grpcBackend(t))
+	conn, err := grpc.NewClient("passthrough:///"+r.https, grpc.WithAuthority("a.example"),
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &echoService.Streams[0], "/test.Echo/Talk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		var out wrapperspb.StringValue
+		if err := stream.SendMsg(wrapperspb.String(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.RecvMsg(&out); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		r.watches.each(func(w *watch) {
+			if w.client != nil {
+				w.client.lookForEnd(clock() + int64(3*time.Second))
+			}
+		})
+	}
+}

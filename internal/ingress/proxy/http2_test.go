@@ -196,3 +196,136 @@ func selfSigned(t testing.TB, names ...string) *tls.Certificate {
 	t.Helper()
 	return newAuthority(t, "self").issue(t, &x509.Certificate{DNSNames: names})
 }
+
+// TestHTTP2Cookies: a cookie that comes in pieces is one field for the endpoint (RFC 9113, 8.2.3).
+func TestHTTP2Cookies(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		fmt.Fprintf(w, "%q", q.Header["Cookie"])
+	}))
+	req, err := http.NewRequest("GET", "https://a.example/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header["Cookie"] = []string{"a=1; b=2", "c=3"} // the client sends three fields
+	resp, err := r.h2Client(nil).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, resp); got != `["a=1; b=2; c=3"]` {
+		t.Errorf("the endpoint gets %s", got)
+	}
+}
+
+// TestHTTP2Continue: a client that waits for it is asked for the body, once the body is wanted.
+func TestHTTP2Continue(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", func(i *table.Ingress) { i.Options.Location.BodySize = 100 }, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, echo))
+	asked := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { asked++ }})
+	for _, c := range []struct{ size, status, asked int }{{10, 200, 1}, {1000, 413, 0}} {
+		asked = 0
+		req, err := http.NewRequestWithContext(ctx, "POST", "https://a.example/", bytes.NewReader(make([]byte, c.size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Expect", "100-continue")
+		client := r.h2Client(nil)
+		client.Transport.(*http.Transport).ExpectContinueTimeout = 10 * time.Second
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = readAll(t, resp)
+		if resp.StatusCode != c.status || asked != c.asked {
+			t.Errorf("%d bytes: %d, asked %d times", c.size, resp.StatusCode, asked)
+		}
+	}
+}
+
+// TestHTTP2Trailer: a trailer comes behind a body whose length was told.
+func TestHTTP2Trailer(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", loc(func(l *table.Location) { l.Protocol = table.ProtocolGRPC }), "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", rawBackend(t, func(c net.Conn) {
+		(&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			_, _ = io.Copy(io.Discard, q.Body)
+			w.Header().Set("Trailer", "Grpc-Status")
+			if q.URL.Path == "/body" {
+				fmt.Fprint(w, "body")
+			}
+			w.Header().Set("Grpc-Status", "0")
+		})})
+	}))
+	for _, path := range []string{"/body", "/none"} {
+		resp, err := r.h2Client(nil).Post("https://a.example"+path, "application/grpc", strings.NewReader("ask"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readAll(t, resp); got != map[string]string{"/body": "body"}[path] || resp.Trailer.Get("Grpc-Status") != "0" {
+			t.Errorf("%s: body %q, trailer %v", path, got, resp.Trailer)
+		}
+	}
+}
+
+// TestHTTP2SlowBody: a client that does not send its body is told so, and the stream ends.
+func TestHTTP2SlowBody(t *testing.T) {
+	s := settings()
+	s.BodyTimeout = 200 * time.Millisecond
+	r := start(t, tableOf(s, ingress("a", nil, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	r.backend("web", serve(t, echo))
+	reader, writer := io.Pipe()
+	defer writer.Close()
+	go func() { _, _ = writer.Write([]byte("some")) }()
+	resp, err := r.h2Client(nil).Post("https://a.example/", "text/plain", reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = readAll(t, resp); resp.StatusCode != 408 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
+// TestHTTP2Shutdown: idle connections end at once when the proxy is about to, and busy ones after their streams.
+func TestHTTP2Shutdown(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example / web")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "a.example"))
+	asked, release := make(chan struct{}), make(chan struct{})
+	r.backend("web", serve(t, func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/slow" {
+			close(asked)
+			<-release
+		}
+		echo(w, q)
+	}))
+	idle, busy := r.h2Client(nil), r.h2Client(nil)
+	resp, err := idle.Get("https://a.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = readAll(t, resp)
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := busy.Get("https://a.example/slow")
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+		}
+		answered <- err
+	}()
+	<-asked
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Shutdown(ctx) }()
+	eventually(t, "the idle connection ends", func() bool { return r.open.Load() == 1 })
+	close(release)
+	if err := <-answered; err != nil {
+		t.Errorf("the request that was under way: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -102,7 +102,7 @@ func (b *requestBody) send(f *flow, u *upstreamConn, send, read time.Duration) e
 	chunked := b.contentLength() < 0
 	if !b.here {
 		b.used = true
-		b.interrupt = f.interruptClient()
+		b.interrupt = f.interruptBody()
 		if err := f.down.invite(); err != nil {
 			b.pump = nil
 			return errClientBody
@@ -115,12 +115,12 @@ func (b *requestBody) send(f *flow, u *upstreamConn, send, read time.Duration) e
 	return nil
 }
 
-// interruptClient returns what ends the reading of the client's body.
-func (f *flow) interruptClient() func() {
+// interruptBody returns what ends the reading of the client's body.
+func (f *flow) interruptBody() func() {
 	if c := f.client; c != nil {
 		return c.interrupt
 	}
-	return nil
+	return f.h2.st.StopReading
 }
 
 // pumpBody writes the head and the body to the endpoint. The deadline is the reader's, which each piece that is sent

@@ -14,6 +14,7 @@ import (
 	"minato/internal/host/socket"
 	"minato/internal/ingress/exchange"
 	"minato/internal/ingress/h1"
+	"minato/internal/ingress/h2"
 	"minato/internal/ingress/table"
 )
 
@@ -58,20 +59,30 @@ type Server struct {
 	pipes    chan socket.Pipe
 	spooled  atomic.Int64 // bytes of bodies in memory
 	def      atomic.Pointer[tls.Certificate]
-	h2       h2Server
+	http2    h2.Buffers
 	tickets  ticketKeys
 
 	lookedAt, sweptAt int64 // of sweep
+
+	acceptMu  sync.Mutex
+	acceptors []*acceptor
+	stopped   bool // stopListening was called
 
 	draining atomic.Bool
 	closed   chan struct{}
 	end      sync.Once
 	conns    sync.WaitGroup
-	open     atomic.Int64 // connections of clients
-	number   atomic.Uint64
-	edits    atomic.Uint64
-	accepted atomic.Int64
-	requests atomic.Int64
+	// servers are the goroutines that serve connections; those of them that wait for one do so at parked.
+	servers sync.WaitGroup
+	parked  chan accepted
+	waiting atomic.Int32
+	// upstreams are the connections of HTTP/2 to endpoints.
+	upstreams sync.WaitGroup
+	open      atomic.Int64 // connections of clients
+	number    atomic.Uint64
+	edits     atomic.Uint64
+	accepted  atomic.Int64
+	requests  atomic.Int64
 }
 
 // New checks the configuration. It starts nothing.
@@ -87,12 +98,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.BodyMemory == 0 {
 		cfg.BodyMemory = 64 << 20
 	}
-	s := &Server{cfg: cfg, watches: newWatcher(), closed: make(chan struct{}), pipes: make(chan socket.Pipe, 64)}
+	s := &Server{cfg: cfg, watches: newWatcher(), closed: make(chan struct{}), pipes: make(chan socket.Pipe, 64), parked: make(chan accepted)}
 	s.flows.New = func() any { return newFlow(s) }
 	s.bytes.New = func() any { b := make([]byte, 0, outSize); return &b }
 	s.copies.New = func() any { b := make([]byte, copySize); return &b }
 	s.hooks.p.Store(&exchange.Hooks{})
-	s.h2.init(s)
 	return s, nil
 }
 
@@ -102,9 +112,7 @@ func (s *Server) SetTable(t *table.Table) {
 		// Before the view is made: it must not have found what is then forgotten.
 		s.backends.prune()
 	}
-	v := newView(t, &s.backends)
-	s.view.Store(v)
-	s.h2.configure(v.settings)
+	s.view.Store(newView(t, &s.backends))
 }
 
 // pruneEvery is after how many edits backends are looked for that are not used any more.
@@ -151,17 +159,13 @@ func (s *Server) Run(ctx context.Context) error {
 	s.watches.each(func(w *watch) { w.interrupt() })
 	s.waitForConns(2*time.Second, true)
 	s.backends.each(func(e *endpoint) { e.retire() })
+	s.upstreams.Wait()
+	s.servers.Wait()
 	own.Wait()
 	for len(s.pipes) > 0 {
 		(<-s.pipes).Close()
 	}
 	return err
-}
-
-func (s *Server) stopListening() {
-	for _, l := range s.cfg.Listeners {
-		_ = l.Close() // a listener that is closed already is as good
-	}
 }
 
 // waitForConns waits for the connections of clients to end, and closes them if it has to.
@@ -199,7 +203,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			w.client.drain()
 		}
 	})
-	s.h2.shutdown()
 	done := make(chan struct{})
 	go func() {
 		s.conns.Wait()
@@ -229,8 +232,11 @@ func (s *Server) sweep(now int64) {
 	if now-s.lookedAt >= lookEvery {
 		s.lookedAt = now
 		s.watches.each(func(w *watch) {
-			if w.client != nil {
+			switch {
+			case w.client != nil:
 				w.client.lookForEnd(now)
+			case w.http2 != nil:
+				w.http2.Look(now)
 			}
 		})
 	}

@@ -34,6 +34,7 @@ type upstreamConn struct {
 
 	// What step does within raw.Read.
 	step     func(fd uintptr) bool
+	stop     func() // interrupt
 	out      []byte
 	written  int
 	waiting  bool
@@ -52,7 +53,7 @@ func (s *Server) newUpstreamConn(conn net.Conn, tcp *net.TCPConn, ep *endpoint, 
 		}
 		c.raw = raw
 	}
-	c.step = c.sendAndWait
+	c.step, c.stop = c.sendAndWait, c.interrupt
 	s.watches.add(&c.watch, conn)
 	return c, nil
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"minato/internal/ingress/h2"
 )
 
 // watchEvery is how often deadlines are looked at, and thereby how late one may act.
@@ -34,6 +36,7 @@ type watch struct {
 	shard  *watchShard
 	at_    int         // its place in the shard
 	client *clientConn // looked at for clients that have gone away; nil for endpoints
+	http2  *h2.Conn    // to an endpoint; nil for any other connection
 }
 
 // set has the operations that follow end at a time of clock; 0 is no end.

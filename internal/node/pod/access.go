@@ -23,13 +23,15 @@ const (
 // was pulled with.
 const OfflineImagesAnnotation = "minato.local/offline-images"
 
-// pullSecret says which Secret a login comes from, and what it is (KEP-2535,
-// ImagePullSecret).
+// pullSecret says which Secret or service account a login comes from, and what it
+// is (KEP-2535, ImagePullSecret and ImagePullServiceAccount).
 type pullSecret struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	UID       string `json:"uid"`
 	Hash      string `json:"hash"`
+	// Node says that the login is the node's own, which all Pods may use.
+	Node bool `json:"node,omitempty"`
 }
 
 // access says who may use an image that is on the node without asking its
@@ -49,7 +51,7 @@ func isLoaded(image *runtimeapi.Image) bool {
 // NeverVerifyPreloadedImages, which is kubelet's default. The Pod needs one of
 // the Secrets that the image was pulled with, whatever its content is by now, or
 // the same credentials in another Secret.
-func mayUse(image *runtimeapi.Image, logins func() []credential) bool {
+func mayUse(image *runtimeapi.Image, logins func() []login) bool {
 	text, ok := image.GetSpec().GetAnnotations()[imageAccessAnnotation]
 	if !ok {
 		return true // no pull has brought it here

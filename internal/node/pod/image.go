@@ -75,7 +75,7 @@ type request struct {
 	wish  wish
 	image *runtimeapi.ImageSpec
 	// logins looks up the Pod's credentials for the image, once.
-	logins func() []credential
+	logins func() []login
 }
 
 func (r *request) event(kind, reason, message string) {
@@ -107,7 +107,7 @@ func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Conta
 		return nil, r.failed(&startError{reason: reasonInvalidImage, message: message, retry: maxPause})
 	}
 	r.image = imageSpec(pod, want.name, name)
-	r.logins = sync.OnceValue(func() []credential { return p.logins(ctx, r) })
+	r.logins = sync.OnceValue(func() []login { return p.logins(ctx, r) })
 	have, err := inspect(ctx, p.cfg.Images, r.image)
 	switch {
 	case err != nil:
@@ -168,8 +168,8 @@ func (r *request) present(have *runtimeapi.Image) *runtimeapi.Image {
 	return have
 }
 
-func (p *puller) logins(ctx context.Context, r *request) []credential {
-	found, err := credentials(ctx, p.cfg.Objects, r.pod, r.image.Image)
+func (p *puller) logins(ctx context.Context, r *request) []login {
+	found, err := logins(ctx, p.cfg.Objects, p.cfg.Providers, r.pod, r.image.Image)
 	if err != nil && ctx.Err() == nil {
 		r.w.event(r.pod, v1.EventTypeWarning, "FailedToRetrieveImagePullSecret", fmt.Sprintf("Unable to retrieve some image pull secrets (%v); attempting to pull the image may not succeed.", err))
 	}

@@ -453,11 +453,11 @@ func TestCredentials(t *testing.T) {
 		s.Name = name
 		objects.add(s)
 	}
-	add("a", `{"registry.test":{"username":"host"},"registry.test/team":{"username":"team"},"registry.test/tea":{"username":"no"}}`)
+	add("a", `{"registry.test":{"username":"host"},"registry.test/team":{"username":"team"},"registry.test/tx":{"username":"no"}}`)
 	add("b", `{"https://registry.test/v2/":{"auth":"aG9zdDI6eA"},"*.test":{"username":"glob"},"re*.test":{"username":"part"},"registry.test:5000":{"username":"no"}}`)
 	add("c", `{"registry.test":{"auth":"?"}}`)
 	pod := newPod("web", wants("registry.test/team/app:1", v1.PullAlways, "c", "a", "b"))
-	got, err := credentials(t.Context(), objects, pod, "registry.test/team/app:1")
+	got, err := logins(t.Context(), objects, nil, pod, "registry.test/team/app:1")
 	var names []string
 	for _, c := range got {
 		names = append(names, c.secret.Name+":"+c.auth.GetUsername())
@@ -491,7 +491,7 @@ func TestAnnotationsAreTheStores(t *testing.T) {
 	}
 	for _, want := range []string{
 		`PullSecretAnnotation = "` + pullSecretAnnotation + `"`, `AccessAnnotation = "` + imageAccessAnnotation + `"`, `LoadedAnnotation = "` + imageLoadedAnnotation + `"`,
-		"`json:\"namespace\"`", "`json:\"name\"`", "`json:\"uid\"`", "`json:\"hash\"`", "`json:\"anyone,omitempty\"`", "`json:\"secrets,omitempty\"`",
+		"`json:\"namespace\"`", "`json:\"name\"`", "`json:\"uid\"`", "`json:\"hash\"`", "`json:\"anyone,omitempty\"`", "`json:\"secrets,omitempty\"`", "`json:\"node,omitempty\"`",
 	} {
 		if !strings.Contains(string(theirs), want) {
 			t.Errorf("internal/runtime/image/access.go does not have %s", want)

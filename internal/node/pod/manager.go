@@ -108,10 +108,12 @@ type Config struct {
 	Volumes     Volumes
 	Allocations Allocations
 	// Users are those of the node that Pods may have to themselves.
-	Users    allocation.UserRange
-	Objects  Objects
-	Probes   Probes
-	Reporter Reporter
+	Users   allocation.UserRange
+	Objects Objects
+	// Providers have logins for images beside those of imagePullSecrets; may be nil.
+	Providers Providers
+	Probes    Probes
+	Reporter  Reporter
 	// Services lists at least the Services of the Pod's namespace and the API
 	// server's own, as they were at the resource version since, or later. If that
 	// is empty, they may be of any age.

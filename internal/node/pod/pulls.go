@@ -28,7 +28,7 @@ type pulls struct {
 // pull is one pull of an image.
 type pull struct {
 	image   *runtimeapi.ImageSpec
-	logins  []credential
+	logins  []login
 	sandbox *runtimeapi.PodSandboxConfig
 
 	cancel  context.CancelFunc
@@ -46,7 +46,7 @@ func newPulls(cfg Config) *pulls {
 
 // get pulls an image, or waits for a pull that is under way. It returns at once
 // when ctx ends.
-func (p *pulls) get(ctx context.Context, image *runtimeapi.ImageSpec, logins []credential, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, time.Duration, error) {
+func (p *pulls) get(ctx context.Context, image *runtimeapi.ImageSpec, logins []login, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, time.Duration, error) {
 	key := pullKey(image, logins)
 	p.mu.Lock()
 	f := p.byKey[key]
@@ -76,7 +76,7 @@ func (p *pulls) get(ctx context.Context, image *runtimeapi.ImageSpec, logins []c
 }
 
 // pullKey tells pulls apart that may end differently.
-func pullKey(image *runtimeapi.ImageSpec, logins []credential) string {
+func pullKey(image *runtimeapi.ImageSpec, logins []login) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q", image.Image)
 	for _, l := range logins {

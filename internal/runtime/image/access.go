@@ -24,7 +24,7 @@ const (
 	LoadedAnnotation = "minato.local/image-loaded"
 )
 
-// PullSecret says which Secret a registry's credentials come from, and what
+// PullSecret says which Secret or service account a registry's credentials come from, and what
 // they are. It is what kubelet keeps of a pull (KEP-2535, ImagePullSecret).
 type PullSecret struct {
 	Namespace string `json:"namespace"`
@@ -32,6 +32,8 @@ type PullSecret struct {
 	UID       string `json:"uid"`
 	// Hash is the SHA-256 of the credentials, in hexadecimal.
 	Hash string `json:"hash"`
+	// Node says that the credentials are the node's own, which all Pods may use.
+	Node bool `json:"node,omitempty"`
 }
 
 // Access says who may use a pulled image of one repository without asking its
@@ -75,6 +77,9 @@ func pulledWith(spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig) (Access
 	var s PullSecret
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return Access{}, fmt.Errorf("annotation %s: %w", PullSecretAnnotation, err)
+	}
+	if s.Node {
+		return Access{Anyone: true}, nil
 	}
 	return Access{Secrets: []PullSecret{s}}, nil
 }

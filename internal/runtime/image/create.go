@@ -92,7 +92,9 @@ func (u *unpacker) writeFile(parent int, base string, body io.Reader) error {
 	}
 	f := os.NewFile(uintptr(fd), base)
 	// Hides ReadFrom, which would allocate a buffer of its own for each file.
+	u.tape.begin()
 	n, err := io.CopyBuffer(struct{ io.Writer }{f}, body, u.buf)
+	u.tape.end(u.name, n)
 	u.out.size += n
 	if cerr := f.Close(); err == nil {
 		err = cerr

@@ -12,7 +12,8 @@
 // index was replaced. The package knows nothing of Pods and containers: a user of
 // an image pins it ([Store.Pin]), and the store remembers by whose credentials
 // an image was pulled, for the node agent to decide who may use it ([Access]).
-// It must not import other Minato packages.
+// It must not import other Minato packages but for registry, which reads from
+// registries.
 //
 // What comes from registries and files is hostile until shown otherwise: sizes,
 // counts and numbers have limits whose errors name the image and the limit,

@@ -63,7 +63,7 @@ func (x *index) put(img *Image, names, digests []string, loaded bool) {
 		}
 	}
 	merged.Names = sortedUnion(merged.Names, names)
-	merged.Digests = sortedUnion(merged.Digests, digests)
+	merged.Digests = union(digests, merged.Digests)
 	if loaded {
 		merged.Loaded = sortedUnion(merged.Loaded, names)
 	}
@@ -104,4 +104,15 @@ func sortedUnion(a, b []string) []string {
 	union := append(slices.Clone(a), b...)
 	slices.Sort(union)
 	return slices.Compact(union)
+}
+
+// union has what is in a or b, in that order.
+func union(a, b []string) []string {
+	var out []string
+	for _, s := range slices.Concat(a, b) {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }

@@ -32,6 +32,7 @@ type candidate struct {
 	names   []string
 	digests []string
 	config  *v1.ConfigFile
+	raw     []byte // the configuration as it came
 	layers  []blob // bottom first
 	loaded  bool   // from a file, by hand
 	access  map[string]Access
@@ -84,6 +85,7 @@ func (s *Store) addLocked(ctx context.Context, c *candidate, progress func(Progr
 		for _, st := range staged {
 			if st.dir != "" {
 				os.RemoveAll(st.dir)
+				os.Remove(st.dir + ".tape")
 			}
 		}
 	}()
@@ -95,6 +97,9 @@ func (s *Store) addLocked(ctx context.Context, c *candidate, progress func(Progr
 		return err
 	}
 	return s.update(func(idx *index) error {
+		if err := s.keepConfig(c); err != nil {
+			return err
+		}
 		img := &Image{ID: c.id, Config: c.config, AddedAt: time.Now(), Layers: names, Access: c.access}
 		for _, name := range names {
 			l, ok := s.layerReady(name)
@@ -109,6 +114,15 @@ func (s *Store) addLocked(ctx context.Context, c *candidate, progress func(Progr
 	})
 }
 
+// keepConfig keeps the configuration as it came: the index has less of it.
+func (s *Store) keepConfig(c *candidate) error {
+	path := s.configPath(c.id)
+	if have, err := os.ReadFile(path); err == nil && digestOfBytes(have) == c.id {
+		return nil
+	}
+	return writeFileAtomic(path, c.raw)
+}
+
 // staged is one layer on its way into the store.
 type staged struct {
 	name string // where the store has it already
@@ -116,13 +130,17 @@ type staged struct {
 	res  unpacked
 }
 
+// minParallel is how many layers come at the same time at least: registries answer
+// one after the other more slowly than a machine unpacks.
+const minParallel = 4
+
 // stage unpacks the layers that are missing, several at a time.
 func (s *Store) stage(ctx context.Context, c *candidate, progress func(Progress)) ([]staged, error) {
 	p := newMeter(c, progress)
 	out := make([]staged, len(c.layers))
 	room := newSpace(s.dir)
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(2, runtime.NumCPU()))
+	g.SetLimit(max(minParallel, runtime.NumCPU()))
 	chain := ""
 	for i, b := range c.layers {
 		chain = chainID(chain, b.diffID)
@@ -201,7 +219,7 @@ func (s *Store) publishLayer(ctx context.Context, st *staged, b blob, chain stri
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(Layer{DiffID: b.diffID, Size: st.res.size, Inodes: st.res.inodes, Implicit: implicit})
+	data, err := json.Marshal(Layer{DiffID: b.diffID, Size: st.res.size, Inodes: st.res.inodes, Implicit: implicit, TarSize: st.res.tarSize})
 	if err != nil {
 		return err
 	}
@@ -209,6 +227,11 @@ func (s *Store) publishLayer(ctx context.Context, st *staged, b blob, chain stri
 		if _, there := s.layerReady(name); !there {
 			if err := os.WriteFile(s.layerDir(name)+".json", data, 0o600); err != nil {
 				return err
+			}
+			if st.res.tarSize > 0 {
+				if err := os.Rename(st.dir+".tape", s.tapePath(name)); err != nil {
+					return err
+				}
 			}
 			err := os.Rename(st.dir, s.layerDir(name))
 			if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
@@ -241,7 +264,7 @@ func (s *Store) fitLayer(ctx context.Context, st *staged, b blob, lower []string
 			return err // the link leads to itself
 		}
 		m[link.dir] = link.target
-		if err := os.RemoveAll(st.dir); err != nil {
+		if err := errors.Join(os.RemoveAll(st.dir), os.RemoveAll(st.dir+".tape")); err != nil {
 			return err
 		}
 		if st.dir, st.res, err = s.unpackBlob(ctx, b, m, newSpace(s.dir), func(int) {}); err != nil {

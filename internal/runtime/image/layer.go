@@ -20,6 +20,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"minato/internal/runtime/registry"
 )
 
 // emptyLayers are lower directories with nothing in them.
@@ -33,7 +35,7 @@ const maxPadding = 64 << 20
 type blob struct {
 	diffID string
 	size   int64 // as stored, for progress; 0 where unknown
-	open   func() (io.ReadCloser, error)
+	open   func(ctx context.Context) (io.ReadCloser, error)
 }
 
 // layerName makes a directory name of a digest: short, since a mount call has
@@ -67,30 +69,41 @@ func (s *Store) layerReady(name string) (Layer, bool) {
 }
 
 // unpackBlob unpacks into a new directory under tmp and returns it.
-func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, read func(int)) (dir string, res unpacked, err error) {
-	dir = filepath.Join(s.dir, "tmp", randomName())
+func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, read func(int)) (_ string, res unpacked, err error) {
+	dir := filepath.Join(s.dir, "tmp", randomName())
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", res, err
 	}
 	defer func() {
 		if err != nil {
 			os.RemoveAll(dir)
+			os.Remove(dir + ".tape")
 		}
 	}()
-	rc, err := b.open()
+	rc, err := b.open(ctx)
 	if err != nil {
 		return "", res, err
 	}
 	defer rc.Close()
 	plain, err := decompress(countingReader{rc, read})
 	if err != nil {
-		return "", res, fmt.Errorf("layer %s: %w", b.diffID, err)
+		return "", res, fmt.Errorf("layer %s: %w", b.diffID, becauseOfDigest(ctx, rc, err))
 	}
 	defer plain.Close()
 	sum := sha256.New()
-	tee := io.TeeReader(plain, sum)
+	tee, err := newTaper(io.TeeReader(plain, sum), dir+".tape")
+	if err != nil {
+		return "", res, err
+	}
+	defer func() {
+		taped, cerr := tee.close()
+		if taped {
+			res.tarSize = tee.size
+		}
+		err = errors.Join(err, cerr)
+	}()
 	if res, err = unpackTar(ctx, tee, dir, m, space); err != nil {
-		return "", res, fmt.Errorf("layer %s: %w", b.diffID, err)
+		return "", res, fmt.Errorf("layer %s: %w", b.diffID, becauseOfDigest(ctx, rc, err))
 	}
 	// Archives are padded after their end marker; the digest covers that too.
 	padding, err := io.Copy(io.Discard, io.LimitReader(contextReader{ctx, tee}, maxPadding+1))
@@ -104,6 +117,18 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, r
 		return "", res, fmt.Errorf("layer %s: its content has the digest %s: the file is damaged", b.diffID, got)
 	}
 	return dir, res, nil
+}
+
+// becauseOfDigest reads the rest of a blob that could not be unpacked: if it is not
+// what it should be, that is why.
+func becauseOfDigest(ctx context.Context, r io.Reader, err error) error {
+	if ctx.Err() != nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, registry.ErrDigest) {
+		return err
+	}
+	if _, rerr := io.Copy(io.Discard, contextReader{ctx, r}); errors.Is(rerr, registry.ErrDigest) {
+		return rerr
+	}
+	return err
 }
 
 // lowerLink is the error for a directory that an archive leaves out, and that
@@ -198,6 +223,12 @@ func newLowerLink(dir, at string) error {
 	return lowerLink{dir, strings.TrimPrefix(path.Clean(target), "/")}
 }
 
+// What compressed data begins with.
+var (
+	gzipMagic = []byte{0x1f, 0x8b}
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+)
+
 // decompress recognises gzip and zstd by their first bytes; anything else is
 // taken as it is.
 func decompress(r io.Reader) (io.ReadCloser, error) {
@@ -207,9 +238,9 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	case bytes.HasPrefix(magic, gzipMagic):
 		return gzip.NewReader(br)
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case bytes.HasPrefix(magic, zstdMagic):
 		d, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, err

@@ -15,11 +15,10 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Accepted names the kinds of files that Load takes, for messages.
-const Accepted = "a docker-archive tar (`docker save`, `podman save`) or an OCI layout (a directory or a tar), plain or gzipped"
+const Accepted = "a docker-archive tar (`docker save`, `podman save`) or an OCI layout (a directory or a tar), plain or compressed by gzip or zstd"
 
 // ErrNotImage says that a file holds no image.
 var ErrNotImage = errors.New("not a container image")
@@ -59,6 +58,21 @@ func (s *Store) Load(ctx context.Context, path string, progress func(Progress)) 
 	if err != nil {
 		return nil, fmt.Errorf("load image from %s: %w", path, err)
 	}
+	return s.loadAll(ctx, src, path, progress)
+}
+
+// LoadFrom is Load for what r gives; name is what errors call it. It needs room
+// on the disk for all of it.
+func (s *Store) LoadFrom(ctx context.Context, r io.Reader, name string, progress func(Progress)) (loaded []Loaded, err error) {
+	defer recoverAs(&err)
+	src, err := spool(ctx, r, filepath.Join(s.dir, "tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("load image from %s: %w", name, err)
+	}
+	return s.loadAll(ctx, src, name, progress)
+}
+
+func (s *Store) loadAll(ctx context.Context, src source, path string, progress func(Progress)) (loaded []Loaded, err error) {
 	defer src.Close()
 	candidates, err := readCandidates(&documents{source: src, left: maxDocuments})
 	if err != nil {
@@ -188,8 +202,7 @@ func layoutCandidate(src *documents, desc v1.Descriptor, depth int) (*candidate,
 		if err != nil {
 			return nil, fmt.Errorf("read index %s: %w", desc.Digest, err)
 		}
-		for _, child := range idx.Manifests {
-			// Attestations are listed as images for the platform "unknown".
+		for _, child := range forThisMachine(idx.Manifests) {
 			c, err := layoutCandidate(src, child, depth+1)
 			if !errors.Is(err, errOtherPlatform) {
 				return c, err
@@ -217,8 +230,8 @@ func manifestCandidate(src *documents, digest v1.Hash, raw []byte) (*candidate, 
 	}
 	c.digests = []string{digest.String()} // names are put before it by nameFrom
 	for i, layer := range m.Layers {
-		if layer.MediaType == types.DockerForeignLayer {
-			return nil, fmt.Errorf("manifest %s: layer %s is not in the file but elsewhere, which is not supported", digest, layer.Digest)
+		if err := checkLayerType(layer); err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", digest, err)
 		}
 		c.layers[i] = fileBlob(src, blobPath(layer.Digest), c.config.RootFS.DiffIDs[i].String())
 	}
@@ -281,7 +294,7 @@ func newCandidate(raw []byte, layers int) (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{id: sum.String(), config: config, layers: make([]blob, layers)}, nil
+	return &candidate{id: sum.String(), config: config, raw: raw, layers: make([]blob, layers)}, nil
 }
 
 func platformMatches(p *v1.Platform) bool {
@@ -290,7 +303,7 @@ func platformMatches(p *v1.Platform) bool {
 
 func fileBlob(src source, name, diffID string) blob {
 	size, _ := src.Size(name) // only for progress; opening reports errors
-	return blob{diffID: diffID, size: size, open: func() (io.ReadCloser, error) { return src.Open(name) }}
+	return blob{diffID: diffID, size: size, open: func(context.Context) (io.ReadCloser, error) { return src.Open(name) }}
 }
 
 func blobPath(digest v1.Hash) string {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,10 +14,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"minato/internal/runtime/registry"
 )
 
 // liar is a registry that answers whatever a test wants.
@@ -127,7 +127,7 @@ func TestRegistryThatLies(t *testing.T) {
 		}, "configuration a size of -1 bytes", 0},
 		{"configuration larger than it says", func(l *liar) {
 			l.image(t, layer, func(m *v1.Manifest) { l.blobs[m.Config.Digest.String()] = endless(&sent, " ") })
-		}, "verifying", 32 << 20},
+		}, "has another digest", 32 << 20},
 		{"layer larger than it says", func(l *liar) {
 			l.image(t, layer, func(m *v1.Manifest) {
 				l.blobs[m.Layers[0].Digest.String()] = func(w http.ResponseWriter) { w.Write(layer); endless(&sent, "\x00")(w) }
@@ -142,7 +142,12 @@ func TestRegistryThatLies(t *testing.T) {
 		{"another layer", func(l *liar) {
 			other := bytes.Replace(layer, []byte("content"), []byte("forgery"), 1)
 			l.image(t, layer, func(m *v1.Manifest) { l.blobs[m.Layers[0].Digest.String()] = serve(other) })
-		}, "verifying", 0},
+		}, "has another digest", 0},
+		{"garbage in place of a layer", func(l *liar) {
+			l.image(t, layer, func(m *v1.Manifest) {
+				l.blobs[m.Layers[0].Digest.String()] = serve(bytes.Repeat([]byte{0x1f, 0x8b, 'x'}, len(layer)/3+1)[:len(layer)])
+			})
+		}, "has another digest", 0},
 		{"another layer whose digest the manifest has", func(l *liar) {
 			other := bytes.Replace(layer, []byte("content"), []byte("forgery"), 1)
 			l.blobs[digestOf(other).String()] = serve(other)
@@ -195,37 +200,6 @@ func TestRegistryThatLies(t *testing.T) {
 	}
 }
 
-// A pull ends when the registry stops sending, and when its Pod ends.
-func TestRegistryThatStalls(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		header bool // it sends a header before it stops
-	}{{"before the answer", false}, {"in the answer", true}} {
-		t.Run(tc.name, func(t *testing.T) {
-			release := make(chan struct{})
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-				if tc.header {
-					w.Write([]byte("{"))
-					w.(http.Flusher).Flush()
-				}
-				<-release
-			}))
-			defer server.Close()
-			defer close(release)
-			tr := newBoundedTransport(http.DefaultTransport)
-			tr.stall = 20 * time.Millisecond
-			resp, err := (&http.Client{Transport: tr}).Get(server.URL)
-			if err == nil {
-				_, err = io.ReadAll(resp.Body)
-				resp.Body.Close()
-			}
-			if !errors.Is(err, errStalled) || !isUnreachable(err) {
-				t.Errorf("error = %v, want %v", err, errStalled)
-			}
-		})
-	}
-}
-
 // panicky panics when it is asked for something.
 type panicky struct{ path string }
 
@@ -253,7 +227,7 @@ func TestPullPanics(t *testing.T) {
 			l := startLiar(t)
 			l.image(t, layer, nil)
 			var log bytes.Buffer
-			svc, err := NewService(ServiceConfig{Store: s, Transport: panicky{path}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			svc, err := NewService(ServiceConfig{Store: s, Registries: registry.Config{Transport: panicky{path}}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}

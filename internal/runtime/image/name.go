@@ -63,3 +63,6 @@ func isHexDigest(s string) bool {
 	}
 	return true
 }
+
+// RepositoryOf cuts tag and digest off a name that [Normalize] has completed.
+func RepositoryOf(normalized string) string { return repository(normalized) }

@@ -1,22 +1,11 @@
 package image
 
-import (
-	"fmt"
-	"runtime/debug"
-)
+import "minato/internal/runtime/registry"
 
-// panicError is a panic that was caught: an image from outside must not end the
-// process, whatever is wrong with it.
-type panicError struct {
-	value any
-	stack string
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("internal error: panic: %v", e.value) }
-
-// recoverAs turns a panic of the function that defers it into its error.
+// recoverAs turns a panic of the function that defers it into its error: an image
+// from outside must not end the process, whatever is wrong with it.
 func recoverAs(err *error) {
 	if value := recover(); value != nil {
-		*err = &panicError{value: value, stack: string(debug.Stack())}
+		*err = registry.NewPanicError(value)
 	}
 }

@@ -5,19 +5,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"runtime"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	crierrors "k8s.io/cri-api/pkg/errors"
+
+	"minato/internal/runtime/registry"
 )
 
 // PullImage implements CRI: it fetches the image from its registry and returns
@@ -45,26 +40,37 @@ func (s *Service) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, aut
 	if err != nil {
 		return "", fmt.Errorf("pull image %q: %w", asked, err)
 	}
-	id, err := s.fetch(ctx, asked, auth, access)
-	if stack := (*panicError)(nil); errors.As(err, &stack) {
-		s.log.Error("the pull of an image panicked", "image", asked, "panic", stack.value, "stack", stack.stack)
+	id, err := s.fetch(ctx, asked, auth, access, nil)
+	if stack := (*registry.PanicError)(nil); errors.As(err, &stack) {
+		s.log.Error("the pull of an image panicked", "image", asked, "panic", stack.Value, "stack", stack.Stack)
 	}
 	return id, err
 }
 
-func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.AuthConfig, access Access) (id string, err error) {
+// Pull fetches an image for a person, who decides that every Pod may use it, and
+// returns its ID. auth may be nil, and so may progress.
+func (s *Service) Pull(ctx context.Context, asked string, auth *runtimeapi.AuthConfig, progress func(Progress)) (string, error) {
+	return s.fetch(ctx, asked, auth, Access{Anyone: true}, progress)
+}
+
+func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.AuthConfig, access Access, progress func(Progress)) (id string, err error) {
 	ref, err := parseReference(asked)
 	if err != nil {
 		return "", err
 	}
-	login, err := authenticator(auth)
+	login, err := loginOf(auth)
 	if err != nil {
 		return "", fmt.Errorf("pull image %q: %w", asked, err)
 	}
-	c, err := s.find(ctx, ref, login)
+	repo, err := s.registries.Repository(registryOf(ref), ref.Context().RepositoryStr(), login)
+	if err != nil {
+		return "", fmt.Errorf("pull image %q: %w", asked, err)
+	}
+	defer repo.Close()
+	c, err := find(ctx, repo, ref)
 	if err == nil {
 		c.access = map[string]Access{repository(canonical(ref)): access}
-		err = s.store.add(ctx, c, nil)
+		err = s.store.add(ctx, c, progress)
 	}
 	if err != nil {
 		return "", pullError(ctx, asked, ref, err)
@@ -72,122 +78,52 @@ func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.Auth
 	return c.id, nil
 }
 
-// find asks the registry for what an image consists of.
-func (s *Service) find(ctx context.Context, ref name.Reference, login authn.Authenticator) (c *candidate, err error) {
-	defer recoverAs(&err)
-	img, err := remote.Image(ref,
-		remote.WithContext(ctx),
-		remote.WithAuth(login),
-		remote.WithTransport(newBoundedTransport(s.transport)),
-		remote.WithPlatform(v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}),
-		remote.WithUserAgent("minato"))
-	if err != nil {
-		return nil, err
+// registryOf is the host of a registry as image names have it.
+func registryOf(ref name.Reference) string {
+	if host := ref.Context().RegistryStr(); host != name.DefaultRegistry {
+		return host
 	}
-	return remoteCandidate(img, ref)
+	return "docker.io"
 }
 
-// remoteCandidate asks for manifest and configuration, not yet for layers.
-func remoteCandidate(img v1.Image, ref name.Reference) (*candidate, error) {
-	manifest, err := img.Manifest()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSizes(manifest); err != nil {
-		return nil, err
-	}
-	raw, err := img.RawConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		return nil, err
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
-	c, err := newCandidate(raw, len(layers))
-	if err != nil {
-		return nil, err
-	}
-	full := canonical(ref)
-	if _, isDigest := ref.(name.Digest); !isDigest {
-		c.names = []string{full}
-	}
-	c.digests = []string{repository(full) + "@" + digest.String()}
-	for i, layer := range layers {
-		c.layers[i] = blob{
-			diffID: c.config.RootFS.DiffIDs[i].String(),
-			size:   manifest.Layers[i].Size,
-			open:   func() (io.ReadCloser, error) { return layer.Compressed() },
-		}
-	}
-	return c, nil
-}
-
-// checkSizes refuses a manifest whose blobs are larger than they may be. A
-// negative size is the way to say that there is no limit.
-func checkSizes(m *v1.Manifest) error {
-	if m.Config.Size < 0 || m.Config.Size > maxConfig {
-		return fmt.Errorf("its manifest gives the configuration a size of %d bytes; the limit is %d", m.Config.Size, maxConfig)
-	}
-	if len(m.Layers) > maxLayers {
-		return fmt.Errorf("its manifest has %d layers; the limit is %d", len(m.Layers), maxLayers)
-	}
-	for _, layer := range m.Layers {
-		if layer.Size < 0 {
-			return fmt.Errorf("its manifest gives layer %s a size of %d bytes", layer.Digest, layer.Size)
-		}
-	}
-	return nil
-}
-
-// authenticator translates the credentials that a pull secret holds.
-func authenticator(auth *runtimeapi.AuthConfig) (authn.Authenticator, error) {
-	if auth == nil {
-		return authn.Anonymous, nil
-	}
-	cfg := authn.AuthConfig{
+// loginOf translates the credentials that a pull secret holds.
+func loginOf(auth *runtimeapi.AuthConfig) (registry.Login, error) {
+	login := registry.Login{
 		Username:      auth.GetUsername(),
 		Password:      auth.GetPassword(),
 		IdentityToken: auth.GetIdentityToken(),
 		RegistryToken: auth.GetRegistryToken(),
 	}
-	if cfg.Username == "" && auth.GetAuth() != "" {
+	if login.Username == "" && auth.GetAuth() != "" {
 		plain, err := base64.StdEncoding.DecodeString(auth.GetAuth())
 		if err != nil {
-			return nil, fmt.Errorf("credentials: auth is not base64: %w", err)
+			return login, errors.New("credentials: auth is not base64")
 		}
 		user, password, ok := strings.Cut(string(plain), ":")
 		if !ok {
-			return nil, errors.New("credentials: auth is not of the form user:password")
+			return login, errors.New("credentials: auth is not of the form user:password")
 		}
-		cfg.Username, cfg.Password = user, strings.TrimRight(password, "\x00")
+		login.Username, login.Password = user, strings.TrimRight(password, "\x00")
 	}
-	if cfg == (authn.AuthConfig{}) {
-		return authn.Anonymous, nil
-	}
-	return authn.FromConfig(cfg), nil
+	return login, nil
 }
 
 // pullError says in the first words what went wrong, since kubectl shows them.
 func pullError(ctx context.Context, asked string, ref name.Reference, err error) error {
-	registry := ref.Context().RegistryStr()
+	from := registryOf(ref)
 	hint := "load it with `minato image load FILE`, or check the name"
-	var terr *transport.Error
+	var status *registry.StatusError
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("pull image %q: %w", asked, errors.Join(ctx.Err(), err))
-	case errors.As(err, &terr) && terr.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("pull image %q: registry %s does not have it (%s): %w", asked, registry, hint, err)
-	case errors.As(err, &terr) && (terr.StatusCode == http.StatusUnauthorized || terr.StatusCode == http.StatusForbidden):
-		return fmt.Errorf("pull image %q: registry %s refuses access: it does not exist or needs an imagePullSecret: %w", asked, registry, err)
-	case errors.As(err, &terr):
-		return fmt.Errorf("pull image %q: registry %s answers with an error: %w", asked, registry, err)
-	case isUnreachable(err):
-		return fmt.Errorf("pull image %q: registry %s cannot be reached (%s): %w", asked, registry, hint, unreachableError{err})
+	case errors.As(err, &status) && status.Code == http.StatusNotFound:
+		return fmt.Errorf("pull image %q: registry %s does not have it (%s): %w", asked, from, hint, err)
+	case errors.As(err, &status) && (status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden):
+		return fmt.Errorf("pull image %q: registry %s refuses access: it does not exist or needs an imagePullSecret: %w", asked, from, err)
+	case errors.As(err, &status):
+		return fmt.Errorf("pull image %q: registry %s answers with an error: %w", asked, from, err)
+	case registry.IsUnreachable(err):
+		return fmt.Errorf("pull image %q: registry %s cannot be reached (%s): %w", asked, from, hint, unreachableError{err})
 	}
 	return fmt.Errorf("pull image %q: %w", asked, err)
 }
@@ -198,15 +134,3 @@ type unreachableError struct{ error }
 
 func (e unreachableError) Unwrap() error        { return e.error }
 func (e unreachableError) Is(target error) bool { return target == crierrors.ErrRegistryUnavailable }
-
-// isUnreachable tells whether the network is to blame. An answer is not, and
-// neither is a certificate that cannot be verified: somebody else may answer in
-// the registry's place to have an older image run.
-func isUnreachable(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "read" || op.Op == "write"
-	}
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, errStalled)
-}

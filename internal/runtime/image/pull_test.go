@@ -19,6 +19,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	registries "minato/internal/runtime/registry"
 )
 
 // testRegistry serves images, only to clients with the password if there is
@@ -76,9 +78,16 @@ func startRegistry(t *testing.T, images map[string]v1.Image) *testRegistry {
 	return r
 }
 
+func noPause(ctx context.Context, _ int) error { return ctx.Err() }
+
 func newTestService(t *testing.T, s *Store) *Service {
 	t.Helper()
-	svc, err := NewService(ServiceConfig{Store: s})
+	return newTestServiceWith(t, s, nil)
+}
+
+func newTestServiceWith(t *testing.T, s *Store, transport http.RoundTripper) *Service {
+	t.Helper()
+	svc, err := NewService(ServiceConfig{Store: s, Registries: registries.Config{Transport: transport, Pause: noPause}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +269,7 @@ func TestNodesPullOnce(t *testing.T) {
 	impatient, leave := context.WithCancel(t.Context())
 	errs := make(chan error)
 	pull := func(ctx context.Context) {
-		svc, err := NewService(ServiceConfig{Store: s, Transport: hold})
+		svc, err := NewService(ServiceConfig{Store: s, Registries: registries.Config{Transport: hold}})
 		if err == nil {
 			_, err = svc.PullImage(ctx, spec(reg.host+"/app:v1"), nil, nil)
 		}
@@ -324,7 +333,7 @@ func TestStallingRepositoryIsNobodyElsesAffair(t *testing.T) {
 		}
 		return http.DefaultTransport.RoundTrip(req)
 	})
-	svc, err := NewService(ServiceConfig{Store: s, Transport: stall})
+	svc, err := NewService(ServiceConfig{Store: s, Registries: registries.Config{Transport: stall}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,32 +6,31 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	cri "k8s.io/cri-api/pkg/apis"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/runtime/registry"
 )
 
 var _ cri.ImageManagerService = (*Service)(nil)
 
 // Service is a store behind CRI's image interface.
 type Service struct {
-	store     *Store
-	log       *slog.Logger
-	transport http.RoundTripper
+	store      *Store
+	log        *slog.Logger
+	registries *registry.Registries
 }
 
 // ServiceConfig says how a Service works.
 type ServiceConfig struct {
 	Store  *Store
 	Logger *slog.Logger
-	// Transport carries requests to registries; nil takes one that heeds
-	// HTTPS_PROXY and gives up after seconds where nobody answers.
-	Transport http.RoundTripper
+	// Registries says how registries are reached.
+	Registries registry.Config
 }
 
 // NewService returns a Service.
@@ -39,12 +38,9 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("image service: Store is required")
 	}
-	s := &Service{store: cfg.Store, log: cfg.Logger, transport: cfg.Transport}
+	s := &Service{store: cfg.Store, log: cfg.Logger, registries: registry.New(cfg.Registries)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.transport == nil {
-		s.transport = remote.DefaultTransport
 	}
 	return s, nil
 }

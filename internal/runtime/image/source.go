@@ -3,7 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bufio"
-	"compress/gzip"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -41,7 +41,13 @@ func openSource(ctx context.Context, path, scratch string) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, err = gunzipped(ctx, f, scratch, maxArchive, newSpace(scratch)); err != nil {
+	return openArchive(ctx, f, scratch)
+}
+
+// openArchive takes over f.
+func openArchive(ctx context.Context, f *os.File, scratch string) (source, error) {
+	f, err := uncompressed(ctx, f, scratch, maxArchive, newSpace(scratch))
+	if err != nil {
 		return nil, err
 	}
 	src, err := indexTar(ctx, f)
@@ -52,32 +58,61 @@ func openSource(ctx context.Context, path, scratch string) (source, error) {
 	return src, nil
 }
 
+// spool opens an archive that can only be read once, by way of a nameless file.
+func spool(ctx context.Context, r io.Reader, scratch string) (source, error) {
+	f, err := nameless(scratch)
+	if err != nil {
+		return nil, err
+	}
+	if err := copyBounded(ctx, f, r, maxArchive, newSpace(scratch)); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return openArchive(ctx, f, scratch)
+}
+
+func nameless(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "archive-*")
+	if err == nil {
+		os.Remove(f.Name())
+	}
+	return f, err
+}
+
+func copyBounded(ctx context.Context, to io.Writer, from io.Reader, limit int64, room *space) error {
+	n, err := io.Copy(roomyWriter{to, room}, io.LimitReader(contextReader{ctx, from}, limit+1))
+	if err == nil && n > limit {
+		err = fmt.Errorf("it is larger than the limit of %d bytes", limit)
+	}
+	return err
+}
+
 // maxArchive bounds an uncompressed archive, in bytes. It has to fit on the disk
 // as well, see [space].
 const maxArchive = 64 << 30
 
-// gunzipped returns f, or in its place a nameless file with f's content
+// uncompressed returns f, or in its place a nameless file with f's content
 // uncompressed.
-func gunzipped(ctx context.Context, f *os.File, scratch string, limit int64, room *space) (*os.File, error) {
+func uncompressed(ctx context.Context, f *os.File, scratch string, limit int64, room *space) (*os.File, error) {
 	br := bufio.NewReaderSize(f, 256<<10)
-	if magic, _ := br.Peek(2); len(magic) < 2 || magic[0] != 0x1f || magic[1] != 0x8b {
+	if magic, _ := br.Peek(4); !bytes.HasPrefix(magic, gzipMagic) && !bytes.HasPrefix(magic, zstdMagic) {
 		return f, nil // read through ReadAt from here on: the offset is no matter
 	}
 	defer f.Close()
-	zr, err := gzip.NewReader(br)
+	zr, err := decompress(br)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotImage, err)
 	}
-	plain, err := os.CreateTemp(scratch, "archive-*")
+	defer zr.Close()
+	plain, err := nameless(scratch)
 	if err != nil {
 		return nil, err
 	}
-	os.Remove(plain.Name())
-	n, err := io.Copy(roomyWriter{plain, room}, io.LimitReader(contextReader{ctx, zr}, limit+1))
-	if err == nil && n > limit {
-		err = fmt.Errorf("it is larger than the limit of %d bytes", limit)
-	}
-	if err != nil {
+	if err := copyBounded(ctx, plain, zr, limit, room); err != nil {
 		plain.Close()
 		return nil, fmt.Errorf("uncompress: %w", err)
 	}

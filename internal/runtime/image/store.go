@@ -28,7 +28,9 @@ var ErrInUse = errors.New("image is in use")
 //
 //	index.json       what there is, replaced atomically
 //	lock             held while the index is changed
-//	layers/NAME      one layer; NAME.json beside it says what it is
+//	layers/NAME      one layer; NAME.json beside it says what it is, and NAME.tape has
+//	                 what is in its archive beside the contents of files
+//	configs/HEX      the configuration of an image, as it came
 //	pins/OWNER/ID    an image that OWNER uses
 //	tmp/             layers being unpacked, under a shared lock on tmp.lock
 type Store struct {
@@ -54,7 +56,8 @@ type Image struct {
 	// Access says, by repository ("docker.io/library/nginx"), who may use what
 	// was pulled from there.
 	Access map[string]Access `json:",omitempty"`
-	// Digests are names with the digest of a manifest, "NAME@sha256:…".
+	// Digests are names with the digest of a manifest or of an index that leads to
+	// it, "NAME@sha256:…". The first is what the last pull asked for by name.
 	Digests []string
 	// Config is what the image says about itself.
 	Config *v1.ConfigFile
@@ -78,6 +81,9 @@ type Layer struct {
 	DiffID string `json:"diffID"`
 	Size   int64  `json:"size"`
 	Inodes int64  `json:"inodes"`
+	// TarSize is the size of the archive, in bytes, where it can be made again from
+	// the layer's tape; else 0.
+	TarSize int64 `json:"tarSize,omitempty"`
 	// Implicit is true where the archive leaves out parent directories, so
 	// that their owner and mode come from the layers below. Such a layer can
 	// be shared only between images that agree about everything below it.
@@ -95,7 +101,7 @@ type indexStamp struct {
 // interrupted load has left.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir}
-	for _, sub := range []string{"layers", "pins", "tmp"} {
+	for _, sub := range []string{"layers", "configs", "pins", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("open image store: %w", err)
 		}
@@ -117,6 +123,10 @@ func Open(dir string) (*Store, error) {
 func (s *Store) Dir() string { return s.dir }
 
 func (s *Store) layersDir() string           { return filepath.Join(s.dir, "layers") }
+func (s *Store) tapePath(name string) string { return s.layerDir(name) + ".tape" }
+func (s *Store) configPath(id string) string {
+	return filepath.Join(s.dir, "configs", strings.TrimPrefix(id, "sha256:"))
+}
 func (s *Store) layerDir(name string) string { return filepath.Join(s.dir, "layers", name) }
 
 // Get finds an image by ID (with or without "sha256:"), by name as people
@@ -291,9 +301,17 @@ func (s *Store) moveStale(idx *index, trash string) error {
 		return err
 	}
 	for _, e := range entries {
-		name, _ := strings.CutSuffix(e.Name(), ".json")
+		name, _, _ := strings.Cut(e.Name(), ".")
 		if _, used := idx.Layers[name]; !used && !slices.Contains(emptyLayers[:], name) {
 			stale = append(stale, s.layerDir(e.Name()))
+		}
+	}
+	if entries, err = os.ReadDir(filepath.Join(s.dir, "configs")); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, used := idx.Images["sha256:"+e.Name()]; !used {
+			stale = append(stale, filepath.Join(s.dir, "configs", e.Name()))
 		}
 	}
 	if len(stale) == 0 {

@@ -139,7 +139,7 @@ func TestGunzipIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plain, err := gunzipped(t.Context(), f, scratch, tc.limit, tc.room)
+		plain, err := uncompressed(t.Context(), f, scratch, tc.limit, tc.room)
 		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("limit %d: %v, want %q", tc.limit, err, tc.want)
 		}

@@ -37,6 +37,8 @@ const (
 // unpacked says what unpackTar has made.
 type unpacked struct {
 	size, inodes int64
+	// tarSize is the size of the archive, or 0 where there is no tape of it.
+	tarSize int64
 	// implicit are directories in which the archive has files, but no entry of
 	// their own.
 	implicit []string
@@ -50,6 +52,8 @@ type unpacker struct {
 	space *space
 	moved moved
 	buf   []byte
+	tape  *taper // may be nil
+	name  string // of the entry, from the layer's root
 	out   unpacked
 	// names counts the bytes of the names that are remembered until the end.
 	names int
@@ -95,6 +99,7 @@ func unpackTar(ctx context.Context, r io.Reader, dir string, m moved, space *spa
 		return unpacked{}, fmt.Errorf("open %s: %w", dir, err)
 	}
 	u := &unpacker{root: root, parent: -1, space: space, moved: m, buf: make([]byte, 128<<10)}
+	u.tape, _ = r.(*taper)
 	defer u.close()
 	tr := tar.NewReader(r)
 	for n := 0; ; n++ {
@@ -148,6 +153,7 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	if len(name) >= unix.PathMax {
 		return fmt.Errorf("its name is longer than the limit of %d bytes", unix.PathMax-1)
 	}
+	u.name = name
 	dir, base := path.Split(name)
 	parent, err := u.openParent(path.Clean(dir))
 	if err != nil {
@@ -158,6 +164,7 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	}
 	replaced, overWhiteout, err := makeRoom(parent, base, hdr.Typeflag == tar.TypeDir)
 	if replaced {
+		u.tape.lose()
 		// It may have been a directory or a link on the way to other entries.
 		defer u.forgetParent()
 	}

@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -312,7 +313,7 @@ func TestInheritedAttributesStayInside(t *testing.T) {
 func TestPaddingIsBounded(t *testing.T) {
 	s := openStore(t)
 	layer := makeTar(t, file("f", "x"))
-	b := blob{diffID: digestOf(layer).String(), open: func() (io.ReadCloser, error) {
+	b := blob{diffID: digestOf(layer).String(), open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(bytes.NewReader(layer), zeros{})), nil
 	}}
 	if _, _, err := s.unpackBlob(t.Context(), b, nil, roomFor(1<<20, 10), func(int) {}); err == nil || !strings.Contains(err.Error(), "limit of") {

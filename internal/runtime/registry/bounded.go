@@ -1,4 +1,4 @@
-package image
+package registry
 
 import (
 	"bytes"
@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,9 +19,6 @@ const (
 	// maxManifestObjects bounds the JSON objects of such an answer: an empty one
 	// takes two bytes on the wire, and a hundred times as many in memory.
 	maxManifestObjects = 50_000
-	// maxManifests bounds the requests for manifests and indexes that lead to one
-	// image: an index may name an index.
-	maxManifests = 32
 	// maxErrorBody is how much of an error's text is read, in bytes.
 	maxErrorBody = 64 << 10
 	// stallTimeout is how long a registry may send nothing while an answer is
@@ -39,23 +34,18 @@ var (
 // boundedTransport carries the requests of one pull and keeps the registry from
 // sending more than the pull can use. Blobs are bounded by their descriptors.
 type boundedTransport struct {
-	base      http.RoundTripper
-	stall     time.Duration
-	manifests atomic.Int32
+	base  http.RoundTripper
+	stall time.Duration
 }
 
 func newBoundedTransport(base http.RoundTripper) *boundedTransport {
 	return &boundedTransport{base: base, stall: stallTimeout}
 }
 
-// RoundTrip implements http.RoundTripper. Some requests are made in goroutines of
-// the library's, where nobody else would catch a panic.
+// RoundTrip implements http.RoundTripper.
 func (t *boundedTransport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	defer recoverAs(&err)
 	blob := blobPaths.MatchString(first(req).URL.Path)
-	if strings.Contains(first(req).URL.Path, "/manifests/") && t.manifests.Add(1) > maxManifests {
-		return nil, fmt.Errorf("the registry leads through more than the limit of %d manifests and indexes", maxManifests)
-	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(t.stall, func() { cancel(errStalled) })
 	resp, err = t.base.RoundTrip(req.WithContext(ctx))

@@ -1,0 +1,243 @@
+package h2
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"minato/internal/ingress/h1"
+)
+
+// open returns a connection to a server of x/net.
+func open(t testing.TB, raw bool, h http.HandlerFunc) *Conn {
+	t.Helper()
+	near, far := pair(t)
+	go (&http2.Server{MaxConcurrentStreams: 50}).ServeConn(far, &http2.ServeConnOpts{Handler: h})
+	cfg := Config{
+		Client: true, Conn: near, Abort: near.Close, Buffers: &Buffers{}, Now: clock, MaxHeader: 16 << 10,
+		StreamWindow: 256 << 10, Window: 1 << 20, Idle: time.Minute, Send: time.Minute, Silence: time.Minute, Ping: time.Second,
+	}
+	if raw {
+		cfg.Raw, _ = near.SyscallConn()
+	}
+	c := New(cfg)
+	run(t, c, far)
+	return c
+}
+
+// against returns a connection to an endpoint that speaks frames.
+func against(t testing.TB) (*Conn, *peer) {
+	t.Helper()
+	near, far := pair(t)
+	raw, _ := near.SyscallConn()
+	c := New(Config{
+		Client: true, Conn: near, Abort: near.Close, Raw: raw, Buffers: &Buffers{}, Now: clock, MaxHeader: 16 << 10,
+		StreamWindow: 256 << 10, Window: 1 << 20, Idle: time.Minute,
+	})
+	run(t, c, far)
+	p := newPeer(t, far)
+	if _, err := io.ReadFull(far, make([]byte, len(http2.ClientPreface))); err != nil {
+		t.Fatal(err)
+	}
+	p.must(p.WriteSettings())
+	return c, p
+}
+
+// ask opens a stream without a body.
+func ask(t testing.TB, c *Conn) *Stream {
+	t.Helper()
+	if !c.Reserve() {
+		t.Fatal("the connection takes no stream")
+	}
+	var h h1.Header
+	s, err := c.Open(&Request{Method: "GET", Authority: "a.example", Path: "/", Header: &h}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Patience = 10 * time.Second
+	_ = s.Flush()
+	return s
+}
+
+// TestClientBodies: bodies of any size come whole both ways, with header and trailer.
+func TestClientBodies(t *testing.T) {
+	for _, raw := range []bool{true, false} {
+		c := open(t, raw, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Got", r.Header.Get("X-Sent")+" "+r.Host+" "+r.URL.Path+" "+r.Header.Get("Te"))
+			w.WriteHeader(103)
+			_, _ = io.Copy(w, r.Body)
+			w.Header().Set(http.TrailerPrefix+"X-End", "yes")
+		})
+		var all sync.WaitGroup
+		for _, size := range []int{0, 1, 20_000, 100_000, 2 << 20} {
+			for range 4 {
+				all.Go(func() {
+					body := make([]byte, size)
+					for i := range body {
+						body[i] = byte(rand.Uint32())
+					}
+					for !c.Reserve() {
+						time.Sleep(time.Millisecond)
+					}
+					var h h1.Header
+					_ = h.AddName("X-Sent", strings.Repeat("v", 30))
+					_ = h.AddName("Connection", "close")
+					s, err := c.Open(&Request{Method: "POST", Authority: "a.example", Path: "/p", Header: &h, Trailers: true, Length: int64(size)}, false)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer s.Close()
+					s.Patience = 10 * time.Second
+					sent := make(chan error, 1)
+					go func() { sent <- errors.Join(s.Write(body, true), s.Flush()) }()
+					early := 0
+					if err := s.Head(func(status int, _ *h1.Header) error { early = status; return nil }); err != nil {
+						t.Errorf("Head: %v", err)
+					}
+					var got []byte
+					for {
+						p, err := s.Next()
+						if err != nil {
+							if err != io.EOF {
+								t.Errorf("Next: %v", err)
+							}
+							break
+						}
+						got = append(got, p...)
+					}
+					if err := <-sent; err != nil {
+						t.Errorf("Write: %v", err)
+					}
+					if s.Status != 200 || early != 103 || !bytes.Equal(got, body) {
+						t.Errorf("status %d after %d, %d bytes of %d", s.Status, early, len(got), size)
+					}
+					if v := string(s.Header.GetName("X-Got")); v != strings.Repeat("v", 30)+" a.example /p trailers" {
+						t.Errorf("header %q", v)
+					}
+					if v := string(s.Trailer().GetName("X-End")); v != "yes" {
+						t.Errorf("trailer %q", v)
+					}
+				})
+			}
+		}
+		all.Wait()
+	}
+}
+
+// TestAnswers: what an endpoint may not answer, and what its end means for requests.
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		send func(p *peer)
+		want error
+	}{
+		{"no status (8.3.2)", func(p *peer) { p.request(1, true, "server", "x") }, ErrMalformed},
+		{"a pseudo-field of requests (8.3)", func(p *peer) { p.request(1, true, ":status", "200", ":path", "/") }, ErrMalformed},
+		{"101 (8.6)", func(p *peer) { p.request(1, false, ":status", "101") }, ErrMalformed},
+		{"an end with 1xx (8.1)", func(p *peer) { p.request(1, true, ":status", "103") }, ErrMalformed},
+		{"too many 1xx", func(p *peer) {
+			for range mostInterims + 1 {
+				p.request(1, false, ":status", "103")
+			}
+		}, ErrMalformed},
+		{"DATA first (8.1)", func(p *peer) { p.must(p.WriteData(1, true, []byte("x"))) }, ErrMalformed},
+		{"a reset", func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeCancel)) }, ErrReset},
+		{"a refusal (8.7)", func(p *peer) { p.must(p.WriteRSTStream(1, http2.ErrCodeRefusedStream)) }, ErrUnprocessed},
+		{"GOAWAY before it (6.8)", func(p *peer) { p.must(p.WriteGoAway(0, http2.ErrCodeNo, nil)) }, ErrUnprocessed},
+		{"GOAWAY behind it (6.8)", func(p *peer) {
+			p.must(p.WriteGoAway(1, http2.ErrCodeNo, nil))
+			p.request(1, true, ":status", "200")
+		}, nil},
+		{"the end", func(p *peer) { p.conn.Close() }, ErrClosed},
+		{"a header that is too large", func(p *peer) {
+			p.request(1, true, ":status", "200", "a", strings.Repeat("x", 9<<10), "b", strings.Repeat("x", 3<<10))
+			p.request(1, true, ":status", "200", "a", strings.Repeat("x", 9<<10), "b", strings.Repeat("y", 9<<10))
+		}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, p := against(t)
+			p.AllowIllegalWrites = true
+			s := ask(t, conn)
+			defer s.Close()
+			p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+			go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+			c.send(p)
+			if err := s.Head(nil); err != c.want {
+				t.Errorf("Head: %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+// TestAnswerOutlivesConnection: an answer that has come whole is one, whatever comes of the connection.
+func TestAnswerOutlivesConnection(t *testing.T) {
+	conn, p := against(t)
+	s := ask(t, conn)
+	defer s.Close()
+	p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+	p.request(1, false, ":status", "200")
+	p.must(p.WriteData(1, true, []byte("whole")))
+	p.conn.Close()
+	for conn.Usable() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.Head(nil); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Next()
+	if string(b) != "whole" || err != nil {
+		t.Errorf("Next: %q, %v", b, err)
+	}
+	if _, err := s.Next(); err != io.EOF {
+		t.Errorf("the end: %v", err)
+	}
+}
+
+// TestReserve: no more streams than the endpoint takes, and none once it goes away.
+func TestReserve(t *testing.T) {
+	conn, p := against(t)
+	p.must(p.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 2}))
+	p.await("the settings are taken", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+	p.await("the settings are taken", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+	s := ask(t, conn)
+	if !conn.Reserve() || conn.Reserve() {
+		t.Error("two streams are not what may be reserved")
+	}
+	conn.Unreserve()
+	p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+	p.request(1, true, ":status", "204")
+	if err := s.Head(nil); err != nil || s.Status != 204 {
+		t.Errorf("%d %v", s.Status, err)
+	}
+	s.Close()
+	p.must(p.WriteGoAway(1, http2.ErrCodeNo, nil))
+	for conn.Usable() {
+		time.Sleep(time.Millisecond)
+	}
+	if conn.Reserve() {
+		t.Error("a stream after GOAWAY")
+	}
+}
+
+// TestAbort: a stream that is ended from elsewhere ends who waits for it.
+func TestAbort(t *testing.T) {
+	conn, p := against(t)
+	s := ask(t, conn)
+	go s.Abort()
+	if err := s.Head(nil); err != ErrReset {
+		t.Errorf("Head: %v", err)
+	}
+	s.Close()
+	if code := p.awaitReset(1); code != http2.ErrCodeCancel {
+		t.Errorf("the stream is reset with %s", code)
+	}
+}
