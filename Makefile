@@ -29,10 +29,10 @@ demo: deps build ## start a three-node cluster, deploy an application and send i
 test: deps-test build images lint test-unit test-e2e ## run every test (as root)
 
 test-unit: ## run the tests of the packages (as root, for those that need the kernel)
-	$(GO) test ./cmd/... ./internal/... ./demo/... ./test/rules ./test/identities ./test/images/... ./test/stock
+	$(GO) test ./cmd/... ./internal/... ./demo/... ./test/conformance ./test/conformance-ingress ./test/fields ./test/identities ./test/images/... ./test/podchurn ./test/rules ./test/stock
 
 # What runs on nodes; the race detector needs a C compiler.
-RACE := ./internal/dns/... ./internal/host ./internal/loadbalancer/... ./internal/node/... ./internal/podnet ./internal/runtime/... ./internal/service/...
+RACE := ./internal/dns/... ./internal/host ./internal/ingress/... ./internal/loadbalancer/... ./internal/node/... ./internal/podnet ./internal/runtime/... ./internal/service/...
 
 test-race: ## run the tests of what runs on nodes under the race detector (as root; needs gcc)
 	CGO_ENABLED=1 nice -n 10 $(GO) test -race $(RACE) ./test/images/demo/...

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,20 +19,34 @@ import (
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // timed runs a command and returns how long it took and the most memory that it
-// took, in MiB.
+// took, in MiB. It is asked while it runs: what the system tells afterwards counts
+// what the benchmark itself had when it started the command.
 func timed(ctx context.Context, program string, args ...string) (time.Duration, float64, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
-	out, err := cmd.CombinedOutput()
-	took := time.Since(began)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out)
+	if err := cmd.Start(); err != nil {
+		return 0, 0, err
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0, 0, errors.New("the system does not tell how much memory a process took")
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	peak := 0.0
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return 0, 0, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out.String())
+			}
+			return time.Since(began), peak, nil
+		case <-tick.C:
+			if now, err := peakMiB(cmd.Process.Pid); err == nil { // else it has just ended
+				peak = max(peak, now)
+			}
+		}
 	}
-	return took, float64(usage.Maxrss) / 1024, nil
 }
 
 // ours is Minato's store: the cluster has been up once, and is down.

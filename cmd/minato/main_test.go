@@ -132,7 +132,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"up", "--nodes"}, "flag needs an argument: --nodes"},
 		{[]string{"status", "-o", "yaml"}, "-o yaml: give json"},
 		{[]string{"image", "load"}, "name the files to load"},
-		{[]string{"image", "pull"}, `unknown command "pull"`},
+		{[]string{"image", "push"}, `unknown command "push"`},
 		{[]string{"image", "lod"}, "did you mean `minato image load`"},
 		{[]string{"upp"}, `unknown command "upp" for "minato" Did you mean this? up; ` + "`minato --help` lists the commands"},
 		{[]string{"upp", "--nodes", "3"}, `unknown command "upp"`},

@@ -198,14 +198,14 @@ func (f File) Apply(c Config, dir string, exists bool) (Config, error) {
 	if f.Kubeconfig != nil {
 		c.Kubeconfig = below(dir, *f.Kubeconfig)
 	}
-	if f.Kubelet != nil {
-		c.Kubelet = f.Kubelet
-	}
 	if f.RegistryConfig != nil {
 		c.Registries.Config = below(dir, *f.RegistryConfig)
 	}
 	if p := f.CredentialProviders; p != nil {
 		c.Registries.Providers, c.Registries.ProviderBinDir = below(dir, p.Config), below(dir, p.BinDir)
+	}
+	if f.Kubelet != nil {
+		c.Kubelet = f.Kubelet
 	}
 	if f.AllowedUnsafeSysctls != nil {
 		c.AllowedUnsafeSysctls = f.AllowedUnsafeSysctls

@@ -74,10 +74,10 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		return UpResult{}, fmt.Errorf("cluster %q is running with other directories of the machine (--mount %q): `minato down%s`, and then `up` with those that its nodes are to have", c.Name, existing.Mounts.String(), nameFlag(c.Name))
 	case running && known && existing.Claim != c.Claim:
 		return UpResult{}, fmt.Errorf("cluster %q is running, and each node has %s: `minato down%s`, and then `up` with what each is to have", c.Name, existing.Claim, nameFlag(c.Name))
-	case running && known && !sameKubelet(existing, c):
-		return UpResult{}, fmt.Errorf("cluster %q is running with other settings of its nodes' agents (--kubelet-config): `minato down%s`, and then `up` with those that they are to have", c.Name, nameFlag(c.Name))
 	case running && known && existing.Registries != c.Registries:
 		return UpResult{}, fmt.Errorf("cluster %q is running with other settings for registries: `minato down%s`, and then `up` with those that it is to have", c.Name, nameFlag(c.Name))
+	case running && known && !sameKubelet(existing, c):
+		return UpResult{}, fmt.Errorf("cluster %q is running with other settings of its nodes' agents (--kubelet-config): `minato down%s`, and then `up` with those that they are to have", c.Name, nameFlag(c.Name))
 	case !running:
 		if c, chosen, err = start(ctx, c, known, onEvent); err != nil {
 			return UpResult{}, err

@@ -86,7 +86,7 @@ func userNamespacePod(change func(*corev1.Pod)) *corev1.Pod {
 }
 
 // onlyInUserNamespace has the API server take a Pod with hostUsers: false, and
-// refuse the same Pod without because of something.
+// refuse the same Pod without because of something, by itself or by Pod Security.
 func onlyInUserNamespace(ctx context.Context, t *testing.T, client kubernetes.Interface, namespace, because string, change func(*corev1.Pod)) {
 	t.Helper()
 	pod := userNamespacePod(func(p *corev1.Pod) {
@@ -103,7 +103,7 @@ func onlyInUserNamespace(ctx context.Context, t *testing.T, client kubernetes.In
 	}
 	pod.Name, pod.Spec.HostUsers = pod.Name+"-node", nil
 	_, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), because) {
+	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), because) {
 		t.Errorf("the same Pod without hostUsers in a %s namespace: %v; want it to be refused because of %s", namespace, err, because)
 	}
 }

@@ -78,6 +78,9 @@ func tlsKeys() []Key {
 		g.row("ssl-ciphers", "OpenSSL names, with `:` between them", "the six of ECDHE with AEAD", "ECDHE-RSA-AES128-GCM-SHA256", "The cipher suites of TLS 1.2.").
 			but("Suites that Go's TLS library lacks are left out, with a finding."),
 		g.row("ssl-session-tickets", "bool", "false", "true", "Whether sessions are resumed by tickets."),
+		g.row("ssl-session-cache", "bool", "true", "false", "Whether sessions are resumed that the node's proxy remembers."),
+		g.row("ssl-session-cache-size", "a size", "10m", "1m", "How much memory these may take; the oldest make room."),
+		g.row("ssl-session-timeout", "a time", "10m", "1h", "How long they can be resumed."),
 		g.row("ssl-reject-handshake", "bool", "false", "true", "Handshakes for names without a certificate are refused."),
 		g.row("ssl-redirect", "bool", "true for class nginx, false for class minato", "false", "As the annotation; a key that is set holds for both classes."),
 		g.row("force-ssl-redirect", "bool", "false", "true", "As the annotation."),

@@ -41,8 +41,7 @@ func refusedKeys() []Key {
 	add("It is about nginx's memory and processes.", "enable-multi-accept", "max-worker-open-files", "map-hash-bucket-size", "server-name-hash-max-size", "server-name-hash-bucket-size",
 		"proxy-headers-hash-max-size", "proxy-headers-hash-bucket-size", "variables-hash-bucket-size", "variables-hash-max-size", "reuse-port", "worker-cpu-affinity", "enable-aio-write", "lua-shared-dicts")
 	add("nginx dropped it; large-client-header-buffers and keep-alive-requests hold for HTTP/2 too.", "http2-max-field-size", "http2-max-header-size", "http2-max-requests")
-	add("The TLS library chooses curves and parameters, makes and changes its keys for tickets, and keeps no sessions.", "ssl-ecdh-curve", "ssl-dh-param", "ssl-session-cache", "ssl-session-cache-size",
-		"ssl-session-timeout", "ssl-session-ticket-key", "ssl-buffer-size")
+	add("The TLS library chooses curves and parameters, and makes and changes its keys for tickets.", "ssl-ecdh-curve", "ssl-dh-param", "ssl-session-ticket-key", "ssl-buffer-size")
 	add("Early data can be sent twice by an attacker; it is never taken.", "ssl-early-data")
 	add("Answers of OCSP are not fetched.", "enable-ocsp")
 	add("It is always so: the annotations proxy-ssl-* hold for the paths of their Ingress.", "proxy-ssl-location-only")

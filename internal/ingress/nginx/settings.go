@@ -51,7 +51,7 @@ func NewSettings() *table.Settings {
 		TrustedProxies:     []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
 		ProxyHeaderTimeout: 5 * time.Second,
 		HSTS:               table.HSTS{Enabled: true, SubDomains: true, MaxAge: 31536000},
-		TLS:                table.TLSSettings{Min: tls.VersionTLS12, Max: tls.VersionTLS13, Ciphers: defaultCiphers(), RedirectToHTTPS: true},
+		TLS:                table.TLSSettings{Min: tls.VersionTLS12, Max: tls.VersionTLS13, Ciphers: defaultCiphers(), SessionCache: true, SessionCacheSize: 10 << 20, SessionTimeout: 10 * time.Minute, RedirectToHTTPS: true},
 		HTTP2:              true, HTTP2Streams: 128,
 		KeepAlive: 75 * time.Second, KeepAliveRequests: 1000,
 		UpstreamIdle: 320, UpstreamIdleTimeout: time.Minute, UpstreamRequests: 10000, UpstreamTime: time.Hour,
@@ -212,6 +212,9 @@ func (r *settingsReader) tls() {
 		}
 	}
 	field(r, "ssl-session-tickets", &s.TLS.Tickets, parseBool)
+	field(r, "ssl-session-cache", &s.TLS.SessionCache, parseBool)
+	field(r, "ssl-session-cache-size", &s.TLS.SessionCacheSize, parseSize)
+	field(r, "ssl-session-timeout", &s.TLS.SessionTimeout, parseTime)
 	field(r, "ssl-reject-handshake", &s.TLS.RejectUnknown, parseBool)
 	if field(r, "hsts", &s.HSTS.Enabled, parseBool) {
 		s.HSTS.AllClasses = s.HSTS.Enabled

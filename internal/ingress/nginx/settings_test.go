@@ -136,6 +136,9 @@ func TestSettings(t *testing.T) {
 		{"ssl-*", a("ssl-protocols", "TLSv1.3", "ssl-ciphers", "ECDHE-RSA-AES128-GCM-SHA256", "ssl-session-tickets", "true", "ssl-reject-handshake", "true"), s(func(s *table.Settings) {
 			s.TLS.Min, s.TLS.Max, s.TLS.Ciphers, s.TLS.Tickets, s.TLS.RejectUnknown = tls.VersionTLS13, tls.VersionTLS13, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, true, true
 		})},
+		{"ssl-session-*", a("ssl-session-cache", "false", "ssl-session-cache-size", "1m", "ssl-session-timeout", "1h"), s(func(s *table.Settings) {
+			s.TLS.SessionCache, s.TLS.SessionCacheSize, s.TLS.SessionTimeout = false, 1<<20, time.Hour
+		})},
 		{"hsts: said, it holds for both classes", a("hsts", "true", "hsts-max-age", "5", "hsts-include-subdomains", "false", "hsts-preload", "true"), s(func(s *table.Settings) {
 			s.HSTS = table.HSTS{Enabled: true, AllClasses: true, Preload: true, MaxAge: 5}
 		})},

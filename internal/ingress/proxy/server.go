@@ -61,6 +61,7 @@ type Server struct {
 	def      atomic.Pointer[tls.Certificate]
 	http2    h2.Buffers
 	tickets  ticketKeys
+	sessions sessions
 
 	lookedAt, sweptAt int64 // of sweep
 

@@ -96,12 +96,21 @@ func TestServerNames(t *testing.T) {
 	}
 }
 
-// TestTickets: sessions are not resumed by default; with tickets they are, but not with another trust.
-func TestTickets(t *testing.T) {
+// TestResumption: sessions are resumed by tickets or from memory, where that is wanted, but not with another trust.
+func TestResumption(t *testing.T) {
 	ca := newAuthority(t, "clients")
-	for _, tickets := range []bool{false, true} {
+	for how, set := range map[string]table.TLSSettings{
+		"neither":           {},
+		"tickets":           {Tickets: true},
+		"memory":            {SessionCache: true, SessionCacheSize: 1 << 20, SessionTimeout: time.Minute},
+		"both":              {Tickets: true, SessionCache: true, SessionCacheSize: 1 << 20, SessionTimeout: time.Minute},
+		"memory, TLS 1.2":   {Max: tls.VersionTLS12, SessionCache: true, SessionCacheSize: 1 << 20, SessionTimeout: time.Minute},
+		"no memory at all":  {SessionCache: true, SessionTimeout: time.Minute},
+		"no time to resume": {SessionCache: true, SessionCacheSize: 1 << 20},
+	} {
 		s := settings()
-		s.TLS.Tickets = tickets
+		s.TLS = set
+		want := set.Tickets || set.SessionCacheSize > 0 && set.SessionTimeout > 0
 		r := start(t, tableOf(s,
 			ingress("a", nil, "a.example / web"),
 			ingress("m", func(i *table.Ingress) {
@@ -125,11 +134,11 @@ func TestTickets(t *testing.T) {
 			}
 			return c.ConnectionState().DidResume
 		}
-		if resumed("a.example") || resumed("a.example") != tickets {
-			t.Errorf("tickets %v: the second handshake", tickets)
+		if resumed("a.example") || resumed("a.example") != want {
+			t.Errorf("%s: the second handshake", how)
 		}
 		if resumed("m.example") {
-			t.Errorf("tickets %v: a session of one trust was resumed with another", tickets)
+			t.Errorf("%s: a session of one trust was resumed with another", how)
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (s *Server) tlsServer(v *view, name string) (*tlsServer, error) {
 func (s *Server) tlsConfig(v *view, server *table.Server, own *table.Certificate) *tls.Config {
 	set := &v.settings.TLS
 	c := &tls.Config{
-		MinVersion: tls.VersionTLS12, CipherSuites: set.Ciphers, SessionTicketsDisabled: !set.Tickets,
+		MinVersion: tls.VersionTLS12, CipherSuites: set.Ciphers, SessionTicketsDisabled: !set.Tickets && !set.SessionCache,
 		NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if own != nil && own.Pair != nil {
@@ -118,8 +118,11 @@ func (s *Server) tlsConfig(v *view, server *table.Server, own *table.Certificate
 		c.ClientCAs = t.CAs
 		trust = t.Secret.String()
 	}
-	if set.Tickets {
+	switch {
+	case set.Tickets:
 		c.SetSessionTicketKeys(s.tickets.of(trust))
+	case set.SessionCache:
+		s.sessions.use(c, set, trust)
 	}
 	return c
 }

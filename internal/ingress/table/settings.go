@@ -97,12 +97,17 @@ func (h *HSTS) For(s *Server) bool {
 
 // TLSSettings are how clients are spoken to over TLS.
 type TLSSettings struct {
-	Min, Max        uint16 // versions of crypto/tls
-	Ciphers         []uint16
-	Tickets         bool
-	RejectUnknown   bool // ssl-reject-handshake
-	RedirectToHTTPS bool // ssl-redirect
-	ForceRedirect   bool // force-ssl-redirect
+	Min, Max uint16 // versions of crypto/tls
+	Ciphers  []uint16
+	Tickets  bool
+	// SessionCache has sessions taken up again that the proxy remembers: up to so many
+	// bytes of them, for so long.
+	SessionCache     bool
+	SessionCacheSize int64
+	SessionTimeout   time.Duration
+	RejectUnknown    bool // ssl-reject-handshake
+	RedirectToHTTPS  bool // ssl-redirect
+	ForceRedirect    bool // force-ssl-redirect
 }
 
 // Compression says which answers are compressed.
