@@ -131,8 +131,8 @@ func (d *downHTTP1) start(status int, phrase []byte, h *h1.Header, length int64,
 		d.chunked = true
 		d.out = append(d.out, "Transfer-Encoding: chunked\r\n"...)
 	}
-	// An unread body would be taken for the next request.
-	if !d.f.body.streams && !d.f.req.Body.Done() || d.f.srv.draining.Load() || d.f.tooMany(d.c.requests) {
+	// An unread body would be taken for the next request. One that streams may still end, unless it was refused.
+	if (!d.f.body.streams || d.f.gone != 0) && !d.f.req.Body.Done() || d.f.srv.draining.Load() || d.f.tooMany(d.c.requests) {
 		d.closing = true
 	}
 	switch {

@@ -236,7 +236,11 @@ func TestBodySize(t *testing.T) {
 				if chunked {
 					body = struct{ io.Reader }{body}
 				}
-				if resp, _ := r.do("POST", "a.example", "/", body); resp.StatusCode != want {
+				resp, _ := r.do("POST", "a.example", "/", body)
+				if want == 413 && !resp.Close {
+					t.Errorf("buffering %v, %d bytes, chunked %v: the connection is to be used again, with the body in it", buffering, size, chunked)
+				}
+				if resp.StatusCode != want {
 					t.Errorf("buffering %v, %d bytes, chunked %v: %d, want %d", buffering, size, chunked, resp.StatusCode, want)
 				}
 				req, _ := http.NewRequest("POST", "https://a.example/", struct{ io.Reader }{bytes.NewReader(make([]byte, size))})
