@@ -404,7 +404,7 @@ func TestNormalize(t *testing.T) {
 			t.Errorf("Normalize(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
-	for _, bad := range []string{"", "UPPER", "a b", "nginx:", "x@sha256:12", "/x"} {
+	for _, bad := range []string{"", "UPPER", "a b", "nginx:", "x@sha256:12", "/x", "r.io/a//b", "r.io/a/../b", "r.io/./a", "../a", "r.io/a/..:1"} {
 		if got, err := Normalize(bad); err == nil {
 			t.Errorf("Normalize(%q) = %q, want an error", bad, got)
 		}
