@@ -180,6 +180,26 @@ func TestBlobGoesOnElsewhere(t *testing.T) {
 	}
 }
 
+// Who has sent a part of a blob is asked again, though a mirror does not have it.
+func TestBlobGoesOnInSpiteOfMirrors(t *testing.T) {
+	blob := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	mirror := start(t, &fake{})
+	upstream := start(t, &fake{blob: blob, ranges: true, breakAfter: 9000})
+	asked := 0
+	upstream.handle = func(w http.ResponseWriter, req *http.Request) bool {
+		asked++
+		if asked == 2 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return asked == 2
+	}
+	r := registries(t, fmt.Sprintf("server = %q\n[host.%q]", upstream.URL, mirror.URL), "r.example")
+	got, err := read(t, open(t, r, "r.example", Login{}), digestOf(blob), len(blob))
+	if err != nil || !bytes.Equal(got, blob) || asked != 3 {
+		t.Errorf("%d bytes in %d requests, %v", len(got), asked, err)
+	}
+}
+
 func TestBlobLies(t *testing.T) {
 	blob := []byte("content")
 	f := start(t, &fake{blob: blob})
