@@ -382,6 +382,29 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A token server that leads elsewhere takes no identity token along.
+func TestIdentityTokenStays(t *testing.T) {
+	elsewhere := start(t, &fake{})
+	elsewhere.handle = func(w http.ResponseWriter, req *http.Request) bool {
+		io.WriteString(w, `{"token":"t"}`)
+		return true
+	}
+	f := start(t, &fake{})
+	f.handle = func(w http.ResponseWriter, req *http.Request) bool {
+		if req.URL.Path == "/token" {
+			http.Redirect(w, req, elsewhere.URL, http.StatusTemporaryRedirect)
+		} else {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		return true
+	}
+	_, err := open(t, registries(t, "", ""), f.host(), Login{IdentityToken: "id"}).Manifest(t.Context(), "v1")
+	if err == nil || !strings.Contains(err.Error(), "is not given the identity token") || len(elsewhere.requests) > 0 {
+		t.Errorf("%v; requests elsewhere: %q", err, elsewhere.requests)
+	}
+}
+
 // Whoever is secure does not send passwords to somebody who is not.
 func TestTokenServerInPlainHTTP(t *testing.T) {
 	c := &client{endpoint: endpoint{scheme: "https", host: "r"}}
