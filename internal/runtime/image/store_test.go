@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"golang.org/x/sys/unix"
 )
 
 func TestLoadDockerArchive(t *testing.T) {
@@ -234,6 +235,10 @@ func TestLoadRefuses(t *testing.T) {
 		}
 		return path
 	}
+	pipes := filepath.Join(base, "pipes")
+	if err := errors.Join(os.Mkdir(pipes, 0o755), unix.Mkfifo(filepath.Join(pipes, "index.json"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	good := []byte(readFile(t, writeArchive(t, map[string]v1.Image{"x": makeImage(t, "x", makeTar(t, file("f", "plain content")))})))
 	for _, tc := range []struct{ path, want string }{
 		{write("text", []byte("hello, this is a text file and no image at all")), "docker-archive"},
@@ -252,6 +257,7 @@ func TestLoadRefuses(t *testing.T) {
 		{write("name.tar", makeTar(t, file(strings.Repeat("n", 2000), ""))), "limit of 1024 bytes"},
 		{filepath.Join(base, "nothing"), "no such file"},
 		{base, "docker-archive"},
+		{pipes, "index.json in it is not a file"},
 	} {
 		_, err := s.Load(t.Context(), tc.path, nil)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.path) {
