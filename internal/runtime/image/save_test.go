@@ -95,6 +95,13 @@ func TestSaveRefuses(t *testing.T) {
 		if err := s.SaveTar(t.Context(), &bytes.Buffer{}, []string{ref}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("save %s = %v, want %q", ref, err, want)
 		}
+		folder := t.TempDir()
+		if err := s.SaveDir(t.Context(), folder, []string{ref}, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("save %s to a folder = %v, want %q", ref, err, want)
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("save %s to a folder has left %v, %v", ref, left, err)
+		}
 	}
 }
 
