@@ -190,7 +190,7 @@ func FuzzReplay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, tape []byte) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "tape")
-		tp, err := newTaper(bytes.NewReader(nil), path)
+		tp, err := newTaper(bytes.NewReader(nil), path, newSpace(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
