@@ -110,8 +110,22 @@ func isTerminal(out io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// writeWhole makes a file that is there only if all of it is.
+// writeWhole makes a file that is there only if all of it is. A device or a pipe is
+// written to: it must not be replaced, as /dev/null would be.
 func writeWhole(path string, write func(io.Writer) error) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the link stays
+	}
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return usageError{fmt.Errorf("%s is a directory: give the name of a file, or a directory by --dir", path)}
+	case err == nil && !info.Mode().IsRegular():
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
