@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ Always.`,
 				return usageError{errors.New("--username and --docker-config exclude each other")}
 			}
 			if passwordStdin {
-				data, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 1<<20))
+				data, err := readInput(cmd.Context(), cmd.InOrStdin())
 				if err != nil {
 					return err
 				}
@@ -103,6 +104,24 @@ from, not compressed, so the images have the same IDs wherever they are loaded.`
 	cmd.Flags().StringVarP(&file, "file", "f", "", "write to this file")
 	cmd.Flags().StringVar(&dir, "dir", "", "write an OCI layout into this directory, which must be empty or not there yet")
 	return cmd
+}
+
+// readInput reads a short input until it ends, or ctx does: a read of a terminal
+// does not end by a signal.
+func readInput(ctx context.Context, in io.Reader) ([]byte, error) {
+	done := make(chan struct{})
+	var got []byte
+	var gotErr error
+	go func() {
+		defer close(done)
+		got, gotErr = io.ReadAll(io.LimitReader(in, 1<<20))
+	}()
+	select {
+	case <-done:
+		return got, gotErr
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func isTerminal(out io.Writer) bool {

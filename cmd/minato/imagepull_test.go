@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -51,5 +53,18 @@ func TestWriteWhole(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 3 {
 		t.Errorf("there are %v, %v", left, err)
+	}
+}
+
+func TestReadInput(t *testing.T) {
+	if got, err := readInput(t.Context(), strings.NewReader("secret\n")); err != nil || string(got) != "secret\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r, w := io.Pipe()
+	defer w.Close()
+	if _, err := readInput(ctx, r); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody types: %v", err)
 	}
 }
