@@ -37,7 +37,7 @@ func openSource(ctx context.Context, path, scratch string) (source, error) {
 		return dirSource{root}, nil
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: neither a file nor a directory", ErrNotImage)
+		return nil, fmt.Errorf("%w: neither a file nor a directory; give what a pipe has as standard input, which is called -", ErrNotImage)
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -257,6 +257,7 @@ func TestLoadRefuses(t *testing.T) {
 		{write("name.tar", makeTar(t, file(strings.Repeat("n", 2000), ""))), "limit of 1024 bytes"},
 		{filepath.Join(base, "nothing"), "no such file"},
 		{base, "docker-archive"},
+		{filepath.Join(pipes, "index.json"), "standard input"},
 		{pipes, "index.json in it is not a file"},
 	} {
 		_, err := s.Load(t.Context(), tc.path, nil)
