@@ -374,7 +374,7 @@ func TestOpenSweeps(t *testing.T) {
 	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{"app": makeImage(t, "x", makeTar(t, file("f", "1")))}), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"tmp/half", "layers/orphan"} {
+	for _, d := range []string{"tmp/half", "layers/orphan", ".index.json-123"} {
 		if err := os.MkdirAll(filepath.Join(s.Dir(), d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -383,7 +383,7 @@ func TestOpenSweeps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"tmp/half", "layers/orphan"} {
+	for _, d := range []string{"tmp/half", "layers/orphan", ".index.json-123"} {
 		if _, err := os.Stat(filepath.Join(s.Dir(), d)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", d, err)
 		}
