@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ Always.`,
 				return usageError{errors.New("--username and --docker-config exclude each other")}
 			}
 			if passwordStdin {
-				data, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 1<<20))
+				data, err := readInput(cmd.Context(), cmd.InOrStdin())
 				if err != nil {
 					return err
 				}
@@ -105,13 +106,45 @@ from, not compressed, so the images have the same IDs wherever they are loaded.`
 	return cmd
 }
 
+// readInput reads a short input until it ends, or ctx does: a read of a terminal
+// does not end by a signal.
+func readInput(ctx context.Context, in io.Reader) ([]byte, error) {
+	done := make(chan struct{})
+	var got []byte
+	var gotErr error
+	go func() {
+		defer close(done)
+		got, gotErr = io.ReadAll(io.LimitReader(in, 1<<20))
+	}()
+	select {
+	case <-done:
+		return got, gotErr
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// writeWhole makes a file that is there only if all of it is.
+// writeWhole makes a file that is there only if all of it is. A device or a pipe is
+// written to: it must not be replaced, as /dev/null would be.
 func writeWhole(path string, write func(io.Writer) error) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the link stays
+	}
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return usageError{fmt.Errorf("%s is a directory: give the name of a file, or a directory by --dir", path)}
+	case err == nil && !info.Mode().IsRegular():
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err

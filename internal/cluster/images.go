@@ -131,6 +131,9 @@ func (l ImageLogin) find(repository string) ([]*runtimeapi.AuthConfig, error) {
 	}
 	var auths []*runtimeapi.AuthConfig
 	for _, f := range found {
+		if f.Login == (credential.Login{}) {
+			return nil, fmt.Errorf("%s: the login for %s is kept elsewhere, by a program of credsStore or credHelpers, which is not asked; give it by --username and --password-stdin", l.DockerConfig, f.Key)
+		}
 		auths = append(auths, &runtimeapi.AuthConfig{Username: f.Username, Password: f.Password, IdentityToken: f.IdentityToken})
 	}
 	if len(auths) == 0 {

@@ -151,8 +151,8 @@ func keyOf(key string) (string, bool) {
 func Covers(key, image string) bool {
 	keyHost, keyPath, _ := strings.Cut(key, "/")
 	host, rest, _ := strings.Cut(image, "/")
-	keyHost, keyPort, _ := strings.Cut(keyHost, ":")
-	host, port, _ := strings.Cut(host, ":")
+	keyHost, keyPort := cutPort(keyHost)
+	host, port := cutPort(host)
 	want, have := strings.Split(keyHost, "."), strings.Split(host, ".")
 	if len(want) != len(have) || keyPort != port || !strings.HasPrefix(rest, keyPath) {
 		return false
@@ -163,4 +163,14 @@ func Covers(key, image string) bool {
 		}
 	}
 	return true
+}
+
+// cutPort takes a host and its port apart. An IPv6 address loses its brackets,
+// which would be a pattern.
+func cutPort(hostPort string) (host, port string) {
+	if end := strings.LastIndexByte(hostPort, ']'); strings.HasPrefix(hostPort, "[") && strings.Contains(hostPort[:end+1], ":") {
+		return hostPort[1:end], strings.TrimPrefix(hostPort[end+1:], ":")
+	}
+	host, port, _ = strings.Cut(hostPort, ":")
+	return host, port
 }

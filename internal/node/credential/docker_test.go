@@ -23,6 +23,10 @@ func TestCovers(t *testing.T) {
 		{"k8s.*", "k8s.io/app", true},
 		{"app*.k8s.io", "app1.k8s.io/x", true},
 		{"[.k8s.io", "app.k8s.io/x", false},
+		{"[a-c]pp.k8s.io:1", "app.k8s.io:1/x", true},
+		{"[fd00::1]:5000/team", "[fd00::1]:5000/team/app", true},
+		{"[fd00::1]:5000", "[fd00::1]:5001/app", false},
+		{"[fd00::1]", "[fd00::1]/app", true},
 	} {
 		if got := Covers(tc.key, tc.image); got != tc.want {
 			t.Errorf("%s covers %s = %v", tc.key, tc.image, got)

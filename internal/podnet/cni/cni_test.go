@@ -75,7 +75,7 @@ func TestRefusals(t *testing.T) {
 		"no container":     {vars("ADD", "", "/x"), config, codeEnvironment, "CNI_CONTAINERID"},
 		"a bad container":  {vars("ADD", "a/b", "/x"), config, codeEnvironment, "CNI_CONTAINERID"},
 		"no namespace":     {vars("ADD", "one", ""), config, codeEnvironment, "CNI_NETNS"},
-		"another name":     {map[string]string{"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "one", "CNI_IFNAME": "net1"}, config, codeEnvironment, "eth0"},
+		"another name":     {map[string]string{"CNI_COMMAND": "ADD", "CNI_NETNS": "/x", "CNI_CONTAINERID": "one", "CNI_IFNAME": "net1"}, config, codeEnvironment, "eth0"},
 		"nothing to check": {vars("CHECK", "one", "/x"), config, codeConfig, "prevResult"},
 		"GC of everything": {vars("GC", "", ""), config, codeConfig, "valid-attachments"},
 		"GC in 1.0.0":      {vars("GC", "", ""), with(config, map[string]any{"cniVersion": "1.0.0"}), codeVersion, "GC"},
@@ -88,8 +88,13 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	status, answer := plugin(t, vars("VERSION", "", ""), `{"cniVersion":"0.4.0"}`)
-	if status != 0 || fmt.Sprint(answer["supportedVersions"]) != "[1.0.0 1.1.0]" {
+	if status != 0 || fmt.Sprint(answer["supportedVersions"]) != "[1.0.0 1.1.0]" || answer["cniVersion"] != "0.4.0" {
 		t.Errorf("VERSION: %d, %v", status, answer)
+	}
+	for given, want := range map[string]string{"1.0.0": "1.0.0", "0.4.0": "1.1.0"} {
+		if _, answer := plugin(t, add, with(config, map[string]any{"cniVersion": given, "ipMasq": true})); answer["cniVersion"] != want {
+			t.Errorf("an error for version %s: %v; want version %s", given, answer, want)
+		}
 	}
 }
 
@@ -223,6 +228,21 @@ func TestLifeOfAnInterface(t *testing.T) {
 	for range 2 {
 		status, answer = do("DEL", "one", "", previous)
 		must("DEL", status, answer)
+	}
+	// What ADD has refused ends like what there is not.
+	env := vars("DEL", "one", "")
+	env["CNI_IFNAME"] = "net1"
+	status, answer = plugin(t, env, with(config, map[string]any{"ipMasq": true, "runtimeConfig": map[string]any{"portMappings": []any{}}}))
+	must("DEL of what was refused", status, answer)
+}
+
+// A request that nobody waits for any more is not done.
+func TestLateRequest(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var coded *Error
+	if _, err := (&Server{}).do(ctx, request{Command: cmdAdd}, nil); !errors.As(err, &coded) || coded.Code != codeTryAgain {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -57,13 +57,15 @@ func run(env func(string) string, stdin io.Reader, version *string) (any, error)
 		return nil, fail(codeDecode, "the network configuration is larger than %d MiB", maxConfig>>20)
 	}
 	c, err := readCall(env, data)
+	if c != nil && (c.command == cmdVersion && c.net.CNIVersion != "" || slices.Contains(versions[:], c.net.CNIVersion)) {
+		*version = c.net.CNIVersion
+	}
 	if err != nil {
 		return nil, err
 	}
 	if c.command == cmdVersion {
 		return map[string]any{"cniVersion": *version, "supportedVersions": versions}, nil
 	}
-	*version = c.net.CNIVersion
 	answer, err := c.ask()
 	if err != nil {
 		return nil, err

@@ -163,6 +163,10 @@ func onlyRoot(conn *net.UnixConn) error {
 func (s *Server) do(ctx context.Context, req request, ns *os.File) (*answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		// Nobody would know of what is done now.
+		return nil, fail(codeTryAgain, "the requests before this one took longer than %v", patience)
+	}
 	id := owner(req.Network, req.Attachment)
 	switch req.Command {
 	case cmdAdd:

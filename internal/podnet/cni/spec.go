@@ -76,7 +76,7 @@ type call struct {
 }
 
 // readCall reads what the specification has in the environment and on standard
-// input.
+// input. Beside an error it returns the call where it could be read.
 func readCall(env func(string) string, stdin []byte) (*call, error) {
 	c := &call{
 		command: env("CNI_COMMAND"), containerID: env("CNI_CONTAINERID"),
@@ -89,10 +89,10 @@ func readCall(env func(string) string, stdin []byte) (*call, error) {
 		return c, nil
 	}
 	if !slices.Contains(versions[:], c.net.CNIVersion) {
-		return nil, fail(codeVersion, "cniVersion %q of the network configuration is not spoken here; give one of %s", c.net.CNIVersion, strings.Join(versions[:], ", "))
+		return c, fail(codeVersion, "cniVersion %q of the network configuration is not spoken here; give one of %s", c.net.CNIVersion, strings.Join(versions[:], ", "))
 	}
 	if err := c.checkNetwork(); err != nil {
-		return nil, err
+		return c, err
 	}
 	return c, c.checkEnvironment()
 }
@@ -105,6 +105,10 @@ func (c *call) checkNetwork() error {
 		return fail(codeConfig, "name %q of the network configuration is empty or has a slash", n.Name)
 	case !strings.HasPrefix(n.Socket, "/"):
 		return fail(codeConfig, "socket %q of the network configuration is no absolute path; `minato cni config NODE` prints a configuration", n.Socket)
+	case c.command == cmdDel || c.command == cmdGC:
+		// What was refused, or was not asked for then, is nothing to keep a container
+		// for: a runtime calls DEL until it succeeds.
+		return nil
 	case len(n.IPAM) > 0:
 		return fail(codeUnsupported, "ipam in the network configuration: the node gives addresses itself; remove the field")
 	case n.IPMasq != nil:
@@ -142,7 +146,7 @@ func (c *call) checkEnvironment() error {
 	switch {
 	case strings.ContainsAny(c.containerID, "/\n\x00"):
 		return fail(codeEnvironment, "CNI_CONTAINERID %q is no name of a container", c.containerID)
-	case len(needs) > 0 && c.ifName != podLink:
+	case (c.command == cmdAdd || c.command == cmdCheck) && c.ifName != podLink:
 		return fail(codeEnvironment, "CNI_IFNAME %q: the interface of a Pod is called %s here", c.ifName, podLink)
 	case c.command == cmdCheck && len(c.net.PrevResult) == 0:
 		return fail(codeConfig, "prevResult is not in the network configuration, and CHECK compares with it")

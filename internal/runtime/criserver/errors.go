@@ -43,9 +43,13 @@ func statusOf(err error) error {
 	return status.Error(code, err.Error())
 }
 
-// unary keeps a panic inside of the request that caused it.
+// unary completes the IDs of a request, and keeps a panic inside of the one that
+// caused it.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
 	defer s.caught(info.FullMethod, &err)
+	if err := s.completeIDs(ctx, req); err != nil {
+		return nil, statusOf(err)
+	}
 	resp, err = handle(ctx, req)
 	return resp, statusOf(err)
 }

@@ -127,6 +127,9 @@ func TestAccessIsRemembered(t *testing.T) {
 	expect(other, both) // access is the repository's
 	digest, _ := img.Digest()
 	expect(reg.host+"/team/app@"+digest.String(), both)
+	if resp, err := svc.ImageStatus(t.Context(), spec(tag), true); err != nil || !strings.Contains(resp.Info["info"], digest.String()) || strings.Contains(resp.Info["info"], "h2") {
+		t.Errorf("the verbose status is %q, %v; want it without hashes of logins", resp.GetInfo(), err)
+	}
 	renewed := first
 	renewed.Hash = "h3"
 	pull(secretSpec(tag, renewed), login)

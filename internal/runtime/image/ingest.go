@@ -185,18 +185,24 @@ func (s *Store) findLayer(diffID, chain string) (string, error) {
 // publish moves unpacked layers to their final directories, from the bottom up,
 // and returns the names of all the image's layers.
 func (s *Store) publish(ctx context.Context, c *candidate, layers []staged) ([]string, error) {
+	known, err := s.read()
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	chain, fresh := "", false
 	for i := range layers {
 		st := &layers[i]
 		chain = chainID(chain, c.layers[i].diffID)
 		if st.name == "" {
-			fresh = true
 			if err := s.publishLayer(ctx, st, c.layers[i], chain, names); err != nil {
 				return nil, fmt.Errorf("layer %s: %w", c.layers[i].diffID, err)
 			}
 		}
 		names = append(names, st.name)
+		// One that another image has just brought may not be on the disk yet, either.
+		_, indexed := known.Layers[st.name]
+		fresh = fresh || !indexed
 	}
 	if fresh {
 		// The index must not name files that a power failure could empty.

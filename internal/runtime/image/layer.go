@@ -91,7 +91,7 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, r
 	}
 	defer plain.Close()
 	sum := sha256.New()
-	tee, err := newTaper(io.TeeReader(plain, sum), dir+".tape")
+	tee, err := newTaper(io.TeeReader(plain, sum), dir+".tape", space)
 	if err != nil {
 		return "", res, err
 	}
@@ -100,7 +100,9 @@ func (s *Store) unpackBlob(ctx context.Context, b blob, m moved, space *space, r
 		if taped {
 			res.tarSize = tee.size
 		}
-		err = errors.Join(err, cerr)
+		if err == nil {
+			err = cerr
+		}
 	}()
 	if res, err = unpackTar(ctx, tee, dir, m, space); err != nil {
 		return "", res, fmt.Errorf("layer %s: %w", b.diffID, becauseOfDigest(ctx, rc, err))

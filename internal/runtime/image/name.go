@@ -25,13 +25,27 @@ func parseReference(s string) (name.Reference, error) {
 		s = name.DefaultRegistry + "/" + rest
 	}
 	ref, err := name.ParseReference(s, name.WeakValidation)
-	if err == nil && ref.Context().RepositoryStr() != strings.Trim(ref.Context().RepositoryStr(), "/") {
-		err = errors.New("it begins or ends with a slash")
+	if err == nil {
+		err = checkParts(ref.Context().Name())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", s, err)
 	}
 	return ref, nil
+}
+
+// checkParts refuses a name that is another one where a server or a file system
+// takes it for a path: logins for team-a/ must not go with team-a/../team-b.
+func checkParts(name string) error {
+	for part := range strings.SplitSeq(name, "/") {
+		switch part {
+		case "":
+			return errors.New("it begins or ends with a slash, or has two in a row")
+		case ".", "..":
+			return fmt.Errorf("it has the part %q", part)
+		}
+	}
+	return nil
 }
 
 func canonical(ref name.Reference) string {

@@ -41,7 +41,7 @@ func (s *Store) SaveTar(ctx context.Context, w io.Writer, refs []string, progres
 }
 
 // SaveDir writes images as an OCI layout into a directory that is empty or not
-// there yet.
+// there yet. After an error it is empty.
 func (s *Store) SaveDir(ctx context.Context, dir string, refs []string, progress func(Progress)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -58,7 +58,14 @@ func (s *Store) SaveDir(ctx context.Context, dir string, refs []string, progress
 		return err
 	}
 	defer root.Close()
-	return s.save(ctx, dirSink{root}, refs, progress)
+	if err := s.save(ctx, dirSink{root}, refs, progress); err != nil {
+		// Half a layout would be taken for one, and keep the next try from here.
+		for _, name := range []string{"index.json", "manifest.json", "oci-layout", "blobs"} {
+			err = errors.Join(err, root.RemoveAll(name))
+		}
+		return err
+	}
+	return nil
 }
 
 type tarSink struct{ tw *tar.Writer }

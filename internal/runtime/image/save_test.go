@@ -3,11 +3,15 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -91,6 +95,13 @@ func TestSaveRefuses(t *testing.T) {
 		if err := s.SaveTar(t.Context(), &bytes.Buffer{}, []string{ref}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("save %s = %v, want %q", ref, err, want)
 		}
+		folder := t.TempDir()
+		if err := s.SaveDir(t.Context(), folder, []string{ref}, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("save %s to a folder = %v, want %q", ref, err, want)
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("save %s to a folder has left %v, %v", ref, left, err)
+		}
 	}
 }
 
@@ -106,6 +117,14 @@ func TestLoadFromReader(t *testing.T) {
 	}
 	if _, err := s.LoadFrom(t.Context(), strings.NewReader("no tar"), "standard input", nil); err == nil || !strings.Contains(err.Error(), "standard input") {
 		t.Errorf("no image: %v", err)
+	}
+	// Who gives nothing is waited for only as long as somebody wants it.
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	defer w.Close()
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := s.LoadFrom(ctx, r, "standard input", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("nothing: %v", err)
 	}
 	if left, err := filepath.Glob(filepath.Join(s.dir, "tmp", "*")); err != nil || len(left) > 0 {
 		t.Errorf("%q is left, %v", left, err)
@@ -171,7 +190,7 @@ func FuzzReplay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, tape []byte) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "tape")
-		tp, err := newTaper(bytes.NewReader(nil), path)
+		tp, err := newTaper(bytes.NewReader(nil), path, newSpace(dir))
 		if err != nil {
 			t.Fatal(err)
 		}

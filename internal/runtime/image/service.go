@@ -87,7 +87,9 @@ func (s *Service) ImageStatus(_ context.Context, spec *runtimeapi.ImageSpec, ver
 	}
 	resp := &runtimeapi.ImageStatusResponse{Image: found}
 	if verbose {
-		data, err := json.Marshal(img)
+		shown := *img
+		shown.Access = nil // hashes of passwords are nothing to print and to pass on
+		data, err := json.Marshal(shown)
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // source gives the files of an archive by name, any number of times.
@@ -35,7 +37,7 @@ func openSource(ctx context.Context, path, scratch string) (source, error) {
 		return dirSource{root}, nil
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: neither a file nor a directory", ErrNotImage)
+		return nil, fmt.Errorf("%w: neither a file nor a directory; give what a pipe has as standard input, which is called -", ErrNotImage)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -64,7 +66,24 @@ func spool(ctx context.Context, r io.Reader, scratch string) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := copyBounded(ctx, f, r, maxArchive, newSpace(scratch)); err != nil {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { done <- err }()
+		defer recoverAs(&err)
+		err = copyBounded(ctx, f, r, maxArchive, newSpace(scratch))
+	}()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		// A read of a terminal or a pipe ends when something comes, if ever.
+		go func() {
+			<-done
+			f.Close()
+		}()
+		return nil, ctx.Err()
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -135,8 +154,24 @@ func (r roomyWriter) Write(p []byte) (int, error) {
 // dirSource is an OCI layout in a directory.
 type dirSource struct{ root *os.Root }
 
-func (d dirSource) Open(name string) (io.ReadCloser, error) { return d.root.Open(name) }
-func (d dirSource) Close() error                            { return d.root.Close() }
+// Open takes files only: to open a named pipe would wait for whoever writes to it.
+func (d dirSource) Open(name string) (io.ReadCloser, error) {
+	f, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		if err == nil {
+			err = fmt.Errorf("%w: %s in it is not a file", ErrNotImage, name)
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// Close implements source.
+func (d dirSource) Close() error { return d.root.Close() }
 
 func (d dirSource) Size(name string) (int64, error) {
 	info, err := d.root.Stat(name)

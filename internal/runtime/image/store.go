@@ -290,8 +290,17 @@ func (s *Store) sweep() error {
 
 func (s *Store) moveStale(idx *index, trash string) error {
 	var stale []string
-	entries, err := os.ReadDir(filepath.Join(s.dir, "tmp"))
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		// Whoever writes an index holds the lock that is held here.
+		if strings.HasPrefix(e.Name(), ".index.json-") {
+			stale = append(stale, filepath.Join(s.dir, e.Name()))
+		}
+	}
+	if entries, err = os.ReadDir(filepath.Join(s.dir, "tmp")); err != nil {
 		return err
 	}
 	for _, e := range entries {

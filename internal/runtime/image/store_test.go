@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"golang.org/x/sys/unix"
 )
 
 func TestLoadDockerArchive(t *testing.T) {
@@ -234,6 +235,10 @@ func TestLoadRefuses(t *testing.T) {
 		}
 		return path
 	}
+	pipes := filepath.Join(base, "pipes")
+	if err := errors.Join(os.Mkdir(pipes, 0o755), unix.Mkfifo(filepath.Join(pipes, "index.json"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	good := []byte(readFile(t, writeArchive(t, map[string]v1.Image{"x": makeImage(t, "x", makeTar(t, file("f", "plain content")))})))
 	for _, tc := range []struct{ path, want string }{
 		{write("text", []byte("hello, this is a text file and no image at all")), "docker-archive"},
@@ -252,6 +257,8 @@ func TestLoadRefuses(t *testing.T) {
 		{write("name.tar", makeTar(t, file(strings.Repeat("n", 2000), ""))), "limit of 1024 bytes"},
 		{filepath.Join(base, "nothing"), "no such file"},
 		{base, "docker-archive"},
+		{filepath.Join(pipes, "index.json"), "standard input"},
+		{pipes, "index.json in it is not a file"},
 	} {
 		_, err := s.Load(t.Context(), tc.path, nil)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.path) {
@@ -367,7 +374,7 @@ func TestOpenSweeps(t *testing.T) {
 	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{"app": makeImage(t, "x", makeTar(t, file("f", "1")))}), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"tmp/half", "layers/orphan"} {
+	for _, d := range []string{"tmp/half", "layers/orphan", ".index.json-123"} {
 		if err := os.MkdirAll(filepath.Join(s.Dir(), d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -376,7 +383,7 @@ func TestOpenSweeps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{"tmp/half", "layers/orphan"} {
+	for _, d := range []string{"tmp/half", "layers/orphan", ".index.json-123"} {
 		if _, err := os.Stat(filepath.Join(s.Dir(), d)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", d, err)
 		}
@@ -404,7 +411,7 @@ func TestNormalize(t *testing.T) {
 			t.Errorf("Normalize(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
-	for _, bad := range []string{"", "UPPER", "a b", "nginx:", "x@sha256:12", "/x"} {
+	for _, bad := range []string{"", "UPPER", "a b", "nginx:", "x@sha256:12", "/x", "r.io/a//b", "r.io/a/../b", "r.io/./a", "../a", "r.io/a/..:1"} {
 		if got, err := Normalize(bad); err == nil {
 			t.Errorf("Normalize(%q) = %q, want an error", bad, got)
 		}

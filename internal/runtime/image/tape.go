@@ -44,13 +44,14 @@ type taper struct {
 	err    error
 }
 
-// newTaper makes the tape's file at path.
-func newTaper(r io.Reader, path string) (*taper, error) {
+// newTaper makes the tape's file at path, as long as there is room for it: what an
+// archive has beside files that are kept can be as large as these.
+func newTaper(r io.Reader, path string, room *space) (*taper, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	zw, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))
+	zw, err := zstd.NewWriter(roomyWriter{f, room}, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -67,6 +68,9 @@ func (t *taper) Read(p []byte) (int, error) {
 		if len(t.pending) >= 64<<10 {
 			t.flush()
 		}
+	}
+	if t.err != nil {
+		return 0, fmt.Errorf("keep what is beside its files: %w", t.err)
 	}
 	return n, err
 }
@@ -176,8 +180,11 @@ func replay(w io.Writer, path string, root int) error {
 
 func replayFile(w io.Writer, r *bufio.Reader, root int, size int64, buf []byte) error {
 	length, err := binary.ReadUvarint(r)
-	if err != nil || length > maxTapeName {
-		return fmt.Errorf("read tape: a name of %d bytes: %w", length, err)
+	if err != nil {
+		return fmt.Errorf("read tape: %w", err)
+	}
+	if length > maxTapeName {
+		return fmt.Errorf("read tape: a name has %d bytes, more than the limit of %d", length, maxTapeName)
 	}
 	name := make([]byte, length)
 	if _, err := io.ReadFull(r, name); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -318,6 +319,24 @@ func TestPaddingIsBounded(t *testing.T) {
 	}}
 	if _, _, err := s.unpackBlob(t.Context(), b, nil, roomFor(1<<20, 10), func(int) {}); err == nil || !strings.Contains(err.Error(), "limit of") {
 		t.Errorf("unpack = %v", err)
+	}
+}
+
+// What is kept beside a layer's files has to fit on the disk like these.
+func TestWhatIsBesideFilesIsBounded(t *testing.T) {
+	needRoot(t)
+	s := openStore(t)
+	noise := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	layer := makeTar(t, file("f", "x"), file(".wh.gone", string(noise)))
+	b := blob{diffID: digestOf(layer).String(), open: func(context.Context) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(layer)), nil
+	}}
+	if _, _, err := s.unpackBlob(t.Context(), b, nil, roomFor(1<<20, 10), func(int) {}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("unpack = %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(s.dir, "tmp", "*")); err != nil || len(left) > 0 {
+		t.Errorf("%q is left, %v", left, err)
 	}
 }
 

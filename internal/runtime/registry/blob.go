@@ -85,6 +85,11 @@ func (b *Blob) open() error {
 	if len(errs) == 0 {
 		return errors.New("no host in the registry configuration has the capability pull")
 	}
+	if b.body != nil {
+		// It was asked first, and it decides: that others don't have the blob is no
+		// reason to give up on the one that has sent some of it.
+		errs = append(errs[1:], errs[0])
+	}
 	return newTriedError(errs)
 }
 

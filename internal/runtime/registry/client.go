@@ -60,6 +60,9 @@ func (c *client) checkRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("it leads through more than the limit of 10 redirections")
 	case from.URL.Scheme == "https" && req.URL.Scheme != "https":
 		return fmt.Errorf("it leads from https to %s", withoutQuery(req.URL))
+	case req.Method == http.MethodPost && req.URL.Host != via[0].URL.Host:
+		// The body has an identity token, which no other host may have.
+		return fmt.Errorf("it leads on to %s, which is not given the identity token", withoutQuery(req.URL))
 	case req.URL.Host != via[0].URL.Host:
 		req.Header.Del("Authorization")
 		for key := range c.header {

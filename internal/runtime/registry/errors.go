@@ -88,26 +88,26 @@ func requestError(u *url.URL, err error) error {
 	return fmt.Errorf("GET %s: %w", withoutQuery(u), err)
 }
 
-// triedError is the error of the last endpoint, which is the registry itself; it
-// tells of its mirrors as well.
+// triedError is the error of the endpoint that decides, which is the registry
+// itself or who has sent a part already; it tells of the others as well.
 type triedError struct {
-	last    error
-	mirrors []error
+	last   error
+	others []error
 }
 
 func newTriedError(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]
 	}
-	return &triedError{last: errs[len(errs)-1], mirrors: errs[:len(errs)-1]}
+	return &triedError{last: errs[len(errs)-1], others: errs[:len(errs)-1]}
 }
 
 // Error implements error.
 func (e *triedError) Error() string {
-	return fmt.Sprintf("%v (mirrors that were asked before: %v)", e.last, errors.Join(e.mirrors...))
+	return fmt.Sprintf("%v (others that were asked for it: %v)", e.last, errors.Join(e.others...))
 }
 
-// Unwrap returns the error of the registry itself: only that decides.
+// Unwrap returns the error that decides.
 func (e *triedError) Unwrap() error { return e.last }
 
 // IsUnreachable tells whether the network is to blame for an error. An answer is

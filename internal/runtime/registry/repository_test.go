@@ -180,6 +180,26 @@ func TestBlobGoesOnElsewhere(t *testing.T) {
 	}
 }
 
+// Who has sent a part of a blob is asked again, though a mirror does not have it.
+func TestBlobGoesOnInSpiteOfMirrors(t *testing.T) {
+	blob := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	mirror := start(t, &fake{})
+	upstream := start(t, &fake{blob: blob, ranges: true, breakAfter: 9000})
+	asked := 0
+	upstream.handle = func(w http.ResponseWriter, req *http.Request) bool {
+		asked++
+		if asked == 2 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return asked == 2
+	}
+	r := registries(t, fmt.Sprintf("server = %q\n[host.%q]", upstream.URL, mirror.URL), "r.example")
+	got, err := read(t, open(t, r, "r.example", Login{}), digestOf(blob), len(blob))
+	if err != nil || !bytes.Equal(got, blob) || asked != 3 {
+		t.Errorf("%d bytes in %d requests, %v", len(got), asked, err)
+	}
+}
+
 func TestBlobLies(t *testing.T) {
 	blob := []byte("content")
 	f := start(t, &fake{blob: blob})
@@ -359,6 +379,29 @@ func TestTokens(t *testing.T) {
 				t.Errorf("after the token expired: %v", err)
 			}
 		})
+	}
+}
+
+// A token server that leads elsewhere takes no identity token along.
+func TestIdentityTokenStays(t *testing.T) {
+	elsewhere := start(t, &fake{})
+	elsewhere.handle = func(w http.ResponseWriter, req *http.Request) bool {
+		io.WriteString(w, `{"token":"t"}`)
+		return true
+	}
+	f := start(t, &fake{})
+	f.handle = func(w http.ResponseWriter, req *http.Request) bool {
+		if req.URL.Path == "/token" {
+			http.Redirect(w, req, elsewhere.URL, http.StatusTemporaryRedirect)
+		} else {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		return true
+	}
+	_, err := open(t, registries(t, "", ""), f.host(), Login{IdentityToken: "id"}).Manifest(t.Context(), "v1")
+	if err == nil || !strings.Contains(err.Error(), "is not given the identity token") || len(elsewhere.requests) > 0 {
+		t.Errorf("%v; requests elsewhere: %q", err, elsewhere.requests)
 	}
 }
 
