@@ -63,11 +63,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if !k.idle.Load() && time.Since(time.Unix(0, k.last.Load())) >= idleAfter {
-			k.set(true)
+		if k.idle.Load() || !k.calm() {
+			continue
+		}
+		k.set(true)
+		if !k.calm() { // somebody began to work meanwhile, who may have seen that timers were exact
+			k.set(false)
 		}
 	}
 }
+
+// calm tells whether nobody has said that there is work for a while.
+func (k *Keeper) calm() bool { return time.Since(time.Unix(0, k.last.Load())) >= idleAfter }
 
 // set gives all threads the slack of a process that is idle, or is not.
 func (k *Keeper) set(idle bool) {
