@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -268,19 +270,82 @@ func TestFSGroupPolicy(t *testing.T) {
 	for name, test := range map[string]struct {
 		driver *storagev1.CSIDriver
 		pv     *v1.PersistentVolume
+		inline *v1.CSIVolumeSource
 		want   bool
 	}{
-		"no CSIDriver":         {nil, withType, true},
-		"no type":              {nil, volumeOf("u").Persistent, false},
-		"many nodes":           {policy(storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy), many, false},
-		"None":                 {policy(storagev1.NoneFSGroupPolicy), withType, false},
-		"File":                 {policy(storagev1.FileFSGroupPolicy), many, true},
-		"inline":               {nil, nil, false},
-		"inline, policy: File": {policy(storagev1.FileFSGroupPolicy), nil, true},
+		"no CSIDriver":         {nil, withType, nil, true},
+		"no type":              {nil, volumeOf("u").Persistent, nil, false},
+		"many nodes":           {policy(storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy), many, nil, false},
+		"None":                 {policy(storagev1.NoneFSGroupPolicy), withType, nil, false},
+		"File":                 {policy(storagev1.FileFSGroupPolicy), many, nil, true},
+		"inline":               {nil, nil, &v1.CSIVolumeSource{}, false},
+		"inline with a type":   {nil, nil, &v1.CSIVolumeSource{FSType: ptr("ext4")}, true},
+		"inline, policy: File": {policy(storagev1.FileFSGroupPolicy), nil, &v1.CSIVolumeSource{}, true},
 	} {
-		if got := changesGroup(test.driver, test.pv); got != test.want {
+		if got := changesGroup(test.driver, test.pv, test.inline); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// A volume is the Pod's group's each time that it is published: after a reboot it may
+// be another one, and a driver that publishes anew has written other files.
+func TestFSGroupEachTime(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files to a group that it is not in")
+	}
+	b := newBench(t, csiDriver(func(s *storagev1.CSIDriverSpec) {
+		s.RequiresRepublish, s.FSGroupPolicy = ptr(true), ptr(storagev1.FileFSGroupPolicy)
+	}))
+	group := func(path string) uint32 {
+		t.Helper()
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Gid
+	}
+	for _, gid := range []int64{2000, 3000} { // the second Pod shares the volume of the first
+		v := volumeOf(types.UID(fmt.Sprint(gid)))
+		v.Pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &gid}
+		for range 2 {
+			made, err := b.SetUp(t.Context(), v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(made.Path, "file")
+			if got := group(made.Path); got != uint32(gid) {
+				t.Errorf("the volume is of group %d, want %d", got, gid)
+			}
+			if _, err := os.Lstat(file); err == nil && group(file) != uint32(gid) {
+				t.Errorf("a new file is of group %d, want %d", group(file), gid)
+			}
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Lchown(file, -1, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A directory of a Pod that can't be read keeps the records of others from nobody.
+func TestRecallPastABrokenDirectory(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	if _, err := b.SetUp(t.Context(), volumeOf("u")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.cfg.Dir, "pods", "a-file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.again(t)
+	b.driver.took()
+	if err := b.TearDown(t.Context(), "u"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.driver.took(); got != "NodeUnpublishVolume NodeUnstageVolume" {
+		t.Error(got)
 	}
 }
 

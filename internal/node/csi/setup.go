@@ -155,7 +155,6 @@ func (m *Manager) make(ctx context.Context, r *request, u *use) error {
 		return err
 	}
 	defer root.Close()
-	first := !m.others(r.Pod.UID, r.record.id(), true) && !r.record.Published
 	if r.Persistent != nil {
 		if err := m.stage(ctx, root, r); err != nil {
 			return err
@@ -164,10 +163,9 @@ func (m *Manager) make(ctx context.Context, r *request, u *use) error {
 	if err := m.publish(ctx, root, r); err != nil {
 		return err
 	}
-	if first {
-		if err := m.ownByGroup(ctx, root, r); err != nil {
-			return err
-		}
+	// Each time, as in the kubelet: a driver may have made it anew, or other files in it.
+	if err := m.ownByGroup(ctx, root, r); err != nil {
+		return err
 	}
 	if r.Persistent != nil {
 		if err := m.expandIfGrown(ctx, r.driver, u, r.Persistent, r.Claim); err != nil {
@@ -278,7 +276,7 @@ func (m *Manager) publish(ctx context.Context, root *os.Root, r *request) error 
 // the node and the driver does not do it itself.
 func (m *Manager) ownByGroup(ctx context.Context, root *os.Root, r *request) error {
 	gid := fsGroup(r.Pod)
-	if gid < 0 || r.ReadOnly || r.record.Block || !changesGroup(r.object, r.Persistent) {
+	if gid < 0 || r.ReadOnly || r.record.Block || !changesGroup(r.object, r.Persistent, r.Inline) {
 		return nil
 	}
 	if own, err := m.has(ctx, r.driver, spec.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP); own || err != nil {
