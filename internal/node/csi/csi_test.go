@@ -417,6 +417,72 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// A CSIDriver that is made anew with attachRequired has its volumes in use from the
+// next try on.
+func TestAttachRequiredLater(t *testing.T) {
+	b := newBench(t, csiDriver(nil))
+	b.driver.set(func() { b.driver.fail["NodeStageVolume"] = errBusy })
+	_, err := b.SetUp(t.Context(), volumeOf("u"))
+	mustFail(t, err, "busy")
+	if got := b.InUse(); len(got) != 0 {
+		t.Errorf("in use: %v", got)
+	}
+	if _, err := b.client.StorageV1().CSIDrivers().Update(t.Context(), csiDriver(func(s *storagev1.CSIDriverSpec) { s.AttachRequired = nil }), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = b.SetUp(ctx, volumeOf("u"))
+	mustFail(t, err, "is not attached to the node yet")
+	if got := b.InUse(); len(got) != 1 {
+		t.Errorf("in use: %v", got)
+	}
+}
+
+// What a Pod has read-only is not grown, nor by a claim that has the name of the
+// volume's and is another one.
+func TestExpandNothing(t *testing.T) {
+	large := v1.ResourceList{v1.ResourceStorage: resource.MustParse("2Gi")}
+	readOnly := volumeOf("u")
+	readOnly.ReadOnly, readOnly.Persistent.Spec.Capacity = true, large
+	readOnly.Claim.Spec.Resources.Requests = large
+	b := newBench(t, csiDriver(nil), readOnly.Persistent, readOnly.Claim)
+	if _, err := b.SetUp(t.Context(), readOnly); err != nil {
+		t.Fatal(err)
+	}
+	b.expandAll(t.Context())
+	for _, name := range []string{"pv", "other"} { // with this name, or of the same one
+		v := volumeOf("v")
+		b := newBench(t, csiDriver(nil), v.Persistent)
+		if _, err := b.SetUp(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+		later := v.Claim.DeepCopy()
+		later.Spec.Resources.Requests, later.Spec.VolumeName = large, name
+		if _, err := b.client.CoreV1().PersistentVolumeClaims("ns").Create(t.Context(), later, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		local := &v1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1.PersistentVolumeSpec{
+			Capacity: large, PersistentVolumeSource: v1.PersistentVolumeSource{Local: &v1.LocalVolumeSource{Path: "/x"}},
+		}}
+		if name == "pv" {
+			_, err := b.client.CoreV1().PersistentVolumes().Update(t.Context(), local, metav1.UpdateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else if _, err := b.client.CoreV1().PersistentVolumes().Create(t.Context(), local, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		b.expandAll(t.Context())
+		if got := b.driver.took(); got != "NodeStageVolume NodePublishVolume" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := b.driver.took(); got != "NodeStageVolume NodePublishVolume" {
+		t.Error(got)
+	}
+}
+
 // A claim that has grown is grown on the node, and then says so.
 func TestExpand(t *testing.T) {
 	v := volumeOf("u")

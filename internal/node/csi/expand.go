@@ -11,6 +11,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/node/guard"
 )
 
 // expandPeriod is how often the claims of volumes in use are read, in case they have
@@ -27,14 +29,17 @@ func (m *Manager) expandAll(ctx context.Context) {
 	m.mu.Lock()
 	for uid, volumes := range m.users {
 		for _, u := range volumes {
-			if u.done && u.claim != "" {
+			if u.done && u.claim != "" && !u.readOnly {
 				all = append(all, candidate{u, uid})
 			}
 		}
 	}
 	m.mu.Unlock()
 	for _, c := range all {
-		if err := m.expandOne(ctx, c.uid, c.use); err != nil && ctx.Err() == nil {
+		err := guard.Do("grow a volume", func() error { return m.expandOne(ctx, c.uid, c.use) })
+		if stack := guard.Stack(err); stack != nil {
+			m.cfg.Logger.Error("the node agent panicked while it grew a volume", "claim", c.use.namespace+"/"+c.use.claim, "error", err, "stack", string(stack))
+		} else if err != nil && ctx.Err() == nil {
 			m.cfg.Logger.Warn("a volume could not be grown on the node; will try again", "claim", c.use.namespace+"/"+c.use.claim, "error", err)
 		}
 	}
@@ -53,12 +58,15 @@ func (m *Manager) expandOne(ctx context.Context, uid types.UID, u *use) error {
 	if err != nil {
 		return err
 	}
-	if !perhapsGrown(claim) {
+	if claim.Spec.VolumeName != u.Name || !perhapsGrown(claim) { // it may be another claim of the same name by now
 		return nil
 	}
 	pv, err := m.cfg.Client.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
 	if err != nil {
 		return err
+	}
+	if source := pv.Spec.CSI; source == nil || source.Driver != u.Driver || source.VolumeHandle != u.Handle {
+		return nil
 	}
 	unlock, err := m.lock(ctx, u.id())
 	if err != nil {

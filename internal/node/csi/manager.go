@@ -99,12 +99,14 @@ func (id volumeID) unique() v1.UniqueVolumeName {
 }
 
 // use is a volume in a Pod. The manager's lock guards it, but for what the record is
-// made with: only Published changes.
+// made with: only Published and Attached change.
 type use struct {
 	record
 	// begun says that the record is on the disk; done, that the volume was published by
 	// this process, or found so.
 	begun, done bool
+	// readOnly says that the Pod has it so.
+	readOnly bool
 	// namespace and claim name the claim behind it; without one, they are empty.
 	namespace, claim string
 }

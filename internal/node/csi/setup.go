@@ -61,11 +61,14 @@ func (m *Manager) SetUp(ctx context.Context, v Volume) (Made, error) {
 		return Made{}, err
 	}
 	u := m.enter(v.Pod.UID, &r.record)
+	m.mu.Lock()
 	if v.Claim != nil {
-		m.mu.Lock()
 		u.namespace, u.claim = v.Claim.Namespace, v.Claim.Name
-		m.mu.Unlock()
 	}
+	u.readOnly = v.ReadOnly
+	// The CSIDriver may have been made anew with attachRequired since the last try.
+	u.Attached = u.Attached || r.record.Attached
+	m.mu.Unlock()
 	made := Made{Path: m.here(r.place.target), Again: r.again()}
 	if done, published := m.state(u); (done || published && m.isMounted(made.Path)) && !republishes(r.object) {
 		m.finish(u)
@@ -167,7 +170,7 @@ func (m *Manager) make(ctx context.Context, r *request, u *use) error {
 	if err := m.ownByGroup(ctx, root, r); err != nil {
 		return err
 	}
-	if r.Persistent != nil {
+	if r.Persistent != nil && !r.ReadOnly { // a file system that is mounted read-only can't grow
 		if err := m.expandIfGrown(ctx, r.driver, u, r.Persistent, r.Claim); err != nil {
 			return err
 		}
