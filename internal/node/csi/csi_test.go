@@ -51,6 +51,17 @@ func TestRegister(t *testing.T) {
 	if _, err := b.Manager.driver("d"); err != nil {
 		t.Error(err)
 	}
+	// Or it has the same socket, and is told of before the old one's end.
+	before := later
+	later.Registration++
+	if err := b.Register(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	b.Deregister(before)
+	node, _ = b.client.StorageV1().CSINodes().Get(t.Context(), "n", metav1.GetOptions{})
+	if _, err := b.Manager.driver("d"); err != nil || len(node.Spec.Drivers) != 1 {
+		t.Errorf("%v, drivers of the CSINode: %+v", err, node.Spec.Drivers)
+	}
 	b.Deregister(later)
 	if _, err := b.Manager.driver("d"); err == nil {
 		t.Error("a driver that is gone is still there")

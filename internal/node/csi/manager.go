@@ -76,6 +76,9 @@ type Manager struct {
 	cfg  Config
 	info nodeInfo
 
+	// registering has drivers and what the CSINode says of them change together.
+	registering sync.Mutex
+
 	mu sync.Mutex
 	// drivers are those that are registered, by their names.
 	drivers map[string]*driver

@@ -24,6 +24,8 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 	}
 	d := &driver{name: p.Name, plugin: p, conn: conn, node: spec.NewNodeClient(conn)}
 	info, err := call(ctx, m, d, "NodeGetInfo", nil, &spec.NodeGetInfoRequest{}, d.node.NodeGetInfo)
+	m.registering.Lock()
+	defer m.registering.Unlock()
 	if err == nil {
 		err = m.info.install(ctx, p.Name, info)
 	}
@@ -52,12 +54,14 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 	return nil
 }
 
-// Deregister implements plugins.Handler. A driver that has registered at another socket
-// meanwhile stays.
+// Deregister implements plugins.Handler. A driver that has registered again meanwhile,
+// at this socket or another one, stays.
 func (m *Manager) Deregister(p plugins.Plugin) {
+	m.registering.Lock()
+	defer m.registering.Unlock()
 	m.mu.Lock()
 	d := m.drivers[p.Name]
-	if d == nil || d.plugin.Socket != p.Socket {
+	if d == nil || d.plugin.Socket != p.Socket || d.plugin.Registration != p.Registration {
 		m.mu.Unlock()
 		return
 	}
