@@ -72,6 +72,37 @@ func TestRegister(t *testing.T) {
 	}
 }
 
+// A Node that was deleted and made anew gets what drivers said of it, and the CSINode
+// of the old one is not taken for its own.
+func TestNodeMadeAnew(t *testing.T) {
+	b := newBench(t)
+	if err := b.client.CoreV1().Nodes().Delete(t.Context(), "n", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.CoreV1().Nodes().Create(t.Context(), &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "second"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	b.Renewed()
+	go func() { ended <- b.Run(ctx) }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		c, err := b.client.StorageV1().CSINodes().Get(t.Context(), "n", metav1.GetOptions{})
+		n, _ := b.cfg.Node(t.Context())
+		if err == nil && len(c.Spec.Drivers) == 1 && len(c.OwnerReferences) == 1 && c.OwnerReferences[0].UID == "second" &&
+			n.Labels["zone"] == "a" && n.Annotations[nodeIDs] == `{"d":"id-of-n"}` {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the Node has %v %v, its CSINode is %+v, %v", n.Labels, n.Annotations, c, err)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRegisterRefused(t *testing.T) {
 	b := newBench(t)
 	mustFail(t, b.Register(t.Context(), plugins.Plugin{Name: "old", Versions: []string{"0.3.0"}}), "needs 1.x")

@@ -75,6 +75,8 @@ type Config struct {
 type Manager struct {
 	cfg  Config
 	info nodeInfo
+	// renewed has one place: see Renewed.
+	renewed chan struct{}
 
 	// registering has drivers and what the CSINode says of them change together.
 	registering sync.Mutex
@@ -137,7 +139,7 @@ func Open(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, drivers: map[string]*driver{}, users: map[types.UID]map[string]*use{},
 		locks: map[volumeID]*volumeLock{}, staged: map[volumeID]bool{}, stats: map[statsKey]cachedStats{},
-		silent: map[string]time.Time{},
+		silent: map[string]time.Time{}, renewed: make(chan struct{}, 1),
 	}
 	m.info = nodeInfo{client: cfg.Client, node: cfg.NodeName}
 	root, err := m.root()
@@ -166,12 +168,20 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.introduce(ctx)
 	tick := time.NewTicker(expandPeriod)
 	defer tick.Stop()
-	for {
+	for lacking := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-m.renewed:
+			lacking = true
 		case <-tick.C:
 			m.expandAll(ctx)
+		}
+		if lacking {
+			err := m.installAgain(ctx)
+			if lacking = err != nil; lacking && ctx.Err() == nil {
+				m.cfg.Logger.Warn("what CSI drivers say of the node could not be written to its new Node; will try again", "error", err)
+			}
 		}
 	}
 }
