@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -492,7 +493,7 @@ func TestExpandNothing(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), readOnly); err != nil {
 		t.Fatal(err)
 	}
-	b.expandAll(t.Context())
+	b.grow(t)
 	for _, name := range []string{"pv", "other"} { // with this name, or of the same one
 		v := volumeOf("v")
 		b := newBench(t, csiDriver(nil), v.Persistent)
@@ -515,7 +516,7 @@ func TestExpandNothing(t *testing.T) {
 		} else if _, err := b.client.CoreV1().PersistentVolumes().Create(t.Context(), local, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		b.expandAll(t.Context())
+		b.grow(t)
 		if got := b.driver.took(); got != "NodeStageVolume NodePublishVolume" {
 			t.Errorf("%s: %s", name, got)
 		}
@@ -533,7 +534,7 @@ func TestExpand(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.driver.took()
-	b.expandAll(t.Context())
+	b.grow(t)
 	grown := v.Claim.DeepCopy()
 	grown.Spec.Resources.Requests = v1.ResourceList{v1.ResourceStorage: resource.MustParse("2Gi")}
 	grown.Status.Conditions = []v1.PersistentVolumeClaimCondition{{Type: v1.PersistentVolumeClaimFileSystemResizePending, Status: v1.ConditionTrue}}
@@ -541,7 +542,7 @@ func TestExpand(t *testing.T) {
 	if _, err := b.client.CoreV1().PersistentVolumeClaims("ns").Update(t.Context(), grown, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	b.expandAll(t.Context())
+	b.grow(t)
 	if got := b.driver.took(); got != "" {
 		t.Errorf("before the controller's part: %s", got)
 	}
@@ -551,10 +552,10 @@ func TestExpand(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.driver.set(func() { b.driver.fail["NodeExpandVolume"] = errBusy })
-	b.expandAll(t.Context())
+	b.grow(t)
 	b.driver.set(func() { delete(b.driver.fail, "NodeExpandVolume") })
-	b.expandAll(t.Context())
-	b.expandAll(t.Context())
+	b.grow(t)
+	b.grow(t)
 	if got := b.driver.took(); got != "NodeExpandVolume NodeExpandVolume" {
 		t.Error(got)
 	}
@@ -564,6 +565,48 @@ func TestExpand(t *testing.T) {
 	c, _ := b.client.CoreV1().PersistentVolumeClaims("ns").Get(t.Context(), "c", metav1.GetOptions{})
 	if s := c.Status; s.Capacity.Storage().String() != "2Gi" || len(s.Conditions) > 0 || len(s.AllocatedResourceStatuses) > 0 {
 		t.Errorf("status of the claim: %+v", s)
+	}
+}
+
+// A driver that hangs keeps no other one from growing its volumes.
+func TestExpandBesideADriverThatHangs(t *testing.T) {
+	v := volumeOf("u")
+	b := newBench(t, csiDriver(nil), v.Persistent, v.Claim)
+	if _, err := b.SetUp(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	b.driver.set(func() { b.driver.hang["NodeExpandVolume"] = true })
+	large := v1.ResourceList{v1.ResourceStorage: resource.MustParse("2Gi")}
+	v.Persistent.Spec.Capacity, v.Claim.Spec.Resources.Requests = large, large
+	if _, err := b.client.CoreV1().PersistentVolumeClaims("ns").Update(t.Context(), v.Claim, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.CoreV1().PersistentVolumes().Update(t.Context(), v.Persistent, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var hangs sync.WaitGroup
+	b.expandAll(ctx, &hangs)
+	b.grow(t) // which does not ask the driver a second time
+	other := volumeOf("v")
+	other.Persistent.Name, other.Persistent.Spec.CSI.Driver, other.Claim.Name = "pv2", "e", "c2"
+	other.Claim.Spec.VolumeName = "pv2"
+	e := b.plugin
+	e.Name = "e"
+	if err := b.Register(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.StorageV1().CSIDrivers().Create(t.Context(), &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "e"}, Spec: csiDriver(nil).Spec}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.SetUp(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	b.grow(t) // there is no claim of it: who got there was not kept waiting
+	cancel()
+	hangs.Wait()
+	if n := strings.Count(b.driver.took(), "NodeExpandVolume"); n > 1 || len(b.growing) != 0 {
+		t.Errorf("asked %d times, still growing: %v", n, b.growing)
 	}
 }
 
@@ -579,7 +622,7 @@ func TestExpandInfeasible(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), v); err != nil {
 		t.Fatal(err)
 	}
-	b.expandAll(t.Context())
+	b.grow(t)
 	if got := b.driver.took(); got != "NodeStageVolume NodePublishVolume NodeExpandVolume" {
 		t.Error(got)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
@@ -19,29 +20,48 @@ import (
 // grown: a node may read single claims, and watch none.
 const expandPeriod = 10 * time.Second
 
-// expandAll grows the volumes in use whose PersistentVolume has grown.
-func (m *Manager) expandAll(ctx context.Context) {
-	type candidate struct {
-		use *use
-		uid types.UID
-	}
-	var all []candidate
+// candidate is a volume in use of a claim.
+type candidate struct {
+	use *use
+	uid types.UID
+}
+
+// expandAll begins to grow the volumes in use whose PersistentVolume has grown, in
+// group, one after the other of each driver: a driver that hangs keeps no other one
+// waiting, and is left alone until it is done.
+func (m *Manager) expandAll(ctx context.Context, group *sync.WaitGroup) {
+	all := map[string][]candidate{}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for uid, volumes := range m.users {
 		for _, u := range volumes {
-			if u.done && u.claim != "" && !u.readOnly {
-				all = append(all, candidate{u, uid})
+			if u.done && u.claim != "" && !u.readOnly && !m.growing[u.Driver] {
+				all[u.Driver] = append(all[u.Driver], candidate{u, uid})
 			}
 		}
 	}
-	m.mu.Unlock()
-	for _, c := range all {
-		err := guard.Do("grow a volume", func() error { return m.expandOne(ctx, c.uid, c.use) })
-		if stack := guard.Stack(err); stack != nil {
-			m.cfg.Logger.Error("the node agent panicked while it grew a volume", "claim", c.use.namespace+"/"+c.use.claim, "error", err, "stack", string(stack))
-		} else if err != nil && ctx.Err() == nil {
-			m.cfg.Logger.Warn("a volume could not be grown on the node; will try again", "claim", c.use.namespace+"/"+c.use.claim, "error", err)
-		}
+	for driver, volumes := range all {
+		m.growing[driver] = true
+		group.Go(func() {
+			defer func() {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				delete(m.growing, driver)
+			}()
+			for _, c := range volumes {
+				m.tryExpand(ctx, c)
+			}
+		})
+	}
+}
+
+// tryExpand tells of what went wrong.
+func (m *Manager) tryExpand(ctx context.Context, c candidate) {
+	err := guard.Do("grow a volume", func() error { return m.expandOne(ctx, c.uid, c.use) })
+	if stack := guard.Stack(err); stack != nil {
+		m.cfg.Logger.Error("the node agent panicked while it grew a volume", "claim", c.use.namespace+"/"+c.use.claim, "error", err, "stack", string(stack))
+	} else if err != nil && ctx.Err() == nil {
+		m.cfg.Logger.Warn("a volume could not be grown on the node; will try again", "claim", c.use.namespace+"/"+c.use.claim, "error", err)
 	}
 }
 

@@ -90,7 +90,9 @@ type Manager struct {
 	locks map[volumeID]*volumeLock
 	// staged are the volumes that this process has staged.
 	staged map[volumeID]bool
-	stats  map[statsKey]cachedStats
+	// growing are the drivers whose volumes are being grown.
+	growing map[string]bool
+	stats   map[statsKey]cachedStats
 	// silent has the drivers that did not tell what a volume takes, and when.
 	silent map[string]time.Time
 }
@@ -139,7 +141,7 @@ func Open(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, drivers: map[string]*driver{}, users: map[types.UID]map[string]*use{},
 		locks: map[volumeID]*volumeLock{}, staged: map[volumeID]bool{}, stats: map[statsKey]cachedStats{},
-		silent: map[string]time.Time{}, renewed: make(chan struct{}, 1),
+		growing: map[string]bool{}, silent: map[string]time.Time{}, renewed: make(chan struct{}, 1),
 	}
 	m.info = nodeInfo{client: cfg.Client, node: cfg.NodeName}
 	root, err := m.root()
@@ -166,6 +168,8 @@ func (m *Manager) root() (*os.Root, error) {
 // have grown, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
 	m.introduce(ctx)
+	var growth sync.WaitGroup
+	defer growth.Wait()
 	tick := time.NewTicker(expandPeriod)
 	defer tick.Stop()
 	for lacking := false; ; {
@@ -175,7 +179,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-m.renewed:
 			lacking = true
 		case <-tick.C:
-			m.expandAll(ctx)
+			m.expandAll(ctx, &growth)
 		}
 		if lacking {
 			err := m.installAgain(ctx)
