@@ -187,6 +187,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	defer failed(nil)
 	klogs.Redirect(c.cfg.Logger, func(err error) { failed(err) })
 
+	if dir := c.storeDir(); dir != "" {
+		if err := c.reserve().Free(dir); err != nil {
+			c.cfg.Logger.Warn("room that is held for the store can't be given up", "error", err)
+		}
+	}
 	etcd, stopStore, err := c.startStore(failed)
 	if err != nil {
 		return err
@@ -199,6 +204,11 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 		err = cause
 	}
 	return err
+}
+
+// reserve holds room for the embedded store.
+func (c *ControlPlane) reserve() *room.Reserve {
+	return room.NewReserve(room.ReserveConfig{Path: filepath.Join(c.cfg.DataDir, "etcd-reserve"), Logger: c.cfg.Logger})
 }
 
 // runServer runs the API server and, once it is ready, its controllers.
@@ -254,8 +264,7 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	var g errgroup.Group
 	if dir := c.storeDir(); dir != "" && !c.cfg.Ephemeral { // which would hold memory
 		g.Go(func() error {
-			held := room.NewReserve(room.ReserveConfig{Path: filepath.Join(c.cfg.DataDir, "etcd-reserve"), Logger: c.cfg.Logger})
-			held.Run(ctx, dir)
+			c.reserve().Run(ctx, dir)
 			return nil
 		})
 	}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	v1 "k8s.io/api/core/v1"
@@ -29,7 +26,7 @@ func (a *Agent) observe(ctx context.Context) (evict.Observations, error) {
 	if errImages == nil {
 		errImages = observeDisk(out, images, evict.ImageFsAvailable, evict.ImageFsInodesFree)
 	}
-	used, limit, errPIDs := processes()
+	used, limit, errPIDs := host.MachineTasks()
 	if a.cfg.ProcessLimit > 0 {
 		limit = a.cfg.ProcessLimit
 		used, errPIDs = a.cfg.Cgroup.Threads()
@@ -86,25 +83,6 @@ func (c *Config) memory() (evict.Observation, error) {
 	}
 	used, err := c.Cgroup.WorkingSet()
 	return evict.Observation{Available: min(machine.Available, max(0, c.MemoryLimit-used)), Capacity: c.MemoryLimit}, err
-}
-
-func processes() (used, limit int64, err error) {
-	load, err := os.ReadFile("/proc/loadavg") // 0.00 0.01 0.05 1/345 6789
-	if err != nil {
-		return 0, 0, err
-	}
-	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
-	if err != nil {
-		return 0, 0, err
-	}
-	f := strings.Fields(string(load))
-	if len(f) < 4 {
-		return 0, 0, fmt.Errorf("/proc/loadavg reads %q", load)
-	}
-	_, total, _ := strings.Cut(f[3], "/")
-	used, errUsed := strconv.ParseInt(total, 10, 64)
-	limit, errLimit := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return used, limit, errors.Join(errUsed, errLimit)
 }
 
 // pressures are the conditions about what a node can run out of, in the words of

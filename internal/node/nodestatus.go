@@ -32,6 +32,8 @@ type nodeStatus struct {
 	pressure func() []v1.NodeConditionType
 	// inUse lists the volumes that may not be detached; nil is none.
 	inUse func() []v1.UniqueVolumeName
+	// renewed is called after the Node was made anew, in place of one that was deleted.
+	renewed func()
 	// asked has the status looked at before its time.
 	asked chan struct{}
 }
@@ -182,7 +184,10 @@ func (n *nodeStatus) refresh(ctx context.Context, due bool) (wrote bool, err err
 	have, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		// Somebody has deleted the Node of a node that lives.
-		return true, n.register(ctx)
+		if err = n.register(ctx); err == nil && n.renewed != nil {
+			n.renewed()
+		}
+		return true, err
 	}
 	if err != nil {
 		return false, fmt.Errorf("read node: %w", err)

@@ -25,7 +25,7 @@ func (a *Agent) assemblePlugins() (err error) {
 	if err != nil {
 		return err
 	}
-	a.node.inUse = a.drivers.InUse
+	a.node.inUse, a.node.renewed = a.drivers.InUse, a.drivers.Renewed
 	a.plugins, err = plugins.New(plugins.Config{
 		Root: root, Handlers: map[string]plugins.Handler{registerapi.CSIPlugin: a.drivers}, Logger: a.cfg.Logger,
 	})

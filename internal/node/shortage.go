@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -39,9 +40,15 @@ func (a *Agent) shares(s evict.Signal) bool {
 	return true
 }
 
+// purgePatience bounds the wait for what ended Pods leave, of which one may wait for
+// a CSI driver: until then the node looks at nothing else.
+const purgePatience = 30 * time.Second
+
 // reclaim removes from the disk what no Pod needs.
 func (a *Agent) reclaim(ctx context.Context) error {
-	err := a.pods.Purge(ctx)
+	purging, cancel := context.WithTimeout(ctx, purgePatience)
+	defer cancel()
+	err := a.pods.Purge(purging)
 	if a.cfg.RemoveUnusedImages != nil {
 		err = errors.Join(err, a.cfg.RemoveUnusedImages(ctx))
 	}

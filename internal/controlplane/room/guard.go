@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// least is what has to be left of the disk, in bytes: etcd makes files of 64 MB
-	// ahead of what it writes.
+	// least is what has to be left of the disk, in bytes: etcd takes room ahead of
+	// what it writes.
 	least = 128 << 20
 	// leastShare is the part of a small disk that has to be left in place of that.
 	leastShare = 8

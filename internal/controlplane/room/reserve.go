@@ -66,6 +66,29 @@ func (r *Reserve) Run(ctx context.Context, dir string) {
 	}
 }
 
+// Free gives the room up where the disk is full. The store needs room to start, so
+// that comes before: who filled the disk may have ended the run before, in less time
+// than a look takes.
+func (r *Reserve) Free(dir string) error {
+	info, err := os.Lstat(r.cfg.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	available, _, err := r.left(dir)
+	if err != nil || available >= full || !info.Mode().IsRegular() {
+		return err
+	}
+	return r.giveUp(available)
+}
+
+func (r *Reserve) giveUp(available int64) error {
+	r.cfg.Logger.Warn("the disk of the store is full; the room that was held for it is given up", "available", available)
+	return os.Remove(r.cfg.Path)
+}
+
 // look gives the room up, or takes it again where there is enough.
 func (r *Reserve) look(dir string) error {
 	available, capacity, err := r.left(dir)
@@ -79,8 +102,7 @@ func (r *Reserve) look(dir string) error {
 	held := err == nil && info.Size() >= reserved
 	switch {
 	case held && available < full:
-		r.cfg.Logger.Warn("the disk of the store is full; the room that was held for it is given up", "available", available)
-		return os.Remove(r.cfg.Path)
+		return r.giveUp(available)
 	case !held && available > 2*reserved+min(least, capacity/leastShare):
 		return r.take()
 	}

@@ -105,3 +105,28 @@ func TestReserve(t *testing.T) {
 		}
 	}
 }
+
+// What an earlier run held is there for the start of the store.
+func TestFree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "reserve")
+	r := NewReserve(ReserveConfig{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	r.left = func(string) (int64, int64, error) { return 0, 0, errors.New("no directory yet") }
+	if err := r.Free("/"); err != nil {
+		t.Errorf("the first start: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		available int64
+		held      bool
+	}{{16 << 20, true}, {16<<20 - 1, false}} {
+		r.left = func(string) (int64, int64, error) { return step.available, 1 << 40, nil }
+		if err := r.Free("/"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(path); (err == nil) != step.held {
+			t.Errorf("with %d left: %v, want it held: %t", step.available, err, step.held)
+		}
+	}
+}

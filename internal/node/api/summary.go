@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -171,19 +169,13 @@ func networkStats(now time.Time, count func() ([]host.LinkCounters, error)) *sta
 	return out
 }
 
-// rlimit is of the machine's process numbers, which its nodes share.
+// rlimit is of the machine's processes, which its nodes share.
 func rlimit(now time.Time) *stats.RlimitStats {
-	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	running, limit, err := host.MachineTasks()
 	if err != nil {
 		return nil
 	}
-	most, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	var info syscall.Sysinfo_t
-	if err != nil || syscall.Sysinfo(&info) != nil {
-		return nil
-	}
-	running := int64(info.Procs)
-	return &stats.RlimitStats{Time: metav1.NewTime(now), MaxPID: &most, NumOfRunningProcesses: &running}
+	return &stats.RlimitStats{Time: metav1.NewTime(now), MaxPID: &limit, NumOfRunningProcesses: &running}
 }
 
 // bootTime is when the machine was started, to the second.

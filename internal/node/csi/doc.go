@@ -9,5 +9,6 @@
 // has a bound of time, and no call keeps another volume waiting.
 //
 // A driver is not trusted beyond its volumes: what it wrote is never followed out of
-// the agent's directory. The package may import client-go, gRPC, node/plugins and host.
+// the agent's directory. The package may import client-go, gRPC, node/plugins,
+// node/guard and host.
 package csi

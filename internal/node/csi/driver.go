@@ -21,6 +21,7 @@ type driver struct {
 	plugin plugins.Plugin
 	conn   *grpc.ClientConn
 	node   spec.NodeClient
+	info   *spec.NodeGetInfoResponse // what it says of the node
 
 	mu   sync.Mutex
 	caps map[spec.NodeServiceCapability_RPC_Type]bool // nil: not asked yet

@@ -5,38 +5,63 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/node/guard"
 )
 
 // expandPeriod is how often the claims of volumes in use are read, in case they have
 // grown: a node may read single claims, and watch none.
 const expandPeriod = 10 * time.Second
 
-// expandAll grows the volumes in use whose PersistentVolume has grown.
-func (m *Manager) expandAll(ctx context.Context) {
-	type candidate struct {
-		use *use
-		uid types.UID
-	}
-	var all []candidate
+// candidate is a volume in use of a claim.
+type candidate struct {
+	use *use
+	uid types.UID
+}
+
+// expandAll begins to grow the volumes in use whose PersistentVolume has grown, in
+// group, one after the other of each driver: a driver that hangs keeps no other one
+// waiting, and is left alone until it is done.
+func (m *Manager) expandAll(ctx context.Context, group *sync.WaitGroup) {
+	all := map[string][]candidate{}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for uid, volumes := range m.users {
 		for _, u := range volumes {
-			if u.done && u.claim != "" {
-				all = append(all, candidate{u, uid})
+			if u.done && u.claim != "" && !u.readOnly && !m.growing[u.Driver] {
+				all[u.Driver] = append(all[u.Driver], candidate{u, uid})
 			}
 		}
 	}
-	m.mu.Unlock()
-	for _, c := range all {
-		if err := m.expandOne(ctx, c.uid, c.use); err != nil && ctx.Err() == nil {
-			m.cfg.Logger.Warn("a volume could not be grown on the node; will try again", "claim", c.use.namespace+"/"+c.use.claim, "error", err)
-		}
+	for driver, volumes := range all {
+		m.growing[driver] = true
+		group.Go(func() {
+			defer func() {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				delete(m.growing, driver)
+			}()
+			for _, c := range volumes {
+				m.tryExpand(ctx, c)
+			}
+		})
+	}
+}
+
+// tryExpand tells of what went wrong.
+func (m *Manager) tryExpand(ctx context.Context, c candidate) {
+	err := guard.Do("grow a volume", func() error { return m.expandOne(ctx, c.uid, c.use) })
+	if stack := guard.Stack(err); stack != nil {
+		m.cfg.Logger.Error("the node agent panicked while it grew a volume", "claim", c.use.namespace+"/"+c.use.claim, "error", err, "stack", string(stack))
+	} else if err != nil && ctx.Err() == nil {
+		m.cfg.Logger.Warn("a volume could not be grown on the node; will try again", "claim", c.use.namespace+"/"+c.use.claim, "error", err)
 	}
 }
 
@@ -53,12 +78,15 @@ func (m *Manager) expandOne(ctx context.Context, uid types.UID, u *use) error {
 	if err != nil {
 		return err
 	}
-	if !perhapsGrown(claim) {
+	if claim.Spec.VolumeName != u.Name || !perhapsGrown(claim) { // it may be another claim of the same name by now
 		return nil
 	}
 	pv, err := m.cfg.Client.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
 	if err != nil {
 		return err
+	}
+	if source := pv.Spec.CSI; source == nil || source.Driver != u.Driver || source.VolumeHandle != u.Handle {
+		return nil
 	}
 	unlock, err := m.lock(ctx, u.id())
 	if err != nil {

@@ -196,6 +196,13 @@ func (b *bench) again(t *testing.T) {
 	}
 }
 
+// grow grows what has to grow, unless that is being done.
+func (b *bench) grow(t *testing.T) {
+	var group sync.WaitGroup
+	b.expandAll(t.Context(), &group)
+	group.Wait()
+}
+
 func csiDriver(change func(*storagev1.CSIDriverSpec)) *storagev1.CSIDriver {
 	o := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: "d"}, Spec: storagev1.CSIDriverSpec{AttachRequired: ptr(false)}}
 	if change != nil {

@@ -75,6 +75,11 @@ type Config struct {
 type Manager struct {
 	cfg  Config
 	info nodeInfo
+	// renewed has one place: see Renewed.
+	renewed chan struct{}
+
+	// registering has drivers and what the CSINode says of them change together.
+	registering sync.Mutex
 
 	mu sync.Mutex
 	// drivers are those that are registered, by their names.
@@ -85,7 +90,9 @@ type Manager struct {
 	locks map[volumeID]*volumeLock
 	// staged are the volumes that this process has staged.
 	staged map[volumeID]bool
-	stats  map[statsKey]cachedStats
+	// growing are the drivers whose volumes are being grown.
+	growing map[string]bool
+	stats   map[statsKey]cachedStats
 	// silent has the drivers that did not tell what a volume takes, and when.
 	silent map[string]time.Time
 }
@@ -99,12 +106,14 @@ func (id volumeID) unique() v1.UniqueVolumeName {
 }
 
 // use is a volume in a Pod. The manager's lock guards it, but for what the record is
-// made with: only Published changes.
+// made with: only Published and Attached change.
 type use struct {
 	record
 	// begun says that the record is on the disk; done, that the volume was published by
 	// this process, or found so.
 	begun, done bool
+	// readOnly says that the Pod has it so.
+	readOnly bool
 	// namespace and claim name the claim behind it; without one, they are empty.
 	namespace, claim string
 }
@@ -132,7 +141,7 @@ func Open(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, drivers: map[string]*driver{}, users: map[types.UID]map[string]*use{},
 		locks: map[volumeID]*volumeLock{}, staged: map[volumeID]bool{}, stats: map[statsKey]cachedStats{},
-		silent: map[string]time.Time{},
+		growing: map[string]bool{}, silent: map[string]time.Time{}, renewed: make(chan struct{}, 1),
 	}
 	m.info = nodeInfo{client: cfg.Client, node: cfg.NodeName}
 	root, err := m.root()
@@ -159,14 +168,24 @@ func (m *Manager) root() (*os.Root, error) {
 // have grown, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
 	m.introduce(ctx)
+	var growth sync.WaitGroup
+	defer growth.Wait()
 	tick := time.NewTicker(expandPeriod)
 	defer tick.Stop()
-	for {
+	for lacking := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-m.renewed:
+			lacking = true
 		case <-tick.C:
-			m.expandAll(ctx)
+			m.expandAll(ctx, &growth)
+		}
+		if lacking {
+			err := m.installAgain(ctx)
+			if lacking = err != nil; lacking && ctx.Err() == nil {
+				m.cfg.Logger.Warn("what CSI drivers say of the node could not be written to its new Node; will try again", "error", err)
+			}
 		}
 	}
 }

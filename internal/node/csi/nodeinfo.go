@@ -44,19 +44,30 @@ func (n *nodeInfo) ensure(ctx context.Context) error {
 // read returns the CSINode, which is made if it is missing, or is another Node's of
 // the same name.
 func (n *nodeInfo) read(ctx context.Context) (*storagev1.CSINode, error) {
-	all := n.client.StorageV1().CSINodes()
-	have, err := all.Get(ctx, n.node, metav1.GetOptions{})
-	if err == nil || !apierrors.IsNotFound(err) {
-		return have, err
-	}
 	node, err := n.client.CoreV1().Nodes().Get(ctx, n.node, metav1.GetOptions{})
 	if err != nil {
+		return nil, err
+	}
+	all := n.client.StorageV1().CSINodes()
+	have, err := all.Get(ctx, n.node, metav1.GetOptions{})
+	switch {
+	case err == nil && !ofAnother(have, node):
+		return have, nil
+	case err == nil: // which the garbage collector is about to delete
+		err = all.Delete(ctx, n.node, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &have.UID}})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, err
 	}
 	return all.Create(ctx, &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{
 		Name:            n.node,
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}},
 	}}, metav1.CreateOptions{})
+}
+
+// ofAnother tells whether a CSINode belongs to a Node that had the name before.
+func ofAnother(c *storagev1.CSINode, node *v1.Node) bool {
+	return slices.ContainsFunc(c.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Node" && o.UID != node.UID })
 }
 
 // install writes what a driver says of the node.

@@ -46,7 +46,7 @@ func wantsPodInfo(o *storagev1.CSIDriver) bool {
 
 // changesGroup is the CSIDriver's fsGroupPolicy: whether the node gives the volume to
 // the Pod's fsGroup.
-func changesGroup(o *storagev1.CSIDriver, pv *v1.PersistentVolume) bool {
+func changesGroup(o *storagev1.CSIDriver, pv *v1.PersistentVolume, inline *v1.CSIVolumeSource) bool {
 	policy := storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy
 	if o != nil && o.Spec.FSGroupPolicy != nil {
 		policy = *o.Spec.FSGroupPolicy
@@ -57,8 +57,10 @@ func changesGroup(o *storagev1.CSIDriver, pv *v1.PersistentVolume) bool {
 	case storagev1.NoneFSGroupPolicy:
 		return false
 	}
-	// The kubelet leaves inline volumes alone, which have no access mode.
-	return pv != nil && pv.Spec.CSI.FSType != "" &&
+	if pv == nil { // an inline volume, whose access mode is always ReadWriteOnce
+		return inline.FSType != nil && *inline.FSType != ""
+	}
+	return pv.Spec.CSI.FSType != "" &&
 		(slices.Contains(pv.Spec.AccessModes, v1.ReadWriteOnce) || slices.Contains(pv.Spec.AccessModes, v1.ReadWriteOncePod))
 }
 

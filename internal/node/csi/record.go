@@ -135,8 +135,9 @@ func (m *Manager) recall(root *os.Root) error {
 	}
 	for _, pod := range pods {
 		volumes, err := names(root, path.Join(podsDir, pod, volumesDir))
-		if err != nil {
-			return err
+		if err != nil { // one Pod's directory keeps no other Pod from its volumes
+			m.cfg.Logger.Warn("the records of a Pod's volumes can't be read; what drivers made of them is not unpublished", "pod", pod, "error", err)
+			continue
 		}
 		for _, name := range volumes {
 			r, err := readRecord(root, path.Join(podsDir, pod, volumesDir, name))
@@ -192,9 +193,8 @@ func (m *Manager) leave(uid types.UID, name string) {
 	}
 }
 
-// others tells whether a Pod beside this one has the volume, of which something was
-// begun, or that it can use.
-func (m *Manager) others(uid types.UID, id volumeID, done bool) bool {
+// others tells whether something of the volume was begun for a Pod beside this one.
+func (m *Manager) others(uid types.UID, id volumeID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for other, volumes := range m.users {
@@ -202,7 +202,7 @@ func (m *Manager) others(uid types.UID, id volumeID, done bool) bool {
 			continue
 		}
 		for _, u := range volumes {
-			if u.id() == id && (u.done || u.begun && !done) {
+			if u.id() == id && u.begun {
 				return true
 			}
 		}

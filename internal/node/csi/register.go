@@ -2,7 +2,10 @@ package csi
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
@@ -24,6 +27,8 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 	}
 	d := &driver{name: p.Name, plugin: p, conn: conn, node: spec.NewNodeClient(conn)}
 	info, err := call(ctx, m, d, "NodeGetInfo", nil, &spec.NodeGetInfoRequest{}, d.node.NodeGetInfo)
+	m.registering.Lock()
+	defer m.registering.Unlock()
 	if err == nil {
 		err = m.info.install(ctx, p.Name, info)
 	}
@@ -31,6 +36,7 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 		conn.Close()
 		return err
 	}
+	d.info = info
 	m.mu.Lock()
 	old := m.drivers[p.Name]
 	m.drivers[p.Name] = d
@@ -52,12 +58,14 @@ func (m *Manager) Register(ctx context.Context, p plugins.Plugin) error {
 	return nil
 }
 
-// Deregister implements plugins.Handler. A driver that has registered at another socket
-// meanwhile stays.
+// Deregister implements plugins.Handler. A driver that has registered again meanwhile,
+// at this socket or another one, stays.
 func (m *Manager) Deregister(p plugins.Plugin) {
+	m.registering.Lock()
+	defer m.registering.Unlock()
 	m.mu.Lock()
 	d := m.drivers[p.Name]
-	if d == nil || d.plugin.Socket != p.Socket {
+	if d == nil || d.plugin.Socket != p.Socket || d.plugin.Registration != p.Registration {
 		m.mu.Unlock()
 		return
 	}
@@ -69,6 +77,29 @@ func (m *Manager) Deregister(p plugins.Plugin) {
 	if err := m.info.uninstall(ctx, p.Name); err != nil {
 		m.cfg.Logger.Warn("a CSI driver that is gone could not be taken off the CSINode", "driver", p.Name, "error", err)
 	}
+}
+
+// Renewed tells that the Node was deleted and made anew, and does not have what drivers
+// said of it.
+func (m *Manager) Renewed() {
+	select {
+	case m.renewed <- struct{}{}:
+	default:
+	}
+}
+
+// installAgain writes what all drivers said once more.
+func (m *Manager) installAgain(ctx context.Context) error {
+	m.registering.Lock()
+	defer m.registering.Unlock()
+	m.mu.Lock()
+	all := slices.Collect(maps.Values(m.drivers))
+	m.mu.Unlock()
+	errs := []error{m.info.ensure(ctx)}
+	for _, d := range all {
+		errs = append(errs, m.info.install(ctx, d.name, d.info))
+	}
+	return errors.Join(errs...)
 }
 
 // speaksV1 tells whether one of the versions is of the first major one.

@@ -61,11 +61,14 @@ func (m *Manager) SetUp(ctx context.Context, v Volume) (Made, error) {
 		return Made{}, err
 	}
 	u := m.enter(v.Pod.UID, &r.record)
+	m.mu.Lock()
 	if v.Claim != nil {
-		m.mu.Lock()
 		u.namespace, u.claim = v.Claim.Namespace, v.Claim.Name
-		m.mu.Unlock()
 	}
+	u.readOnly = v.ReadOnly
+	// The CSIDriver may have been made anew with attachRequired since the last try.
+	u.Attached = u.Attached || r.record.Attached
+	m.mu.Unlock()
 	made := Made{Path: m.here(r.place.target), Again: r.again()}
 	if done, published := m.state(u); (done || published && m.isMounted(made.Path)) && !republishes(r.object) {
 		m.finish(u)
@@ -155,7 +158,6 @@ func (m *Manager) make(ctx context.Context, r *request, u *use) error {
 		return err
 	}
 	defer root.Close()
-	first := !m.others(r.Pod.UID, r.record.id(), true) && !r.record.Published
 	if r.Persistent != nil {
 		if err := m.stage(ctx, root, r); err != nil {
 			return err
@@ -164,12 +166,11 @@ func (m *Manager) make(ctx context.Context, r *request, u *use) error {
 	if err := m.publish(ctx, root, r); err != nil {
 		return err
 	}
-	if first {
-		if err := m.ownByGroup(ctx, root, r); err != nil {
-			return err
-		}
+	// Each time, as in the kubelet: a driver may have made it anew, or other files in it.
+	if err := m.ownByGroup(ctx, root, r); err != nil {
+		return err
 	}
-	if r.Persistent != nil {
+	if r.Persistent != nil && !r.ReadOnly { // a file system that is mounted read-only can't grow
 		if err := m.expandIfGrown(ctx, r.driver, u, r.Persistent, r.Claim); err != nil {
 			return err
 		}
@@ -278,7 +279,7 @@ func (m *Manager) publish(ctx context.Context, root *os.Root, r *request) error 
 // the node and the driver does not do it itself.
 func (m *Manager) ownByGroup(ctx context.Context, root *os.Root, r *request) error {
 	gid := fsGroup(r.Pod)
-	if gid < 0 || r.ReadOnly || r.record.Block || !changesGroup(r.object, r.Persistent) {
+	if gid < 0 || r.ReadOnly || r.record.Block || !changesGroup(r.object, r.Persistent, r.Inline) {
 		return nil
 	}
 	if own, err := m.has(ctx, r.driver, spec.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP); own || err != nil {

@@ -69,8 +69,17 @@ func (m *Manager) Stats(ctx context.Context, uid types.UID, name string) (s Stat
 }
 
 func (m *Manager) ask(ctx context.Context, uid types.UID, u *use) (s Stats, ok bool) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
+	defer func() {
+		// The driver may end a call at its deadline a moment before this side does.
+		if !ok && time.Since(began) > statsTimeout*9/10 {
+			m.mu.Lock()
+			m.silent[u.Driver] = time.Now()
+			m.mu.Unlock()
+		}
+	}()
 	d, err := m.driver(u.Driver)
 	if err != nil {
 		return s, false
@@ -84,11 +93,6 @@ func (m *Manager) ask(ctx context.Context, uid types.UID, u *use) (s Stats, ok b
 		req.StagingTargetPath = m.onNode(p.staging)
 	}
 	resp, err := call(ctx, m, d, "NodeGetVolumeStats", nil, req, d.node.NodeGetVolumeStats)
-	if ctx.Err() != nil {
-		m.mu.Lock()
-		m.silent[u.Driver] = time.Now()
-		m.mu.Unlock()
-	}
 	if err != nil {
 		return s, false
 	}

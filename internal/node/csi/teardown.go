@@ -68,7 +68,7 @@ func (m *Manager) undo(ctx context.Context, root *os.Root, uid types.UID, u *use
 	if err := m.clear(root, p.target); err != nil {
 		return err
 	}
-	if u.Lifecycle != "Ephemeral" && !m.others(uid, u.id(), false) {
+	if u.Lifecycle != "Ephemeral" && !m.others(uid, u.id()) {
 		if err := m.unstage(ctx, root, d, &u.record, p); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func TestThresholds(t *testing.T) {
 		Hard:            map[string]string{"pid.available": "10%", "memory.available": "100Mi", "nodefs.available": "0%", "imagefs.available": "100%"},
 		Soft:            map[string]string{"memory.available": "200Mi"},
 		SoftGracePeriod: map[string]string{"memory.available": "90s", "pid.available": "1m"},
-		MinimumReclaim:  map[string]string{"memory.available": "50Mi", "nodefs.available": "5%"},
+		MinimumReclaim:  map[string]string{"memory.available": "50Mi", "nodefs.available": "5%", "pid.available": "0Mi"},
 	}.Thresholds()
 	want := []Threshold{
 		{Signal: MemoryAvailable, Least: Amount{Quantity: 100 * mi}, Reclaim: Amount{Quantity: 50 * mi}},
@@ -40,6 +40,8 @@ func TestThresholds(t *testing.T) {
 		`evictionHard[memory.available]: "NaN%" is no percentage`:               {Hard: map[string]string{"memory.available": "NaN%"}},
 		"evictionSoft[memory.available]: a soft threshold needs a grace period": {Soft: map[string]string{"memory.available": "1Gi"}},
 		`evictionSoftGracePeriod[memory.available]: "-1s" is no duration`:       {SoftGracePeriod: map[string]string{"memory.available": "-1s"}},
+		`evictionHard[pid.available]: "0" is neither`:                           {Hard: map[string]string{"pid.available": "0"}},
+		`evictionMinimumReclaim[nodefs.available]: "-1" is neither`:             {MinimumReclaim: map[string]string{"nodefs.available": "-1"}},
 		`evictionMinimumReclaim[nodefs.available]: "x" is neither`:              {MinimumReclaim: map[string]string{"nodefs.available": "x"}},
 	} {
 		if _, err := s.Thresholds(); err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -62,7 +62,7 @@ func (s Settings) Thresholds() ([]Threshold, error) {
 	if err != nil {
 		return nil, err
 	}
-	reclaim, err := amounts("evictionMinimumReclaim", s.MinimumReclaim)
+	reclaim, err := amounts("evictionMinimumReclaim", s.MinimumReclaim, true) // Kubernetes' own example has 0Mi
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s Settings) Thresholds() ([]Threshold, error) {
 }
 
 func thresholds(field string, values map[string]string, soft bool) ([]Threshold, error) {
-	read, err := amounts(field, values)
+	read, err := amounts(field, values, false)
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +98,14 @@ func thresholds(field string, values map[string]string, soft bool) ([]Threshold,
 	return out, nil
 }
 
-func amounts(field string, values map[string]string) (map[Signal]Amount, error) {
+// amounts reads a field; zero says that an amount of it may be 0.
+func amounts(field string, values map[string]string, zero bool) (map[Signal]Amount, error) {
 	out := map[Signal]Amount{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !known(Signal(name)) {
 			return nil, fmt.Errorf("%s[%s]: there is no such signal; the signals are %s", field, name, Names())
 		}
-		a, err := parseAmount(values[name])
+		a, err := parseAmount(values[name], zero)
 		if err != nil {
 			return nil, fmt.Errorf("%s[%s]: %w", field, name, err)
 		}
@@ -114,7 +115,7 @@ func amounts(field string, values map[string]string) (map[Signal]Amount, error) 
 }
 
 // parseAmount reads a quantity such as 100Mi or a percentage such as 10%.
-func parseAmount(text string) (Amount, error) {
+func parseAmount(text string, zero bool) (Amount, error) {
 	if percent, ok := strings.CutSuffix(text, "%"); ok {
 		f, err := strconv.ParseFloat(percent, 64)
 		if err != nil || math.IsNaN(f) || f < 0 || f > 100 {
@@ -123,6 +124,9 @@ func parseAmount(text string) (Amount, error) {
 		return Amount{Share: f / 100}, nil
 	}
 	q, err := resource.ParseQuantity(text)
+	if err == nil && zero && q.Sign() == 0 {
+		return Amount{}, nil
+	}
 	if err != nil || q.Sign() <= 0 {
 		return Amount{}, fmt.Errorf("%q is neither a quantity above 0, such as 100Mi, nor a percentage, such as 10%%", text)
 	}

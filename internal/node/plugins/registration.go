@@ -26,6 +26,7 @@ const (
 type registration struct {
 	watcher *Watcher
 	socket  string
+	number  uint64
 	info    os.FileInfo
 	cancel  context.CancelFunc
 }
@@ -76,7 +77,7 @@ func (r *registration) register(ctx context.Context) (Plugin, Handler, error) {
 	if err != nil {
 		return Plugin{}, nil, fmt.Errorf("ask the plugin at %s who it is: %w", r.socket, err)
 	}
-	p := Plugin{Name: info.Name, Endpoint: info.Endpoint, Versions: info.SupportedVersions, Socket: r.socket}
+	p := Plugin{Name: info.Name, Endpoint: info.Endpoint, Versions: info.SupportedVersions, Socket: r.socket, Registration: r.number}
 	if p.Endpoint == "" {
 		p.Endpoint = r.socket
 	}

@@ -48,6 +48,9 @@ type Plugin struct {
 	// Socket is the path of the socket that it registers with: no two plugins have
 	// the same one.
 	Socket string
+	// Registration is another number each time that a socket appears: a plugin that
+	// has started again may have the same path.
+	Registration uint64
 }
 
 // Handler takes plugins of one type.
@@ -74,6 +77,8 @@ type Watcher struct {
 	mu sync.Mutex
 	// serving has the sockets that are there, by their paths.
 	serving map[string]*registration
+	// count is that of the sockets that have appeared so far.
+	count uint64
 }
 
 // New returns a watcher; it touches nothing.
@@ -110,6 +115,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-notify.events():
+		case <-notify.errors(): // such as that more has happened than could be told
 		}
 	}
 }
@@ -138,7 +144,8 @@ func (w *Watcher) look(ctx context.Context, group *sync.WaitGroup, notify *notif
 			continue
 		}
 		life, cancel := context.WithCancel(ctx)
-		r := &registration{watcher: w, socket: socket, info: info, cancel: cancel}
+		w.count++
+		r := &registration{watcher: w, socket: socket, number: w.count, info: info, cancel: cancel}
 		w.serving[socket] = r
 		group.Go(func() { r.run(ctx, life) })
 	}
@@ -227,6 +234,14 @@ func (n *notifier) events() <-chan fsnotify.Event {
 		return nil
 	}
 	return n.watcher.Events
+}
+
+// errors have to be read: until then no event comes.
+func (n *notifier) errors() <-chan error {
+	if n.watcher == nil {
+		return nil
+	}
+	return n.watcher.Errors
 }
 
 func (n *notifier) close() {

@@ -49,7 +49,9 @@ type handler struct {
 	mu    sync.Mutex
 	calls []string
 	fails int
-	made  chan string
+	// numbers are those of the registrations that were taken.
+	numbers []uint64
+	made    chan string
 }
 
 func (h *handler) Register(_ context.Context, p Plugin) error {
@@ -59,6 +61,7 @@ func (h *handler) Register(_ context.Context, p Plugin) error {
 		h.fails--
 		return errors.New("not now")
 	}
+	h.numbers = append(h.numbers, p.Registration)
 	h.made <- "register " + p.Name + " " + p.Endpoint
 	return nil
 }
@@ -127,6 +130,14 @@ func TestPlugin(t *testing.T) {
 	if got := next(t, h.made); got != "deregister d" {
 		t.Error(got)
 	}
+	// Its next process has the same socket, and is another registration.
+	p.serve(t, filepath.Join(sockets, "d.sock"))
+	next(t, h.made)
+	h.mu.Lock()
+	if n := h.numbers; len(n) != 2 || n[0] == n[1] {
+		t.Errorf("the registrations have the numbers %v", n)
+	}
+	h.mu.Unlock()
 	cancel()
 	if err := next(t, ended); err != nil {
 		t.Error(err)

@@ -45,14 +45,13 @@ func (w *worker) end(ctx context.Context, pod *v1.Pod) error {
 	if !w.tornDown {
 		if err := w.m.cfg.Volumes.TearDown(ctx, w.uid); err != nil {
 			w.keeps(ctx, pod, err)
-			return err
+			// The driver of a volume may never answer, and the node need the room.
+			return errors.Join(err, w.purge(ctx, pod))
 		}
 		w.tornDown = true
 	}
-	if w.life.now() == Ended {
-		if err := w.purge(ctx, pod); err != nil {
-			return err
-		}
+	if err := w.purge(ctx, pod); err != nil {
+		return err
 	}
 	switch st, _ := w.lastStatus(); {
 	case !w.life.now().InAPI():

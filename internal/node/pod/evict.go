@@ -99,7 +99,7 @@ func (m *Manager) find(uid types.UID) *worker {
 // purge removes the containers of a Pod that has ended and was evicted, as kubelet
 // does, or that ended and of which the node needs the room.
 func (w *worker) purge(ctx context.Context, pod *v1.Pod) error {
-	if w.purged.Load() {
+	if w.purged.Load() || w.life.now() != Ended {
 		return nil
 	}
 	evicted := w.evicted() != nil || pod.Status.Phase == v1.PodFailed && pod.Status.Reason == "Evicted"

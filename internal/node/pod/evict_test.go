@@ -1,6 +1,8 @@
 package pod
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -57,6 +59,25 @@ func TestPurge(t *testing.T) {
 	}
 	if st := b.reporter.get("runs"); st.Phase != v1.PodRunning {
 		t.Errorf("what runs is %s", st.Phase)
+	}
+}
+
+// A driver that does not end a volume keeps the Pod, and not the room that its
+// containers take.
+func TestPurgeWhileAVolumeStays(t *testing.T) {
+	b := newBench(t)
+	b.volumes.keeps = errors.New("the CSI driver d did not answer")
+	b.manager.Update(newPod("done", func(p *v1.Pod) { p.Spec.RestartPolicy, p.Spec.Containers[0].Name = v1.RestartPolicyNever, "done" }))
+	b.eventually("it runs", b.phase("done", v1.PodRunning))
+	b.runtime.Exit("done", 0)
+	b.eventually("it is over", b.phase("done", v1.PodSucceeded))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := b.manager.Purge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if b.count("RemovePodSandbox done") == 0 {
+		t.Errorf("its sandbox stays: %q", b.runtime.Calls())
 	}
 }
 

@@ -230,7 +230,8 @@ func (f *fakeNode) change(fn func(*v1.Node)) {
 }
 
 type fakeVolumes struct {
-	dir string
+	keeps error // why volumes can't be torn down
+	dir   string
 
 	mu       sync.Mutex
 	err      error
@@ -273,7 +274,7 @@ func (f *fakeVolumes) TearDown(_ context.Context, uid types.UID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tornDown = append(f.tornDown, uid)
-	return nil
+	return f.keeps
 }
 func (f *fakeVolumes) UIDs() ([]types.UID, error) { return nil, nil }
 func (f *fakeVolumes) ReadFile(context.Context, *v1.Pod, string, string) (string, error) {

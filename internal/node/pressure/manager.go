@@ -163,6 +163,11 @@ func (m *Manager) complain(err error) {
 
 // check acts on what the node lacks.
 func (m *Manager) check(ctx context.Context) error {
+	defer func() { // a panic must not keep the turn from the other nodes
+		if m.evicted == "" {
+			m.release()
+		}
+	}()
 	found, err := m.Look(ctx)
 	if m.waits() || len(found.Starved) == 0 {
 		return err
@@ -172,7 +177,9 @@ func (m *Manager) check(ctx context.Context) error {
 	m.cfg.Tell("EvictionThresholdMet", "Attempting to reclaim "+string(signal.Resource()))
 	if signal.Disk() {
 		err = errors.Join(err, m.cfg.Reclaim(ctx))
-		if seen, again := m.cfg.Observe(ctx); again == nil && evict.Enough(m.cfg.Thresholds, seen) {
+		// Something else that can't be measured is no reason to evict a Pod.
+		seen, _ := m.cfg.Observe(ctx)
+		if _, measured := seen[signal]; measured && evict.Enough(m.cfg.Thresholds, seen) {
 			m.cfg.Logger.Info("the node's disk has enough room again without the eviction of a pod", "signal", signal)
 			return err
 		}
@@ -182,7 +189,6 @@ func (m *Manager) check(ctx context.Context) error {
 	}
 	used, errUsed := m.cfg.Measure(ctx, signal)
 	if !m.evict(first, used) {
-		m.release()
 		m.cfg.Logger.Warn("the node lacks something, and has no pod to evict", "signal", signal, "available", first.Available, "threshold", first.Least)
 	}
 	return errors.Join(err, errUsed)

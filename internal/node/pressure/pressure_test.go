@@ -14,6 +14,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"minato/internal/node/evict"
+	"minato/internal/node/guard"
 )
 
 // fakeNode is a node with a disk and memory.
@@ -132,7 +133,12 @@ func TestTheDiskIsClearedFirst(t *testing.T) {
 	f.seen = evict.Observations{evict.NodeFsAvailable: {Available: 50, Capacity: 1000}}
 	m, _ = manager(t, f, s, nil)
 	check(t, m, f)
-	if f.reclaimed != 2 || !slices.Equal(m.Conditions(), []v1.NodeConditionType{v1.NodeDiskPressure}) {
+	// Nor where something else can't be measured.
+	f.err = errors.New("no statistics of the processes")
+	f.seen = evict.Observations{evict.NodeFsAvailable: {Available: 50, Capacity: 1000}}
+	check(t, m, f)
+	f.err = nil
+	if f.reclaimed != 3 || !slices.Equal(m.Conditions(), []v1.NodeConditionType{v1.NodeDiskPressure}) {
 		t.Errorf("reclaimed %d times, conditions %v", f.reclaimed, m.Conditions())
 	}
 }
@@ -171,6 +177,21 @@ func TestTurn(t *testing.T) {
 	check(t, m2, f2, "a")
 	if len(turn) != 0 {
 		t.Error("the turn is kept by a node that evicts none")
+	}
+}
+
+// A node that panics leaves the turn to the others.
+func TestTurnAfterAPanic(t *testing.T) {
+	turn := make(chan struct{}, 1)
+	f := &fakeNode{seen: evict.Observations{evict.MemoryAvailable: {Available: 1, Capacity: 1000}}}
+	m, _ := manager(t, f, evict.Settings{Hard: map[string]string{"memory.available": "10%"}}, func(c *Config) {
+		c.Turn, c.Measure = turn, func(context.Context, evict.Signal) ([]evict.Usage, error) { panic("a fault") }
+	})
+	if err := guard.Do("check", func() error { return m.check(t.Context()) }); guard.Stack(err) == nil {
+		t.Fatalf("error %v, want a panic", err)
+	}
+	if len(turn) != 0 || m.turn {
+		t.Error("the turn is kept")
 	}
 }
 

@@ -162,7 +162,8 @@ func (m *Manager) take(uid types.UID, volume string, c *claimed, pv *v1.Persiste
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if had, ok := m.claims[uid][volume]; ok || c.driver {
-		c.path = had.path // a driver that is asked again has made it there
+		// A driver that is asked again has made it there, and is asked until it answers.
+		c.path, c.again = had.path, had.again
 	}
 	first = true
 	for other, has := range m.claims {
