@@ -454,3 +454,29 @@ func TestPingsOfClients(t *testing.T) {
 	}
 	t.Error("the flood went on")
 }
+
+// TestWindowBelowZero: a stream ends whose window the other side has made less than what was sent.
+func TestWindowBelowZero(t *testing.T) {
+	end, panicked := make(chan struct{}), make(chan any, 1)
+	_, p := connect(t, func(c *Config) {
+		c.Serve = func(s *Stream) {
+			defer func() { panicked <- recover() }()
+			var h h1.Header
+			_ = s.WriteHead(200, &h, -1, false)
+			_ = s.Write(make([]byte, 1000), false)
+			_ = s.Flush()
+			<-end
+			_ = s.Write(nil, true)
+		}
+	})
+	p.request(1, true, getRoot...)
+	p.await("the body", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
+	p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+	p.must(p.WritePing(false, [8]byte{1}))
+	p.await("the settings are taken", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
+	close(end)
+	if v := <-panicked; v != nil {
+		t.Fatalf("the end of the body: %v", v)
+	}
+	p.awaitEnd(1)
+}

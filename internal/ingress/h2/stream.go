@@ -316,8 +316,9 @@ func (s *Stream) Write(p []byte, end bool) error {
 		if err := s.writeError(); err != nil {
 			return err
 		}
-		n := int(min(int64(len(p)), s.sendWindow, c.sendWindow, int64(c.mostFrame), maxFrame))
-		if len(p) > 0 && n <= 0 || c.out != nil && len(*c.out) >= outMost {
+		// A window is below 0 once the other side has made those of streams smaller (RFC 9113, 6.9.2).
+		n := int(max(0, min(int64(len(p)), s.sendWindow, c.sendWindow, int64(c.mostFrame), maxFrame)))
+		if len(p) > 0 && n == 0 || c.out != nil && len(*c.out) >= outMost {
 			c.wait(s)
 			continue
 		}
