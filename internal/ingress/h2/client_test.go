@@ -241,3 +241,31 @@ func TestAbort(t *testing.T) {
 		t.Errorf("the stream is reset with %s", code)
 	}
 }
+
+// TestOpenAfterGoAway: a stream that is reserved when the endpoint goes away is not opened.
+func TestOpenAfterGoAway(t *testing.T) {
+	conn, p := against(t)
+	if !conn.Reserve() {
+		t.Fatal("the connection takes no stream")
+	}
+	p.must(p.WriteGoAway(0, http2.ErrCodeNo, nil))
+	for conn.Usable() {
+		time.Sleep(time.Millisecond)
+	}
+	var h h1.Header
+	if _, err := conn.Open(&Request{Method: "GET", Authority: "a.example", Path: "/", Header: &h}, true); err != ErrUnprocessed {
+		t.Errorf("Open: %v", err)
+	}
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			if err != io.EOF {
+				t.Errorf("the end: %v", err)
+			}
+			return
+		}
+		if f.Header().StreamID != 0 {
+			t.Errorf("%v came", f)
+		}
+	}
+}

@@ -81,32 +81,32 @@ type Conn struct {
 	written sync.Cond // signalled when nobody does any more
 	err     error     // why nothing goes any more
 
-	streams       map[uint32]*Stream
-	queue         []*Stream // that wait for others to be served
-	serving       int
-	ready         []*Stream // that parked goroutines are about to serve
-	parked        int       // goroutines that wait for a stream
-	retiring      int       // those of them that are to end
-	work          sync.Cond // of theirs
-	served        sync.WaitGroup
-	number        int    // of requests
-	last, seen    uint32 // of the client's streams: those that are processed, and all
-	next          uint32 // stream of this side
-	reserved      int
-	sendWindow    int64
-	recvWindow    int64
-	owed          int64 // of recvWindow, not told yet
-	owedControl   int   // bytes of frames in out that the other side has caused
-	streamWindow  int64 // that a stream of the other side begins with
-	mostFrame     int
-	mostStreams   int
-	tableTold     bool
-	leaving       leaving
-	leavingAt     int64
-	idleFrom      int64
-	pingAt        int64  // of a ping that was not answered; 0 is none
-	refusedBeyond uint32 // streams beyond this one were not processed (GOAWAY that came)
-	away          bool   // a GOAWAY came
+	streams      map[uint32]*Stream
+	queue        []*Stream // that wait for others to be served
+	serving      int
+	ready        []*Stream // that parked goroutines are about to serve
+	parked       int       // goroutines that wait for a stream
+	retiring     int       // those of them that are to end
+	work         sync.Cond // of theirs
+	served       sync.WaitGroup
+	number       int    // of requests
+	last, seen   uint32 // of the client's streams: those that are processed, and all
+	next         uint32 // stream of this side
+	reserved     int
+	sendWindow   int64
+	recvWindow   int64
+	owed         int64 // of recvWindow, not told yet
+	owedControl  int   // bytes of frames in out that the other side has caused
+	streamWindow int64 // that a stream of the other side begins with
+	mostFrame    int
+	mostStreams  int
+	tableTold    bool
+	leaving      leaving
+	leavingAt    int64
+	idleFrom     int64
+	pingAt       int64 // of a ping that was not answered; 0 is none
+	away         bool  // nothing more is reserved
+	told         bool  // a GOAWAY came
 }
 
 // leaving is how far a connection's end is prepared.

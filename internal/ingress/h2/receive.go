@@ -329,7 +329,7 @@ func (c *Conn) takeGoAway(f frame, p []byte) error {
 	case !c.cfg.Client:
 		return nil // this side opens no streams, and the client ends the connection when it has what it wants
 	}
-	c.away = true
+	c.away, c.told = true, true
 	last := binary.BigEndian.Uint32(p) & (1<<31 - 1)
 	for id, s := range c.streams {
 		if id > last {
