@@ -63,8 +63,6 @@ type Conn struct {
 	fresh   []*Stream // whose serving has not begun
 	greeted bool      // the other side's SETTINGS have come
 	started int       // bytes of the preface that have come
-	gone    [32]uint32
-	goneAt  int
 
 	taken bool // a frame was taken of what was read last
 
@@ -74,6 +72,8 @@ type Conn struct {
 	bodies    atomic.Int64 // frames of bodies that were sent
 
 	mu      sync.Mutex
+	gone    []uint32 // streams that this side has reset lately
+	goneAt  int
 	room    sync.Cond // of streams that wait to write
 	waiting int       // how many of them
 	out     *[]byte   // what waits to be written; nil if nothing does

@@ -38,8 +38,8 @@ func (c *Conn) purpose(b *block, f frame) error {
 		b.trailer = !c.cfg.Client || s.headed
 		c.scratch.Reset()
 		b.header = &c.scratch
-	case c.wasReset(f.stream) || c.cfg.Client && !c.idle(f.stream):
-		// Its sender does not know yet.
+	case !c.idle(f.stream) && (c.cfg.Client || f.stream > c.last || c.wasReset(f.stream)):
+		// Its sender does not know yet that it was reset, or is not processed.
 	case c.cfg.Client || f.stream%2 == 0:
 		return connError{http2.ErrCodeProtocol, "HEADERS of a stream that cannot be"}
 	case f.stream <= c.seen:

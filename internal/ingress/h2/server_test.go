@@ -289,7 +289,8 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("the last GOAWAY: %v", f)
 	}
 	p.request(5, false, postRoot...) // not processed
-	p.must(p.WriteData(5, true, []byte("x")))
+	p.must(p.WriteData(5, false, []byte("x")))
+	p.request(5, true, "x-end", "yes")
 	p.must(p.WriteData(1, true, []byte("abc")))
 	if n := p.awaitEnd(1); n != 3 {
 		t.Errorf("%d bytes came", n)
@@ -479,4 +480,38 @@ func TestWindowBelowZero(t *testing.T) {
 		t.Fatalf("the end of the body: %v", v)
 	}
 	p.awaitEnd(1)
+}
+
+// TestEarlyAnswers: what is on its way of the bodies of many streams whose answers came early, trailers as well, harms none.
+func TestEarlyAnswers(t *testing.T) {
+	const n = 100
+	_, p := connect(t, func(c *Config) {
+		c.MaxStreams = n
+		c.Serve = func(s *Stream) {
+			var h h1.Header
+			_ = s.WriteHead(401, &h, 0, true)
+		}
+	})
+	for i := range uint32(n) {
+		p.request(2*i+1, false, postRoot...)
+	}
+	for range n {
+		p.await("a reset", func(f http2.Frame) bool { _, ok := f.(*http2.RSTStreamFrame); return ok })
+	}
+	for range 5 {
+		for i := range uint32(n) {
+			p.must(p.WriteData(2*i+1, false, []byte("x")))
+		}
+	}
+	for i := range uint32(n) {
+		p.request(2*i+1, true, "x-end", "yes")
+	}
+	p.request(2*n+1, true, getRoot...)
+	p.await("an answer", func(f http2.Frame) bool {
+		if g, ok := f.(*http2.GoAwayFrame); ok {
+			t.Fatalf("%v", g)
+		}
+		h, ok := f.(*http2.MetaHeadersFrame)
+		return ok && h.StreamID == 2*n+1
+	})
 }
