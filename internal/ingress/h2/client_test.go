@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 		{"101 (8.6)", func(p *peer) { p.request(1, false, ":status", "101") }, ErrMalformed},
 		{"an end with 1xx (8.1)", func(p *peer) { p.request(1, true, ":status", "103") }, ErrMalformed},
 		{"too many 1xx", func(p *peer) {
-			for range mostInterims + 1 {
+			for range mostInterims + 2 { // one is taken
 				p.request(1, false, ":status", "103")
 			}
 		}, ErrMalformed},
@@ -171,7 +171,13 @@ func TestAnswers(t *testing.T) {
 			p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
 			go func() { _, _ = io.Copy(io.Discard, p.conn) }()
 			c.send(p)
-			if err := s.Head(nil); err != c.want {
+			slow := func(int, *h1.Header) error {
+				for s.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				return nil
+			}
+			if err := s.Head(slow); err != c.want {
 				t.Errorf("Head: %v, want %v", err, c.want)
 			}
 		})
