@@ -108,6 +108,7 @@ func (c *Conn) endBlock() error {
 func (c *Conn) beginStream(b *block) error {
 	s := b.stream
 	b.stream = nil
+	c.guard.open()
 	s.declared, s.TooLarge = b.declared, b.tooLarge
 	refused := b.code
 	switch {

@@ -316,7 +316,10 @@ func (c *Conn) takeReset(f frame, p []byte) error {
 	}
 	s.end(err)
 	c.forget(f.stream, s)
-	return nil
+	if c.cfg.Client || s.localEnd {
+		return nil // the whole answer was of use
+	}
+	return c.guard.fault()
 }
 
 // takeGoAway takes GOAWAY. It is called with mu.

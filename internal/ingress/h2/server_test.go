@@ -515,3 +515,47 @@ func TestEarlyAnswers(t *testing.T) {
 		return ok && h.StreamID == 2*n+1
 	})
 }
+
+// TestResetsOfAnswered: a client may reset streams whose answers it has, as those of gRPC do if the answer came before their
+// last message. Streams that it resets before do not count less for the trailers that it sends.
+func TestResetsOfAnswered(t *testing.T) {
+	_, p := connect(t, func(c *Config) {
+		c.Serve = func(s *Stream) {
+			var h h1.Header
+			_ = s.WriteHead(200, &h, 0, true)
+		}
+	})
+	for i := range uint32(2 * mostResets) {
+		p.request(2*i+1, false, postRoot...)
+		p.awaitEnd(2*i + 1)
+		p.must(p.WriteRSTStream(2*i+1, http2.ErrCodeNo))
+	}
+	p.conn.Close()
+
+	serving := make(chan struct{})
+	_, p = connect(t, func(c *Config) {
+		c.Serve = func(s *Stream) {
+			for {
+				if _, err := s.Next(); err != nil {
+					break
+				}
+			}
+			<-serving
+		}
+	})
+	go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+	defer close(serving)
+	for i := range uint32(20 * mostResets) {
+		err := p.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: p.block(postRoot...), EndHeaders: true})
+		if err == nil {
+			err = p.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: p.block("x-end", "yes"), EndHeaders: true, EndStream: true})
+		}
+		if err == nil && i%10 > 0 {
+			err = p.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		}
+		if err != nil {
+			return
+		}
+	}
+	t.Error("the flood went on")
+}
