@@ -275,3 +275,55 @@ func TestOpenAfterGoAway(t *testing.T) {
 		}
 	}
 }
+
+// TestPingsToEndpoints: an endpoint that is silent is asked once whether it is there, and again after minutes: servers of gRPC
+// end connections with more pings.
+func TestPingsToEndpoints(t *testing.T) {
+	near, far := pair(t)
+	conn := New(Config{
+		Client: true, Conn: near, Abort: near.Close, Buffers: &Buffers{}, Now: clock, MaxHeader: 16 << 10,
+		StreamWindow: 256 << 10, Window: 1 << 20, Silence: 30 * time.Second, Ping: 15 * time.Second,
+	})
+	run(t, conn, far)
+	p := newPeer(t, far)
+	_, err := io.ReadFull(far, make([]byte, len(http2.ClientPreface)))
+	p.must(err)
+	p.must(p.WriteSettings())
+	s := ask(t, conn)
+	defer s.Close()
+	s.Patience = 0
+	// pings lets time pass from its beginning to its end, and returns how many pings come.
+	pings := func(from, to time.Duration) (n int) {
+		for at := from; at <= to; at += 10 * time.Second {
+			conn.Look(clock() + int64(at))
+			conn.mu.Lock()
+			asked := conn.pingAt != 0
+			conn.mu.Unlock()
+			if !asked {
+				continue
+			}
+			n++
+			ping := p.await("a ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok }).(*http2.PingFrame)
+			p.must(p.WritePing(true, ping.Data))
+			for asked {
+				conn.mu.Lock()
+				asked = conn.pingAt != 0
+				conn.mu.Unlock()
+			}
+		}
+		return n
+	}
+	if n := pings(0, 5*time.Minute); n != 1 {
+		t.Errorf("%d pings in five minutes", n)
+	}
+	if n := pings(5*time.Minute, 10*time.Minute); n != 1 {
+		t.Errorf("%d pings in the next five minutes", n)
+	}
+	p.request(1, false, ":status", "200")
+	if err := s.Head(nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := pings(10*time.Minute, 11*time.Minute); n != 1 {
+		t.Errorf("%d pings after the head of the answer", n)
+	}
+}

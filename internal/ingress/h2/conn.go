@@ -105,6 +105,7 @@ type Conn struct {
 	leavingAt    int64
 	idleFrom     int64
 	pingAt       int64 // of a ping that was not answered; 0 is none
+	asked        int64 // when the other side was asked whether it is there; 0 is not since the last frame of a stream
 	away         bool  // nothing more is reserved
 	told         bool  // a GOAWAY came
 }
@@ -128,6 +129,9 @@ const (
 	outMost = 64 << 10
 	// controlMost is what waits of frames that the other side has caused and does not take.
 	controlMost = 64 << 10
+	// askAgain is how long a side that answers pings and is silent otherwise is not asked again: servers of gRPC end connections
+	// with pings that come more often than every five minutes.
+	askAgain = int64(6 * time.Minute)
 	// leaveAfter is how long streams may come that were on their way when a GOAWAY was sent.
 	leaveAfter = int64(time.Second)
 	// lingerFor is how long the other side has to read the last bytes.

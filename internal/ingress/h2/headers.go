@@ -30,6 +30,7 @@ func (c *Conn) takeHeaders(f frame, p []byte) error {
 
 // purpose finds out what a header block is for. It is called with mu.
 func (c *Conn) purpose(b *block, f frame) error {
+	c.asked = 0
 	s := c.streams[f.stream]
 	switch {
 	case s != nil && s.remoteEnd:

@@ -133,6 +133,7 @@ func (c *Conn) takeData(f frame, p []byte) error {
 	if f.stream == 0 || c.idle(f.stream) {
 		return connError{http2.ErrCodeProtocol, "DATA without a stream"}
 	}
+	c.asked = 0
 	size := int64(f.length)
 	p, err := f.unpad(p)
 	if err != nil {
