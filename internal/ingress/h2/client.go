@@ -51,6 +51,7 @@ func (c *Conn) Open(q *Request, end bool) (*Stream, error) {
 	id := c.next
 	c.next += 2
 	s.begin(c, id)
+	s.head = q.Method == "HEAD"
 	c.streams[id] = s
 	c.appendBlock(id, s.block, end)
 	if end {

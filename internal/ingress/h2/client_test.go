@@ -327,3 +327,54 @@ func TestPingsToEndpoints(t *testing.T) {
 		t.Errorf("%d pings after the head of the answer", n)
 	}
 }
+
+// TestBodiless: answers without a body tell the length of one or not, and end with their header or behind it.
+func TestBodiless(t *testing.T) {
+	for _, c := range []struct {
+		method, status, length string
+		want                   int64
+		data                   int // -1 is without DATA
+		err                    error
+	}{
+		{"HEAD", "200", "100", 100, -1, io.EOF},
+		{"HEAD", "200", "100", 100, 0, io.EOF},
+		{"HEAD", "200", "", -1, -1, io.EOF},
+		{"HEAD", "200", "", -1, 1, ErrMalformed},
+		{"GET", "304", "100", 100, 0, io.EOF},
+		{"GET", "304", "", -1, -1, io.EOF},
+		{"GET", "204", "", -1, -1, io.EOF},
+		{"GET", "200", "", 0, -1, io.EOF},
+		{"GET", "200", "100", 100, -1, ErrMalformed},
+		{"GET", "200", "100", 100, 0, ErrMalformed},
+	} {
+		conn, p := against(t)
+		if !conn.Reserve() {
+			t.Fatal("the connection takes no stream")
+		}
+		var h h1.Header
+		s, err := conn.Open(&Request{Method: c.method, Authority: "a.example", Path: "/", Header: &h}, true)
+		p.must(err)
+		_ = s.Flush()
+		p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+		go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+		fields := []string{":status", c.status}
+		if c.length != "" {
+			fields = append(fields, "content-length", c.length)
+		}
+		p.request(1, c.data < 0, fields...)
+		if c.data >= 0 {
+			p.must(p.WriteData(1, true, make([]byte, c.data)))
+		}
+		err = s.Head(nil)
+		if err == nil {
+			if s.ContentLength != c.want {
+				t.Errorf("%+v: the length is %d", c, s.ContentLength)
+			}
+			_, err = s.Next()
+		}
+		if err != c.err {
+			t.Errorf("%+v: %v", c, err)
+		}
+		s.Close()
+	}
+}

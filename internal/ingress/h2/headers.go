@@ -159,11 +159,16 @@ func (c *Conn) takeAnswer(b *block, s *Stream) error {
 	s.Status, s.declared, s.headed = b.status, b.declared, true
 	s.touched = c.now()
 	s.ContentLength = b.declared
+	bodiless := s.head || b.status == 204 || b.status == 304
+	switch {
+	case bodiless && b.end:
+		s.declared = -1
+	case bodiless:
+		s.declared = 0 // an empty DATA frame may be the end (RFC 9113, 8.1.1), whatever Content-Length says
+	case b.end && s.ContentLength < 0:
+		s.ContentLength = 0
+	}
 	if b.end {
-		if s.ContentLength < 0 {
-			s.ContentLength = 0
-		}
-		s.declared = -1 // of an answer to HEAD, and the like
 		return c.endRemote(s)
 	}
 	s.cond.Broadcast()

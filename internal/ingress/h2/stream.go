@@ -44,6 +44,7 @@ type Stream struct {
 	blocked    int64 // since when it waits to write
 	touched    int64 // when bytes came or went
 	reading    bool  // it waits to read
+	head       bool  // the request is a HEAD, whose answer has no body
 	headed     bool  // an answer's header has come
 	remoteEnd  bool
 	localEnd   bool
