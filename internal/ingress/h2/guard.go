@@ -21,6 +21,7 @@ const (
 	mostResets   = 200  // and more only if they are less than half of the streams
 	mostControl  = 2000 // frames other than HEADERS, DATA with bytes, and WINDOW_UPDATE; see count
 	mostContinue = 32   // continuations of one header block
+	mostSettings = 100  // settings of one frame, each of which may change the windows of all streams
 )
 
 var errFlood = connError{http2.ErrCodeEnhanceYourCalm, "it sends too many frames that cost the other side alone"}

@@ -228,6 +228,8 @@ func (c *Conn) takeSettings(f frame, p []byte) error {
 		return nil
 	case len(p)%6 != 0:
 		return connError{http2.ErrCodeFrameSize, "SETTINGS of a wrong size"}
+	case len(p) > 6*mostSettings:
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many settings in one frame"}
 	}
 	if !c.greeted {
 		c.greeted, c.mostStreams = true, mostStreams

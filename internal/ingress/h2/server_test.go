@@ -104,6 +104,9 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}, conn: http2.ErrCodeEnhanceYourCalm},
+		{name: "thousands of settings", send: func(p *peer) {
+			p.must(p.WriteRawFrame(http2.FrameSettings, 0, 0, bytes.Repeat([]byte{0, 4, 0, 0, 0, 1}, 2000)))
+		}, conn: http2.ErrCodeEnhanceYourCalm},
 		{name: "a push (8.4)", send: func(p *peer) {
 			p.must(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: p.block(getRoot...), EndHeaders: true}))
 		}, conn: http2.ErrCodeProtocol},
