@@ -148,6 +148,7 @@ func (s *Stream) Keep() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	s.kept = true
+	s.watch = nil
 }
 
 // Err is why the stream has ended; nil as long as it has not.
