@@ -428,6 +428,59 @@ func TestTimes(t *testing.T) {
 	})
 }
 
+// TestBlockedWindow: a stream whose window stays closed is ended, though the client opens that of the connection.
+func TestBlockedWindow(t *testing.T) {
+	var at atomic.Int64
+	at.Store(1)
+	errs := make(chan error, 1)
+	c, p := connect(t, func(c *Config) {
+		c.Silence, c.Ping, c.Idle, c.Header, c.Now = 0, 0, 0, 0, at.Load
+		c.Serve = func(s *Stream) {
+			var h h1.Header
+			_ = s.WriteHead(200, &h, -1, false)
+			errs <- s.Write([]byte("x"), true)
+		}
+	})
+	p.must(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+	p.request(1, true, getRoot...)
+	p.await("the head", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+	for blocked := false; !blocked; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		blocked = c.streams[1].blocked != 0
+		c.mu.Unlock()
+	}
+	for range 7 {
+		at.Add(int64(10 * time.Second))
+		p.must(p.WriteWindowUpdate(0, 1))
+		p.must(p.WritePing(false, [8]byte{1}))
+		p.await("the window is taken", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
+	}
+	c.Look(at.Load())
+	if err := <-errs; err != ErrTimeout {
+		t.Errorf("Write: %v", err)
+	}
+}
+
+// TestKeep: who watches a stream whose serving has ended with a fault is not called: what it would end may be another's.
+func TestKeep(t *testing.T) {
+	called, kept := make(chan bool, 2), make(chan struct{})
+	_, p := connect(t, func(c *Config) {
+		c.Serve = func(s *Stream) {
+			s.Watch(func() { called <- true })
+			s.Keep()
+			close(kept)
+		}
+	})
+	p.request(1, false, postRoot...)
+	<-kept
+	p.awaitReset(1)
+	select {
+	case <-called:
+		t.Error("it was called")
+	default:
+	}
+}
+
 // TestPingsOfClients: a client may answer what it gets with pings, as those of gRPC do; for nothing it may not.
 func TestPingsOfClients(t *testing.T) {
 	_, p := connect(t, nil)

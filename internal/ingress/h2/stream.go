@@ -275,6 +275,7 @@ func (s *Stream) writeBlock(end bool) error {
 		if err := s.writeError(); err != nil {
 			return err
 		}
+		s.blocked = 0
 		if c.out == nil || len(*c.out) < outMost {
 			break
 		}
@@ -324,6 +325,7 @@ func (s *Stream) Write(p []byte, end bool) error {
 			c.wait(s)
 			continue
 		}
+		s.blocked = 0
 		out := c.pending()
 		flags := http2.Flags(0)
 		last := end && n == len(p)

@@ -96,11 +96,13 @@ func (c *Conn) wait(s *Stream) {
 		c.mu.Lock()
 		return
 	}
-	s.blocked = c.now()
+	// What others may write wakes this one as well: it is blocked by its own window for as long as that gives it nothing.
+	if s.blocked == 0 || s.sendWindow > 0 {
+		s.blocked = c.now()
+	}
 	c.waiting++
 	c.room.Wait()
 	c.waiting--
-	s.blocked = 0
 }
 
 // credit gives back n bytes of the windows that were taken out of the buffers. It is called with mu, and reports whether
