@@ -326,9 +326,11 @@ func TestTimes(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, true, getRoot...)
 		p.awaitEnd(1)
+		c.awaitCalm(t)
 		c.Look(later(50 * time.Second))
 		p.request(3, true, getRoot...)
 		p.awaitEnd(3)
+		c.awaitCalm(t)
 		c.Look(later(61 * time.Second))
 		if f := p.awaitGoAway(); f.ErrCode != http2.ErrCodeNo {
 			t.Errorf("GOAWAY: %v", f)
@@ -339,6 +341,7 @@ func TestTimes(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, true, getRoot...)
 		p.awaitEnd(1)
+		c.awaitCalm(t)
 		p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: p.block(getRoot...)}))
 		c.awaitSlow(t)
 		c.Look(later(61 * time.Second))
@@ -348,6 +351,7 @@ func TestTimes(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, true, getRoot...)
 		p.awaitEnd(1)
+		c.awaitCalm(t)
 		_, err := p.conn.Write([]byte{0, 0, 10, 1})
 		p.must(err)
 		c.awaitSlow(t)
@@ -359,6 +363,7 @@ func TestTimes(t *testing.T) {
 		p.request(1, false, postRoot...)
 		p.must(p.WriteData(1, false, []byte("x")))
 		p.await("the body", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
+		c.awaitCalm(t)
 		c.Look(later(61 * time.Second))
 		p.await("a ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
 		c.Look(later(63 * time.Second))
@@ -367,7 +372,7 @@ func TestTimes(t *testing.T) {
 	t.Run("body", func(t *testing.T) {
 		errs, serving := make(chan error, 1), make(chan struct{})
 		c, p := connect(t, func(c *Config) {
-			c.Silence = 0
+			c.Silence, c.Send = 0, 0
 			c.Serve = func(s *Stream) {
 				close(serving)
 				s.Patience = time.Minute
@@ -412,6 +417,7 @@ func TestTimes(t *testing.T) {
 		<-serving
 		deadline := time.Now().Add(10 * time.Second)
 		for {
+			c.awaitCalm(t)
 			c.Look(later(61 * time.Second))
 			select {
 			case err := <-errs:
