@@ -41,14 +41,17 @@ func (c *Conn) Open(q *Request, end bool) (*Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reserved--
-	if c.err != nil {
+	if c.err != nil || c.told {
+		// The other side would pass over a stream that comes after its GOAWAY (RFC 9113, 6.8).
 		s.c = c
 		s.put()
+		c.restOrLeave()
 		return nil, ErrUnprocessed
 	}
 	id := c.next
 	c.next += 2
 	s.begin(c, id)
+	s.head = q.Method == "HEAD"
 	c.streams[id] = s
 	c.appendBlock(id, s.block, end)
 	if end {

@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 		{"101 (8.6)", func(p *peer) { p.request(1, false, ":status", "101") }, ErrMalformed},
 		{"an end with 1xx (8.1)", func(p *peer) { p.request(1, true, ":status", "103") }, ErrMalformed},
 		{"too many 1xx", func(p *peer) {
-			for range mostInterims + 1 {
+			for range mostInterims + 2 { // one is taken
 				p.request(1, false, ":status", "103")
 			}
 		}, ErrMalformed},
@@ -171,7 +171,13 @@ func TestAnswers(t *testing.T) {
 			p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
 			go func() { _, _ = io.Copy(io.Discard, p.conn) }()
 			c.send(p)
-			if err := s.Head(nil); err != c.want {
+			slow := func(int, *h1.Header) error {
+				for s.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				return nil
+			}
+			if err := s.Head(slow); err != c.want {
 				t.Errorf("Head: %v, want %v", err, c.want)
 			}
 		})
@@ -239,5 +245,136 @@ func TestAbort(t *testing.T) {
 	s.Close()
 	if code := p.awaitReset(1); code != http2.ErrCodeCancel {
 		t.Errorf("the stream is reset with %s", code)
+	}
+}
+
+// TestOpenAfterGoAway: a stream that is reserved when the endpoint goes away is not opened.
+func TestOpenAfterGoAway(t *testing.T) {
+	conn, p := against(t)
+	if !conn.Reserve() {
+		t.Fatal("the connection takes no stream")
+	}
+	p.must(p.WriteGoAway(0, http2.ErrCodeNo, nil))
+	for conn.Usable() {
+		time.Sleep(time.Millisecond)
+	}
+	var h h1.Header
+	if _, err := conn.Open(&Request{Method: "GET", Authority: "a.example", Path: "/", Header: &h}, true); err != ErrUnprocessed {
+		t.Errorf("Open: %v", err)
+	}
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			if err != io.EOF {
+				t.Errorf("the end: %v", err)
+			}
+			return
+		}
+		if f.Header().StreamID != 0 {
+			t.Errorf("%v came", f)
+		}
+	}
+}
+
+// TestPingsToEndpoints: an endpoint that is silent is asked once whether it is there, and again after minutes: servers of gRPC
+// end connections with more pings.
+func TestPingsToEndpoints(t *testing.T) {
+	near, far := pair(t)
+	conn := New(Config{
+		Client: true, Conn: near, Abort: near.Close, Buffers: &Buffers{}, Now: clock, MaxHeader: 16 << 10,
+		StreamWindow: 256 << 10, Window: 1 << 20, Silence: 30 * time.Second, Ping: 15 * time.Second,
+	})
+	run(t, conn, far)
+	p := newPeer(t, far)
+	_, err := io.ReadFull(far, make([]byte, len(http2.ClientPreface)))
+	p.must(err)
+	p.must(p.WriteSettings())
+	s := ask(t, conn)
+	defer s.Close()
+	s.Patience = 0
+	// pings lets time pass from its beginning to its end, and returns how many pings come.
+	pings := func(from, to time.Duration) (n int) {
+		for at := from; at <= to; at += 10 * time.Second {
+			conn.Look(clock() + int64(at))
+			conn.mu.Lock()
+			asked := conn.pingAt != 0
+			conn.mu.Unlock()
+			if !asked {
+				continue
+			}
+			n++
+			ping := p.await("a ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok }).(*http2.PingFrame)
+			p.must(p.WritePing(true, ping.Data))
+			for asked {
+				conn.mu.Lock()
+				asked = conn.pingAt != 0
+				conn.mu.Unlock()
+			}
+		}
+		return n
+	}
+	if n := pings(0, 5*time.Minute); n != 1 {
+		t.Errorf("%d pings in five minutes", n)
+	}
+	if n := pings(5*time.Minute, 10*time.Minute); n != 1 {
+		t.Errorf("%d pings in the next five minutes", n)
+	}
+	p.request(1, false, ":status", "200")
+	if err := s.Head(nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := pings(10*time.Minute, 11*time.Minute); n != 1 {
+		t.Errorf("%d pings after the head of the answer", n)
+	}
+}
+
+// TestBodiless: answers without a body tell the length of one or not, and end with their header or behind it.
+func TestBodiless(t *testing.T) {
+	for _, c := range []struct {
+		method, status, length string
+		want                   int64
+		data                   int // -1 is without DATA
+		err                    error
+	}{
+		{"HEAD", "200", "100", 100, -1, io.EOF},
+		{"HEAD", "200", "100", 100, 0, io.EOF},
+		{"HEAD", "200", "", -1, -1, io.EOF},
+		{"HEAD", "200", "", -1, 1, ErrMalformed},
+		{"GET", "304", "100", 100, 0, io.EOF},
+		{"GET", "304", "", -1, -1, io.EOF},
+		{"GET", "204", "", -1, -1, io.EOF},
+		{"GET", "200", "", 0, -1, io.EOF},
+		{"GET", "200", "100", 100, -1, ErrMalformed},
+		{"GET", "200", "100", 100, 0, ErrMalformed},
+	} {
+		conn, p := against(t)
+		if !conn.Reserve() {
+			t.Fatal("the connection takes no stream")
+		}
+		var h h1.Header
+		s, err := conn.Open(&Request{Method: c.method, Authority: "a.example", Path: "/", Header: &h}, true)
+		p.must(err)
+		_ = s.Flush()
+		p.await("the request", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+		go func() { _, _ = io.Copy(io.Discard, p.conn) }()
+		fields := []string{":status", c.status}
+		if c.length != "" {
+			fields = append(fields, "content-length", c.length)
+		}
+		p.request(1, c.data < 0, fields...)
+		if c.data >= 0 {
+			p.must(p.WriteData(1, true, make([]byte, c.data)))
+		}
+		err = s.Head(nil)
+		if err == nil {
+			if s.ContentLength != c.want {
+				t.Errorf("%+v: the length is %d", c, s.ContentLength)
+			}
+			_, err = s.Next()
+		}
+		if err != c.err {
+			t.Errorf("%+v: %v", c, err)
+		}
+		s.Close()
 	}
 }

@@ -63,8 +63,6 @@ type Conn struct {
 	fresh   []*Stream // whose serving has not begun
 	greeted bool      // the other side's SETTINGS have come
 	started int       // bytes of the preface that have come
-	gone    [32]uint32
-	goneAt  int
 
 	taken bool // a frame was taken of what was read last
 
@@ -74,6 +72,8 @@ type Conn struct {
 	bodies    atomic.Int64 // frames of bodies that were sent
 
 	mu      sync.Mutex
+	gone    []uint32 // streams that this side has reset lately
+	goneAt  int
 	room    sync.Cond // of streams that wait to write
 	waiting int       // how many of them
 	out     *[]byte   // what waits to be written; nil if nothing does
@@ -81,32 +81,33 @@ type Conn struct {
 	written sync.Cond // signalled when nobody does any more
 	err     error     // why nothing goes any more
 
-	streams       map[uint32]*Stream
-	queue         []*Stream // that wait for others to be served
-	serving       int
-	ready         []*Stream // that parked goroutines are about to serve
-	parked        int       // goroutines that wait for a stream
-	retiring      int       // those of them that are to end
-	work          sync.Cond // of theirs
-	served        sync.WaitGroup
-	number        int    // of requests
-	last, seen    uint32 // of the client's streams: those that are processed, and all
-	next          uint32 // stream of this side
-	reserved      int
-	sendWindow    int64
-	recvWindow    int64
-	owed          int64 // of recvWindow, not told yet
-	owedControl   int   // bytes of frames in out that the other side has caused
-	streamWindow  int64 // that a stream of the other side begins with
-	mostFrame     int
-	mostStreams   int
-	tableTold     bool
-	leaving       leaving
-	leavingAt     int64
-	idleFrom      int64
-	pingAt        int64  // of a ping that was not answered; 0 is none
-	refusedBeyond uint32 // streams beyond this one were not processed (GOAWAY that came)
-	away          bool   // a GOAWAY came
+	streams      map[uint32]*Stream
+	queue        []*Stream // that wait for others to be served
+	serving      int
+	ready        []*Stream // that parked goroutines are about to serve
+	parked       int       // goroutines that wait for a stream
+	retiring     int       // those of them that are to end
+	work         sync.Cond // of theirs
+	served       sync.WaitGroup
+	number       int    // of requests
+	last, seen   uint32 // of the client's streams: those that are processed, and all
+	next         uint32 // stream of this side
+	reserved     int
+	sendWindow   int64
+	recvWindow   int64
+	owed         int64 // of recvWindow, not told yet
+	owedControl  int   // bytes of frames in out that the other side has caused
+	streamWindow int64 // that a stream of the other side begins with
+	mostFrame    int
+	mostStreams  int
+	tableTold    bool
+	leaving      leaving
+	leavingAt    int64
+	idleFrom     int64
+	pingAt       int64 // of a ping that was not answered; 0 is none
+	asked        int64 // when the other side was asked whether it is there; 0 is not since the last frame of a stream
+	away         bool  // nothing more is reserved
+	told         bool  // a GOAWAY came
 }
 
 // leaving is how far a connection's end is prepared.
@@ -128,6 +129,9 @@ const (
 	outMost = 64 << 10
 	// controlMost is what waits of frames that the other side has caused and does not take.
 	controlMost = 64 << 10
+	// askAgain is how long a side that answers pings and is silent otherwise is not asked again: servers of gRPC end connections
+	// with pings that come more often than every five minutes.
+	askAgain = int64(6 * time.Minute)
 	// leaveAfter is how long streams may come that were on their way when a GOAWAY was sent.
 	leaveAfter = int64(time.Second)
 	// lingerFor is how long the other side has to read the last bytes.

@@ -30,6 +30,7 @@ func (c *Conn) takeHeaders(f frame, p []byte) error {
 
 // purpose finds out what a header block is for. It is called with mu.
 func (c *Conn) purpose(b *block, f frame) error {
+	c.asked = 0
 	s := c.streams[f.stream]
 	switch {
 	case s != nil && s.remoteEnd:
@@ -38,8 +39,8 @@ func (c *Conn) purpose(b *block, f frame) error {
 		b.trailer = !c.cfg.Client || s.headed
 		c.scratch.Reset()
 		b.header = &c.scratch
-	case c.wasReset(f.stream) || c.cfg.Client && !c.idle(f.stream):
-		// Its sender does not know yet.
+	case !c.idle(f.stream) && (c.cfg.Client || f.stream > c.last || c.wasReset(f.stream)):
+		// Its sender does not know yet that it was reset, or is not processed.
 	case c.cfg.Client || f.stream%2 == 0:
 		return connError{http2.ErrCodeProtocol, "HEADERS of a stream that cannot be"}
 	case f.stream <= c.seen:
@@ -108,6 +109,7 @@ func (c *Conn) endBlock() error {
 func (c *Conn) beginStream(b *block) error {
 	s := b.stream
 	b.stream = nil
+	c.guard.open()
 	s.declared, s.TooLarge = b.declared, b.tooLarge
 	refused := b.code
 	switch {
@@ -157,11 +159,16 @@ func (c *Conn) takeAnswer(b *block, s *Stream) error {
 	s.Status, s.declared, s.headed = b.status, b.declared, true
 	s.touched = c.now()
 	s.ContentLength = b.declared
+	bodiless := s.head || b.status == 204 || b.status == 304
+	switch {
+	case bodiless && b.end:
+		s.declared = -1
+	case bodiless:
+		s.declared = 0 // an empty DATA frame may be the end (RFC 9113, 8.1.1), whatever Content-Length says
+	case b.end && s.ContentLength < 0:
+		s.ContentLength = 0
+	}
 	if b.end {
-		if s.ContentLength < 0 {
-			s.ContentLength = 0
-		}
-		s.declared = -1 // of an answer to HEAD, and the like
 		return c.endRemote(s)
 	}
 	s.cond.Broadcast()

@@ -247,3 +247,20 @@ func (c *Conn) awaitSlow(t testing.TB) {
 		}
 	}
 }
+
+// awaitCalm waits until nothing is written, and no stream is served that has ended: a write that is under way would be one of a
+// minute to a Look that is a minute ahead.
+func (c *Conn) awaitCalm(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		calm := !c.writing && c.serving == len(c.streams)
+		c.mu.Unlock()
+		if calm {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the connection does not come to rest")
+		}
+	}
+}

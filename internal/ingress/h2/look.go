@@ -51,7 +51,8 @@ func (c *Conn) look(now int64) {
 	case c.pingAt != 0 && c.cfg.Ping > 0 && now-c.pingAt > int64(c.cfg.Ping):
 		c.fail(ErrClosed)
 		_ = c.cfg.Abort()
-	case c.pingAt == 0 && !quiet && c.cfg.Silence > 0 && now-heard > int64(c.cfg.Silence):
+	case c.pingAt == 0 && !quiet && c.cfg.Silence > 0 && now-heard > int64(c.cfg.Silence) && (c.asked == 0 || now-c.asked > askAgain):
+		c.asked = now
 		c.ping(now)
 	}
 }

@@ -133,6 +133,7 @@ func (c *Conn) takeData(f frame, p []byte) error {
 	if f.stream == 0 || c.idle(f.stream) {
 		return connError{http2.ErrCodeProtocol, "DATA without a stream"}
 	}
+	c.asked = 0
 	size := int64(f.length)
 	p, err := f.unpad(p)
 	if err != nil {
@@ -227,6 +228,8 @@ func (c *Conn) takeSettings(f frame, p []byte) error {
 		return nil
 	case len(p)%6 != 0:
 		return connError{http2.ErrCodeFrameSize, "SETTINGS of a wrong size"}
+	case len(p) > 6*mostSettings:
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many settings in one frame"}
 	}
 	if !c.greeted {
 		c.greeted, c.mostStreams = true, mostStreams
@@ -316,7 +319,10 @@ func (c *Conn) takeReset(f frame, p []byte) error {
 	}
 	s.end(err)
 	c.forget(f.stream, s)
-	return nil
+	if c.cfg.Client || s.localEnd {
+		return nil // the whole answer was of use
+	}
+	return c.guard.fault()
 }
 
 // takeGoAway takes GOAWAY. It is called with mu.
@@ -329,7 +335,7 @@ func (c *Conn) takeGoAway(f frame, p []byte) error {
 	case !c.cfg.Client:
 		return nil // this side opens no streams, and the client ends the connection when it has what it wants
 	}
-	c.away = true
+	c.away, c.told = true, true
 	last := binary.BigEndian.Uint32(p) & (1<<31 - 1)
 	for id, s := range c.streams {
 		if id > last {

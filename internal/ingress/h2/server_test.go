@@ -104,6 +104,9 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		}, conn: http2.ErrCodeEnhanceYourCalm},
+		{name: "thousands of settings", send: func(p *peer) {
+			p.must(p.WriteRawFrame(http2.FrameSettings, 0, 0, bytes.Repeat([]byte{0, 4, 0, 0, 0, 1}, 2000)))
+		}, conn: http2.ErrCodeEnhanceYourCalm},
 		{name: "a push (8.4)", send: func(p *peer) {
 			p.must(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: p.block(getRoot...), EndHeaders: true}))
 		}, conn: http2.ErrCodeProtocol},
@@ -289,7 +292,8 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("the last GOAWAY: %v", f)
 	}
 	p.request(5, false, postRoot...) // not processed
-	p.must(p.WriteData(5, true, []byte("x")))
+	p.must(p.WriteData(5, false, []byte("x")))
+	p.request(5, true, "x-end", "yes")
 	p.must(p.WriteData(1, true, []byte("abc")))
 	if n := p.awaitEnd(1); n != 3 {
 		t.Errorf("%d bytes came", n)
@@ -322,9 +326,11 @@ func TestTimes(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, true, getRoot...)
 		p.awaitEnd(1)
+		c.awaitCalm(t)
 		c.Look(later(50 * time.Second))
 		p.request(3, true, getRoot...)
 		p.awaitEnd(3)
+		c.awaitCalm(t)
 		c.Look(later(61 * time.Second))
 		if f := p.awaitGoAway(); f.ErrCode != http2.ErrCodeNo {
 			t.Errorf("GOAWAY: %v", f)
@@ -335,6 +341,7 @@ func TestTimes(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, true, getRoot...)
 		p.awaitEnd(1)
+		c.awaitCalm(t)
 		p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: p.block(getRoot...)}))
 		c.awaitSlow(t)
 		c.Look(later(61 * time.Second))
@@ -344,6 +351,7 @@ func TestTimes(t *testing.T) {
 		c, p := connect(t, nil)
 		p.request(1, true, getRoot...)
 		p.awaitEnd(1)
+		c.awaitCalm(t)
 		_, err := p.conn.Write([]byte{0, 0, 10, 1})
 		p.must(err)
 		c.awaitSlow(t)
@@ -355,6 +363,7 @@ func TestTimes(t *testing.T) {
 		p.request(1, false, postRoot...)
 		p.must(p.WriteData(1, false, []byte("x")))
 		p.await("the body", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
+		c.awaitCalm(t)
 		c.Look(later(61 * time.Second))
 		p.await("a ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
 		c.Look(later(63 * time.Second))
@@ -363,7 +372,7 @@ func TestTimes(t *testing.T) {
 	t.Run("body", func(t *testing.T) {
 		errs, serving := make(chan error, 1), make(chan struct{})
 		c, p := connect(t, func(c *Config) {
-			c.Silence = 0
+			c.Silence, c.Send = 0, 0
 			c.Serve = func(s *Stream) {
 				close(serving)
 				s.Patience = time.Minute
@@ -408,6 +417,7 @@ func TestTimes(t *testing.T) {
 		<-serving
 		deadline := time.Now().Add(10 * time.Second)
 		for {
+			c.awaitCalm(t)
 			c.Look(later(61 * time.Second))
 			select {
 			case err := <-errs:
@@ -422,35 +432,4 @@ func TestTimes(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestPingsOfClients: a client may answer what it gets with pings, as those of gRPC do; for nothing it may not.
-func TestPingsOfClients(t *testing.T) {
-	_, p := connect(t, nil)
-	p.request(1, false, postRoot...)
-	bodies := make(chan struct{}, 1)
-	go func() {
-		for {
-			f, err := p.ReadFrame()
-			if err != nil {
-				return
-			}
-			if _, ok := f.(*http2.DataFrame); ok {
-				bodies <- struct{}{}
-			}
-		}
-	}()
-	for i := range 3000 {
-		p.must(p.WriteData(1, false, []byte("x")))
-		<-bodies
-		if err := p.WritePing(false, [8]byte{}); err != nil {
-			t.Fatalf("after %d pings: %v", i, err)
-		}
-	}
-	for range 100_000 {
-		if p.WritePing(false, [8]byte{}) != nil {
-			return
-		}
-	}
-	t.Error("the flood went on")
 }

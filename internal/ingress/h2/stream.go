@@ -44,6 +44,7 @@ type Stream struct {
 	blocked    int64 // since when it waits to write
 	touched    int64 // when bytes came or went
 	reading    bool  // it waits to read
+	head       bool  // the request is a HEAD, whose answer has no body
 	headed     bool  // an answer's header has come
 	remoteEnd  bool
 	localEnd   bool
@@ -147,6 +148,7 @@ func (s *Stream) Keep() {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	s.kept = true
+	s.watch = nil
 }
 
 // Err is why the stream has ended; nil as long as it has not.
@@ -273,6 +275,7 @@ func (s *Stream) writeBlock(end bool) error {
 		if err := s.writeError(); err != nil {
 			return err
 		}
+		s.blocked = 0
 		if c.out == nil || len(*c.out) < outMost {
 			break
 		}
@@ -316,11 +319,13 @@ func (s *Stream) Write(p []byte, end bool) error {
 		if err := s.writeError(); err != nil {
 			return err
 		}
-		n := int(min(int64(len(p)), s.sendWindow, c.sendWindow, int64(c.mostFrame), maxFrame))
-		if len(p) > 0 && n <= 0 || c.out != nil && len(*c.out) >= outMost {
+		// A window is below 0 once the other side has made those of streams smaller (RFC 9113, 6.9.2).
+		n := int(max(0, min(int64(len(p)), s.sendWindow, c.sendWindow, int64(c.mostFrame), maxFrame)))
+		if len(p) > 0 && n == 0 || c.out != nil && len(*c.out) >= outMost {
 			c.wait(s)
 			continue
 		}
+		s.blocked = 0
 		out := c.pending()
 		flags := http2.Flags(0)
 		last := end && n == len(p)

@@ -96,11 +96,13 @@ func (c *Conn) wait(s *Stream) {
 		c.mu.Lock()
 		return
 	}
-	s.blocked = c.now()
+	// What others may write wakes this one as well: it is blocked by its own window for as long as that gives it nothing.
+	if s.blocked == 0 || s.sendWindow > 0 {
+		s.blocked = c.now()
+	}
 	c.waiting++
 	c.room.Wait()
 	c.waiting--
-	s.blocked = 0
 }
 
 // credit gives back n bytes of the windows that were taken out of the buffers. It is called with mu, and reports whether
@@ -143,9 +145,18 @@ func (c *Conn) appendBlock(id uint32, block []byte, end bool) {
 func (c *Conn) appendReset(id uint32, code http2.ErrCode) {
 	out := c.pending()
 	*out = appendReset(*out, id, code)
+	// Until the other side knows, it may send frames of all streams that it may have, and of as many that it opens in place of
+	// those of which it has learnt.
+	if most := max(2*c.cfg.MaxStreams, leastGone); len(c.gone) < most {
+		c.gone = append(c.gone, id)
+		return
+	}
 	c.gone[c.goneAt%len(c.gone)] = id
 	c.goneAt++
 }
+
+// leastGone is how many streams that were reset are known at least.
+const leastGone = 64
 
 // wasReset tells whether this side has reset the stream lately. It is called with mu.
 func (c *Conn) wasReset(id uint32) bool {

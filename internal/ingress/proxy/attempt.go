@@ -151,7 +151,8 @@ func (f *flow) idempotent(loc *table.Location) bool {
 // mayRetry tells whether an outcome is one after which another endpoint is asked (proxy-next-upstream).
 func (f *flow) mayRetry(loc *table.Location, o outcome, sent bool) bool {
 	r := &loc.Retry
-	if sent && (!f.body.again() || !f.idempotent(loc)) {
+	// An endpoint of HTTP/2 may say that it has not looked at a request whose body is gone nevertheless.
+	if !f.body.again() || sent && !f.idempotent(loc) {
 		return false
 	}
 	switch o {

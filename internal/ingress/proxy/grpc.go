@@ -196,6 +196,9 @@ func (f *flow) passHTTP2(up *h2.Stream, body *upload) {
 	x.Status, x.Response, x.FromBackend = p.Status, &p.Header, true
 	f.finishHeader(&p.Header)
 	bodied, length := mayHaveBody(p.Status) && f.method != h1.MethodHead, up.ContentLength
+	if !mayHaveBody(p.Status) && p.Status != 304 {
+		length = -1
+	}
 	if bodied {
 		length = f.encode(length)
 	}

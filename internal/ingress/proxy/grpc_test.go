@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -148,5 +151,62 @@ func TestGRPCSilence(t *testing.T) {
 				w.client.lookForEnd(clock() + int64(3*time.Second))
 			}
 		})
+	}
+}
+
+// frames starts an endpoint of HTTP/2 that speaks frames; each gets those of a connection.
+func frames(t testing.TB, each func(fr *http2.Framer, f http2.Frame)) string {
+	t.Helper()
+	return rawBackend(t, func(c net.Conn) {
+		if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		fr := http2.NewFramer(c, c)
+		fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		_ = fr.WriteSettings()
+		for {
+			f, err := fr.ReadFrame()
+			if err != nil {
+				return
+			}
+			each(fr, f)
+		}
+	})
+}
+
+// TestGRPCRefusedBody: a request whose body was sent as it came is not sent again without it, though the endpoint has not
+// looked at it.
+func TestGRPCRefusedBody(t *testing.T) {
+	r := start(t, tableOf(settings(), ingress("a", loc(func(l *table.Location) { l.Protocol = table.ProtocolGRPC }), "a.example / plain")), nil)
+	r.SetDefaultCertificate(selfSigned(t, "default.example"))
+	var requests atomic.Int64
+	begun := make(chan struct{}, 10)
+	refuse := func() string {
+		return frames(t, func(fr *http2.Framer, f http2.Frame) {
+			switch f := f.(type) {
+			case *http2.MetaHeadersFrame:
+				requests.Add(1)
+				begun <- struct{}{}
+			case *http2.DataFrame:
+				if f.StreamEnded() {
+					_ = fr.WriteRSTStream(f.StreamID, http2.ErrCodeRefusedStream)
+				}
+			}
+		})
+	}
+	r.backend("plain", refuse(), refuse())
+	body, send := io.Pipe()
+	go func() {
+		<-begun
+		_, _ = send.Write([]byte("message"))
+		send.Close()
+	}()
+	resp, err := r.h2Client(nil).Post("https://a.example/", "application/grpc", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if n := requests.Load(); resp.StatusCode != 502 || n != 1 {
+		t.Errorf("status %d after %d requests", resp.StatusCode, n)
 	}
 }
