@@ -12,5 +12,5 @@ func CNIConfig(name, node string) ([]byte, error) {
 	if _, err := c.findNode(node); err != nil {
 		return nil, err
 	}
-	return member.CNIConfig(Paths{Name: name}.NodeRun(node))
+	return member.CNIConfig(Paths{Name: name}.CNISocket(node))
 }

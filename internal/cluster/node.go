@@ -85,6 +85,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Files: files, Claim: s.cfg.Claim.member(), Users: podUsers(n.number),
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
+		CRISocket: s.paths.CRISocket(n.name), CNISocket: s.paths.CNISocket(n.name),
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,
 		Certificates: n.certificates, Limits: s.limits, AllowedUnsafeSysctls: s.cfg.AllowedUnsafeSysctls, RuntimeHandlers: s.cfg.RuntimeHandlers,

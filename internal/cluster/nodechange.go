@@ -230,7 +230,7 @@ func (s *Server) cleanNode(ctx context.Context, spec NodeSpec) error {
 	if err := cgroup.Delete(); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		errs = append(errs, err)
 	}
-	errs = append(errs, removeFile(p.BGPSocket(name)), removeFile(p.IngressSocket(name)), host.RemoveTree(p.NodeRun(name)))
+	errs = append(errs, removeFile(p.CRISocket(name)), removeFile(p.CNISocket(name)), removeFile(p.BGPSocket(name)), removeFile(p.IngressSocket(name)), host.RemoveTree(p.NodeRun(name)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clear node %s: %w", name, err)
 	}

@@ -57,6 +57,13 @@ func (p Paths) MountNS(node string) string { return filepath.Join(p.Run(), "mntn
 // the node does not see.
 func (p Paths) BGPSocket(node string) string { return filepath.Join(p.Run(), "bgp", node+".sock") }
 
+// CRISocket is where a node's container runtime is reached, and CNISocket its network
+// for other runtimes. The node sees neither: whoever reaches the first is root.
+func (p Paths) CRISocket(node string) string { return filepath.Join(p.Run(), "cri", node+".sock") }
+
+// CNISocket is described with CRISocket.
+func (p Paths) CNISocket(node string) string { return filepath.Join(p.Run(), "cni", node+".sock") }
+
 // IngressSocket is where the process is reached that serves a node's ingress,
 // which the node does not see.
 func (p Paths) IngressSocket(node string) string {

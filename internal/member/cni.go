@@ -4,20 +4,21 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"os"
 	"path/filepath"
 
 	"minato/internal/podnet/cni"
 )
-
-// cniSocket is the name of the CNI's socket in a node's RunDir.
-const cniSocket = "cni.sock"
 
 // CNIPlugin is the name by which container runtimes look for the plugin.
 const CNIPlugin = "minato-cni"
 
 // serveCNI connects containers of runtimes that are not Minato's.
 func (m *Member) serveCNI(ctx context.Context) error {
-	s, err := cni.NewServer(cni.ServerConfig{Path: filepath.Join(m.cfg.RunDir, cniSocket), Network: m.pods, Logger: m.logger("cni")})
+	if err := os.MkdirAll(filepath.Dir(m.cfg.CNISocket), 0o700); err != nil {
+		return err
+	}
+	s, err := cni.NewServer(cni.ServerConfig{Path: m.cfg.CNISocket, Network: m.pods, Logger: m.logger("cni")})
 	if err != nil {
 		return err
 	}
@@ -29,8 +30,8 @@ func RunCNI(env func(string) string, stdin io.Reader, stdout io.Writer) int {
 	return cni.Run(env, stdin, stdout)
 }
 
-// CNIConfig is the network configuration list of the node whose RunDir is runDir.
-func CNIConfig(runDir string) ([]byte, error) {
-	plugin := map[string]string{"type": CNIPlugin, "socket": filepath.Join(runDir, cniSocket)}
+// CNIConfig is the network configuration list of the node with that socket.
+func CNIConfig(socket string) ([]byte, error) {
+	plugin := map[string]string{"type": CNIPlugin, "socket": socket}
 	return json.MarshalIndent(map[string]any{"cniVersion": "1.0.0", "name": "minato", "plugins": []any{plugin}}, "", "  ")
 }

@@ -69,6 +69,10 @@ type Config struct {
 	// file system.
 	DataDir, RunDir, PinDir string
 
+	// CRISocket is the path of the socket at which the node's container runtime is
+	// reached, and CNISocket that of its network for other runtimes, each in a directory
+	// for such sockets alone that the node must not see.
+	CRISocket, CNISocket string
 	// BGPSocket is the path of the socket of the process that speaks BGP for the
 	// node, in a directory for such sockets alone that the node must not see.
 	BGPSocket string
@@ -166,6 +170,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: Addresses %v and PodCIDRs %v do not match; give one of each IP family", c.Name, c.Addresses, c.PodCIDRs)
 	case !filepath.IsAbs(c.DataDir) || !filepath.IsAbs(c.RunDir) || !filepath.IsAbs(c.PinDir):
 		return fmt.Errorf("node %s: DataDir %q, RunDir %q and PinDir %q must be absolute paths", c.Name, c.DataDir, c.RunDir, c.PinDir)
+	case !filepath.IsAbs(c.CRISocket) || !filepath.IsAbs(c.CNISocket):
+		return fmt.Errorf("node %s: CRISocket %q and CNISocket %q must be absolute paths", c.Name, c.CRISocket, c.CNISocket)
 	case !filepath.IsAbs(c.BGPSocket):
 		return fmt.Errorf("node %s: BGPSocket %q must be an absolute path", c.Name, c.BGPSocket)
 	case !filepath.IsAbs(c.IngressSocket):

@@ -2,17 +2,12 @@ package member
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"minato/internal/runtime/criserver"
 	"minato/internal/runtime/image"
 )
-
-// criSocket is the name of the CRI's socket in a node's RunDir.
-const criSocket = "cri.sock"
-
-// CRISocket is where a node whose RunDir is runDir serves the CRI.
-func CRISocket(runDir string) string { return filepath.Join(runDir, criSocket) }
 
 // serveCRI serves the node's runtime, which the agent calls in process, to
 // crictl and others.
@@ -21,8 +16,11 @@ func (m *Member) serveCRI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(m.cfg.CRISocket), 0o700); err != nil {
+		return err
+	}
 	s, err := criserver.New(criserver.Config{
-		Path: CRISocket(m.cfg.RunDir), Runtime: m.runtime, Images: images, Streams: m.runtime.Streams(),
+		Path: m.cfg.CRISocket, Runtime: m.runtime, Images: images, Streams: m.runtime.Streams(),
 		Netns: m.cfg.Netns, Logger: m.logger("cri"),
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 func config() Config {
 	return Config{
 		Name: "node-1", Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.11")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
-		DataDir: "/data", RunDir: "/run", PinDir: "/pins", BGPSocket: "/run/bgp/node-1.sock", IngressSocket: "/run/ingress/node-1.sock", IngressLog: "/log/node-1.log",
+		DataDir: "/data", RunDir: "/run", PinDir: "/pins", CRISocket: "/run/cri/node-1.sock", CNISocket: "/run/cni/node-1.sock", BGPSocket: "/run/bgp/node-1.sock", IngressSocket: "/run/ingress/node-1.sock", IngressLog: "/log/node-1.log",
 		Connect: func(string, ...string) *rest.Config { return &rest.Config{} }, Connected: make(chan struct{}), Watch: &Watch{},
 		Images:       &image.Store{},
 		Certificates: func() (tls.Certificate, *x509.CertPool, error) { return tls.Certificate{}, nil, nil },

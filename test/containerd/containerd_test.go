@@ -46,7 +46,7 @@ state = "/run/containerd"
 type lab struct {
 	t       *testing.T
 	minato  string
-	dir     string // of the machine, which the node has too
+	dir     string
 	bin     string // of containerd's programs
 	runtime runtimeapi.RuntimeServiceClient
 }
@@ -76,11 +76,10 @@ func (l *lab) do(name string, args ...string) string {
 	return string(out)
 }
 
-// onNode is a command in the node's namespaces.
+// onNode is a command in the node's network namespace.
 func (l *lab) onNode(ctx context.Context, args ...string) *exec.Cmd {
 	all := []string{
-		"--net=/run/netns/" + cluster + "-" + node, "--mount=" + filepath.Join("/run/minato", cluster, "mntns", node),
-		"--", "env", "PATH=" + l.bin + ":/usr/sbin:/usr/bin:/sbin:/bin",
+		"--net=/run/netns/" + cluster + "-" + node, "--", "env", "PATH=" + l.bin + ":/usr/sbin:/usr/bin:/sbin:/bin",
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(all, args...)...)
 	cmd.Dir = "/"

@@ -25,7 +25,7 @@ type cluster struct {
 
 func (c *cluster) report() string { return filepath.Join(c.out, "report.xml") }
 func (c *cluster) socket() string {
-	return filepath.Join("/run/minato", c.name, "nodes", node, "cri.sock")
+	return filepath.Join("/run/minato", c.name, "cri", node+".sock")
 }
 
 // start brings up a cluster of one node, which pulls from the registry and has
