@@ -26,7 +26,7 @@ func scrape(t *testing.T, m *Metrics) string {
 
 func TestMetrics(t *testing.T) {
 	m := NewMetrics(MetricsConfig{ControllerClass: "k8s.io/ingress-nginx", ControllerNamespace: "kube-system", ControllerPod: "node-1", PerHost: true})
-	r := start(t, tableOf(settings(), ingress("a", nil, "a.example /shop web")), func(c *Config) { c.Observer = Observers{c.Observer, m} })
+	r := start(t, tableOf(settings(), ingress("a", nil, "a.example /shop web")), func(c *Config) { c.Observer = Observers{m, c.Observer} })
 	if err := m.Bind(r.Server); err != nil {
 		t.Fatal(err)
 	}
