@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"minato/internal/host"
 )
 
 // server is one of those that are measured.
@@ -133,18 +135,11 @@ func (p *process) stop() {
 
 // cpu is the time that the process has had of the processors.
 func (p *process) cpu() time.Duration {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	use, err := host.ReadProcess(p.cmd.Process.Pid)
 	if err != nil {
 		return 0
 	}
-	// The fields after the command's name, which ends with the last ")".
-	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	ticks := 0
-	for _, text := range f[11:13] { // utime and stime, a hundred to the second
-		n, _ := strconv.Atoi(text)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return use.CPU
 }
 
 // memory reads a field of the process's status, in MiB.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,4 +81,17 @@ func Each(ctx context.Context, from, to int, fn func(context.Context, int) error
 		})
 	}
 	return g.Wait()
+}
+
+// Numbers reads the list that a flag was given, such as "100,300", of numbers of what.
+func Numbers(flag, list, what, example string) ([]int, error) {
+	var out []int
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("-%s %q: give numbers of %s, such as %s", flag, list, what, example)
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }

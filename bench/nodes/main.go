@@ -14,7 +14,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -49,17 +48,12 @@ func parse() (options, error) {
 	flag.DurationVar(&o.settle, "settle", 20*time.Second, "how long a cluster idles before, and while, its processor time is read")
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "how long a start or an end may take")
 	flag.Parse()
-	for text := range strings.SplitSeq(sizes, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return o, fmt.Errorf("-sizes %q: give numbers of nodes, such as 3,30", sizes)
-		}
-		o.sizes = append(o.sizes, n)
-	}
 	if o.runs < 1 {
 		return o, fmt.Errorf("-runs %d: one at least", o.runs)
 	}
-	return o, nil
+	var err error
+	o.sizes, err = lab.Numbers("sizes", sizes, "nodes", "3,30")
+	return o, err
 }
 
 // size is what clusters of one size take.
@@ -71,10 +65,10 @@ type size struct {
 	DNS   []float64 `json:"dnsSeconds"`
 	Up    []float64 `json:"upSeconds"`
 	Down  []float64 `json:"deleteSeconds"`
-	// Processor is in percent of one core, and Memory in MiB: the server's, resident,
-	// once it idles. Both are of the last run.
+	// Processor is in percent of one core, and Memory in MiB: the server's, without pages
+	// of files, once it idles. Both are of the last run.
 	Processor float64 `json:"idleProcessorPercent"`
-	Memory    float64 `json:"residentMiB"`
+	Memory    float64 `json:"memoryMiB"`
 }
 
 type result struct {

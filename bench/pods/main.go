@@ -14,8 +14,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -52,14 +50,9 @@ func parse() (options, error) {
 	flag.DurationVar(&o.settle, "settle", 20*time.Second, "how long the cluster idles before and while its memory and processor time are read")
 	flag.DurationVar(&o.patience, "patience", 3*time.Minute, "how long anything may take")
 	flag.Parse()
-	for text := range strings.SplitSeq(bursts, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return o, fmt.Errorf("-bursts %q: give numbers of Pods, such as 100,300", bursts)
-		}
-		o.bursts = append(o.bursts, n)
-	}
-	return o, nil
+	var err error
+	o.bursts, err = lab.Numbers("bursts", bursts, "Pods", "100,300")
+	return o, err
 }
 
 // result is what was measured.

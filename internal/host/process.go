@@ -13,6 +13,8 @@ type ProcessUse struct {
 	CPU time.Duration // of all its threads since it began
 	// Memory is in bytes, without the pages of files, which it may share.
 	Memory int64
+	// Resident is in bytes, with the pages of files.
+	Resident int64
 }
 
 // tick is the kernel's unit of time in /proc, USER_HZ.
@@ -35,11 +37,12 @@ func ReadProcess(pid int) (ProcessUse, error) {
 	if err != nil {
 		return fail(err)
 	}
-	pages, err := parseStatm(string(statm))
+	resident, own, err := parseStatm(string(statm))
 	if err != nil {
 		return fail(err)
 	}
-	return ProcessUse{CPU: cpu, Memory: pages * int64(os.Getpagesize())}, nil
+	page := int64(os.Getpagesize())
+	return ProcessUse{CPU: cpu, Memory: own * page, Resident: resident * page}, nil
 }
 
 // parseStat returns utime and stime of a line of /proc/PID/stat (proc(5)). The second
@@ -53,13 +56,18 @@ func parseStat(line string) (time.Duration, error) {
 	return time.Duration(ticks) * tick, err
 }
 
-// parseStatm returns the resident pages of a line of /proc/PID/statm that are no files'.
-func parseStatm(line string) (int64, error) {
+// parseStatm returns the resident pages of a line of /proc/PID/statm, and those of them
+// that are no files'.
+func parseStatm(line string) (resident, own int64, err error) {
 	fields := strings.Fields(line)
 	if len(fields) < 3 {
-		return 0, fmt.Errorf("the kernel wrote %q", line)
+		return 0, 0, fmt.Errorf("the kernel wrote %q", line)
 	}
-	return sumOf(fields[1], "-"+fields[2])
+	if resident, err = sumOf(fields[1]); err != nil {
+		return 0, 0, err
+	}
+	own, err = sumOf(fields[1], "-"+fields[2])
+	return resident, own, err
 }
 
 func sumOf(numbers ...string) (int64, error) {

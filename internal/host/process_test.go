@@ -24,7 +24,7 @@ func TestParseStat(t *testing.T) {
 
 func TestReadProcess(t *testing.T) {
 	before, err := ReadProcess(os.Getpid())
-	if err != nil || before.Memory < 1<<20 {
+	if err != nil || before.Memory < 1<<20 || before.Resident < before.Memory {
 		t.Fatalf("%+v, %v", before, err)
 	}
 	held := make([]byte, 64<<20)
