@@ -213,7 +213,7 @@ func (c *cluster) ginkgoArgs(p part) []string {
 		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
 		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
 	if c.csi {
-		args = append(args, "-storage.testdriver="+csiTest)
+		args = append(args, "-storage.testdriver="+c.driver)
 	}
 	return args
 }

@@ -40,6 +40,7 @@ type options struct {
 	realImages, buildOnly bool
 	noBuild               bool
 	csi                   bool
+	driver                string
 }
 
 func main() {
@@ -82,7 +83,8 @@ func parse(args []string) (options, error) {
 		return o, errors.New("-no-build and -build-only leave nothing to do")
 	}
 	var err error
-	for _, path := range []*string{&o.minato, &o.out, &o.images} {
+	o.driver = csiTest // the suite runs elsewhere
+	for _, path := range []*string{&o.minato, &o.out, &o.images, &o.driver} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return o, err
 		}
