@@ -227,7 +227,7 @@ func (c *Config) complete() error {
 		c.RunDir = c.Dir
 	}
 	if c.Mounter == nil {
-		c.Mounter = hostMounter{c.MountNS}
+		c.Mounter = hostMounter{c.MountNS, c.Netns}
 	}
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"

@@ -22,7 +22,6 @@ var refusals = map[string]func() error{
 	},
 	"windows": func() error { return admitted(func(s *v1.PodSpec) { s.OS = &v1.PodOS{Name: v1.Windows} }) },
 	"volume":  unsupportedVolumes,
-	"nfs":     func() error { return unsupported(v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}) },
 }
 
 // admitted is why a node refuses a Pod.

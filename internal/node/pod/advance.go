@@ -3,6 +3,7 @@ package pod
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"minato/internal/node/csi"
 	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -153,6 +155,11 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 		}
 		for _, e := range unjoin(err) {
 			w.event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
+		}
+		// As in the kubelet: elsewhere there is room, and whoever made the Pod makes another.
+		if full := (*csi.LimitError)(nil); errors.As(err, &full) {
+			w.m.EvictFor(w.uid, Eviction{Reason: "VolumeAttachmentLimitExceeded", Message: err.Error()})
+			return err
 		}
 		if w.mounted {
 			if stack := guard.Stack(err); stack != nil {

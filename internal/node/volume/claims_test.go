@@ -143,7 +143,15 @@ func TestClaimRefused(t *testing.T) {
 		}, "nodeAffinity"},
 		"nfs": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
 			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{NFS: &v1.NFSVolumeSource{}}
-		}, "volumes of type nfs are not supported"},
+		}, "has no NFS client"},
+		"nfs as a device": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, p *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{NFS: &v1.NFSVolumeSource{}}
+			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
+			p.Spec.Containers[0].VolumeMounts = nil
+		}, "an NFS export is no device"},
+		"iscsi": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{ISCSI: &v1.ISCSIPersistentVolumeSource{}}
+		}, "volumes of type iscsi are not supported"},
 		"no directory": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path += "/missing" }, "does not exist"},
 		"a device":     {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path = "/dev/null" }, "is not a directory"},
 		"another Pod's": {func(_ *v1.PersistentVolumeClaim, _ *v1.PersistentVolume, p *v1.Pod) {

@@ -37,6 +37,7 @@ type Tokens interface {
 // Mounter changes the machine's mounts.
 type Mounter interface {
 	MountTmpfs(path, options string) error
+	MountNFS(ctx context.Context, path string, export host.NFS) error
 	BindMount(source, target string, readOnly bool) error
 	Unmount(path string) error
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
@@ -83,7 +84,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	tokens map[tokenKey]token
-	// mounted has the directories that are known to be tmpfs mounts.
+	// mounted has the directories that are known to be mounts of a tmpfs or of NFS.
 	mounted map[string]bool
 	// claims has the PersistentVolumes of each Pod, by the names of its volumes.
 	claims map[types.UID]map[string]claimed
@@ -148,7 +149,7 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 		})
 	}
 	for i := range pod.Spec.Volumes {
-		if v := &pod.Spec.Volumes[i]; !isClaim(v) && v.CSI == nil {
+		if !isAwaited(&pod.Spec.Volumes[i]) {
 			one(i)
 		}
 	}
@@ -161,14 +162,16 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 	return renew, errors.Join(errs...)
 }
 
-// awaited has the places, among a Pod's volumes, of those that others make: claims and
-// volumes of drivers. Volumes of the same claim are together, to be made one after the
+// isAwaited tells whether others make a volume: a claim, one of a driver, one of a server.
+func isAwaited(v *v1.Volume) bool { return isClaim(v) || v.CSI != nil || v.NFS != nil }
+
+// awaited has the places, among a Pod's volumes, of those that others make. Volumes of the same claim are together, to be made one after the
 // other.
 func awaited(pod *v1.Pod) (out [][]int) {
 	at := map[string]int{}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if !isClaim(v) && v.CSI == nil {
+		if !isAwaited(v) {
 			continue
 		}
 		if v.PersistentVolumeClaim != nil {
@@ -193,6 +196,8 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		return m.claim(ctx, pod, v)
 	case v.CSI != nil && m.cfg.Drivers != nil:
 		return m.inline(ctx, pod, v)
+	case v.NFS != nil:
+		return time.Time{}, m.inlineNFS(ctx, pod, v)
 	case v.Image != nil:
 		return time.Time{}, nil // pulled when a container starts that mounts it
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -261,6 +266,8 @@ func (m *Manager) place(v *v1.Volume) (base, kind string) {
 		return m.cfg.MemoryDir, "kubernetes.io~secret"
 	case v.Projected != nil:
 		return m.cfg.MemoryDir, "kubernetes.io~projected"
+	case v.NFS != nil:
+		return m.cfg.Dir, filepath.Base(nfsDir)
 	case isClaim(v):
 		return m.cfg.Dir, "claims" // of which there are only records here
 	}

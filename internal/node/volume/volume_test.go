@@ -64,8 +64,15 @@ type fakeMounter struct {
 	mounts map[string]string
 	tmpfs  int // how many were mounted
 	stuck  bool
+	nfs    func(path string, e host.NFS) error
 }
 
+func (m *fakeMounter) MountNFS(_ context.Context, path string, e host.NFS) error {
+	if m.nfs != nil {
+		return m.nfs(path, e)
+	}
+	return host.ErrNoNFS
+}
 func (m *fakeMounter) MountTmpfs(path, options string) error {
 	m.tmpfs++
 	m.mounts[path] = options
@@ -226,7 +233,7 @@ func TestMissingSources(t *testing.T) {
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "k", Path: "../p"}}}}, "may not begin with '..'"},
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: ref, Optional: &yes}}, ""},
 		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent", Optional: &yes}}, ""},
-		{v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}, "volumes of type nfs are not supported"},
+		{v1.VolumeSource{ISCSI: &v1.ISCSIVolumeSource{}}, "volumes of type iscsi are not supported"},
 		{v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "absent"}}, `persistentvolumeclaim "absent" not found`},
 	} {
 		b := newBench(t)

@@ -54,10 +54,19 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(name, "drivername", *name, "as -name")
 	flags.StringVar(node, "nodeid", *node, "as -node")
 	flags.StringVar(socket, "endpoint", *socket, "as -socket")
+	flags.StringVar(data, "statedir", *data, "as -data")
+	flags.Int64Var(limit, "maxvolumespernode", *limit, "as -limit")
+	flags.Int64Var(limit, "attach-limit", *limit, "as -limit")
+	attaches := flags.Bool("enable-attach", false, "with -drivername, in place of -attach")
 	flags.Int("v", 0, "taken for the sake of those who give it; every call is logged")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	flags.Visit(func(f *flag.Flag) { // whoever uses that one knows the defaults of csi-driver-host-path
+		if f.Name == "drivername" {
+			*attach = *attaches
+		}
+	})
 	if *proxied != "" {
 		return runProxy(ctx, *socket, *proxied)
 	}
@@ -125,13 +134,20 @@ type driver struct {
 }
 
 // intercept refuses what lacks a required field, logs each call, and lets those hang of
-// which a file hang-METHOD is in the directory of volumes.
+// which a file hang-METHOD is in the directory of volumes. Those with a file lie-METHOD
+// are answered as if they had been done.
 func (d *driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	method := info.FullMethod[strings.LastIndexByte(info.FullMethod, '/')+1:]
-	if d.store.hangs(method) {
+	if d.store.told("hang-" + method) {
 		fmt.Println("hangs", method)
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if d.store.told("lie-" + method) {
+		if resp := doneNothing(req); resp != nil {
+			fmt.Println("lies", method)
+			return resp, nil
+		}
 	}
 	if field := lacks(req); field != "" {
 		return nil, status.Errorf(codes.InvalidArgument, "%s is required", field)
@@ -141,6 +157,22 @@ func (d *driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		fmt.Println(method, err)
 	}
 	return resp, err
+}
+
+// doneNothing is the answer to a request of the node service that would be given if it
+// had been done, nil to others.
+func doneNothing(req any) any {
+	switch req.(type) {
+	case *spec.NodeStageVolumeRequest:
+		return &spec.NodeStageVolumeResponse{}
+	case *spec.NodePublishVolumeRequest:
+		return &spec.NodePublishVolumeResponse{}
+	case *spec.NodeUnpublishVolumeRequest:
+		return &spec.NodeUnpublishVolumeResponse{}
+	case *spec.NodeUnstageVolumeRequest:
+		return &spec.NodeUnstageVolumeResponse{}
+	}
+	return nil
 }
 
 // GetPluginInfo implements the identity service.
