@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -58,6 +59,8 @@ func run(ctx context.Context, args []string) error {
 	flags.Int64Var(limit, "maxvolumespernode", *limit, "as -limit")
 	flags.Int64Var(limit, "attach-limit", *limit, "as -limit")
 	attaches := flags.Bool("enable-attach", false, "with -drivername, in place of -attach")
+	expands := flags.Bool("node-expand-required", true, "the node has to grow a volume after the controller")
+	topology := flags.Bool("enable-topology", true, "tell on which node volumes are")
 	flags.Int("v", 0, "taken for the sake of those who give it; every call is logged")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -74,7 +77,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	d := &driver{name: *name, node: *node, store: s, limit: *limit, attach: *attach}
+	d := &driver{name: *name, node: *node, store: s, limit: *limit, attach: *attach, expands: *expands, tells: *topology}
 	server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
 	spec.RegisterIdentityServer(server, d)
 	spec.RegisterControllerServer(server, d)
@@ -131,6 +134,8 @@ type driver struct {
 	store      *store
 	limit      int64
 	attach     bool
+	expands    bool // the node has to
+	tells      bool // on which node volumes are
 }
 
 // intercept refuses what lacks a required field, logs each call, and lets those hang of
@@ -153,10 +158,23 @@ func (d *driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		return nil, status.Errorf(codes.InvalidArgument, "%s is required", field)
 	}
 	resp, err := handler(ctx, req)
+	logCall(info.FullMethod, req, resp, err)
 	if method != "Probe" {
 		fmt.Println(method, err)
 	}
 	return resp, err
+}
+
+// logCall prints a call as Kubernetes' suite reads it from the logs of its mock driver.
+func logCall(method string, req, resp any, err error) {
+	line := map[string]any{"Method": method, "Request": req, "Response": resp, "Error": ""}
+	if err != nil {
+		line["Error"] = err.Error()
+		line["FullError"] = map[string]any{"code": status.Code(err), "message": status.Convert(err).Message()}
+	}
+	if text, err := json.Marshal(line); err == nil {
+		fmt.Println("gRPCCall:", string(text))
+	}
 }
 
 // doneNothing is the answer to a request of the node service that would be given if it
@@ -183,9 +201,11 @@ func (d *driver) GetPluginInfo(context.Context, *spec.GetPluginInfoRequest) (*sp
 // GetPluginCapabilities implements the identity service.
 func (d *driver) GetPluginCapabilities(context.Context, *spec.GetPluginCapabilitiesRequest) (*spec.GetPluginCapabilitiesResponse, error) {
 	var out []*spec.PluginCapability
-	for _, t := range []spec.PluginCapability_Service_Type{
-		spec.PluginCapability_Service_CONTROLLER_SERVICE, spec.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS,
-	} {
+	services := []spec.PluginCapability_Service_Type{spec.PluginCapability_Service_CONTROLLER_SERVICE}
+	if d.tells {
+		services = append(services, spec.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS)
+	}
+	for _, t := range services {
 		out = append(out, &spec.PluginCapability{Type: &spec.PluginCapability_Service_{Service: &spec.PluginCapability_Service{Type: t}}})
 	}
 	out = append(out, &spec.PluginCapability{Type: &spec.PluginCapability_VolumeExpansion_{
