@@ -74,6 +74,7 @@ func nginxConfig() v1.Config {
 func Recipes() []Recipe {
 	web, tools := webLayer, toolsLayer
 	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
+	prometheus := &layer{name: "prometheus", on: baseLayer, packages: []string{"prometheus", "prometheus-node-exporter"}}
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
@@ -99,6 +100,10 @@ func Recipes() []Recipe {
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}, "8080/udp": {}},
 		}},
 		Drivers()[0],
+		// Both programs; a Pod says which.
+		{Name: "prometheus", Tags: []string{"minato.local/prometheus:latest"}, layer: prometheus, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
+		}},
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},
 			ExposedPorts: map[string]struct{}{"53/udp": {}, "53/tcp": {}},
