@@ -129,7 +129,8 @@ const raceWindow = time.Second
 // mount sets the Pod's volumes up unless that is done.
 func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	now := w.m.cfg.Clock.Now()
-	if w.mounted && (w.renewAt.IsZero() || now.Before(w.renewAt)) {
+	// A container that comes later may name a volume that none did before.
+	if w.mounted && w.mountedFor == len(pod.Spec.EphemeralContainers) && (w.renewAt.IsZero() || now.Before(w.renewAt)) {
 		return nil
 	}
 	pause := 5 * time.Millisecond
@@ -142,7 +143,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 		w.renewAt = renew
 		if err == nil {
 			w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
-			w.mounted = true
+			w.mounted, w.mountedFor = true, len(pod.Spec.EphemeralContainers)
 			return nil
 		}
 		if !w.mounted && time.Since(start) < raceWindow && perhapsTooEarly(err) && sleep(ctx, pause) {

@@ -121,7 +121,8 @@ func (e *Error) Unwrap() error { return e.Err }
 const sideBySide = 8
 
 // SetUp makes a Pod's volumes, or brings those that exist up to date; of one
-// that nothing has changed about, no file is read or written. It
+// that nothing has changed about, no file is read or written. Volumes that no container
+// names are left alone, as kubelet has it. It
 // returns when the next token has to be renewed, zero for never, and joins the
 // errors of all volumes that failed, each an *Error. Volumes that others have to attach
 // or to make are waited for side by side.
@@ -138,9 +139,10 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 			errs[i] = &Error{Volume: v.Name, Err: err}
 		}
 	}
+	used := usedVolumes(pod)
 	var group errgroup.Group
 	group.SetLimit(sideBySide)
-	for _, same := range awaited(pod) {
+	for _, same := range awaited(pod, used) {
 		group.Go(func() error {
 			for _, i := range same {
 				one(i)
@@ -149,7 +151,7 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 		})
 	}
 	for i := range pod.Spec.Volumes {
-		if !isAwaited(&pod.Spec.Volumes[i]) {
+		if v := &pod.Spec.Volumes[i]; used[v.Name] && !isAwaited(v) {
 			one(i)
 		}
 	}
@@ -165,13 +167,37 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 // isAwaited tells whether others make a volume: a claim, one of a driver, one of a server.
 func isAwaited(v *v1.Volume) bool { return isClaim(v) || v.CSI != nil || v.NFS != nil }
 
-// awaited has the places, among a Pod's volumes, of those that others make. Volumes of the same claim are together, to be made one after the
+// usedVolumes has the names of the volumes that a container of the Pod mounts, or has as a
+// device.
+func usedVolumes(pod *v1.Pod) map[string]bool {
+	used := map[string]bool{}
+	add := func(mounts []v1.VolumeMount, devices []v1.VolumeDevice) {
+		for i := range mounts {
+			used[mounts[i].Name] = true
+		}
+		for i := range devices {
+			used[devices[i].Name] = true
+		}
+	}
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			add(list[i].VolumeMounts, list[i].VolumeDevices)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := &pod.Spec.EphemeralContainers[i]
+		add(c.VolumeMounts, c.VolumeDevices)
+	}
+	return used
+}
+
+// awaited has the places, among a Pod's volumes, of those in use that others make. Volumes of the same claim are together, to be made one after the
 // other.
-func awaited(pod *v1.Pod) (out [][]int) {
+func awaited(pod *v1.Pod, used map[string]bool) (out [][]int) {
 	at := map[string]int{}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if !isAwaited(v) {
+		if !isAwaited(v) || !used[v.Name] {
 			continue
 		}
 		if v.PersistentVolumeClaim != nil {

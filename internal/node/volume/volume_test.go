@@ -135,7 +135,7 @@ func podWith(source v1.VolumeSource) *v1.Pod {
 		Spec: v1.PodSpec{
 			ServiceAccountName: "robot",
 			Volumes:            []v1.Volume{{Name: "data", VolumeSource: source}},
-			Containers:         []v1.Container{{Name: "c"}},
+			Containers:         []v1.Container{{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
 		},
 	}
 }
@@ -382,7 +382,7 @@ func TestEmptyDirInMemory(t *testing.T) {
 			if limit != "" {
 				r[v1.ResourceMemory] = resource.MustParse(limit)
 			}
-			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}})
+			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}, VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/data"}}})
 		}
 		dir, _ := b.Path(pod, "data")
 		for range 2 {
