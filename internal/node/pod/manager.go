@@ -25,6 +25,7 @@ import (
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
+	"minato/internal/node/settings"
 	"minato/internal/node/spec"
 )
 
@@ -139,6 +140,8 @@ type Config struct {
 	Clock  clock.WithTicker
 	Logger *slog.Logger
 
+	// Pulls bounds the pulls of images, and says for which a Pod has to show a login.
+	Pulls settings.Pulls
 	// OfflineImages lets every Pod run the image that is on the node where
 	// imagePullPolicy is Always and the registry cannot be reached, as
 	// [OfflineImagesAnnotation] does for one Pod.
