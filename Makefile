@@ -73,7 +73,7 @@ picture: deps build ## record `make demo` as docs/demo.svg, and delete its clust
 articles: build images ## type what the five articles show, on clusters of their own; a transcript with times goes to build/articles.txt (as root)
 	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 40m -run '^TestScripts$$/^articles$$' ./test/e2e
 
-test-churn-pods: build images ## make and end Pods in waves (PODS=10000 WAVE=40 NODES=2 KILL_EVERY=5): nothing is left (as root)
+test-churn-pods: build images ## make and end Pods in waves (PODS=10000 WAVE=40 NODES=2 KILL_EVERY=5 LAN_CIDR=… POD_CIDR=… SERVICE_CIDR=…): nothing is left (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 6h -v ./test/podchurn
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)

@@ -99,11 +99,11 @@ func Recipes() []Recipe {
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/whoami"},
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}, "8080/udp": {}},
 		}},
-		Drivers()[0],
 		// Both programs; a Pod says which.
 		{Name: "prometheus", Tags: []string{"minato.local/prometheus:latest"}, layer: prometheus, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
 		}},
+		Drivers()[0],
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},
 			ExposedPorts: map[string]struct{}{"53/udp": {}, "53/tcp": {}},

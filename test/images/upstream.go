@@ -92,7 +92,7 @@ const ValidationShell = "cri-busybox"
 // Validation lists stand-ins for images of the CRI's validation suite; test/critest
 // makes more of them, with other users and files.
 func Validation() []Recipe {
-	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, finish: finishShell}
+	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, program: "minato/test/images/shell", finish: finishShell}
 	out := []Recipe{{Name: ValidationShell, Tags: []string{"minato.local/cri-busybox:latest"}, layer: shell, Config: v1.Config{
 		Env: []string{debianPath}, Cmd: []string{"sh"},
 	}}}

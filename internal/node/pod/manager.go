@@ -25,6 +25,7 @@ import (
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
+	"minato/internal/node/settings"
 	"minato/internal/node/spec"
 )
 
@@ -141,6 +142,8 @@ type Config struct {
 	// Measures is told how long things take; may be nil.
 	Measures Measures
 
+	// Pulls bounds the pulls of images, and says for which a Pod has to show a login.
+	Pulls settings.Pulls
 	// OfflineImages lets every Pod run the image that is on the node where
 	// imagePullPolicy is Always and the registry cannot be reached, as
 	// [OfflineImagesAnnotation] does for one Pod.

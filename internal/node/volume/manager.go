@@ -41,7 +41,9 @@ type Mounter interface {
 	BindMount(source, target string, readOnly bool) error
 	Unmount(path string) error
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
+	// ClearTree detaches them and removes dir.
 	UnmountAllUnder(dir string) error
+	ClearTree(dir string) error
 	MountsUnder(dir string) ([]string, error)
 	// ShareMounts has what is mounted below dir seen by all that have mounted
 	// the directory.
@@ -307,6 +309,9 @@ func (m *Manager) TearDown(ctx context.Context, uid types.UID) (err error) {
 	if err := m.tearDownDrivers(ctx, uid); err != nil {
 		return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
 	}
+	if err := m.detachNFS(uid); err != nil {
+		return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
+	}
 	dirs := []string{m.PodDir(uid)}
 	if m.cfg.MemoryDir != m.cfg.Dir {
 		dirs = append(dirs, filepath.Join(m.cfg.MemoryDir, string(uid)))
@@ -318,20 +323,9 @@ func (m *Manager) TearDown(ctx context.Context, uid types.UID) (err error) {
 		}
 	}()
 	for _, dir := range dirs {
-		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err := m.cfg.Mounter.UnmountAllUnder(dir); err != nil {
-			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
-		}
-		// A bind mount that is still there may lead to a user's own files.
-		left, err := m.cfg.Mounter.MountsUnder(dir)
-		if err != nil || len(left) > 0 {
-			return fmt.Errorf("tear down volumes of pod %s: still mounted: %v: %w", uid, left, err)
-		}
-		// Not os.RemoveAll, which holds as many descriptors as directories are
-		// nested: a container may have nested any number.
-		if err := host.RemoveTree(dir); err != nil {
+		// Not os.RemoveAll: a bind mount that is still there may lead to a user's own
+		// files, and a container may have nested any number of directories.
+		if err := m.cfg.Mounter.ClearTree(dir); err != nil {
 			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
 		}
 	}

@@ -2,10 +2,14 @@ package volume
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
 )
@@ -61,4 +65,14 @@ func (m *Manager) mountNFS(ctx context.Context, dir string, e host.NFS) error {
 	m.mounted[dir] = true
 	m.mu.Unlock()
 	return nil
+}
+
+// detachNFS detaches the exports of a Pod before anything looks into its directories: a
+// server that does not answer would keep whoever does.
+func (m *Manager) detachNFS(uid types.UID) error {
+	dir := filepath.Join(m.PodDir(uid), nfsDir)
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return m.cfg.Mounter.UnmountAllUnder(dir)
 }
