@@ -375,7 +375,7 @@ func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK"} {
+	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK", "CRI_CONFIG_FILE"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd
