@@ -29,10 +29,12 @@ import (
 	"minato/internal/node/api"
 	"minato/internal/node/credentialprovider"
 	"minato/internal/node/csi"
+	"minato/internal/node/device"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/plugins"
 	"minato/internal/node/pod"
+	"minato/internal/node/podresources"
 	"minato/internal/node/pressure"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
@@ -70,8 +72,11 @@ type Agent struct {
 	volumes     *volume.Manager
 	drivers     *csi.Manager // nil: the node has no directory for plugins
 	plugins     *plugins.Watcher
-	node        *nodeStatus
-	fresh       *fresh
+	// devices and resources are nil where drivers is.
+	devices   *device.Manager
+	resources *podresources.Server
+	node      *nodeStatus
+	fresh     *fresh
 	// assembled is closed once the fields above are set.
 	assembled chan struct{}
 }
@@ -256,7 +261,12 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var devices pod.Devices
+	if a.devices != nil {
+		devices = a.devices
+	}
 	a.pods = pod.New(pod.Config{
+		Devices:  devices,
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
 		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings, Providers: providers,
@@ -297,7 +307,11 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if _, err := a.pressure.Look(ctx); err != nil {
 		a.cfg.Logger.Warn("something of what the node has left cannot be measured, and counts as sufficient", "error", err)
 	}
-	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took, a.endings.total} {
+	collectors := []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took, a.endings.total}
+	if a.devices != nil {
+		collectors = append(collectors, a.devices)
+	}
+	for _, c := range collectors {
 		if err := a.cfg.Metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

@@ -34,6 +34,9 @@ type Input struct {
 	// but for those of which nothing runs any more, with the resources that the
 	// node has granted them.
 	Others []*v1.Pod
+	// Allocated are the devices of the node's plugins that Pods have, this one's
+	// among them. The Node may not know of them yet, or no more.
+	Allocated v1.ResourceList
 	Options
 }
 

@@ -11,7 +11,8 @@
 //
 //	eviction manager           pressure: reason Evicted
 //	sysctl allowlist           upstream's own, with Options.Sysctls: SysctlForbidden
-//	allocate resources         none: a node has no device plugins and no CPU, memory or topology manager
+//	allocate resources         node/device, before Check: UnexpectedAdmissionError; there is no CPU, memory or
+//	                           topology manager
 //	predicates: OS             os: PodOSSelectorNodeLabelDoesNotMatch, PodOSNotSupported
 //	predicates: groups policy  groups: SupplementalGroupsPolicyNotSupported
 //	predicates: resources      resources: OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, OutOf…

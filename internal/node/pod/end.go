@@ -108,6 +108,7 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	}
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
+	w.m.cfg.Devices.Release(w.uid)
 	inAPI := w.life.take(stepStop).InAPI()
 	w.m.wakeArriving()
 	w.m.retryResizes()
@@ -154,6 +155,7 @@ func (w *worker) cleanUp(ctx context.Context) error {
 	if err := w.m.cfg.Volumes.TearDown(ctx, w.uid); err != nil {
 		return err
 	}
+	w.m.cfg.Devices.Release(w.uid)
 	if err := w.m.cfg.Allocations.Remove(w.uid); err != nil {
 		return err
 	}

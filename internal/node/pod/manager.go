@@ -107,6 +107,8 @@ type Config struct {
 	Images      Images
 	Volumes     Volumes
 	Allocations Allocations
+	// Devices are those of device plugins; nil is a node that takes no plugins.
+	Devices Devices
 	// Users are those of the node that Pods may have to themselves.
 	Users   allocation.UserRange
 	Objects Objects
@@ -186,6 +188,9 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Devices == nil {
+		cfg.Devices = noDevices{}
 	}
 	view := observe.NewCache(cfg.Runtime)
 	cfg.Runtime = tracked{Runtime: cfg.Runtime, view: view}
@@ -296,7 +301,7 @@ func (m *Manager) Adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs()) {
+	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs(), m.cfg.Devices.Pods()) {
 		m.mu.Lock()
 		known := m.workers[uid] != nil
 		m.mu.Unlock()
