@@ -30,6 +30,7 @@ import (
 	"minato/internal/node/credentialprovider"
 	"minato/internal/node/csi"
 	"minato/internal/node/device"
+	"minato/internal/node/dra"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/plugins"
@@ -72,7 +73,8 @@ type Agent struct {
 	volumes     *volume.Manager
 	drivers     *csi.Manager // nil: the node has no directory for plugins
 	plugins     *plugins.Watcher
-	// devices and resources are nil where drivers is.
+	// devices, claims and resources are nil where drivers is.
+	claims    *dra.Manager
 	devices   *device.Manager
 	resources *podresources.Server
 	node      *nodeStatus
@@ -262,11 +264,12 @@ func (a *Agent) assemble(ctx context.Context) error {
 		return err
 	}
 	var devices pod.Devices
+	var claims pod.Claims
 	if a.devices != nil {
-		devices = a.devices
+		devices, claims = a.devices, a.claims
 	}
 	a.pods = pod.New(pod.Config{
-		Devices:  devices,
+		Devices: devices, Claims: claims,
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
 		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings, Providers: providers,
@@ -281,7 +284,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 			return string(text)
 		},
 		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(), LogLinks: newLogLinks(&a.cfg), OpenLog: a.cfg.openLog,
-		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
+		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory], HugePages: a.cfg.hugePageSizes(),
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
 	a.mirrors = mirror.New(mirror.Config{

@@ -11,6 +11,7 @@ import (
 
 	"minato/internal/node/csi"
 	"minato/internal/node/device"
+	"minato/internal/node/dra"
 	"minato/internal/node/plugins"
 	"minato/internal/node/podresources"
 )
@@ -39,12 +40,18 @@ func (a *Agent) assemblePlugins() (err error) {
 		return err
 	}
 	a.node.devices = a.devices.Resources
-	a.resources, err = podresources.New(podresources.Config{Root: root, Devices: a.devices, Pods: a.alivePods, Logger: a.cfg.Logger})
+	a.claims, err = dra.Open(dra.Config{
+		NodeName: a.cfg.Name, Client: a.cfg.Client, Root: root, File: filepath.Join(a.cfg.Dir, "claims.json"), Logger: a.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	a.resources, err = podresources.New(podresources.Config{Root: root, Devices: a.devices, Claims: a.claims, Pods: a.alivePods, Logger: a.cfg.Logger})
 	if err != nil {
 		return err
 	}
 	a.plugins, err = plugins.New(plugins.Config{
-		Root: root, Handlers: map[string]plugins.Handler{registerapi.CSIPlugin: a.drivers, registerapi.DevicePlugin: a.devices}, Logger: a.cfg.Logger,
+		Root: root, Handlers: map[string]plugins.Handler{registerapi.CSIPlugin: a.drivers, registerapi.DevicePlugin: a.devices, registerapi.DRAPlugin: a.claims}, Logger: a.cfg.Logger,
 	})
 	return err
 }
@@ -70,6 +77,7 @@ func (a *Agent) runPlugins(ctx context.Context) error {
 	g.Go(func() error { return a.plugins.Run(ctx) })
 	g.Go(func() error { return a.drivers.Run(ctx) })
 	g.Go(func() error { return a.devices.Run(ctx) })
+	g.Go(func() error { return a.claims.Run(ctx) })
 	g.Go(func() error { return a.resources.Run(ctx) })
 	return g.Wait()
 }

@@ -30,7 +30,8 @@
 //
 // Of no handler, because a kubelet finds out when it makes the sandbox, or would
 // grant them: hostUsers where the runtime has no user namespaces
-// (UserNamespacesNotSupported), and resource claims (ResourceClaimsNotSupported).
+// (UserNamespacesNotSupported), and resource claims where
+// no driver can register (ResourceClaimsNotSupported).
 //
 // It may import the API's types, upstream's helpers for Pods, requests, affinity,
 // taints and QoS classes, kubelet's sysctl allowlist, and node/spec.

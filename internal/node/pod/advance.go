@@ -91,6 +91,9 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 		acted = true
 	}
 	if plan.NewSandbox {
+		if err := w.prepareClaims(ctx, pod); err != nil {
+			return false, wait, err
+		}
 		// The sandbox and the volumes do not need each other, and both take time.
 		var g guard.Group
 		g.Go("make the sandbox", func() error { return w.newSandbox(ctx, pod, plan) })

@@ -106,6 +106,11 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	if view, err = w.read(ctx, pod); err != nil {
 		return err
 	}
+	// Before the API hears that the Pod has ended: its claims may be another Pod's then.
+	if err := w.m.cfg.Claims.Unprepare(ctx, w.uid); err != nil {
+		w.keepsClaims(ctx, pod, err)
+		return err
+	}
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
 	w.m.cfg.Devices.Release(w.uid)

@@ -188,7 +188,7 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	if err != nil {
 		return nil, err
 	}
-	given, err := w.m.cfg.Devices.Container(ctx, pod, c)
+	given, err := w.given(ctx, pod, c)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 		ImageRef: image.Id, User: imageUser(image),
 		Env: withEnv(given.Envs, env), Mounts: append(given.Mounts, mounts...), Devices: append(given.Devices, devices...),
 		Annotations: given.Annotations, CDI: given.CDI, Target: w.target(pod, view, c),
-		Memory: w.m.cfg.Memory, Users: users,
+		Memory: w.m.cfg.Memory, HugePages: w.m.cfg.HugePages, Users: users,
 	})
 }
 

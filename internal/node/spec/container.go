@@ -33,6 +33,8 @@ type ContainerInput struct {
 	// Memory is the node's capacity, from which the score for the OOM killer is
 	// computed.
 	Memory resource.Quantity
+	// HugePages are the sizes of huge pages that the machine has, in bytes.
+	HugePages []int64
 }
 
 // Container is the configuration of one container.
@@ -72,6 +74,7 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 			config.Annotations[k] = v
 		}
 	}
+	config.Linux.Resources.HugepageLimits = hugePageLimits(pod, c, in.HugePages)
 	if l := c.Lifecycle; l != nil && l.StopSignal != nil {
 		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value[string(*l.StopSignal)])
 	}

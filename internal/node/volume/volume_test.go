@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,6 +70,10 @@ type fakeMounter struct {
 func (m *fakeMounter) MountTmpfs(path, options string) error {
 	m.tmpfs++
 	m.mounts[path] = options
+	return nil
+}
+func (m *fakeMounter) MountHugePages(path string, size, limit int64, options string) error {
+	m.mounts[path] = fmt.Sprintf("%d,%d,%s", size, limit, options)
 	return nil
 }
 func (m *fakeMounter) BindMount(source, target string, _ bool) error {

@@ -45,9 +45,6 @@ func linuxResources(in *runtimeapi.LinuxContainerResources) *specs.LinuxResource
 	if v := in.GetMemorySwapLimitInBytes(); v > 0 {
 		out.Memory.Swap = &v
 	}
-	for _, h := range in.GetHugepageLimits() {
-		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.GetPageSize(), Limit: h.GetLimit()})
-	}
 	out.Unified = maps.Clone(in.GetUnified())
 	return out
 }
@@ -62,6 +59,10 @@ const groupKill = "memory.oom.group"
 // here or by the runtime if they can't be kept.
 func (r *Runtime) containerResources(in *runtimeapi.LinuxContainerResources) (*specs.LinuxResources, error) {
 	res := linuxResources(in)
+	var err error
+	if res.HugepageLimits, err = r.hugePages(in.GetHugepageLimits()); err != nil {
+		return nil, err
+	}
 	if q := res.CPU.Quota; q != nil {
 		*q = r.withinNode(*q, in.GetCpuPeriod())
 	}
