@@ -12,6 +12,9 @@ import (
 type hostMounter struct{ node *host.MountNS }
 
 func (hostMounter) MountTmpfs(path, options string) error { return host.MountTmpfs(path, options) }
+func (hostMounter) MountHugePages(path string, size, limit int64, options string) error {
+	return host.MountHugePages(path, size, limit, options)
+}
 func (m hostMounter) BindMount(source, target string, readOnly bool) error {
 	return m.node.BindMount(source, target, readOnly)
 }

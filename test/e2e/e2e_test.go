@@ -115,12 +115,14 @@ func TestScripts(t *testing.T) {
 			})
 			return nil
 		},
+		Condition: condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"$":          typedLine,
 			"section":    section,
 			"arping":     arping,
 			"audit":      audit,
 			"eventually": eventually,
+			"hugepages":  hugePages,
 			"capture":    capture,
 			"machine":    machine,
 			"curl":       curl,

@@ -72,6 +72,10 @@ func (m *fakeMounter) MountTmpfs(path, options string) error {
 	m.mounts[path] = options
 	return nil
 }
+func (m *fakeMounter) MountHugePages(path string, size, limit int64, options string) error {
+	m.mounts[path] = fmt.Sprintf("%d,%d,%s", size, limit, options)
+	return nil
+}
 func (m *fakeMounter) BindMount(source, target string, _ bool) error {
 	real, err := os.Readlink(source)
 	m.mounts[target] = real

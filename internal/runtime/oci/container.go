@@ -135,7 +135,7 @@ func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
 			return err
 		}
 	}
-	if err := makeLeaf(r.cgroupOf(c)); err != nil {
+	if err := errors.Join(makeLeaf(r.cgroupOf(c)), r.limitHugePages(c)); err != nil {
 		return err
 	}
 	pid, err := r.startConmon(ctx, c)

@@ -175,6 +175,11 @@ func (r *Runtime) makePodCgroup(sb *sandbox) error {
 	if err := cg.Create(); err != nil {
 		return err
 	}
+	if r.hugetlb == hugetlbOwn {
+		if err := cg.DelegateHugePages(); err != nil {
+			return err
+		}
+	}
 	limits := podLimitsOf(sb.state.Config.GetLinux())
 	limits.processes = podProcesses(r.cfg.PodPidsLimit, readPIDMax())
 	return r.limitPod(sb.info().UID, limits)
