@@ -22,6 +22,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host"
 	"minato/internal/node/fakecri"
 )
 
@@ -45,6 +46,7 @@ func (noMounts) ClearTree(dir string) error                        { return os.R
 func (noMounts) MountsUnder(string) ([]string, error)              { return nil, nil }
 func (noMounts) ShareMounts(string) error                          { return nil }
 func (noMounts) MountHugePages(string, int64, int64, string) error { return nil }
+func (noMounts) MountNFS(context.Context, string, host.NFS) error  { return host.ErrNoNFS }
 
 type noStreams struct{}
 
