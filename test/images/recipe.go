@@ -74,6 +74,7 @@ func Recipes() []Recipe {
 	web, tools := webLayer, toolsLayer
 	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
 	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
+	prometheus := &layer{name: "prometheus", on: baseLayer, packages: []string{"prometheus", "prometheus-node-exporter"}}
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
 	csiDriver := &layer{name: "csi-driver", on: busybox, program: "minato/test/csi/driver"}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
@@ -98,6 +99,10 @@ func Recipes() []Recipe {
 		{Name: "whoami", Tags: []string{"minato.local/whoami:latest"}, layer: whoami, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/whoami"},
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}, "8080/udp": {}},
+		}},
+		// Both programs; a Pod says which.
+		{Name: "prometheus", Tags: []string{"minato.local/prometheus:latest"}, layer: prometheus, Config: v1.Config{
+			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
 		}},
 		{Name: "csi-driver", Tags: []string{"minato.local/csi-driver:latest"}, layer: csiDriver, Config: v1.Config{
 			Env: []string{debianPath}, Entrypoint: []string{"/driver"},
