@@ -91,6 +91,7 @@ func TestScripts(t *testing.T) {
 			env.Values[registriesKey] = map[string]*registryProcess{}
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
+			env.Values[watchedKey] = &watchedCommand{}
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -133,6 +134,8 @@ func TestScripts(t *testing.T) {
 			"registry":   registryCommand,
 			"resolver":   resolver,
 			"sockets":    sockets,
+			"expiring":   expiring,
+			"watched":    watched,
 			"udp":        udp,
 			"webhook":    webhook,
 			"aggregated": aggregated,
