@@ -90,6 +90,8 @@ func TestScripts(t *testing.T) {
 			env.Values[loadsKey] = &loads{}
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
+			containers := &daemons{}
+			env.Values[daemonKey{}] = containers
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -100,6 +102,9 @@ func TestScripts(t *testing.T) {
 				}
 				if err := deleteClusters(minato); err != nil {
 					t.Error(err)
+				}
+				if err := containers.end(t.Failed(), t.Logf); err != nil {
+					t.Errorf("end containerd: %v", err)
 				}
 				// A script may have given the cluster a disk of its own.
 				if dir := filepath.Join("/var/lib/minato", clusterName); host.UnmountAllUnder(dir) != nil || os.Remove(dir) != nil && dirExists(dir) {
@@ -122,6 +127,7 @@ func TestScripts(t *testing.T) {
 			"eventually": eventually,
 			"capture":    capture,
 			"machine":    machine,
+			"containerd": containerdCommand,
 			"curl":       curl,
 			"killhalf":   killHalf,
 			"killserver": killServer,
