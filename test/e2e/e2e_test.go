@@ -92,6 +92,8 @@ func TestScripts(t *testing.T) {
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
 			env.Values[watchedKey] = &watchedCommand{}
+			containers := &daemons{}
+			env.Values[daemonKey{}] = containers
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -102,6 +104,9 @@ func TestScripts(t *testing.T) {
 				}
 				if err := deleteClusters(minato); err != nil {
 					t.Error(err)
+				}
+				if err := containers.end(t.Failed(), t.Logf); err != nil {
+					t.Errorf("end containerd: %v", err)
 				}
 				// A script may have given the cluster a disk of its own.
 				if dir := filepath.Join("/var/lib/minato", clusterName); host.UnmountAllUnder(dir) != nil || os.Remove(dir) != nil && dirExists(dir) {
@@ -126,6 +131,7 @@ func TestScripts(t *testing.T) {
 			"hugepages":  hugePages,
 			"capture":    capture,
 			"machine":    machine,
+			"containerd": containerdCommand,
 			"curl":       curl,
 			"killhalf":   killHalf,
 			"killserver": killServer,
