@@ -17,6 +17,9 @@ type hostMounter struct {
 }
 
 func (hostMounter) MountTmpfs(path, options string) error { return host.MountTmpfs(path, options) }
+func (hostMounter) MountHugePages(path string, size, limit int64, options string) error {
+	return host.MountHugePages(path, size, limit, options)
+}
 func (m hostMounter) MountNFS(ctx context.Context, path string, export host.NFS) error {
 	return m.netns.MountNFS(ctx, path, export)
 }

@@ -93,6 +93,9 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 		acted = true
 	}
 	if plan.NewSandbox {
+		if err := w.prepareClaims(ctx, pod); err != nil {
+			return false, wait, err
+		}
 		// The sandbox and the volumes do not need each other, and both take time.
 		var g guard.Group
 		g.Go("make the sandbox", func() error { return w.newSandbox(ctx, pod, plan) })
@@ -288,6 +291,7 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 			return status.Probes{Started: h.Started, Ready: h.Ready}
 		},
 		Resize:   w.resizing.conditions(),
+		Devices:  func(container string) []v1.ResourceStatus { return w.m.cfg.Devices.Status(w.uid, container) },
 		Has:      w.containerHas,
 		Waiting:  w.waiting,
 		Failed:   w.verdict,

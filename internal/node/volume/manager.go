@@ -37,6 +37,9 @@ type Tokens interface {
 // Mounter changes the machine's mounts.
 type Mounter interface {
 	MountTmpfs(path, options string) error
+	// MountHugePages mounts a file system of huge pages of a size, and with a limit unless
+	// that is 0, both in bytes.
+	MountHugePages(path string, size, limit int64, options string) error
 	MountNFS(ctx context.Context, path string, export host.NFS) error
 	BindMount(source, target string, readOnly bool) error
 	Unmount(path string) error

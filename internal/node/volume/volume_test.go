@@ -79,6 +79,10 @@ func (m *fakeMounter) MountTmpfs(path, options string) error {
 	m.mounts[path] = options
 	return nil
 }
+func (m *fakeMounter) MountHugePages(path string, size, limit int64, options string) error {
+	m.mounts[path] = fmt.Sprintf("%d,%d,%s", size, limit, options)
+	return nil
+}
 func (m *fakeMounter) BindMount(source, target string, _ bool) error {
 	real, err := os.Readlink(source)
 	m.mounts[target] = real
@@ -309,9 +313,19 @@ func TestProjectedTokenIsRenewed(t *testing.T) {
 	want["token"] = "rw-r--r-- token-2"
 	expect(t, b.content(t, pod), want)
 
+	// The clock is set: to when the token has expired, and to before it was issued.
+	b.clock.SetTime(b.clock.Now().Add(48 * time.Hour))
+	want["token"] = "rw-r--r-- token-3"
+	expect(t, b.content(t, pod), want)
+	b.clock.SetTime(b.clock.Now().Add(-24 * time.Hour))
+	want["token"] = "rw-r--r-- token-4"
+	expect(t, b.content(t, pod), want)
+	b.clock.SetTime(b.clock.Now().Add(-time.Second)) // as NTP does
+	expect(t, b.content(t, pod), want)
+
 	user := int64(os.Getuid())
 	pod.Spec.SecurityContext = &v1.PodSecurityContext{RunAsUser: &user}
-	want["token"] = "rw------- token-2"
+	want["token"] = "rw------- token-4"
 	expect(t, b.content(t, pod), want)
 }
 
