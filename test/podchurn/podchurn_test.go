@@ -26,7 +26,7 @@ const (
 	// connections come and go.
 	moreMemory     = 48 << 20
 	moreOpen       = 20
-	moreGoroutines = 100
+	moreGoroutines = 300
 )
 
 // settings are those of a run.
