@@ -20,28 +20,37 @@ type outside struct {
 	name string // of the namespace
 	link string // this machine's end of the wire to it
 	ipv6 bool
+	// place is another one for each run at the same time, from 0 to maxPlace.
+	place int
 }
 
-// The addresses, of ranges for documentation, which hardly any network has: the
-// router's, and the client's.
-var (
-	routers = []netip.Prefix{netip.MustParsePrefix("203.0.113.1/30"), netip.MustParsePrefix("2001:db8:c::1/64")}
-	clients = []netip.Prefix{netip.MustParsePrefix("203.0.113.2/30"), netip.MustParsePrefix("2001:db8:c::2/64")}
-)
+const maxPlace = 63
 
-// outsideOf is an error if specs would take the client for a node of that LAN: they
+// address returns the addresses with a number, of ranges for documentation, which
+// hardly any network has: 1 is the router's, 2 the client's.
+func (o outside) address(n int) []netip.Prefix {
+	return []netip.Prefix{
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(4*o.place + n)}), 30),
+		netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 5: 0x0c, 7: byte(o.place), 15: byte(n)}), 64),
+	}
+}
+
+func (o outside) routers() []netip.Prefix { return o.address(1) }
+func (o outside) clients() []netip.Prefix { return o.address(2) }
+
+// near is an error if specs would take the client for a node of that LAN: they
 // compare the first 16 bits of IPv4 addresses, and 64 of IPv6 ones.
-func outsideOf(lan netip.Prefix) error {
+func (o outside) near(lan netip.Prefix) error {
 	bits := 64
 	if lan.Addr().Is4() {
 		bits = 16
 	}
-	near, err := lan.Addr().Prefix(bits)
+	around, err := lan.Addr().Prefix(bits)
 	if err != nil {
 		return err
 	}
-	for _, c := range clients {
-		if near.Contains(c.Addr()) || lan.Contains(c.Addr()) {
+	for _, c := range o.clients() {
+		if around.Contains(c.Addr()) || lan.Contains(c.Addr()) {
 			return fmt.Errorf("%s is too near to %s, the client's address; take another range", lan, c.Addr())
 		}
 	}
@@ -50,15 +59,15 @@ func outsideOf(lan netip.Prefix) error {
 
 // unused is an error if the machine has an address next to the client's: packets
 // would go astray, the machine's own as well.
-func unused(machine []net.Addr) error {
+func (o outside) unused(machine []net.Addr) error {
 	for _, a := range machine {
 		p, err := netip.ParsePrefix(a.String())
 		if err != nil {
 			continue
 		}
-		for _, c := range clients {
+		for _, c := range o.clients() {
 			if p.Overlaps(c) {
-				return fmt.Errorf("the specs' client would have %s, and this machine has %s; run it where that range is not in use", c, p)
+				return fmt.Errorf("the specs' client would have %s, and this machine has %s; choose another place with -outside", c, p)
 			}
 		}
 	}
@@ -70,7 +79,7 @@ func (o outside) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := unused(machine); err != nil {
+	if err := o.unused(machine); err != nil {
 		return err
 	}
 	inside := []string{"-n", o.name}
@@ -81,6 +90,7 @@ func (o outside) make(ctx context.Context) error {
 		append(inside, "link", "set", "eth0", "up"),
 		{"link", "set", o.link, "up"},
 	}
+	clients, routers := o.clients(), o.routers()
 	for i := range clients {
 		if clients[i].Addr().Is6() && !o.ipv6 {
 			continue

@@ -63,7 +63,7 @@ func TestClientIsOutside(t *testing.T) {
 		"172.29.0.0/16": true, "203.0.113.0/24": false, "203.0.200.0/24": false, "203.1.0.0/16": true,
 		"fd00:172:29::/64": true, "2001:db8:c::/80": false, "2001:db8:d::/64": true, "2001:db8::/32": false,
 	} {
-		if err := outsideOf(netip.MustParsePrefix(lan)); (err == nil) != outside {
+		if err := (outside{}).near(netip.MustParsePrefix(lan)); (err == nil) != outside {
 			t.Errorf("%s: %v", lan, err)
 		}
 	}
@@ -78,11 +78,11 @@ func TestClientsRangeIsUnused(t *testing.T) {
 		n.IP = ip
 		return n
 	}
-	if err := unused([]net.Addr{addr("127.0.0.1/8"), addr("192.0.2.2/24"), addr("fe80::1/64"), addr("203.0.113.129/25")}); err != nil {
+	if err := (outside{}).unused([]net.Addr{addr("127.0.0.1/8"), addr("192.0.2.2/24"), addr("fe80::1/64"), addr("203.0.113.129/25")}); err != nil {
 		t.Error(err)
 	}
 	for _, taken := range []string{"203.0.113.200/24", "203.0.113.2/32", "2001:db8:c::7/64"} {
-		if err := unused([]net.Addr{addr(taken)}); err == nil {
+		if err := (outside{}).unused([]net.Addr{addr(taken)}); err == nil {
 			t.Errorf("%s is next to the client's address, and nothing was said", taken)
 		}
 	}
