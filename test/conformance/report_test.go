@@ -59,11 +59,11 @@ func TestReport(t *testing.T) {
 }
 
 func TestClientIsOutside(t *testing.T) {
-	for lan, outside := range map[string]bool{
+	for lan, far := range map[string]bool{
 		"172.29.0.0/16": true, "203.0.113.0/24": false, "203.0.200.0/24": false, "203.1.0.0/16": true,
 		"fd00:172:29::/64": true, "2001:db8:c::/80": false, "2001:db8:d::/64": true, "2001:db8::/32": false,
 	} {
-		if err := (outside{}).near(netip.MustParsePrefix(lan)); (err == nil) != outside {
+		if err := (outside{}).near(netip.MustParsePrefix(lan)); (err == nil) != far {
 			t.Errorf("%s: %v", lan, err)
 		}
 	}
