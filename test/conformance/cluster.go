@@ -22,7 +22,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"minato/test/containerd"
-	"minato/test/images"
 )
 
 // part is a part of the specs, which are run one part after the other.
@@ -50,7 +49,7 @@ type cluster struct {
 }
 
 func newCluster(o options) (*cluster, error) {
-	c := &cluster{options: o, outside: outside{name: "outside-" + o.name, link: "mo-" + o.name, ipv6: o.family != "ipv4", place: o.place}}
+	c := &cluster{options: o, outside: outside{name: "outside-" + o.name, link: "mo-" + o.name, ipv6: o.family != "ipv4"}}
 	var err error
 	if c.lan, err = ofFamily(o.family, o.lan); err != nil {
 		return nil, fmt.Errorf("-lan-cidr: %w", err)
@@ -63,7 +62,7 @@ func newCluster(o options) (*cluster, error) {
 	}
 	for text := range strings.SplitSeq(c.lan, ",") {
 		p := netip.MustParsePrefix(text)
-		if err := c.outside.near(p); err != nil {
+		if err := outsideOf(p); err != nil {
 			return nil, fmt.Errorf("-lan-cidr: %w", err)
 		}
 		c.gateways = append(c.gateways, p.Masked().Addr().Next())
@@ -124,10 +123,15 @@ func (c *cluster) start(ctx context.Context) error {
 	if !c.realImages {
 		progress("put the images into a registry")
 		var err error
-		if c.registry, err = serveImages(ctx, c.images, filepath.Join(c.out, "registry"), images.Upstream()); err != nil {
+		if c.registry, err = serveImages(ctx, c.images, filepath.Join(c.out, "registry"), c.recipes()); err != nil {
 			return err
 		}
 		if err := os.WriteFile(c.repoList(), c.registry.list(), 0o644); err != nil {
+			return err
+		}
+	}
+	if c.csi {
+		if err := c.deployDriver(ctx); err != nil {
 			return err
 		}
 	}
@@ -234,9 +238,13 @@ func (c *cluster) ginkgoArgs(p part) []string {
 	if c.skip != "" {
 		args = append(args, "--skip="+c.skip)
 	}
-	return append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
+	args = append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
 		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
 		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
+	if c.csi {
+		args = append(args, "-storage.testdriver="+c.driver)
+	}
+	return args
 }
 
 // remove deletes everything that start makes, and keeps the server's log.

@@ -38,10 +38,11 @@ type options struct {
 	lan, pods, services   string
 	timeout               time.Duration
 	endpoint              string
-	place                 int // of the specs' client
 	containerd            bool
 	realImages, buildOnly bool
 	noBuild               bool
+	csi                   bool
+	driver                string
 }
 
 func main() {
@@ -70,20 +71,17 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.services, "service-cidr", "10.94.0.0/16,fd00:10:94::/112", "ranges of the Services' addresses")
 	flags.IntVar(&o.port, "api-port", 8443, "port of the API server")
 	flags.StringVar(&o.endpoint, "container-runtime-endpoint", "", "have this container runtime run the nodes' Pods, which has the Pod network (minato cni install) and the image of its sandboxes")
-	flags.IntVar(&o.place, "outside", 0, "which of the ranges for the specs' client is used: another one for each run at the same time")
 	flags.BoolVar(&o.containerd, "containerd", false, "the same with a containerd of the run's own")
 	flags.DurationVar(&o.timeout, "timeout", 2*time.Hour, "end each part of the specs, those side by side and the serial ones, after this time")
 	flags.BoolVar(&o.realImages, "real-images", false, "make no images: let the nodes pull the real ones from their registry")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build the programs and the images, and start nothing")
 	flags.BoolVar(&o.noBuild, "no-build", false, "take the programs and images that an earlier run has built")
+	flags.BoolVar(&o.csi, "csi", false, "deploy the CSI driver of test/csi with upstream's sidecars, so that there are specs of external storage for it, and have the images that specs with a CSI driver of their own run")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q; specs are chosen with -focus", flags.Arg(0))
-	}
-	if o.place < 0 || o.place > maxPlace {
-		return o, fmt.Errorf("-outside %d: give a number from 0 to %d", o.place, maxPlace)
 	}
 	if o.containerd && o.endpoint != "" {
 		return o, errors.New("-containerd and -container-runtime-endpoint exclude each other")
@@ -92,7 +90,8 @@ func parse(args []string) (options, error) {
 		return o, errors.New("-no-build and -build-only leave nothing to do")
 	}
 	var err error
-	for _, path := range []*string{&o.minato, &o.out, &o.images} {
+	o.driver = csiTest // the suite runs elsewhere
+	for _, path := range []*string{&o.minato, &o.out, &o.images, &o.driver} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return o, err
 		}

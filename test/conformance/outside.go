@@ -20,58 +20,61 @@ type outside struct {
 	name string // of the namespace
 	link string // this machine's end of the wire to it
 	ipv6 bool
-	// place is another one for each run at the same time, from 0 to maxPlace.
-	place int
 }
 
-const maxPlace = 63
+// The ranges, for documentation, that hardly any network has, of which a run takes one
+// of each family that no other run has: the router's address is the first one in it and
+// the client's the second.
+var ranges = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:c::/48")}
 
-// address returns the addresses with a number, of ranges for documentation, which
-// hardly any network has: 1 is the router's, 2 the client's.
-func (o outside) address(n int) []netip.Prefix {
-	return []netip.Prefix{
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(4*o.place + n)}), 30),
-		netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 5: 0x0c, 7: byte(o.place), 15: byte(n)}), 64),
+// pair has the addresses, with their networks, of number i of the ranges.
+func pair(i int) (routers, clients []netip.Prefix) {
+	four, six := ranges[0].Addr().As4(), ranges[1].Addr().As16()
+	four[3], six[7] = byte(4*i+1), byte(i)
+	six[15] = 1
+	for _, p := range []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(four), 30), netip.PrefixFrom(netip.AddrFrom16(six), 64)} {
+		routers = append(routers, p)
+		clients = append(clients, netip.PrefixFrom(p.Addr().Next(), p.Bits()))
 	}
+	return routers, clients
 }
 
-func (o outside) routers() []netip.Prefix { return o.address(1) }
-func (o outside) clients() []netip.Prefix { return o.address(2) }
+// pairs is how many runs may be at the same time.
+const pairs = 16
 
-// near is an error if specs would take the client for a node of that LAN: they
+// outsideOf is an error if specs would take the client for a node of that LAN: they
 // compare the first 16 bits of IPv4 addresses, and 64 of IPv6 ones.
-func (o outside) near(lan netip.Prefix) error {
+func outsideOf(lan netip.Prefix) error {
 	bits := 64
 	if lan.Addr().Is4() {
 		bits = 16
 	}
-	around, err := lan.Addr().Prefix(bits)
+	near, err := lan.Addr().Prefix(bits)
 	if err != nil {
 		return err
 	}
-	for _, c := range o.clients() {
-		if around.Contains(c.Addr()) || lan.Contains(c.Addr()) {
-			return fmt.Errorf("%s is too near to %s, the client's address; take another range", lan, c.Addr())
+	for _, r := range ranges {
+		if near.Overlaps(r) || lan.Overlaps(r) {
+			return fmt.Errorf("%s is too near to %s, of which the client has an address; take another range", lan, r)
 		}
 	}
 	return nil
 }
 
-// unused is an error if the machine has an address next to the client's: packets
-// would go astray, the machine's own as well.
-func (o outside) unused(machine []net.Addr) error {
-	for _, a := range machine {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		for _, c := range o.clients() {
-			if p.Overlaps(c) {
-				return fmt.Errorf("the specs' client would have %s, and this machine has %s; choose another place with -outside", c, p)
-			}
+// unused is the first number whose networks the machine has no address next to:
+// packets would go astray, the machine's own as well.
+func unused(machine []net.Addr) (int, error) {
+	for i := range pairs {
+		_, clients := pair(i)
+		free := !slices.ContainsFunc(machine, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && slices.ContainsFunc(clients, p.Overlaps)
+		})
+		if free {
+			return i, nil
 		}
 	}
-	return nil
+	return 0, fmt.Errorf("the specs' client would have an address of %s, and this machine has all of them; run it where that range is not in use", ranges[0])
 }
 
 func (o outside) make(ctx context.Context) error {
@@ -79,9 +82,11 @@ func (o outside) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.unused(machine); err != nil {
+	number, err := unused(machine)
+	if err != nil {
 		return err
 	}
+	routers, clients := pair(number)
 	inside := []string{"-n", o.name}
 	steps := [][]string{
 		{"netns", "add", o.name},
@@ -90,7 +95,6 @@ func (o outside) make(ctx context.Context) error {
 		append(inside, "link", "set", "eth0", "up"),
 		{"link", "set", o.link, "up"},
 	}
-	clients, routers := o.clients(), o.routers()
 	for i := range clients {
 		if clients[i].Addr().Is6() && !o.ipv6 {
 			continue
