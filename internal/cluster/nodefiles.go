@@ -24,7 +24,7 @@ func (s *Server) nodeFiles(node string, ns host.Netns, own bool) (*host.MountNSC
 	files := &host.MountNSConfig{
 		Name: node, Path: s.paths.MountNS(node), Root: root, Changes: filepath.Join(data, "changes"),
 		Cover: []string{dataRoot, runRoot}, Keep: []string{data, run},
-		Empty: []string{filepath.Join(root, "tmp"), temporary}, Files: append(programs, ns.Path),
+		Empty: []string{filepath.Join(root, "tmp"), temporary}, Files: append(programs, ns.Path), Netns: ns.Path,
 		Binds: []host.Bind{{Source: temporary, Target: "/run"}},
 	}
 	// Below /etc, where the machine may have such directories, too.

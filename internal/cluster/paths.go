@@ -30,6 +30,9 @@ func (p Paths) Config() string { return filepath.Join(p.Data(), "config.json") }
 // Kubeconfig is the administrator's kubeconfig, kept beside the data.
 func (p Paths) Kubeconfig() string { return filepath.Join(p.Data(), "admin.conf") }
 
+// Given lists the kubeconfigs of people that got the administrator's context.
+func (p Paths) Given() string { return filepath.Join(p.Data(), "kubeconfigs") }
+
 // Log is what the server prints.
 func (p Paths) Log() string { return filepath.Join(p.Data(), "minato.log") }
 

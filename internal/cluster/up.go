@@ -375,5 +375,9 @@ func giveKubeconfig(c Config) (string, error) {
 			return "", err
 		}
 	}
-	return writeKubeconfig(c, admin, c.Kubeconfig)
+	file, err := writeKubeconfig(c, admin, c.Kubeconfig)
+	if err != nil {
+		return file, err
+	}
+	return file, Paths{Name: c.Name}.rememberKubeconfig(file)
 }

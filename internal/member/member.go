@@ -193,6 +193,13 @@ func (m *Member) Ready() <-chan struct{} { return m.ready }
 // connected.
 func (m *Member) States() []supervise.State { return m.parts.States() }
 
+// ClockWasSet tells the node that the machine's clock was set.
+func (m *Member) ClockWasSet() {
+	if a := m.agent.Load(); a != nil {
+		a.ClockWasSet()
+	}
+}
+
 // Run makes the node, joins it to the cluster and blocks until ctx ends. It
 // fails only where the node can't be made; a part that fails later is started
 // again. Containers and forwarding outlive it. It may be called once.

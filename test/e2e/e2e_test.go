@@ -91,6 +91,7 @@ func TestScripts(t *testing.T) {
 			env.Values[registriesKey] = map[string]*registryProcess{}
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
+			env.Values[watchedKey] = &watchedCommand{}
 			containers := &daemons{}
 			env.Values[daemonKey{}] = containers
 			env.Defer(func() {
@@ -120,12 +121,14 @@ func TestScripts(t *testing.T) {
 			})
 			return nil
 		},
+		Condition: condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"$":          typedLine,
 			"section":    section,
 			"arping":     arping,
 			"audit":      audit,
 			"eventually": eventually,
+			"hugepages":  hugePages,
 			"capture":    capture,
 			"machine":    machine,
 			"containerd": containerdCommand,
@@ -137,6 +140,8 @@ func TestScripts(t *testing.T) {
 			"registry":   registryCommand,
 			"resolver":   resolver,
 			"sockets":    sockets,
+			"expiring":   expiring,
+			"watched":    watched,
 			"udp":        udp,
 			"webhook":    webhook,
 			"aggregated": aggregated,
@@ -381,7 +386,7 @@ func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK"} {
+	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK", "CRI_CONFIG_FILE"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd

@@ -78,6 +78,8 @@ func Recipes() []Recipe {
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
+	devicePlugin := &layer{name: "sample-device-plugin", program: "k8s.io/kubernetes/test/images/sample-device-plugin"}
+	draDriver := &layer{name: "dra-driver", program: "minato/test/dra/driver"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	adapter := Program("metrics-adapter", "minato.local/metrics-adapter:latest", "test/images/adapter", "sigs.k8s.io/custom-metrics-apiserver/test-adapter")
 	return []Recipe{
@@ -104,6 +106,12 @@ func Recipes() []Recipe {
 			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
 		}},
 		Drivers()[0],
+		{Name: "device-plugin", Tags: []string{"registry.k8s.io/e2e-test-images/sample-device-plugin:1.8.0"}, layer: devicePlugin, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
+		}},
+		{Name: "dra-driver", Tags: []string{"minato.local/dra-driver:latest"}, layer: draDriver, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/driver"},
+		}},
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},
 			ExposedPorts: map[string]struct{}{"53/udp": {}, "53/tcp": {}},

@@ -108,6 +108,10 @@ type Config struct {
 	Images      Images
 	Volumes     Volumes
 	Allocations Allocations
+	// Devices are those of device plugins; nil is a node that takes no plugins.
+	Devices Devices
+	// Claims are what drivers of dynamic resources prepare; nil is a node that has none.
+	Claims Claims
 	// Users are those of the node that Pods may have to themselves.
 	Users   allocation.UserRange
 	Objects Objects
@@ -134,6 +138,8 @@ type Config struct {
 	LogLinks    *loglink.Links
 	Allocatable v1.ResourceList
 	Memory      resource.Quantity
+	// HugePages are the sizes of huge pages that the machine has, in bytes.
+	HugePages []int64
 	// Dial connects from the node, for hooks.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Events record.EventRecorder
@@ -200,6 +206,13 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Devices == nil {
+		cfg.Devices = noDevices{}
+	}
+	cfg.Admission.Claims = cfg.Claims != nil
+	if cfg.Claims == nil {
+		cfg.Claims = noClaims{}
 	}
 	view := observe.NewCache(cfg.Runtime)
 	cfg.Runtime = tracked{Runtime: cfg.Runtime, view: view}
@@ -300,6 +313,14 @@ func (m *Manager) Refresh(uid types.UID) {
 	}
 }
 
+// RefreshAll is Refresh for every Pod.
+func (m *Manager) RefreshAll() {
+	for _, w := range m.all() {
+		w.stale.Store(true)
+		w.poke()
+	}
+}
+
 // Happened tells of an event of the runtime.
 func (m *Manager) Happened(e Event) {
 	if uid, known := m.view.Changed(e.SandboxID, e.ContainerID); known {
@@ -314,7 +335,7 @@ func (m *Manager) Adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs()) {
+	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs(), m.cfg.Devices.Pods(), m.cfg.Claims.Pods()) {
 		m.mu.Lock()
 		known := m.workers[uid] != nil
 		m.mu.Unlock()

@@ -80,8 +80,17 @@ func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Contai
 	}
 	key := fmt.Sprintf("%s_%s_%s", w.uid, c.Name, spec.Hash(c))
 	w.crashKeys[key] = true
-	if !w.m.restarts.IsInBackOffSince(key, latest.FinishedAt) {
-		w.m.restarts.Next(key, latest.FinishedAt)
+	// It did not end in the future: the clock was set back.
+	finished := latest.FinishedAt
+	if now := w.m.cfg.Clock.Now(); finished.After(now) {
+		if w.futureEnds[latest.ID].IsZero() {
+			w.futureEnds[latest.ID] = now
+		}
+		finished = w.futureEnds[latest.ID]
+	}
+	if !w.m.restarts.IsInBackOffSince(key, finished) {
+		w.m.restarts.Next(key, finished)
+		delete(w.futureEnds, latest.ID)
 		return time.Time{}
 	}
 	pause := w.m.restarts.Get(key)
@@ -92,7 +101,7 @@ func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Contai
 		Reason:  reasonCrashLoop,
 		Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", pause, c.Name, podName(pod)),
 	}
-	return latest.FinishedAt.Add(pause)
+	return finished.Add(pause)
 }
 
 func podName(pod *v1.Pod) string {
@@ -188,6 +197,10 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	if err != nil {
 		return nil, err
 	}
+	given, err := w.given(ctx, pod, c)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(w.logDir(pod), c.Name), 0o755); err != nil {
 		return nil, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
 	}
@@ -198,8 +211,9 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	return spec.Container(spec.ContainerInput{
 		Pod: pod, Container: c, Restarts: restarts,
 		ImageRef: image.Id, User: imageUser(image),
-		Env: env, Mounts: mounts, Devices: devices, Target: w.target(pod, view, c),
-		Memory: w.m.cfg.Memory, Users: users,
+		Env: withEnv(given.Envs, env), Mounts: append(given.Mounts, mounts...), Devices: append(given.Devices, devices...),
+		Annotations: given.Annotations, CDI: given.CDI, Target: w.target(pod, view, c),
+		Memory: w.m.cfg.Memory, HugePages: w.m.cfg.HugePages, Users: users,
 	})
 }
 
