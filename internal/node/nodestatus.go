@@ -273,12 +273,14 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
 	s.NodeInfo = n.info()
 	s.DeclaredFeatures = declaredFeatures()
-	s.Images = n.images(ctx, old.Images)
 	if s.VolumesInUse = nil; n.inUse != nil {
 		s.VolumesInUse = n.inUse()
 	}
 	now := metav1.Now()
 	resp, err := n.cfg.Runtime.Status(ctx, false)
+	if s.Images = old.Images; err == nil { // one that does not answer would be waited for again
+		s.Images = n.images(ctx, old.Images)
+	}
 	if f := resp.GetFeatures(); f != nil {
 		strict := f.GetSupplementalGroupsPolicy()
 		s.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &strict}

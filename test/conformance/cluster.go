@@ -20,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"minato/test/containerd"
 )
 
 // part is a part of the specs, which are run one part after the other.
@@ -43,10 +45,11 @@ type cluster struct {
 	gateways []netip.Addr // the machine's addresses on the LAN
 	outside  outside
 	registry *imageRegistry // none if the real images are pulled
+	daemon   *containerd.Daemon
 }
 
 func newCluster(o options) (*cluster, error) {
-	c := &cluster{options: o}
+	c := &cluster{options: o, outside: outside{name: "outside-" + o.name, link: "mo-" + o.name, ipv6: o.family != "ipv4"}}
 	var err error
 	if c.lan, err = ofFamily(o.family, o.lan); err != nil {
 		return nil, fmt.Errorf("-lan-cidr: %w", err)
@@ -64,7 +67,6 @@ func newCluster(o options) (*cluster, error) {
 		}
 		c.gateways = append(c.gateways, p.Masked().Addr().Next())
 	}
-	c.outside = outside{name: "outside-" + o.name, link: "mo-" + o.name, ipv6: o.family != "ipv4"}
 	return c, nil
 }
 
@@ -97,9 +99,19 @@ func (c *cluster) start(ctx context.Context) error {
 		return err
 	}
 	progress("start cluster %s with %d nodes", c.name, c.nodes)
-	err := c.do(ctx, "up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--ephemeral", "--ip-family", c.family,
-		"--lan-cidr", c.lan, "--pod-cidr", c.pods, "--service-cidr", c.services, "--api-port", strconv.Itoa(c.port), "--kubeconfig", c.kubeconfig())
-	if err != nil {
+	if c.containerd {
+		if err := c.startContainerd(ctx); err != nil {
+			return err
+		}
+	}
+	args := []string{
+		"up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--ephemeral", "--ip-family", c.family,
+		"--lan-cidr", c.lan, "--pod-cidr", c.pods, "--service-cidr", c.services, "--api-port", strconv.Itoa(c.port), "--kubeconfig", c.kubeconfig(),
+	}
+	if c.endpoint != "" {
+		args = append(args, "--container-runtime-endpoint", c.endpoint)
+	}
+	if err := c.do(ctx, args...); err != nil {
 		return err
 	}
 	if err := c.serverOnLAN(); err != nil {
@@ -124,6 +136,23 @@ func (c *cluster) start(ctx context.Context) error {
 		}
 	}
 	return c.outside.make(ctx)
+}
+
+// startContainerd runs a containerd with the image of its sandboxes and the Pod
+// network of clusters.
+func (c *cluster) startContainerd(ctx context.Context) error {
+	var err error
+	if c.daemon, err = containerd.New("/run/mt-" + c.name + "-containerd"); err != nil {
+		return err
+	}
+	if err := c.daemon.Start(ctx); err != nil {
+		return err
+	}
+	if err := c.daemon.Import(ctx, filepath.Join(c.images, "e2e-pause.tar")); err != nil {
+		return err
+	}
+	c.endpoint = c.daemon.Endpoint()
+	return c.do(ctx, "cni", "install", "--container-runtime-endpoint", c.endpoint)
 }
 
 // serverOnLAN makes the kubeconfig one for the clients' namespace, to which the
@@ -229,7 +258,11 @@ func (c *cluster) remove(ctx context.Context) error {
 	if c.registry != nil {
 		err = c.registry.Close()
 	}
-	return errors.Join(err, c.outside.remove(ctx), c.do(ctx, "delete", "--ignore-not-found", "--name", c.name))
+	err = errors.Join(err, c.outside.remove(ctx), c.do(ctx, "delete", "--ignore-not-found", "--name", c.name))
+	if c.daemon != nil {
+		err = errors.Join(err, c.daemon.Remove())
+	}
+	return err
 }
 
 func (c *cluster) do(ctx context.Context, args ...string) error {

@@ -37,6 +37,8 @@ type options struct {
 	family                string
 	lan, pods, services   string
 	timeout               time.Duration
+	endpoint              string
+	containerd            bool
 	realImages, buildOnly bool
 	noBuild               bool
 	csi                   bool
@@ -68,6 +70,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.pods, "pod-cidr", "10.242.0.0/16,fd00:10:242::/56", "ranges of the Pods' addresses")
 	flags.StringVar(&o.services, "service-cidr", "10.94.0.0/16,fd00:10:94::/112", "ranges of the Services' addresses")
 	flags.IntVar(&o.port, "api-port", 8443, "port of the API server")
+	flags.StringVar(&o.endpoint, "container-runtime-endpoint", "", "have this container runtime run the nodes' Pods, which has the Pod network (minato cni install) and the image of its sandboxes")
+	flags.BoolVar(&o.containerd, "containerd", false, "the same with a containerd of the run's own")
 	flags.DurationVar(&o.timeout, "timeout", 2*time.Hour, "end each part of the specs, those side by side and the serial ones, after this time")
 	flags.BoolVar(&o.realImages, "real-images", false, "make no images: let the nodes pull the real ones from their registry")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build the programs and the images, and start nothing")
@@ -78,6 +82,9 @@ func parse(args []string) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q; specs are chosen with -focus", flags.Arg(0))
+	}
+	if o.containerd && o.endpoint != "" {
+		return o, errors.New("-containerd and -container-runtime-endpoint exclude each other")
 	}
 	if o.noBuild && o.buildOnly {
 		return o, errors.New("-no-build and -build-only leave nothing to do")

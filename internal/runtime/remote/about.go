@@ -22,6 +22,7 @@ type About struct {
 	Plugins, Networks string
 	// users and images tell whether it has user namespaces and image volumes.
 	users, images bool
+	cdi           bool // and devices by the Container Device Interface
 	systemd       bool // it wants systemd to make cgroups
 }
 
@@ -74,9 +75,9 @@ func aboutFrom(version *runtimeapi.VersionResponse, status *runtimeapi.StatusRes
 	major, minor := numbers(a.Version)
 	switch a.Name {
 	case "containerd":
-		a.images = major > 2 || major == 2 && minor >= 1
+		a.images, a.cdi = major > 2 || major == 2 && minor >= 1, major >= 2
 	case "cri-o":
-		a.images = major > 1 || major == 1 && minor >= 31
+		a.images, a.cdi = major > 1 || major == 1 && minor >= 31, major > 1 || major == 1 && minor >= 23
 	}
 	var c configuration
 	if json.Unmarshal([]byte(status.GetInfo()["config"]), &c) != nil {
@@ -164,6 +165,9 @@ func (r *Runtime) refuseContainer(ctx context.Context, config *runtimeapi.Contai
 		return err
 	}
 	var errs []error
+	if devices := config.GetCDIDevices(); len(devices) > 0 && !a.cdi {
+		errs = append(errs, fmt.Errorf("device %s: %s %s has no Container Device Interface (containerd has it from 2.0 on, CRI-O from 1.23 on): use a node of another runtime", devices[0].GetName(), a.Name, a.Version))
+	}
 	for _, m := range config.GetMounts() {
 		if m.GetImage().GetImage() != "" && !a.images {
 			errs = append(errs, fmt.Errorf("mount %s: %s %s can't mount images as volumes (containerd can from 2.1 on, CRI-O from 1.31 on): use another kind of volume, or a node of another runtime", m.GetContainerPath(), a.Name, a.Version))

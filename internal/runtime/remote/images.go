@@ -20,7 +20,7 @@ func (i *Images) Close(context.Context) error { return nil }
 // is pinned, is.
 func (i *Images) ListImages(ctx context.Context, filter *runtimeapi.ImageFilter) ([]*runtimeapi.Image, error) {
 	c := i.r.conn
-	resp, err := invoke(ctx, c, patience, c.images.ListImages, &runtimeapi.ListImagesRequest{Filter: filter})
+	resp, err := invoke(ctx, c, briefly, c.images.ListImages, &runtimeapi.ListImagesRequest{Filter: filter})
 	if err != nil {
 		return nil, err
 	}

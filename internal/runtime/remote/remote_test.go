@@ -147,6 +147,10 @@ func TestRefusals(t *testing.T) {
 	if _, err := r.CreateContainer(t.Context(), "x", image, elsewhere); err == nil || !strings.Contains(err.Error(), "mount /models: containerd 1.6.20~ds1 can't mount images") {
 		t.Errorf("image volume: %v", err)
 	}
+	device := &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: "c"}, CDIDevices: []*runtimeapi.CDIDevice{{Name: "vendor.com/class=one"}}}
+	if _, err := r.CreateContainer(t.Context(), "x", device, elsewhere); err == nil || !strings.Contains(err.Error(), "device vendor.com/class=one") {
+		t.Errorf("CDI device: %v", err)
+	}
 	f.mu.Lock()
 	f.config = `{"containerd":{"defaultRuntimeName":"runc","runtimes":{"runc":{"options":{"SystemdCgroup":true}}}}}`
 	f.mu.Unlock()
