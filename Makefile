@@ -74,7 +74,10 @@ articles: build images ## type what the five articles show, on clusters of their
 	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 40m -run '^TestScripts$$/^articles$$' ./test/e2e
 
 test-churn-pods: build images ## make and end Pods in waves (PODS=10000 WAVE=40 NODES=2 KILL_EVERY=5): nothing is left (as root)
-	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 6h -v ./test/podchurn
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 6h -v -run TestPodsComeAndGo ./test/podchurn
+
+test-churn-nodes: build ## add and remove a node 500 times, make and delete a cluster 50 times, kill the server during 500 writes (TIMES, STARTS, WRITES): nothing is left or lost (as root)
+	MINATO=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 3h -v -run 'TestNodesComeAndGo|TestStartsAndDeletes|TestWritesOutliveTheServer' ./test/podchurn
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e
