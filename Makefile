@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn test-churn-pods images csi-images csi-sanity test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes bench-image metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn test-churn-pods test-churn-nodes images csi-images csi-sanity test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes bench-image metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,7 +75,10 @@ articles: build images ## type what the five articles show, on clusters of their
 	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 40m -run '^TestScripts$$/^articles$$' ./test/e2e
 
 test-churn-pods: build images ## make and end Pods in waves (PODS=10000 WAVE=40 NODES=2 KILL_EVERY=5 LAN_CIDR=… POD_CIDR=… SERVICE_CIDR=…): nothing is left (as root)
-	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 6h -v ./test/podchurn
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 6h -v -run TestPodsComeAndGo ./test/podchurn
+
+test-churn-nodes: build ## add and remove a node 500 times, make and delete a cluster 50 times, kill the server during 500 writes (TIMES, STARTS, WRITES): nothing is left or lost (as root)
+	MINATO=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 3h -v -run 'TestNodesComeAndGo|TestStartsAndDeletes|TestWritesOutliveTheServer' ./test/podchurn
 
 test-churn: build images ## replace a Service's Pods for two minutes under load: no request fails (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) MINATO_CHURN=2m $(GO) test -count=1 -timeout 10m -v -run 'Scripts/churn$$' ./test/e2e

@@ -58,6 +58,12 @@ func TestPodsComeAndGo(t *testing.T) {
 	}
 	after := settled(t, client, &before)
 	t.Logf("after %d Pods in %s, with %d SIGKILLs of the server: %s", s.pods, time.Since(began).Round(time.Second), kills, after)
+	compare(t, before, after)
+}
+
+// compare fails where there is more than before.
+func compare(t *testing.T, before, after held) {
+	t.Helper()
 	for _, what := range after.more(before) {
 		t.Errorf("left over: %s", what)
 	}
@@ -233,11 +239,16 @@ func eventually(ctx context.Context, t *testing.T, what string, ok func() (bool,
 // then is a leak. Without before, it waits until two looks find the same.
 func settled(t *testing.T, client kubernetes.Interface, before *held) held {
 	t.Helper()
+	return settle(t, before, func() (held, error) { return look(t.Context(), client, cluster) })
+}
+
+func settle(t *testing.T, before *held, look func() (held, error)) held {
+	t.Helper()
 	var last held
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
-		is, err := look(t.Context(), client, cluster)
+		is, err := look()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -70,7 +70,7 @@ func (s *Server) Run(ctx context.Context) error {
 	)
 	runtimeapi.RegisterRuntimeServiceServer(server, &runtimeService{cfg: s.cfg, streams: streams})
 	runtimeapi.RegisterImageServiceServer(server, &imageService{cfg: s.cfg})
-	ended := make(chan error, 1)
+	ended := make(chan error, 2) // both end, and nobody waits for them
 	go func() { ended <- server.Serve(listener) }()
 	go func() { ended <- streams.serve() }()
 	select {
