@@ -55,6 +55,7 @@ type Agent struct {
 	cgroups    measure.Cgroups
 	interfaces api.Interfaces
 	operations *operations
+	syncs      *syncs
 	starts     *starts
 	endings    *endings
 
@@ -88,7 +89,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
-	a := &Agent{cfg: cfg, operations: newOperations(), ready: make(chan struct{}), assembled: make(chan struct{})}
+	a := &Agent{cfg: cfg, operations: newOperations(), syncs: newSyncs(), ready: make(chan struct{}), assembled: make(chan struct{})}
 	a.cgroups, _ = cfg.Runtime.(measure.Cgroups)
 	a.interfaces, _ = cfg.Runtime.(api.Interfaces)
 	a.cfg.Runtime, a.cfg.Images = countedRuntime{cfg.Runtime, a.operations}, countedImages{cfg.Images, a.operations}
@@ -272,7 +273,8 @@ func (a *Agent) assemble(ctx context.Context) error {
 		Devices: devices, Claims: claims,
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings, Providers: providers,
+		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Pulls: a.cfg.Settings.Pulls,
+		Probes: a.probes, Reporter: a.endings, Providers: providers, Measures: a.syncs,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, AppArmor: host.AppArmor(), OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -310,7 +312,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if _, err := a.pressure.Look(ctx); err != nil {
 		a.cfg.Logger.Warn("something of what the node has left cannot be measured, and counts as sufficient", "error", err)
 	}
-	collectors := []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.starts.took, a.endings.total}
+	collectors := []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.syncs, a.starts.took, a.endings.total}
 	if a.devices != nil {
 		collectors = append(collectors, a.devices)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ func (noMounts) MountHugePages(string, int64, int64, string) error { return nil 
 func (noMounts) BindMount(string, string, bool) error              { return nil }
 func (noMounts) Unmount(string) error                              { return nil }
 func (noMounts) UnmountAllUnder(string) error                      { return nil }
+func (noMounts) ClearTree(dir string) error                        { return os.RemoveAll(dir) }
 func (noMounts) MountsUnder(string) ([]string, error)              { return nil, nil }
 func (noMounts) ShareMounts(string) error                          { return nil }
 

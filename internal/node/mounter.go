@@ -20,6 +20,7 @@ func (m hostMounter) BindMount(source, target string, readOnly bool) error {
 }
 func (hostMounter) Unmount(path string) error                { return host.Unmount(path) }
 func (hostMounter) UnmountAllUnder(dir string) error         { return host.UnmountAllUnder(dir) }
+func (hostMounter) ClearTree(dir string) error               { return host.ClearTree(dir) }
 func (hostMounter) MountsUnder(dir string) ([]string, error) { return host.MountsUnder(dir) }
 func (hostMounter) ShareMounts(dir string) error             { return host.ShareMounts(dir) }
 

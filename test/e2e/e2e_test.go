@@ -88,6 +88,7 @@ func TestScripts(t *testing.T) {
 			env.Values[transcriptKey{}] = typed
 			typed.script(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 			env.Values[loadsKey] = &loads{}
+			env.Values[registriesKey] = map[string]*registryProcess{}
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
 			env.Defer(func() {

@@ -48,7 +48,7 @@ func Upstream() []Recipe {
 	}
 	out := []Recipe{
 		{Name: "e2e-agnhost", Tags: []string{suiteRegistry + "agnhost:2.63.0", suiteRegistry + "agnhost:2.55"}, layer: agnhost, Config: agnhostConfig},
-		{Name: "e2e-busybox", Tags: []string{suiteRegistry + "busybox:1.37.0-1"}, layer: shell, Config: v1.Config{
+		{Name: "e2e-busybox", Tags: []string{suiteRegistry + "busybox:1.37.0-1", suiteRegistry + "busybox:1.36.1-1"}, layer: shell, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"sh"},
 		}},
 		{Name: "e2e-dns-tools", Tags: []string{suiteRegistry + "glibc-dns-testing:2.0.0"}, layer: toolsLayer, Config: v1.Config{
@@ -92,7 +92,7 @@ const ValidationShell = "cri-busybox"
 // Validation lists stand-ins for images of the CRI's validation suite; test/critest
 // makes more of them, with other users and files.
 func Validation() []Recipe {
-	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, finish: finishShell}
+	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, program: "minato/test/images/shell", finish: finishShell}
 	out := []Recipe{{Name: ValidationShell, Tags: []string{"minato.local/cri-busybox:latest"}, layer: shell, Config: v1.Config{
 		Env: []string{debianPath}, Cmd: []string{"sh"},
 	}}}

@@ -39,6 +39,7 @@ type fakeDriver struct {
 	fail  map[string]error
 	hang  map[string]bool
 	last  map[string]any // requests, by method
+	hook  func(context.Context, any) error
 }
 
 func (d *fakeDriver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -48,8 +49,13 @@ func (d *fakeDriver) intercept(ctx context.Context, req any, info *grpc.UnarySer
 		d.calls = append(d.calls, method)
 	}
 	d.last[method] = req
-	err, hangs := d.fail[method], d.hang[method]
+	err, hangs, hook := d.fail[method], d.hang[method], d.hook
 	d.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, req); err != nil {
+			return nil, err
+		}
+	}
 	if hangs {
 		<-ctx.Done()
 		return nil, ctx.Err()

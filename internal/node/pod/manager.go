@@ -25,6 +25,7 @@ import (
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
+	"minato/internal/node/settings"
 	"minato/internal/node/spec"
 )
 
@@ -144,11 +145,24 @@ type Config struct {
 	Events record.EventRecorder
 	Clock  clock.WithTicker
 	Logger *slog.Logger
+	// Measures is told how long things take; may be nil.
+	Measures Measures
 
+	// Pulls bounds the pulls of images, and says for which a Pod has to show a login.
+	Pulls settings.Pulls
 	// OfflineImages lets every Pod run the image that is on the node where
 	// imagePullPolicy is Always and the registry cannot be reached, as
 	// [OfflineImagesAnnotation] does for one Pod.
 	OfflineImages bool
+}
+
+// Measures takes what the work on Pods costs.
+type Measures interface {
+	// Synced says how long a worker took to bring its Pod on: "create" is its first step, "update" one after the Pod
+	// changed in the API, "sync" any other.
+	Synced(operation string, took time.Duration)
+	// Relisted says when a list of all that the runtime has was asked for, and when it was there.
+	Relisted(began, ended time.Time)
 }
 
 // Event says that something happened to a container.
@@ -244,12 +258,16 @@ func (m *Manager) Run(ctx context.Context, ready func()) {
 // relist brings the view of the runtime up to date and wakes the Pods of which
 // something had changed without an event.
 func (m *Manager) relist(ctx context.Context) bool {
+	began := m.cfg.Clock.Now()
 	uids, err := m.view.Relist(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			m.cfg.Logger.Warn("the container runtime could not list its containers; will try again", "error", err)
 		}
 		return false
+	}
+	if m.cfg.Measures != nil {
+		m.cfg.Measures.Relisted(began, m.cfg.Clock.Now())
 	}
 	for _, uid := range uids {
 		m.Wake(uid)

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ type worker struct {
 	// Services have been read that are at least as new.
 	servicesSince string
 	resizing      resizing
+	stepped       string // the resource version of the Pod in the last step, empty before the first
 	mounted       bool
 	tornDown      bool // the volumes are gone
 	renewAt       time.Time
@@ -207,6 +209,7 @@ func (w *worker) step(ctx context.Context) (next time.Time, done bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pod, eviction := w.begin(cancel)
+	defer w.measure(pod, w.m.cfg.Clock.Now())
 	err := guard.Do("bring the pod to its desired state", func() (err error) {
 		next, err = w.proceed(ctx, pod, eviction)
 		return err
@@ -216,6 +219,22 @@ func (w *worker) step(ctx context.Context) (next time.Time, done bool) {
 	}
 	w.failures, w.lastError = 0, ""
 	return next, w.life.now() == Removed
+}
+
+// measure says how long a step took that began at a time.
+func (w *worker) measure(pod *v1.Pod, began time.Time) {
+	operation := "sync"
+	switch w.stepped {
+	case "":
+		operation = "create"
+	case pod.ResourceVersion:
+	default:
+		operation = "update"
+	}
+	w.stepped = cmp.Or(pod.ResourceVersion, "0")
+	if m := w.m.cfg.Measures; m != nil {
+		m.Synced(operation, w.m.cfg.Clock.Since(began))
+	}
 }
 
 // proceed moves the Pod through its stages as far as that goes now.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/node/csi"
+	"minato/internal/node/guard"
 )
 
 // Objects gives the ConfigMaps and Secrets behind the volumes of a Pod. What it
@@ -41,7 +43,9 @@ type Mounter interface {
 	BindMount(source, target string, readOnly bool) error
 	Unmount(path string) error
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
+	// ClearTree detaches them and removes dir.
 	UnmountAllUnder(dir string) error
+	ClearTree(dir string) error
 	MountsUnder(dir string) ([]string, error)
 	// ShareMounts has what is mounted below dir seen by all that have mounted
 	// the directory.
@@ -116,23 +120,72 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// sideBySide is how many of a Pod's claims and volumes of drivers are made at the same
+// time.
+const sideBySide = 8
+
 // SetUp makes a Pod's volumes, or brings those that exist up to date; of one
 // that nothing has changed about, no file is read or written. It
 // returns when the next token has to be renewed, zero for never, and joins the
-// errors of all volumes that failed, each an *Error.
+// errors of all volumes that failed, each an *Error. Volumes that others have to attach
+// or to make are waited for side by side.
 func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error) {
-	var errs []error
-	for i := range pod.Spec.Volumes {
+	errs := make([]error, len(pod.Spec.Volumes))
+	next := make([]time.Time, len(pod.Spec.Volumes))
+	one := func(i int) {
 		v := &pod.Spec.Volumes[i]
-		next, err := m.setUp(ctx, pod, v)
+		err := guard.Do("set up a volume", func() (err error) {
+			next[i], err = m.setUp(ctx, pod, v)
+			return err
+		})
 		if err != nil {
-			errs = append(errs, &Error{Volume: v.Name, Err: err})
+			errs[i] = &Error{Volume: v.Name, Err: err}
 		}
-		if !next.IsZero() && (renew.IsZero() || next.Before(renew)) {
-			renew = next
+	}
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
+	for _, same := range awaited(pod) {
+		group.Go(func() error {
+			for _, i := range same {
+				one(i)
+			}
+			return nil
+		})
+	}
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; !isClaim(v) && v.CSI == nil {
+			one(i)
+		}
+	}
+	_ = group.Wait() // each has its place in errs
+	for _, at := range next {
+		if !at.IsZero() && (renew.IsZero() || at.Before(renew)) {
+			renew = at
 		}
 	}
 	return renew, errors.Join(errs...)
+}
+
+// awaited has the places, among a Pod's volumes, of those that others make: claims and
+// volumes of drivers. Volumes of the same claim are together, to be made one after the
+// other.
+func awaited(pod *v1.Pod) (out [][]int) {
+	at := map[string]int{}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if !isClaim(v) && v.CSI == nil {
+			continue
+		}
+		if v.PersistentVolumeClaim != nil {
+			if have, ok := at[v.PersistentVolumeClaim.ClaimName]; ok {
+				out[have] = append(out[have], i)
+				continue
+			}
+			at[v.PersistentVolumeClaim.ClaimName] = len(out)
+		}
+		out = append(out, []int{i})
+	}
+	return out
 }
 
 func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Time, error) {
@@ -237,20 +290,9 @@ func (m *Manager) TearDown(ctx context.Context, uid types.UID) (err error) {
 		}
 	}()
 	for _, dir := range dirs {
-		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err := m.cfg.Mounter.UnmountAllUnder(dir); err != nil {
-			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
-		}
-		// A bind mount that is still there may lead to a user's own files.
-		left, err := m.cfg.Mounter.MountsUnder(dir)
-		if err != nil || len(left) > 0 {
-			return fmt.Errorf("tear down volumes of pod %s: still mounted: %v: %w", uid, left, err)
-		}
-		// Not os.RemoveAll, which holds as many descriptors as directories are
-		// nested: a container may have nested any number.
-		if err := host.RemoveTree(dir); err != nil {
+		// Not os.RemoveAll: a bind mount that is still there may lead to a user's own
+		// files, and a container may have nested any number of directories.
+		if err := m.cfg.Mounter.ClearTree(dir); err != nil {
 			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
 		}
 	}

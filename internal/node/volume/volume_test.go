@@ -90,6 +90,13 @@ func (m *fakeMounter) UnmountAllUnder(dir string) error {
 	}
 	return nil
 }
+func (m *fakeMounter) ClearTree(dir string) error {
+	_ = m.UnmountAllUnder(dir) // never fails
+	if left, _ := m.MountsUnder(dir); len(left) > 0 {
+		return fmt.Errorf("%v: %w", left, host.ErrMounted)
+	}
+	return host.RemoveTree(dir)
+}
 func (m *fakeMounter) MountsUnder(dir string) ([]string, error) {
 	var out []string
 	for p := range m.mounts {

@@ -252,8 +252,8 @@ func (r *Runtime) forgetContainer(ctx context.Context, c *container) error {
 	return errors.Join(
 		r.cfg.Store.Unpin(c.state.ID),
 		os.RemoveAll(r.exitFile(c)),
-		host.RemoveTree(c.runDir),
-		host.RemoveTree(c.dir),
+		host.ClearTree(c.runDir),
+		host.ClearTree(c.dir),
 	)
 }
 
@@ -272,5 +272,6 @@ func (r *Runtime) release(ctx context.Context, c *container) error {
 			return err
 		}
 	}
-	return errors.Join(cg.Delete(), host.UnmountAllUnder(c.runDir))
+	// Its root, its image volumes, and what is mounted for a Pod with users of its own.
+	return errors.Join(cg.Delete(), host.UnmountEntries(c.runDir))
 }

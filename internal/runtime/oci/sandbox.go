@@ -222,8 +222,8 @@ func (r *Runtime) tearDown(ctx context.Context, sb *sandbox) error {
 	if err := r.stopHolder(ctx, sb); err != nil {
 		return err
 	}
-	// Namespaces and /dev/shm alike.
-	return host.UnmountAllUnder(sb.runDir)
+	// Namespaces, and /dev/shm and the files of the sandbox.
+	return errors.Join(host.UnmountEntries(sb.namespaceDir()), host.UnmountEntries(sb.runDir))
 }
 
 // RemovePodSandbox implements CRI.
@@ -261,7 +261,7 @@ func (r *Runtime) forgetSandbox(sb *sandbox) error {
 	if last {
 		errs = append(errs, r.podCgroup(uid).Delete())
 	}
-	errs = append(errs, host.RemoveTree(sb.runDir), host.RemoveTree(sb.dir))
+	errs = append(errs, host.ClearTree(sb.runDir), host.ClearTree(sb.dir))
 	return errors.Join(errs...)
 }
 

@@ -4,7 +4,9 @@
 // a volume takes, registers with the node by itself, and can be told to hang.
 //
 // It keeps everything in -data and refuses what contradicts it, so that a test sees
-// what was not undone.
+// what was not undone. With -proxy-endpoint it is no driver, but has one that is
+// elsewhere serve its socket; `driver registrar` registers such a one. Both take the
+// flags that Kubernetes' own suite gives to csi-driver-host-path and its registrar.
 package main
 
 import (
@@ -20,12 +22,18 @@ import (
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	command, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "registrar" {
+		command, args = registerAnother, args[1:]
+	}
+	if err := command(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "csi driver:", err)
 		os.Exit(1)
 	}
@@ -42,8 +50,16 @@ func run(ctx context.Context, args []string) error {
 	capacity := flags.Int64("capacity", 100<<30, "bytes that volumes may have together")
 	limit := flags.Int64("limit", 0, "how many volumes the node takes; 0 is any number")
 	attach := flags.Bool("attach", true, "volumes have to be attached")
+	proxied := flags.String("proxy-endpoint", "", "address, as tcp://:9000, at which the driver that is elsewhere takes its connections")
+	flags.StringVar(name, "drivername", *name, "as -name")
+	flags.StringVar(node, "nodeid", *node, "as -node")
+	flags.StringVar(socket, "endpoint", *socket, "as -socket")
+	flags.Int("v", 0, "taken for the sake of those who give it; every call is logged")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *proxied != "" {
+		return runProxy(ctx, *socket, *proxied)
 	}
 	s, err := openStore(*data, *capacity)
 	if err != nil {
@@ -73,12 +89,28 @@ func run(ctx context.Context, args []string) error {
 	}
 }
 
+func runProxy(ctx context.Context, socket, address string) error {
+	front, err := listen(socket)
+	if err != nil {
+		return err
+	}
+	back, err := net.Listen("tcp", strings.TrimPrefix(address, "tcp://"))
+	if err != nil {
+		front.Close()
+		return err
+	}
+	return (&proxy{front, back}).serve(ctx)
+}
+
+// path is that of a socket, which may be given as an address.
+func path(socket string) string { return strings.TrimPrefix(socket, "unix://") }
+
 // listen opens a unix socket in the place of one that an earlier run has left.
-func listen(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+func listen(socket string) (net.Listener, error) {
+	if err := os.Remove(path(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return net.Listen("unix", path)
+	return net.Listen("unix", path(socket))
 }
 
 // driver serves all three services.
@@ -92,14 +124,17 @@ type driver struct {
 	attach     bool
 }
 
-// intercept logs each call, and lets those hang of which a file hang-METHOD is in the
-// directory of volumes.
+// intercept refuses what lacks a required field, logs each call, and lets those hang of
+// which a file hang-METHOD is in the directory of volumes.
 func (d *driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	method := info.FullMethod[strings.LastIndexByte(info.FullMethod, '/')+1:]
 	if d.store.hangs(method) {
 		fmt.Println("hangs", method)
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if field := lacks(req); field != "" {
+		return nil, status.Errorf(codes.InvalidArgument, "%s is required", field)
 	}
 	resp, err := handler(ctx, req)
 	if method != "Probe" {

@@ -26,6 +26,7 @@ type thing struct {
 	Source   string    // of a snapshot, its volume; of a volume, what it was made from
 	Made     time.Time // of a snapshot
 	Attached string    // the node
+	ReadOnly bool      // how it is attached
 	Staged   string    // path
 	// Published has the paths at which the volume is.
 	Published []string
