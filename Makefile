@@ -64,6 +64,7 @@ critest: deps build ## run the CRI's validation suite against a node's runtime: 
 		$(GO) test -c -o $(CURDIR)/build/critest/critest sigs.k8s.io/cri-tools/cmd/critest
 	$(GO) run ./test/images/build -validation -out $(IMAGES)
 	$(GO) run ./test/critest -minato $(BIN) -images $(IMAGES) $(ARGS)
+	PATH=$(CURDIR)/build/critest:$$PATH MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 10m -run '^TestScripts$$/^crictl$$' ./test/e2e
 
 picture: deps build ## record `make demo` as docs/demo.svg, and delete its cluster (as root)
 	$(GO) run ./test/images/build -out $(IMAGES) whoami

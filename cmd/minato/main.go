@@ -96,7 +96,7 @@ without Docker, virtual machines or add-ons.
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = refuseName
 	addGroup(root, "Clusters:", newUpCommand(o), newDownCommand(o), newDeleteCommand(o), newListCommand(), newStatusCommand(o), newLogsCommand(o))
-	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newNodeCommand(o), newImageCommand(o), newMigrateCommand(), newCNICommand(o))
+	addGroup(root, "Work with a cluster:", newKubectlCommand(), newEtcdctlCommand(), newKubeconfigCommand(o), newCertsCommand(o), newNodeCommand(o), newImageCommand(o), newMigrateCommand(), newCNICommand(o))
 	addGroup(root, "See where traffic goes, and why; or serve any cluster:", newServiceCommand(o), newLoadBalancerCommand(o), newIngressCommand(o), newDNSCommand(o), newProxyCommand())
 	addGroup(root, thisProgram, newCompletionCommand(), newServerCommand(o), newVersionCommand())
 	root.SetHelpCommandGroupID(thisProgram)

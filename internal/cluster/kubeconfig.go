@@ -148,6 +148,9 @@ func MergeKubeconfig(name, file string, current bool) (merged, context string, e
 		use = useAlways
 	}
 	merged, err = findKubeconfigs(file).merge(admin, c.ContextName(), use)
+	if err == nil {
+		err = Paths{Name: name}.rememberKubeconfig(merged)
+	}
 	return merged, c.ContextName(), err
 }
 

@@ -30,6 +30,9 @@ func (p Paths) Config() string { return filepath.Join(p.Data(), "config.json") }
 // Kubeconfig is the administrator's kubeconfig, kept beside the data.
 func (p Paths) Kubeconfig() string { return filepath.Join(p.Data(), "admin.conf") }
 
+// Given lists the kubeconfigs of people that got the administrator's context.
+func (p Paths) Given() string { return filepath.Join(p.Data(), "kubeconfigs") }
+
 // Log is what the server prints.
 func (p Paths) Log() string { return filepath.Join(p.Data(), "minato.log") }
 
@@ -63,6 +66,10 @@ func (p Paths) CRISocket(node string) string { return filepath.Join(p.Run(), "cr
 
 // CNISocket is described with CRISocket.
 func (p Paths) CNISocket(node string) string { return filepath.Join(p.Run(), "cni", node+".sock") }
+
+// CNIRecords is the directory that tells which node runs a Pod, for the CNI plugin
+// of a container runtime that runs those of several nodes.
+func (p Paths) CNIRecords() string { return filepath.Join(p.Run(), "cni", "pods") }
 
 // IngressSocket is where the process is reached that serves a node's ingress,
 // which the node does not see.

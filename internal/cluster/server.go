@@ -78,6 +78,7 @@ type Server struct {
 	gate        *oci.Gate     // of the containers that nodes start
 
 	ready      atomic.Bool
+	renewed    chan struct{}      // holds something when certificates were renewed
 	restarting chan struct{}      // holds something when the server is to be started again
 	downing    chan time.Duration // holds the longest grace of a Pod when `down` was asked for
 	stop       context.CancelCauseFunc
@@ -108,6 +109,7 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
 		began: o.Began, kept: o.Keep, gate: oci.NewGate(), slack: slack.New(o.Logger.With("part", "slack")), started: make(chan struct{}),
 		downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
+		renewed: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -211,6 +213,8 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "node-roles", Run: s.roles.run},
 		{Name: "component-endpoints", Run: s.serveComponents},
 		{Name: "config-maps", Run: s.keepInfoMaps},
+		{Name: "certificates", Run: s.followCertificates},
+		{Name: "clock", Run: s.followClock},
 		{Name: "start", Run: s.finishStart},
 		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},
@@ -239,6 +243,7 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 	if s.control, err = controlplane.New(s.controlPlaneConfig(listeners)); err != nil {
 		return err
 	}
+	s.control.PKI().OnRenewal(s.certificatesRenewed)
 	if s.client, err = kubernetes.NewForConfig(s.control.RESTConfig(access.UserStatus)); err != nil {
 		return err
 	}
@@ -329,7 +334,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		NodeCIDRMaskIPv6: nodeBitsIPv6,
 		ClusterDomain:    s.cfg.ClusterDomain,
 		OldAPIs:          s.cfg.OldAPIs,
-		RuntimeHandlers:  oci.HandlerNames(s.cfg.RuntimeHandlers),
+		RuntimeHandlers:  s.cfg.handlers(),
 		Started:          s.started,
 		PartFailed:       s.controlPart.failed,
 		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -276,11 +277,12 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 		return err
 	})
 	g.Go(func() error {
-		c.authority.Run(ctx, func(err error) {
-			c.cfg.Logger.Warn("Certificates could not be renewed; the next try is in an hour", "error", err)
+		c.authority.Run(ctx, func(err error, retry time.Duration) {
+			c.cfg.Logger.Warn("Certificates could not be renewed and will be again", "in", retry, "error", err)
 		})
 		return nil
 	})
+	c.followCA()
 
 	select {
 	case <-server.Ready():
@@ -308,6 +310,24 @@ func (c *ControlPlane) runServer(ctx context.Context, failed context.CancelCause
 	}
 	stopServer()
 	return g.Wait()
+}
+
+// followCA starts the controllers again when the certificate of a CA was renewed,
+// once in nine years: upstream's read it when they start, and publish it to all
+// namespaces. Everything else takes a new certificate up by itself.
+func (c *ControlPlane) followCA() {
+	known := c.authority.CABundle()
+	c.authority.OnRenewal(func() {
+		now := c.authority.CABundle()
+		c.cfg.Logger.Info("Certificates were renewed", "ca", !bytes.Equal(known, now))
+		if bytes.Equal(known, now) {
+			return
+		}
+		known = now
+		if err := c.Restart(PartControllers); err != nil {
+			c.cfg.Logger.Info("The controllers take the CA's new certificate up when they start", "reason", err)
+		}
+	})
 }
 
 // settle returns when the work of the start is over, with the usual garbage

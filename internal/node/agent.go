@@ -206,6 +206,16 @@ func (a *Agent) LookAtParts() {
 	}
 }
 
+// ClockWasSet has all Pods looked at again, with the tokens that they have: what
+// waits for a date does so by a timer, which knows nothing of dates.
+func (a *Agent) ClockWasSet() {
+	select {
+	case <-a.assembled:
+		a.pods.RefreshAll()
+	default:
+	}
+}
+
 // processName tells this process from all others that the node was ever in.
 func processName() string {
 	// The kernel counts in clock ticks since it started, so the number and the start

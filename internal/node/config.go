@@ -232,7 +232,7 @@ func (c *Config) complete() error {
 		c.HugePages = host.MachineHugePages
 	}
 	if c.Mounter == nil {
-		c.Mounter = hostMounter{c.MountNS}
+		c.Mounter = hostMounter{c.MountNS, c.Netns}
 	}
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"

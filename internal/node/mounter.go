@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+
 	"k8s.io/apimachinery/pkg/labels"
 
 	"minato/internal/host"
@@ -9,11 +11,17 @@ import (
 // hostMounter is the machine's own mount table. What is mounted from a file that
 // was opened on the node is mounted there, and seen here as well, since the
 // agent's directories are both's.
-type hostMounter struct{ node *host.MountNS }
+type hostMounter struct {
+	node  *host.MountNS
+	netns host.Netns // from which servers are reached
+}
 
 func (hostMounter) MountTmpfs(path, options string) error { return host.MountTmpfs(path, options) }
 func (hostMounter) MountHugePages(path string, size, limit int64, options string) error {
 	return host.MountHugePages(path, size, limit, options)
+}
+func (m hostMounter) MountNFS(ctx context.Context, path string, export host.NFS) error {
+	return m.netns.MountNFS(ctx, path, export)
 }
 func (m hostMounter) BindMount(source, target string, readOnly bool) error {
 	return m.node.BindMount(source, target, readOnly)

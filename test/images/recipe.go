@@ -105,13 +105,13 @@ func Recipes() []Recipe {
 		{Name: "prometheus", Tags: []string{"minato.local/prometheus:latest"}, layer: prometheus, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
 		}},
+		Drivers()[0],
 		{Name: "device-plugin", Tags: []string{"registry.k8s.io/e2e-test-images/sample-device-plugin:1.8.0"}, layer: devicePlugin, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
 		}},
 		{Name: "dra-driver", Tags: []string{"minato.local/dra-driver:latest"}, layer: draDriver, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/driver"},
 		}},
-		Drivers()[0],
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},
 			ExposedPorts: map[string]struct{}{"53/udp": {}, "53/tcp": {}},

@@ -11,9 +11,8 @@ import (
 	"minato/internal/controlplane/pki"
 )
 
-// servingCert gives upstream's server the present certificate. That server asks
-// for it again every minute (dynamiccertificates), so a renewed certificate is
-// served without a notification.
+// servingCert gives upstream's server the present certificate, and tells it of each
+// renewal: from then on, new connections get the new one, and open ones go on.
 type servingCert struct {
 	authority *pki.Authority
 }
@@ -27,7 +26,9 @@ func (c servingCert) CurrentCertKeyContent() (cert, key []byte) {
 	return p.Cert, p.Key
 }
 
-func (servingCert) AddListener(dynamiccertificates.Listener) {}
+func (c servingCert) AddListener(l dynamiccertificates.Listener) {
+	c.authority.OnRenewal(l.Enqueue)
+}
 
 // clientCA gives upstream's server the present CA of client certificates. The
 // files of the CA are not watched, because each watched file costs an inotify
@@ -53,7 +54,7 @@ func newClientCA(authority *pki.Authority) (*clientCA, error) {
 
 func (*clientCA) Name() string { return "cluster-ca" }
 
-func (*clientCA) AddListener(dynamiccertificates.Listener) {}
+func (c *clientCA) AddListener(l dynamiccertificates.Listener) { c.authority.OnRenewal(l.Enqueue) }
 
 func (c *clientCA) CurrentCABundleContent() []byte { return c.current().CurrentCABundleContent() }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/dynamic"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/transport"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
 	"minato/internal/controlplane/compat"
@@ -46,6 +47,9 @@ type settings struct {
 	objects    dynamic.Interface
 	namespaces corelisters.NamespaceLister
 }
+
+// kubeletCertificateRefresh is how often it looks.
+const kubeletCertificateRefresh = 15 * time.Second
 
 // runOptions are kubeadm's flags for kube-apiserver, in code.
 func runOptions(ctx context.Context, s settings) (options.CompletedOptions, error) {
@@ -93,6 +97,10 @@ func runOptions(ctx context.Context, s settings) (options.CompletedOptions, erro
 	// Our decorators come first, so that they wrap the plugins themselves.
 	o.Admission.GenericAdmission.Decorators = append(decorators, o.Admission.GenericAdmission.Decorators...)
 
+	// Upstream's transport to nodes closes its connections when it finds a new
+	// certificate. It shall do so while nobody is about to use one, rather than in the
+	// handshake of a request, which then fails.
+	transport.CertCallbackRefreshDuration = kubeletCertificateRefresh
 	o.KubeletConfig.PreferredAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"}
 	o.KubeletConfig.TLSClientConfig.CAFile = paths.CACert
 	o.KubeletConfig.TLSClientConfig.CertFile = paths.KubeletClientCert

@@ -1,15 +1,16 @@
 package pki
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -66,6 +67,12 @@ type Authority struct {
 	apiServer    Pair
 	admin        Pair
 	saKey        *ecdsa.PrivateKey
+	nodes        map[string]leafSpec // of the nodes' certificates that were asked for, by file
+	plan         plan
+	renewed      bool // something was issued since the listeners were told
+
+	listenersMu sync.Mutex
+	listeners   []func()
 }
 
 // Open loads the directory, making what is missing or about to expire.
@@ -79,71 +86,102 @@ func Open(cfg Config) (*Authority, error) {
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, dirNodes), 0o700); err != nil {
 		return nil, fmt.Errorf("pki: make directory: %w", err)
 	}
-	a := &Authority{cfg: cfg}
+	a := &Authority{cfg: cfg, nodes: map[string]leafSpec{}}
 	if err := a.Renew(); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// Run renews certificates while the process lives, and returns when ctx ends.
-// A failed renewal is reported and tried again an hour later.
-func (a *Authority) Run(ctx context.Context, report func(error)) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := a.Renew(); err != nil && report != nil {
-				report(err)
-			}
-		}
+// Renew brings every file up to date, those of the nodes that were asked for
+// included, and then tells the listeners if something was issued.
+func (a *Authority) Renew() error {
+	a.mu.Lock()
+	a.plan = plan{}
+	err := a.renew()
+	tell := a.renewed
+	a.renewed = false
+	a.mu.Unlock()
+	if tell {
+		a.tell()
+	}
+	return err
+}
+
+// OnRenewal has f called after each renewal in which something was issued. f must
+// not block, and may ask for what is in force now.
+func (a *Authority) OnRenewal(f func()) {
+	a.listenersMu.Lock()
+	defer a.listenersMu.Unlock()
+	a.listeners = append(a.listeners, f)
+}
+
+func (a *Authority) tell() {
+	a.listenersMu.Lock()
+	listeners := slices.Clone(a.listeners)
+	a.listenersMu.Unlock()
+	for _, f := range listeners {
+		f()
 	}
 }
 
-// Renew brings every file of the control plane up to date.
-func (a *Authority) Renew() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// renew is Renew with the lock held. What cannot be renewed stays in use as it is.
+func (a *Authority) renew() error {
+	ca, err := a.loadCA(fileCA, "kubernetes")
+	if err != nil {
+		return err
+	}
+	a.ca = ca
+	frontProxyCA, err := a.loadCA(fileFrontProxyCA, "front-proxy-ca")
+	if err != nil {
+		return err
+	}
+	a.frontProxyCA = frontProxyCA
+	key, err := a.loadServiceAccountKey()
+	if err != nil {
+		return err
+	}
+	a.saKey = key
 
-	var err error
-	if a.ca, err = a.loadCA(fileCA, "kubernetes"); err != nil {
-		return err
+	var errs []error
+	load := func(ca *issuer, file string, spec leafSpec) (pair Pair, ok bool) {
+		pair, err := a.loadLeaf(ca, file, spec)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return pair, err == nil
 	}
-	if a.frontProxyCA, err = a.loadCA(fileFrontProxyCA, "front-proxy-ca"); err != nil {
-		return err
-	}
-	if a.saKey, err = a.loadServiceAccountKey(); err != nil {
-		return err
-	}
-	if a.apiServer, err = a.loadLeaf(a.ca, fileAPIServer, leafSpec{
+	if pair, ok := load(a.ca, fileAPIServer, leafSpec{
 		CommonName: "kube-apiserver",
 		DNSNames:   a.cfg.DNSNames,
 		Addresses:  a.cfg.Addresses,
 		Usage:      x509.ExtKeyUsageServerAuth,
-	}); err != nil {
-		return err
+	}); ok {
+		a.apiServer = pair
 	}
-	if _, err = a.loadLeaf(a.ca, fileKubeletClient, leafSpec{
-		CommonName: KubeletClientName,
-		Usage:      x509.ExtKeyUsageClientAuth,
-	}); err != nil {
-		return err
-	}
-	if _, err = a.loadLeaf(a.frontProxyCA, fileFrontProxy, leafSpec{
-		CommonName: FrontProxyName,
-		Usage:      x509.ExtKeyUsageClientAuth,
-	}); err != nil {
-		return err
-	}
-	a.admin, err = a.loadLeaf(a.ca, fileAdmin, leafSpec{
+	if pair, ok := load(a.ca, fileAdmin, leafSpec{
 		CommonName:    AdminName,
 		Organizations: []string{AdminGroup},
 		Usage:         x509.ExtKeyUsageClientAuth,
-	})
-	return err
+	}); ok {
+		a.admin = pair
+	}
+	load(a.ca, fileKubeletClient, leafSpec{CommonName: KubeletClientName, Usage: x509.ExtKeyUsageClientAuth})
+	load(a.frontProxyCA, fileFrontProxy, leafSpec{CommonName: FrontProxyName, Usage: x509.ExtKeyUsageClientAuth})
+	for _, file := range slices.Sorted(maps.Keys(a.nodes)) {
+		load(a.ca, file, a.nodes[file])
+	}
+	return errors.Join(errs...)
+}
+
+// loadNode is loadLeaf for a certificate of a node, which is renewed from now on
+// as the others are.
+func (a *Authority) loadNode(file string, spec leafSpec) (Pair, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	file = filepath.Join(dirNodes, file)
+	a.nodes[file] = spec
+	return a.loadLeaf(a.ca, file, spec)
 }
 
 // NodeClient returns the certificate a node's agent identifies itself with.
@@ -151,9 +189,7 @@ func (a *Authority) NodeClient(node string) (Pair, error) {
 	if err := checkNodeName(node); err != nil {
 		return Pair{}, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.loadLeaf(a.ca, filepath.Join(dirNodes, node+"-client"), leafSpec{
+	return a.loadNode(node+"-client", leafSpec{
 		CommonName:    "system:node:" + node,
 		Organizations: []string{groupNodes},
 		Usage:         x509.ExtKeyUsageClientAuth,
@@ -173,9 +209,7 @@ func (a *Authority) NodeServing(node string, addresses ...netip.Addr) (Pair, err
 	if err := checkNodeName(node); err != nil {
 		return Pair{}, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.loadLeaf(a.ca, filepath.Join(dirNodes, node+"-serving"), leafSpec{
+	return a.loadNode(node+"-serving", leafSpec{
 		CommonName:    "system:node:" + node,
 		Organizations: []string{groupNodes},
 		DNSNames:      []string{node},
@@ -194,6 +228,7 @@ func (a *Authority) ForgetNode(node string) error {
 	defer a.mu.Unlock()
 	var errs []error
 	for _, kind := range []string{"-client", "-serving"} {
+		delete(a.nodes, filepath.Join(dirNodes, node+kind))
 		for _, ext := range []string{extKey, extCert} {
 			err := os.Remove(filepath.Join(a.cfg.Dir, dirNodes, node+kind+ext))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -38,7 +38,8 @@ func (a *Authority) loadCA(file, name string) (*issuer, error) {
 	now := a.cfg.Now()
 	if data, readErr := os.ReadFile(certPath); readErr == nil {
 		cert, parseErr := parseCert(data)
-		if parseErr == nil && key.PublicKey.Equal(cert.PublicKey) && !expiring(cert, now, 10) {
+		if parseErr == nil && key.PublicKey.Equal(cert.PublicKey) && !expiring(cert, now, caShare) {
+			a.plan.add(cert, caShare)
 			return &issuer{cert: cert, certPEM: data, key: key}, nil
 		}
 	}
@@ -49,6 +50,8 @@ func (a *Authority) loadCA(file, name string) (*issuer, error) {
 	if err := writeFile(certPath, ca.certPEM, 0o644); err != nil {
 		return nil, err
 	}
+	a.renewed = true
+	a.plan.add(ca.cert, caShare)
 	return ca, nil
 }
 
@@ -59,6 +62,7 @@ func (a *Authority) loadLeaf(ca *issuer, file string, spec leafSpec) (Pair, erro
 	base := filepath.Join(a.cfg.Dir, file)
 	if pair, err := readPair(base); err == nil {
 		if cert, err := parseCert(pair.Cert); err == nil && spec.fits(cert, ca, a.cfg.Now()) {
+			a.plan.add(cert, leafShare)
 			return pair, nil
 		}
 	}
@@ -72,6 +76,12 @@ func (a *Authority) loadLeaf(ca *issuer, file string, spec leafSpec) (Pair, erro
 	if err := writeFile(base+extCert, pair.Cert, 0o644); err != nil {
 		return Pair{}, err
 	}
+	a.renewed = true
+	cert, err := parseCert(pair.Cert)
+	if err != nil {
+		return Pair{}, fmt.Errorf("pki: read %s again: %w", file, err)
+	}
+	a.plan.add(cert, leafShare)
 	return pair, nil
 }
 

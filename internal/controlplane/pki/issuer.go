@@ -21,6 +21,9 @@ const (
 	leafLifetime = 365 * 24 * time.Hour
 	// backdate lets machines whose clock is a little behind accept a new certificate.
 	backdate = time.Hour
+	// A certificate is renewed when this part of its life is left, as 1/n.
+	caShare   = 10
+	leafShare = 3
 )
 
 // Pair is a certificate and its key, in PEM.
@@ -47,7 +50,7 @@ type leafSpec struct {
 // fits says whether an existing certificate may be kept: it says the same,
 // comes from this CA, and more than a third of its life is left.
 func (s leafSpec) fits(cert *x509.Certificate, ca *issuer, now time.Time) bool {
-	if expiring(cert, now, 3) || cert.CheckSignatureFrom(ca.cert) != nil {
+	if expiring(cert, now, leafShare) || cert.CheckSignatureFrom(ca.cert) != nil {
 		return false
 	}
 	if cert.Subject.CommonName != s.CommonName ||
@@ -70,8 +73,13 @@ func (s leafSpec) fits(cert *x509.Certificate, ca *issuer, now time.Time) bool {
 // expiring says whether less than 1/part of a certificate's life is left, or
 // whether it isn't valid yet.
 func expiring(cert *x509.Certificate, now time.Time, part int64) bool {
+	return now.Before(cert.NotBefore) || now.After(renewal(cert, part))
+}
+
+// renewal is when 1/part of a certificate's life is left.
+func renewal(cert *x509.Certificate, part int64) time.Time {
 	life := cert.NotAfter.Sub(cert.NotBefore)
-	return now.Before(cert.NotBefore) || now.After(cert.NotAfter.Add(-life/time.Duration(part)))
+	return cert.NotAfter.Add(-life / time.Duration(part))
 }
 
 func sameSet(a, b []string) bool {

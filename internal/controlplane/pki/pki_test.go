@@ -2,7 +2,6 @@ package pki
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io/fs"
@@ -317,11 +316,4 @@ func TestKubeconfig(t *testing.T) {
 	if cn := cert(t, cfg.CertData).Subject.CommonName; cn != "system:node:node-1" {
 		t.Errorf("the node's kubeconfig is for %s", cn)
 	}
-}
-
-func TestRunStops(t *testing.T) {
-	a := open(t, t.TempDir(), &clock{time.Now()})
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	a.Run(ctx, nil)
 }

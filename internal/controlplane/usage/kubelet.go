@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -37,8 +38,9 @@ type kubelets struct {
 	clock clock.PassiveClock
 	busy  chan struct{}
 
-	mu   sync.Mutex
-	http *http.Client
+	mu     sync.Mutex
+	bundle []byte // the CAs that http knows
+	http   *http.Client
 }
 
 func newKubelets(cfg Config) *kubelets {
@@ -108,17 +110,23 @@ func address(n *corev1.Node) (string, error) {
 	return "", fmt.Errorf("Node %s has no address in its status", n.Name) //nolint:staticcheck // a kind's name
 }
 
-// client is made when it is needed first.
+// client is made when it is needed first, and anew when the CA's certificate was
+// renewed.
 func (k *kubelets) client() (*http.Client, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.http != nil {
+	bundle := k.roots()
+	if k.http != nil && bytes.Equal(bundle, k.bundle) {
 		return k.http, nil
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(k.roots()) {
+	if !roots.AppendCertsFromPEM(bundle) {
 		return nil, errors.New("the cluster has no CA certificate to know its nodes by")
 	}
+	if k.http != nil {
+		k.http.CloseIdleConnections() // requests that are on their way end by themselves
+	}
+	k.bundle = bundle
 	k.http = &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{
@@ -147,7 +155,8 @@ func (c *clientCert) get() (*tls.Certificate, error) {
 	defer c.mu.Unlock()
 	if c.last != nil {
 		leaf := c.last.Leaf
-		if life := leaf.NotAfter.Sub(leaf.NotBefore); c.clock.Now().Before(leaf.NotAfter.Add(-life / 3)) {
+		life, now := leaf.NotAfter.Sub(leaf.NotBefore), c.clock.Now()
+		if now.After(leaf.NotBefore) && now.Before(leaf.NotAfter.Add(-life/3)) {
 			return c.last, nil
 		}
 	}

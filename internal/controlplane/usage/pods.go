@@ -124,6 +124,10 @@ func (p *podStorage) metrics(ctx context.Context, pods []corev1.Pod) ([]metrics.
 	return found, nil
 }
 
+// lately tells whether what has this age may be what the next sample is about. What
+// is to come began before the clock was set back.
+func lately(age time.Duration) bool { return 0 <= age && age < window }
+
 // awaited tells whether one of the Pods began so lately that the next sample may
 // be what its rates lack.
 func (p *podStorage) awaited(h history, pods []*corev1.Pod) bool {
@@ -132,7 +136,7 @@ func (p *podStorage) awaited(h history, pods []*corev1.Pod) bool {
 			continue
 		}
 		for i := range pod.Status.ContainerStatuses {
-			if r := pod.Status.ContainerStatuses[i].State.Running; r != nil && p.server.cfg.Clock.Since(r.StartedAt.Time) < window {
+			if r := pod.Status.ContainerStatuses[i].State.Running; r != nil && lately(p.server.cfg.Clock.Since(r.StartedAt.Time)) {
 				return true
 			}
 		}

@@ -34,19 +34,20 @@ type Keeper struct {
 	log *slog.Logger
 	dir string // of the threads, /proc
 
-	last atomic.Int64 // when there was work, in nanoseconds since 1970
-	idle atomic.Bool
-	mu   sync.Mutex // of the threads' slack
-	told bool
+	began time.Time
+	last  atomic.Int64 // when there was work, in nanoseconds since began: the clock may be set
+	idle  atomic.Bool
+	mu    sync.Mutex // of the threads' slack
+	told  bool
 }
 
 // New returns a Keeper of which all timers are exact until Run.
-func New(log *slog.Logger) *Keeper { return &Keeper{log: log, dir: "/proc"} }
+func New(log *slog.Logger) *Keeper { return &Keeper{log: log, dir: "/proc", began: time.Now()} }
 
 // Work says that somebody works: timers are exact from now on, until nobody has said so
 // for a while. It can be called often.
 func (k *Keeper) Work() {
-	k.last.Store(time.Now().UnixNano())
+	k.last.Store(int64(time.Since(k.began)))
 	if k.idle.Load() {
 		k.set(false)
 	}
@@ -74,7 +75,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 // calm tells whether nobody has said that there is work for a while.
-func (k *Keeper) calm() bool { return time.Since(time.Unix(0, k.last.Load())) >= idleAfter }
+func (k *Keeper) calm() bool { return time.Since(k.began)-time.Duration(k.last.Load()) >= idleAfter }
 
 // set gives all threads the slack of a process that is idle, or is not.
 func (k *Keeper) set(idle bool) {

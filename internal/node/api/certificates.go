@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 )
 
 // refreshEvery is how often clients' handshakes make the server ask for its
-// certificate again, as upstream's API server does.
-const refreshEvery = time.Minute
+// certificate again.
+const refreshEvery = 10 * time.Second
 
 // certificates keeps the TLS configuration in step with the node's certificates.
 type certificates struct {
@@ -49,6 +50,23 @@ func (c *certificates) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	c.at = now
 	return c.config, nil
+}
+
+// left is how long the serving certificate is valid from now on, in seconds, and
+// less than nothing once it has expired; infinite without one. It is what kubelets
+// call kubelet_certificate_manager_server_ttl_seconds.
+func (c *certificates) left() float64 {
+	config, err := c.forClient(nil)
+	if err != nil {
+		return math.Inf(1)
+	}
+	leaf := config.Certificates[0].Leaf
+	if leaf == nil {
+		if leaf, err = x509.ParseCertificate(config.Certificates[0].Certificate[0]); err != nil {
+			return math.Inf(1)
+		}
+	}
+	return math.Trunc(leaf.NotAfter.Sub(c.clock.Now()).Seconds())
 }
 
 func sameCertificate(a, b tls.Certificate) bool {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apiserver/pkg/server/statusz"
 	"k8s.io/apiserver/pkg/util/compatibility"
@@ -20,7 +21,12 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	metrics := promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{})
+	own := prometheus.NewRegistry()
+	own.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kubelet_certificate_manager_server_ttl_seconds",
+		Help: "Time until the serving certificate of the node's API expires, in seconds; negative once it has, +Inf without one.",
+	}, s.certs.left))
+	metrics := promhttp.HandlerFor(prometheus.Gatherers{s.cfg.Metrics, own}, promhttp.HandlerOpts{})
 	proxy := []string{"proxy"}
 	routes := []route{
 		{"GET /healthz", "", []string{"healthz", "proxy"}, s.healthz},

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 type Pod struct {
 	UID             types.UID
 	Namespace, Name string
-	// Sandboxes and Containers are sorted by age, the newest first.
+	// Sandboxes and Containers are sorted by their attempts, the last one first, and
+	// those of one attempt by age.
 	Sandboxes  []Sandbox
 	Containers []Container
 }
@@ -104,13 +106,12 @@ func (p *Pod) Running() []*Container {
 }
 
 func (p *Pod) sort() {
-	slices.SortStableFunc(p.Sandboxes, func(a, b Sandbox) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	// Attempts are counted. The time decides only where they are equal: a clock that
+	// was set back makes a later run look older than the one before.
+	slices.SortStableFunc(p.Sandboxes, func(a, b Sandbox) int {
+		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.CreatedAt.Compare(a.CreatedAt))
+	})
 	slices.SortStableFunc(p.Containers, func(a, b Container) int {
-		// Two runs of one container can carry the same time where the
-		// runtime's clock is coarse; the attempt decides then.
-		if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
-			return c
-		}
-		return int(b.Attempt) - int(a.Attempt)
+		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.CreatedAt.Compare(a.CreatedAt))
 	})
 }

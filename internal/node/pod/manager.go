@@ -313,6 +313,14 @@ func (m *Manager) Refresh(uid types.UID) {
 	}
 }
 
+// RefreshAll is Refresh for every Pod.
+func (m *Manager) RefreshAll() {
+	for _, w := range m.all() {
+		w.stale.Store(true)
+		w.poke()
+	}
+}
+
 // Happened tells of an event of the runtime.
 func (m *Manager) Happened(e Event) {
 	if uid, known := m.view.Changed(e.SandboxID, e.ContainerID); known {

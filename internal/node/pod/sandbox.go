@@ -22,7 +22,7 @@ const minSandboxAge = time.Second
 // newSandbox makes a sandbox, and stops the one that it replaces.
 func (w *worker) newSandbox(ctx context.Context, pod *v1.Pod, plan Plan) error {
 	if old := plan.Replace; old != nil {
-		if w.m.cfg.Clock.Since(old.CreatedAt) < minSandboxAge {
+		if age := w.m.cfg.Clock.Since(old.CreatedAt); 0 <= age && age < minSandboxAge { // less where the clock was set back
 			return fmt.Errorf("sandbox %s was lost or has no address within %v of its start; will try again", old.ID, minSandboxAge)
 		}
 		w.event(pod, v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")

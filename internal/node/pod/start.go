@@ -80,8 +80,17 @@ func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Contai
 	}
 	key := fmt.Sprintf("%s_%s_%s", w.uid, c.Name, spec.Hash(c))
 	w.crashKeys[key] = true
-	if !w.m.restarts.IsInBackOffSince(key, latest.FinishedAt) {
-		w.m.restarts.Next(key, latest.FinishedAt)
+	// It did not end in the future: the clock was set back.
+	finished := latest.FinishedAt
+	if now := w.m.cfg.Clock.Now(); finished.After(now) {
+		if w.futureEnds[latest.ID].IsZero() {
+			w.futureEnds[latest.ID] = now
+		}
+		finished = w.futureEnds[latest.ID]
+	}
+	if !w.m.restarts.IsInBackOffSince(key, finished) {
+		w.m.restarts.Next(key, finished)
+		delete(w.futureEnds, latest.ID)
 		return time.Time{}
 	}
 	pause := w.m.restarts.Get(key)
@@ -92,7 +101,7 @@ func (w *worker) crashPause(pod *v1.Pod, c *v1.Container, latest *observe.Contai
 		Reason:  reasonCrashLoop,
 		Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", pause, c.Name, podName(pod)),
 	}
-	return latest.FinishedAt.Add(pause)
+	return finished.Add(pause)
 }
 
 func podName(pod *v1.Pod) string {

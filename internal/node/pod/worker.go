@@ -54,16 +54,19 @@ type worker struct {
 	killing   map[string]bool // containers that are being stopped, by ID
 
 	// The rest belongs to the worker's goroutine.
-	verdict   *status.Verdict
-	waiting   map[string]status.Waiting
-	retryAt   map[string]time.Time // when a container that waits may be tried again
-	crashKeys map[string]bool      // of the containers' entries in the manager's restarts
+	verdict *status.Verdict
+	waiting map[string]status.Waiting
+	retryAt map[string]time.Time // when a container that waits may be tried again
+	// futureEnds is when containers were found to have ended that did so in the future, by ID.
+	futureEnds map[string]time.Time
+	crashKeys  map[string]bool // of the containers' entries in the manager's restarts
 	// servicesSince is the resource version at which the Pod arrived, until its
 	// Services have been read that are at least as new.
 	servicesSince string
 	resizing      resizing
 	stepped       string // the resource version of the Pod in the last step, empty before the first
 	mounted       bool
+	mountedFor    int  // ephemeral containers there were then
 	tornDown      bool // the volumes are gone
 	renewAt       time.Time
 	failures      int
@@ -81,9 +84,9 @@ func newWorker(m *Manager, pod *v1.Pod, order uint64) *worker {
 		candidate: candidate{order: order}, servicesSince: pod.ResourceVersion,
 		waiting:   map[string]status.Waiting{},
 		retryAt:   map[string]time.Time{},
-		crashKeys: map[string]bool{},
-		killing:   map[string]bool{},
-		resizing:  recall(pod),
+		crashKeys: map[string]bool{}, futureEnds: map[string]time.Time{},
+		killing:  map[string]bool{},
+		resizing: recall(pod),
 	}
 	if m.view.Knows(pod.UID) || len(pod.Status.ContainerStatuses) > 0 {
 		w.candidate.admitted = true

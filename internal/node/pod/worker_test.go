@@ -43,6 +43,32 @@ func TestCrashingContainerBacksOff(t *testing.T) {
 	b.eventually("only two runs are kept", func() bool { return b.count("RemoveContainer main") == 3 })
 }
 
+// TestBackOffOfAnEndInTheFuture sets the clock back by a day while a container waits: it waits as long as it would have.
+func TestBackOffOfAnEndInTheFuture(t *testing.T) {
+	b := newBench(t)
+	b.manager.Update(newPod("web"))
+	b.eventually("it runs", b.phase("web", v1.PodRunning))
+	b.runtime.Exit("main", 1)
+	b.eventually("it is restarted at once", func() bool { return b.count("StartContainer main") == 2 })
+	b.eventually("the restart is seen", func() bool {
+		s := b.reporter.get("web").ContainerStatuses
+		return len(s) == 1 && s[0].State.Running != nil && int(s[0].RestartCount) == 1
+	})
+	b.runtime.Exit("main", 1)
+	b.eventually("it waits", b.waitingFor("web", "CrashLoopBackOff"))
+	for _, jump := range []time.Duration{-24 * time.Hour, 0} {
+		b.clock.SetTime(b.clock.Now().Add(jump))
+		b.manager.RefreshAll()
+	}
+	if passed := b.stepUntil("the next start", time.Minute, func() bool { return b.count("StartContainer main") == 3 }); passed < 9*time.Second || passed > 12*time.Second {
+		t.Errorf("it was started again after %v, want 10 s", passed)
+	}
+	b.eventually("the run that looks older is the one that counts", func() bool {
+		s := b.reporter.get("web").ContainerStatuses
+		return len(s) == 1 && s[0].State.Running != nil && s[0].RestartCount == 2
+	})
+}
+
 func TestFinishedPods(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -42,8 +42,9 @@ func (l *loop) work(ctx context.Context) {
 		case <-l.run.started:
 		}
 	}
-	delay := l.run.target.StartedAt.Add(time.Duration(l.spec.InitialDelaySeconds) * time.Second).Sub(l.m.cfg.Clock.Now())
-	if !l.pause(ctx, delay) {
+	initial := time.Duration(l.spec.InitialDelaySeconds) * time.Second
+	delay := l.run.target.StartedAt.Add(initial).Sub(l.m.cfg.Clock.Now())
+	if !l.pause(ctx, min(delay, initial)) { // more is left where the clock was set back
 		return
 	}
 	period := time.Duration(max(l.spec.PeriodSeconds, 1)) * time.Second

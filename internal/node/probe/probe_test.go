@@ -136,6 +136,17 @@ func TestInitialDelay(t *testing.T) {
 	}
 }
 
+// TestInitialDelayOfAStartInTheFuture has the clock set back by a day after the container has started.
+func TestInitialDelayOfAStartInTheFuture(t *testing.T) {
+	b := newBench(t)
+	target := b.target(&v1.Container{Name: "c", ReadinessProbe: command(func(p *v1.Probe) { p.InitialDelaySeconds = 30 })})
+	target.StartedAt = b.clock.Now().Add(24 * time.Hour)
+	b.Ensure(t.Context(), target)
+	if passed := b.stepUntil(t, "it gets ready", func() bool { return b.Health("id").Ready }); passed < 30*time.Second || passed > 40*time.Second {
+		t.Errorf("ready after %v, want the initial delay", passed)
+	}
+}
+
 func TestLiveness(t *testing.T) {
 	b := newBench(t)
 	b.exec.set(errExit)

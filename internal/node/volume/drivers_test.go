@@ -54,7 +54,9 @@ func TestDriver(t *testing.T) {
 	b.cfg.Drivers = d
 	f.volumes["pv"].Spec.PersistentVolumeSource = v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}}
 	pod := claiming("u", true)
-	pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: "in", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
+	pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: "in", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}},
+		v1.Volume{Name: "unused", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
+	pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, v1.VolumeMount{Name: "in", MountPath: "/in"})
 	d.err = errors.New("not now")
 	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "PersistentVolume pv: not now") {
 		t.Error(err)
@@ -160,6 +162,7 @@ func TestDriversSideBySide(t *testing.T) {
 	pod := claiming("u", false)
 	pod.Spec.Volumes = nil
 	for i := range sideBySide {
+		pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, v1.VolumeMount{Name: fmt.Sprintf("v%d", i), MountPath: fmt.Sprintf("/v%d", i)})
 		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: fmt.Sprintf("v%d", i), VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
 	}
 	d.together.Add(sideBySide)
@@ -180,9 +183,38 @@ func TestAwaited(t *testing.T) {
 	for _, source := range []v1.VolumeSource{
 		claim("a"), {EmptyDir: &v1.EmptyDirVolumeSource{}}, claim("b"), claim("a"), {Ephemeral: &v1.EphemeralVolumeSource{}}, {CSI: &v1.CSIVolumeSource{}},
 	} {
-		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{VolumeSource: source})
+		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: fmt.Sprint(len(pod.Spec.Volumes)), VolumeSource: source})
 	}
-	if got := fmt.Sprint(awaited(pod)); got != "[[0 3] [2] [4] [5]]" {
+	if got := fmt.Sprint(awaited(pod, map[string]bool{"0": true, "1": true, "2": true, "3": true, "4": true})); got != "[[0 3] [2] [4]]" {
 		t.Error(got)
 	}
+}
+
+// What no container names is left alone, whatever it is: the Pod runs without it.
+func TestUnusedVolumes(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	pod.Spec.Volumes = append(pod.Spec.Volumes,
+		v1.Volume{Name: "map", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "absent"}}}},
+		v1.Volume{Name: "claim", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "absent"}}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
+	if path, err := b.Path(pod, "data"); err != nil || !isDir(path) {
+		t.Error(path, err)
+	}
+	// An ephemeral container comes later, and names one.
+	pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "e", VolumeMounts: []v1.VolumeMount{{Name: "map", MountPath: "/m"}}}}}
+	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), `configmap "absent" not found`) {
+		t.Error(err)
+	}
+	pod.Spec.EphemeralContainers, pod.Spec.InitContainers = nil, []v1.Container{{Name: "i", VolumeDevices: []v1.VolumeDevice{{Name: "claim", DevicePath: "/dev/x"}}}}
+	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), `persistentvolumeclaim "absent" not found`) {
+		t.Error(err)
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }

@@ -40,6 +40,7 @@ type Mounter interface {
 	// MountHugePages mounts a file system of huge pages of a size, and with a limit unless
 	// that is 0, both in bytes.
 	MountHugePages(path string, size, limit int64, options string) error
+	MountNFS(ctx context.Context, path string, export host.NFS) error
 	BindMount(source, target string, readOnly bool) error
 	Unmount(path string) error
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
@@ -88,7 +89,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	tokens map[tokenKey]token
-	// mounted has the directories that are known to be tmpfs mounts.
+	// mounted has the directories that are known to be mounts of a tmpfs or of NFS.
 	mounted map[string]bool
 	// claims has the PersistentVolumes of each Pod, by the names of its volumes.
 	claims map[types.UID]map[string]claimed
@@ -125,7 +126,8 @@ func (e *Error) Unwrap() error { return e.Err }
 const sideBySide = 8
 
 // SetUp makes a Pod's volumes, or brings those that exist up to date; of one
-// that nothing has changed about, no file is read or written. It
+// that nothing has changed about, no file is read or written. Volumes that no container
+// names are left alone, as kubelet has it. It
 // returns when the next token has to be renewed, zero for never, and joins the
 // errors of all volumes that failed, each an *Error. Volumes that others have to attach
 // or to make are waited for side by side.
@@ -142,9 +144,10 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 			errs[i] = &Error{Volume: v.Name, Err: err}
 		}
 	}
+	used := usedVolumes(pod)
 	var group errgroup.Group
 	group.SetLimit(sideBySide)
-	for _, same := range awaited(pod) {
+	for _, same := range awaited(pod, used) {
 		group.Go(func() error {
 			for _, i := range same {
 				one(i)
@@ -153,7 +156,7 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 		})
 	}
 	for i := range pod.Spec.Volumes {
-		if v := &pod.Spec.Volumes[i]; !isClaim(v) && v.CSI == nil {
+		if v := &pod.Spec.Volumes[i]; used[v.Name] && !isAwaited(v) {
 			one(i)
 		}
 	}
@@ -166,14 +169,40 @@ func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err 
 	return renew, errors.Join(errs...)
 }
 
-// awaited has the places, among a Pod's volumes, of those that others make: claims and
-// volumes of drivers. Volumes of the same claim are together, to be made one after the
+// isAwaited tells whether others make a volume: a claim, one of a driver, one of a server.
+func isAwaited(v *v1.Volume) bool { return isClaim(v) || v.CSI != nil || v.NFS != nil }
+
+// usedVolumes has the names of the volumes that a container of the Pod mounts, or has as a
+// device.
+func usedVolumes(pod *v1.Pod) map[string]bool {
+	used := map[string]bool{}
+	add := func(mounts []v1.VolumeMount, devices []v1.VolumeDevice) {
+		for i := range mounts {
+			used[mounts[i].Name] = true
+		}
+		for i := range devices {
+			used[devices[i].Name] = true
+		}
+	}
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			add(list[i].VolumeMounts, list[i].VolumeDevices)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := &pod.Spec.EphemeralContainers[i]
+		add(c.VolumeMounts, c.VolumeDevices)
+	}
+	return used
+}
+
+// awaited has the places, among a Pod's volumes, of those in use that others make. Volumes of the same claim are together, to be made one after the
 // other.
-func awaited(pod *v1.Pod) (out [][]int) {
+func awaited(pod *v1.Pod, used map[string]bool) (out [][]int) {
 	at := map[string]int{}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if !isClaim(v) && v.CSI == nil {
+		if !isAwaited(v) || !used[v.Name] {
 			continue
 		}
 		if v.PersistentVolumeClaim != nil {
@@ -198,6 +227,8 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		return m.claim(ctx, pod, v)
 	case v.CSI != nil && m.cfg.Drivers != nil:
 		return m.inline(ctx, pod, v)
+	case v.NFS != nil:
+		return time.Time{}, m.inlineNFS(ctx, pod, v)
 	case v.Image != nil:
 		return time.Time{}, nil // pulled when a container starts that mounts it
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -266,6 +297,8 @@ func (m *Manager) place(v *v1.Volume) (base, kind string) {
 		return m.cfg.MemoryDir, "kubernetes.io~secret"
 	case v.Projected != nil:
 		return m.cfg.MemoryDir, "kubernetes.io~projected"
+	case v.NFS != nil:
+		return m.cfg.Dir, filepath.Base(nfsDir)
 	case isClaim(v):
 		return m.cfg.Dir, "claims" // of which there are only records here
 	}

@@ -19,12 +19,18 @@ type tokenKey struct {
 
 type token struct {
 	value string
-	renew time.Time
+	// The token is asked for again at the date renew, and before the date issued: the
+	// clock was set then, and the API server goes by the date as well.
+	issued, renew time.Time
 }
+
+func (t token) good(now time.Time) bool { return !now.Before(t.issued) && now.Before(t.renew) }
 
 const (
 	// maxTokenAge is when a token is renewed even if it is valid for longer.
 	maxTokenAge = 24 * time.Hour
+	// setBack is by how much the clock may be set back before tokens are asked for again.
+	setBack = 10 * time.Second
 	// renewJitter keeps the Pods of a node from renewing all at once.
 	renewJitter = 10 * time.Second
 	// defaultExpiration is how long a token is asked for if the Pod does not say.
@@ -39,11 +45,11 @@ func (m *Manager) serviceAccountToken(ctx context.Context, pod *v1.Pod, volume s
 		return nil, time.Time{}, err
 	}
 	key := tokenKey{uid: pod.UID, volume: volume, path: name}
-	now := m.cfg.Clock.Now()
+	now := m.cfg.Clock.Now().Round(0) // a date: timers do not see that the clock is set
 	m.mu.Lock()
 	t, ok := m.tokens[key]
 	m.mu.Unlock()
-	if !ok || !now.Before(t.renew) {
+	if !ok || !t.good(now) {
 		if t, err = m.requestToken(ctx, pod, p, now); err != nil {
 			return nil, time.Time{}, err
 		}
@@ -75,7 +81,7 @@ func (m *Manager) requestToken(ctx context.Context, pod *v1.Pod, p *v1.ServiceAc
 		return token{}, fmt.Errorf("failed to fetch token: %w", err)
 	}
 	life := got.Status.ExpirationTimestamp.Sub(now)
-	return token{value: got.Status.Token, renew: now.Add(min(life*4/5, maxTokenAge) - rand.N(renewJitter))}, nil
+	return token{value: got.Status.Token, issued: now.Add(-setBack), renew: now.Add(min(life*4/5, maxTokenAge) - rand.N(renewJitter))}, nil
 }
 
 func (m *Manager) forgetTokens(uid types.UID) {

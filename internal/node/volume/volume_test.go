@@ -65,8 +65,15 @@ type fakeMounter struct {
 	mounts map[string]string
 	tmpfs  int // how many were mounted
 	stuck  bool
+	nfs    func(path string, e host.NFS) error
 }
 
+func (m *fakeMounter) MountNFS(_ context.Context, path string, e host.NFS) error {
+	if m.nfs != nil {
+		return m.nfs(path, e)
+	}
+	return host.ErrNoNFS
+}
 func (m *fakeMounter) MountTmpfs(path, options string) error {
 	m.tmpfs++
 	m.mounts[path] = options
@@ -140,7 +147,7 @@ func podWith(source v1.VolumeSource) *v1.Pod {
 		Spec: v1.PodSpec{
 			ServiceAccountName: "robot",
 			Volumes:            []v1.Volume{{Name: "data", VolumeSource: source}},
-			Containers:         []v1.Container{{Name: "c"}},
+			Containers:         []v1.Container{{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
 		},
 	}
 }
@@ -238,7 +245,7 @@ func TestMissingSources(t *testing.T) {
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "k", Path: "../p"}}}}, "may not begin with '..'"},
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: ref, Optional: &yes}}, ""},
 		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent", Optional: &yes}}, ""},
-		{v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}, "volumes of type nfs are not supported"},
+		{v1.VolumeSource{ISCSI: &v1.ISCSIVolumeSource{}}, "volumes of type iscsi are not supported"},
 		{v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "absent"}}, `persistentvolumeclaim "absent" not found`},
 	} {
 		b := newBench(t)
@@ -306,9 +313,19 @@ func TestProjectedTokenIsRenewed(t *testing.T) {
 	want["token"] = "rw-r--r-- token-2"
 	expect(t, b.content(t, pod), want)
 
+	// The clock is set: to when the token has expired, and to before it was issued.
+	b.clock.SetTime(b.clock.Now().Add(48 * time.Hour))
+	want["token"] = "rw-r--r-- token-3"
+	expect(t, b.content(t, pod), want)
+	b.clock.SetTime(b.clock.Now().Add(-24 * time.Hour))
+	want["token"] = "rw-r--r-- token-4"
+	expect(t, b.content(t, pod), want)
+	b.clock.SetTime(b.clock.Now().Add(-time.Second)) // as NTP does
+	expect(t, b.content(t, pod), want)
+
 	user := int64(os.Getuid())
 	pod.Spec.SecurityContext = &v1.PodSecurityContext{RunAsUser: &user}
-	want["token"] = "rw------- token-2"
+	want["token"] = "rw------- token-4"
 	expect(t, b.content(t, pod), want)
 }
 
@@ -387,7 +404,7 @@ func TestEmptyDirInMemory(t *testing.T) {
 			if limit != "" {
 				r[v1.ResourceMemory] = resource.MustParse(limit)
 			}
-			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}})
+			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}, VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/data"}}})
 		}
 		dir, _ := b.Path(pod, "data")
 		for range 2 {

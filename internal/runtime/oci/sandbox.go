@@ -28,8 +28,9 @@ type sandbox struct {
 
 	op sync.RWMutex // held for writing to start and stop it, for reading to make containers in it
 
-	mu    sync.Mutex // guards state's changing fields: Ready, IPs, Holder
+	mu    sync.Mutex // guards state's changing fields: Ready, IPs, Holder; and saved
 	state sandboxState
+	saved saved
 }
 
 func (r *Runtime) newSandbox(state sandboxState) *sandbox {
@@ -95,7 +96,7 @@ func (sb *sandbox) change(fn func(*sandboxState)) error {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	fn(&sb.state)
-	return save(stateFile(sb.dir), &sb.state)
+	return sb.saved.save(stateFile(sb.dir), &sb.state)
 }
 
 // RunPodSandbox implements CRI.

@@ -216,7 +216,7 @@ func (d *driver) ControllerExpandVolume(_ context.Context, req *spec.ControllerE
 			return nil, err
 		}
 	}
-	return &spec.ControllerExpandVolumeResponse{CapacityBytes: t.Size, NodeExpansionRequired: true}, nil
+	return &spec.ControllerExpandVolumeResponse{CapacityBytes: t.Size, NodeExpansionRequired: d.expands}, nil
 }
 
 // CreateSnapshot implements the controller service.

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -54,10 +55,21 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(name, "drivername", *name, "as -name")
 	flags.StringVar(node, "nodeid", *node, "as -node")
 	flags.StringVar(socket, "endpoint", *socket, "as -socket")
+	flags.StringVar(data, "statedir", *data, "as -data")
+	flags.Int64Var(limit, "maxvolumespernode", *limit, "as -limit")
+	flags.Int64Var(limit, "attach-limit", *limit, "as -limit")
+	attaches := flags.Bool("enable-attach", false, "with -drivername, in place of -attach")
+	expands := flags.Bool("node-expand-required", true, "the node has to grow a volume after the controller")
+	topology := flags.Bool("enable-topology", true, "tell on which node volumes are")
 	flags.Int("v", 0, "taken for the sake of those who give it; every call is logged")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	flags.Visit(func(f *flag.Flag) { // whoever uses that one knows the defaults of csi-driver-host-path
+		if f.Name == "drivername" {
+			*attach = *attaches
+		}
+	})
 	if *proxied != "" {
 		return runProxy(ctx, *socket, *proxied)
 	}
@@ -65,7 +77,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	d := &driver{name: *name, node: *node, store: s, limit: *limit, attach: *attach}
+	d := &driver{name: *name, node: *node, store: s, limit: *limit, attach: *attach, expands: *expands, tells: *topology}
 	server := grpc.NewServer(grpc.UnaryInterceptor(d.intercept))
 	spec.RegisterIdentityServer(server, d)
 	spec.RegisterControllerServer(server, d)
@@ -122,25 +134,63 @@ type driver struct {
 	store      *store
 	limit      int64
 	attach     bool
+	expands    bool // the node has to
+	tells      bool // on which node volumes are
 }
 
 // intercept refuses what lacks a required field, logs each call, and lets those hang of
-// which a file hang-METHOD is in the directory of volumes.
+// which a file hang-METHOD is in the directory of volumes. Those with a file lie-METHOD
+// are answered as if they had been done.
 func (d *driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	method := info.FullMethod[strings.LastIndexByte(info.FullMethod, '/')+1:]
-	if d.store.hangs(method) {
+	if d.store.told("hang-" + method) {
 		fmt.Println("hangs", method)
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	if d.store.told("lie-" + method) {
+		if resp := doneNothing(req); resp != nil {
+			fmt.Println("lies", method)
+			return resp, nil
+		}
 	}
 	if field := lacks(req); field != "" {
 		return nil, status.Errorf(codes.InvalidArgument, "%s is required", field)
 	}
 	resp, err := handler(ctx, req)
+	logCall(info.FullMethod, req, resp, err)
 	if method != "Probe" {
 		fmt.Println(method, err)
 	}
 	return resp, err
+}
+
+// logCall prints a call as Kubernetes' suite reads it from the logs of its mock driver.
+func logCall(method string, req, resp any, err error) {
+	line := map[string]any{"Method": method, "Request": req, "Response": resp, "Error": ""}
+	if err != nil {
+		line["Error"] = err.Error()
+		line["FullError"] = map[string]any{"code": status.Code(err), "message": status.Convert(err).Message()}
+	}
+	if text, err := json.Marshal(line); err == nil {
+		fmt.Println("gRPCCall:", string(text))
+	}
+}
+
+// doneNothing is the answer to a request of the node service that would be given if it
+// had been done, nil to others.
+func doneNothing(req any) any {
+	switch req.(type) {
+	case *spec.NodeStageVolumeRequest:
+		return &spec.NodeStageVolumeResponse{}
+	case *spec.NodePublishVolumeRequest:
+		return &spec.NodePublishVolumeResponse{}
+	case *spec.NodeUnpublishVolumeRequest:
+		return &spec.NodeUnpublishVolumeResponse{}
+	case *spec.NodeUnstageVolumeRequest:
+		return &spec.NodeUnstageVolumeResponse{}
+	}
+	return nil
 }
 
 // GetPluginInfo implements the identity service.
@@ -151,9 +201,11 @@ func (d *driver) GetPluginInfo(context.Context, *spec.GetPluginInfoRequest) (*sp
 // GetPluginCapabilities implements the identity service.
 func (d *driver) GetPluginCapabilities(context.Context, *spec.GetPluginCapabilitiesRequest) (*spec.GetPluginCapabilitiesResponse, error) {
 	var out []*spec.PluginCapability
-	for _, t := range []spec.PluginCapability_Service_Type{
-		spec.PluginCapability_Service_CONTROLLER_SERVICE, spec.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS,
-	} {
+	services := []spec.PluginCapability_Service_Type{spec.PluginCapability_Service_CONTROLLER_SERVICE}
+	if d.tells {
+		services = append(services, spec.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS)
+	}
+	for _, t := range services {
 		out = append(out, &spec.PluginCapability{Type: &spec.PluginCapability_Service_{Service: &spec.PluginCapability_Service{Type: t}}})
 	}
 	out = append(out, &spec.PluginCapability{Type: &spec.PluginCapability_VolumeExpansion_{
