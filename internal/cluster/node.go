@@ -82,7 +82,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
-		Files: files, Claim: s.cfg.Claim.member(), Users: podUsers(n.number),
+		Files: files, Claim: s.cfg.Claim.member(), Users: s.cfg.podUsers(n.number),
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		Cluster: s.cfg.Name, RuntimeEndpoint: s.cfg.runtimeEndpoint(n.spec), CNIRecords: s.paths.CNIRecords(),
@@ -96,19 +96,6 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Use: s.use, NodesHere: s.nodesHere,
 		Stage: s.progress.stage, Logger: s.log.With("node", n.name),
 	}
-}
-
-// usersOfPods is for how many Pods of a node there are users: more than it runs,
-// since Pods that have ended keep theirs until they are gone.
-const usersOfPods = 128
-
-// podUsers are the machine's users that a node gives to its Pods' user
-// namespaces: nobody else's of the cluster. The numbers are enough for 511 nodes,
-// and then begin again.
-func podUsers(number int) agent.UserRange {
-	const nodes = 1<<16/usersOfPods - 1
-	block := (number - 1) % nodes
-	return agent.UserRange{First: uint32(1+block*usersOfPods) << 16, Pods: usersOfPods}
 }
 
 // parts are those of the control plane, on its node.

@@ -59,6 +59,9 @@ func (c *Config) hugePageSizes() (sizes []int64) {
 // hugePages are the machine's pools as they are now: who looks after the machine may
 // change them at any time.
 func (c *Config) hugePages() []host.HugePages {
+	if c.HugePages == nil {
+		return nil // a Config that is not complete
+	}
 	pools, err := c.HugePages()
 	if err != nil {
 		c.Logger.Warn("the machine's huge pages can't be counted, so the node has none", "error", err)

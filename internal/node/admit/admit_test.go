@@ -153,7 +153,7 @@ func TestCheck(t *testing.T) {
 		}), reason: "PodFeatureUnsupported",
 			message: "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart"},
 		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
-			message: "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
+			message: "This node takes no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",
 			message: "can't set `spec.hostUsers: false`, runtime does not support user namespaces: remove the field, or have the machine allow them (sysctl user.max_user_namespaces)"},
 		{name: "user namespace, supported", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), node: testNode(func(n *v1.Node) {

@@ -81,3 +81,25 @@ func TestOrderOfResizes(t *testing.T) {
 		}
 	}
 }
+
+// A node that takes drivers leaves claims to them, and devices that Pods were given count
+// though the Node does not tell of them.
+func TestDevicesOfPlugins(t *testing.T) {
+	claiming := testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} })
+	if r := Check(Input{Pod: claiming, Node: testNode(), Options: Options{Claims: true}}); r != nil {
+		t.Errorf("claims are refused: %v", r)
+	}
+	const gpu = "example.com/gpu"
+	node := testNode()
+	node.Status.Allocatable[gpu] = resource.MustParse("0")
+	pod := testPod(func(p *v1.Pod) {
+		list := v1.ResourceList{gpu: resource.MustParse("1")}
+		p.Spec.Containers[0].Resources = v1.ResourceRequirements{Limits: list, Requests: list}
+	})
+	if r := Check(Input{Pod: pod, Node: node}); r == nil || r.Reason != "OutOf"+gpu {
+		t.Errorf("a Pod for which there is no device: %v", r)
+	}
+	if r := Check(Input{Pod: pod, Node: node, Allocated: v1.ResourceList{gpu: resource.MustParse("1")}}); r != nil {
+		t.Errorf("a Pod that has its device: %v", r)
+	}
+}
