@@ -86,6 +86,12 @@ func TestVolumesAreClosedToUsersOfTheMachine(t *testing.T) {
 		{Name: "empty", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}},
 		{Name: "memory", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory}}},
 	}}}
+	ctr := v1.Container{Name: "c"} // a volume that no container names is not made
+	for i := range pod.Spec.Volumes {
+		name := pod.Spec.Volumes[i].Name
+		ctr.VolumeMounts = append(ctr.VolumeMounts, v1.VolumeMount{Name: name, MountPath: "/" + name})
+	}
+	pod.Spec.Containers = []v1.Container{ctr}
 	if _, err := volumes.SetUp(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
