@@ -14,7 +14,7 @@ K8S      := v1.36.3
 LDFLAGS  += -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean -X k8s.io/component-base/version.buildDate=$(DATE)
 LDFLAGS  += -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 
-.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn test-churn-pods images csi-images test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes bench-image metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
+.PHONY: help articles picture build demo test test-unit test-race test-e2e test-churn test-churn-pods test-churn-nodes images csi-images csi-sanity test-csi lint generate bench-start bench-service bench-programming kube-proxy bench-dns bench-failover bench-pods bench-nodes bench-image metallb bench-ingress bench-ingress-propagation ingress-peers conformance conformance-ingress h2spec critest compare-dns dns-servers test-dns-outage deps deps-test clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,7 @@ critest: deps build ## run the CRI's validation suite against a node's runtime: 
 		$(GO) test -c -o $(CURDIR)/build/critest/critest sigs.k8s.io/cri-tools/cmd/critest
 	$(GO) run ./test/images/build -validation -out $(IMAGES)
 	$(GO) run ./test/critest -minato $(BIN) -images $(IMAGES) $(ARGS)
+	PATH=$(CURDIR)/build/critest:$$PATH MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 10m -run '^TestScripts$$/^crictl$$' ./test/e2e
 
 picture: deps build ## record `make demo` as docs/demo.svg, and delete its cluster (as root)
 	$(GO) run ./test/images/build -out $(IMAGES) whoami
@@ -73,7 +74,7 @@ picture: deps build ## record `make demo` as docs/demo.svg, and delete its clust
 articles: build images ## type what the five articles show, on clusters of their own; a transcript with times goes to build/articles.txt (as root)
 	TRANSCRIPT=$(CURDIR)/build/articles.txt MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 40m -run '^TestScripts$$/^articles$$' ./test/e2e
 
-test-churn-pods: build images ## make and end Pods in waves (PODS=10000 WAVE=40 NODES=2 KILL_EVERY=5): nothing is left (as root)
+test-churn-pods: build images ## make and end Pods in waves (PODS=10000 WAVE=40 NODES=2 KILL_EVERY=5 LAN_CIDR=… POD_CIDR=… SERVICE_CIDR=…): nothing is left (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 6h -v -run TestPodsComeAndGo ./test/podchurn
 
 test-churn-nodes: build ## add and remove a node 500 times, make and delete a cluster 50 times, kill the server during 500 writes (TIMES, STARTS, WRITES): nothing is left or lost (as root)
@@ -87,6 +88,11 @@ csi-images: images ## make the images of what stands beside a CSI driver, from u
 
 test-csi: build csi-images ## provision, clone, grow and delete volumes of a CSI driver with upstream's sidecars (as root)
 	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -timeout 15m -run '^TestScripts$$/^csi$$' ./test/e2e
+
+csi-sanity: ## run csi-sanity, the interface's own suite, against the tests' CSI driver (as root; builds the suite first)
+	cd test/csi/sanity/suite && $(GO) build -o $(CURDIR)/build/csi/csi-sanity github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity
+	CGO_ENABLED=0 $(GO) build -o build/csi/driver ./test/csi/driver
+	$(GO) run ./test/csi/sanity
 
 images: ## make the images that the tests use, from Debian packages
 	$(GO) run ./test/images/build -out $(IMAGES)

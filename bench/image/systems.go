@@ -57,8 +57,7 @@ func (o *ours) shared() bool  { return true }
 func (o *ours) store() string { return filepath.Join("/var/lib/minato", o.name, "store") }
 
 func (o *ours) start(ctx context.Context) error {
-	if _, _, err := timed(ctx, o.binary, "up", "--name", o.name, "--nodes", "1", "--kubeconfig", o.kubeconfig,
-		"--lan-cidr", "172.25.0.0/16", "--pod-cidr", "10.150.0.0/16", "--service-cidr", "10.151.0.0/16"); err != nil {
+	if _, _, err := timed(ctx, o.binary, "up", "--name", o.name, "--nodes", "1", "--kubeconfig", o.kubeconfig); err != nil {
 		return err
 	}
 	_, _, err := timed(ctx, o.binary, "down", "--name", o.name)

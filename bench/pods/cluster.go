@@ -44,7 +44,8 @@ func (c *cluster) start(ctx context.Context) error {
 	}
 	lab.Progress("start a cluster of %d nodes", c.nodes)
 	kubeconfig := filepath.Join(c.dir, "kubeconfig")
-	if _, err := c.run(ctx, "up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--kubeconfig", kubeconfig); err != nil {
+	args := append([]string{"up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--kubeconfig", kubeconfig}, c.up...)
+	if _, err := c.run(ctx, args...); err != nil {
 		return err
 	}
 	status, err := c.run(ctx, "status", "--name", c.name, "-o", "json")

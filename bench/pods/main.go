@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,6 +26,7 @@ type options struct {
 	nodes, singles            int
 	bursts                    []int
 	settle, patience          time.Duration
+	up                        []string // more arguments of `minato up`
 }
 
 func main() {
@@ -39,17 +41,19 @@ func main() {
 
 func parse() (options, error) {
 	var o options
-	var bursts string
+	var bursts, up string
 	flag.StringVar(&o.minato, "minato", "bin/minato", "the binary")
 	flag.StringVar(&o.images, "images", "build/images", "directory of the test images")
 	flag.StringVar(&o.out, "out", "build/bench/pods.json", "where the figures go")
 	flag.StringVar(&o.name, "name", "pods", "name of the cluster; one of that name is removed first")
+	flag.StringVar(&up, "up", "", "more arguments for minato up, with spaces between, such as ranges that others leave free")
 	flag.IntVar(&o.nodes, "nodes", 3, "nodes of the cluster")
 	flag.IntVar(&o.singles, "singles", 100, "Pods that are made one after the other")
 	flag.StringVar(&bursts, "bursts", "100,300", "how many Pods are made at once, each in its turn")
 	flag.DurationVar(&o.settle, "settle", 20*time.Second, "how long the cluster idles before and while its memory and processor time are read")
 	flag.DurationVar(&o.patience, "patience", 3*time.Minute, "how long anything may take")
 	flag.Parse()
+	o.up = strings.Fields(up)
 	var err error
 	o.bursts, err = lab.Numbers("bursts", bursts, "Pods", "100,300")
 	return o, err
@@ -77,6 +81,9 @@ type burst struct {
 	ReadMax    float64 `json:"readMaxMS"`
 	WatchEnded int     `json:"watchesEnded"`
 	Restarts   int     `json:"restarts"`
+	// The processor time for a Pod of the server and of the programs that it starts and waits for.
+	MadeCPU  float64 `json:"serverMSPerPodMade"`
+	EndedCPU float64 `json:"serverMSPerPodEnded"`
 }
 
 // idle is what a cluster in which nothing happens takes.
@@ -134,11 +141,12 @@ func print(w io.Writer, res result) error {
 		}
 		fmt.Fprintln(t)
 	}
-	fmt.Fprintf(t, "\t\t\t\t\t\nPods at once\tall Ready\tp50\tall gone\tread p50\tread max\twatches ended\trestarts\t\n")
+	fmt.Fprintf(t, "\t\t\t\t\t\nPods at once\tall Ready\tp50\tall gone\tread p50\tread max\twatches ended\trestarts\tserver, a Pod made\tended\t\n")
 	for _, b := range res.Bursts {
-		fmt.Fprintf(t, "%d\t%.1f s\t%.1f s\t%.1f s\t%.0f ms\t%.0f ms\t%d\t%d\t\n", b.Pods, b.Ready, b.ReadyP50, b.Gone, b.ReadP50, b.ReadMax, b.WatchEnded, b.Restarts)
+		fmt.Fprintf(t, "%d\t%.1f s\t%.1f s\t%.1f s\t%.0f ms\t%.0f ms\t%d\t%d\t%.0f ms\t%.0f ms\t\n",
+			b.Pods, b.Ready, b.ReadyP50, b.Gone, b.ReadP50, b.ReadMax, b.WatchEnded, b.Restarts, b.MadeCPU, b.EndedCPU)
 	}
-	fmt.Fprintf(t, "\t\t\t\t\t\t\t\t\nidle with\tof a core\tserver\tconmon\t\n")
+	fmt.Fprintf(t, "\t\t\t\t\t\t\t\t\t\t\nidle with\tof a core\tserver\tconmon\t\n")
 	for _, i := range append([]idle{res.Idle}, res.Working...) {
 		fmt.Fprintf(t, "%d Pods\t%.1f %%\t%.0f MiB\t%.0f MiB\t\n", i.Pods, i.Processor, i.Server, i.Shims)
 	}

@@ -48,26 +48,41 @@ Pod's imagePullPolicy.`,
 			if len(args) == 0 {
 				return usageError{errors.New("name the files to load: `minato image load FILE...`, with - for standard input")}
 			}
-			out := cmd.OutOrStdout()
-			all := []cluster.LoadedImage{}
-			for _, file := range args {
-				loaded, err := cluster.LoadImages(cmd.Context(), o.name, file, cmd.InOrStdin(), imageProgress(cmd.ErrOrStderr()))
-				if err != nil {
-					return err
-				}
-				all = append(all, loaded...)
-				if output == "" {
-					printLoaded(out, "Loaded", loaded)
-				}
-			}
-			if output == "json" {
-				return printJSON(out, all)
-			}
-			return nil
+			return forEachImage(cmd, args, output, "Loaded", func(file string) ([]cluster.LoadedImage, error) {
+				return cluster.LoadImages(cmd.Context(), o.name, file, cmd.InOrStdin(), imageProgress(cmd.ErrOrStderr()))
+			})
 		},
 	}
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// forEachImage gets images by each of the arguments and tells which came, also where
+// others fail. A signal ends it.
+func forEachImage(cmd *cobra.Command, args []string, output, verb string, get func(arg string) ([]cluster.LoadedImage, error)) error {
+	out := cmd.OutOrStdout()
+	all := []cluster.LoadedImage{}
+	var errs []error
+	for _, arg := range args {
+		got, err := get(arg)
+		all = append(all, got...)
+		if output == "" {
+			printLoaded(out, verb, got)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if cmd.Context().Err() != nil {
+			break
+		}
+	}
+	if output == "json" {
+		errs = append(errs, printJSON(out, all))
+	}
+	if len(errs) == 1 {
+		return errs[0] // which says by its kind what is wrong
+	}
+	return errors.Join(errs...)
 }
 
 // printLoaded prints a line for each name, or for an image without one its ID.
@@ -124,6 +139,9 @@ func newImageListCommand(o *options) *cobra.Command {
 			for _, img := range images {
 				id := strings.TrimPrefix(img.ID, "sha256:")
 				names := img.Names
+				if len(names) == 0 && len(img.Digests) > 0 {
+					names = img.Digests[:1] // what was pulled by its digest
+				}
 				if len(names) == 0 {
 					names = []string{"<none>"}
 				}
@@ -144,7 +162,10 @@ func newImageRemoveCommand(o *options) *cobra.Command {
 		Use:               "rm IMAGE...",
 		ValidArgsFunction: completeImages(o),
 		Short:             "Remove images from the content store",
-		Example:           "  minato image rm app:dev",
+		Long: `Remove names from the images that all nodes share. With its last name an image
+goes, unless a container uses it. NAME@sha256:... stands for all names that the
+repository NAME has for the image, and the image's ID for all of its names.`,
+		Example: "  minato image rm app:dev\n  minato image rm registry.example/app@sha256:...",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError{errors.New("name the images to remove: `minato image rm IMAGE...`; `minato image ls` lists them")}

@@ -46,21 +46,13 @@ Always.`,
 				}
 				login.Password = strings.TrimRight(string(data), "\r\n")
 			}
-			all := []cluster.LoadedImage{}
-			for _, ref := range args {
+			return forEachImage(cmd, args, output, "Pulled", func(ref string) ([]cluster.LoadedImage, error) {
 				pulled, err := cluster.PullImage(cmd.Context(), o.name, ref, login, imageProgress(cmd.ErrOrStderr()))
 				if err != nil {
-					return err
+					return nil, err
 				}
-				all = append(all, pulled)
-				if output == "" {
-					printLoaded(cmd.OutOrStdout(), "Pulled", []cluster.LoadedImage{pulled})
-				}
-			}
-			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), all)
-			}
-			return nil
+				return []cluster.LoadedImage{pulled}, nil
+			})
 		},
 	}
 	cmd.Flags().StringVar(&login.Username, "username", "", "log in to the registry by this name")

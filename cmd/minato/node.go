@@ -33,7 +33,7 @@ func newNodeCommand(o *options) *cobra.Command {
 
 func newNodeAddCommand(o *options) *cobra.Command {
 	var labels, taints []string
-	var output, kubeletFile string
+	var output, kubeletFile, runtime string
 	cmd := &cobra.Command{
 		Use:   "add [NAME]",
 		Short: "Add a node, and return when it is Ready",
@@ -50,6 +50,7 @@ Without a name it is called node-N, with the smallest number that is free.`,
 			if spec.Kubelet, err = readKubeletFile(kubeletFile); err != nil {
 				return err
 			}
+			spec.RuntimeEndpoint = runtime
 			began := time.Now()
 			st, err := cluster.AddNode(cmd.Context(), o.name, spec)
 			if err != nil {
@@ -61,6 +62,7 @@ Without a name it is called node-N, with the smallest number that is free.`,
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "a label of the node, KEY=VALUE; may be given again")
 	cmd.Flags().StringArrayVar(&taints, "taint", nil, "a taint that the node begins with, KEY=VALUE:EFFECT; may be given again")
 	cmd.Flags().StringVar(&kubeletFile, "kubelet-config", "", "a KubeletConfiguration with settings of the node's agent, in place of those of the cluster (docs/kubelet-config.md)")
+	cmd.Flags().StringVar(&runtime, "container-runtime-endpoint", "", "the socket of the container runtime that runs the node's Pods, in place of that of the cluster; \"minato\" for Minato's own (docs/cri.md)")
 	outputFlag(cmd, &output)
 	return cmd
 }

@@ -110,6 +110,7 @@ What is mostly asked first:
 	f.BoolVar(&c.TaintControlPlane, "taint-control-plane", false, "keep Pods that do not tolerate it off node-1, by the taint node-role.kubernetes.io/control-plane:NoSchedule")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls, or prefixes that end in *, that Pods may set beside the safe ones; namespaced ones only")
 	f.StringToStringVar(&c.RuntimeHandlers, "runtime-handler", nil, "NAME=PATH of an OCI runtime, such as runc=/usr/sbin/runc, for Pods whose RuntimeClass has the handler NAME; may be given several times")
+	f.StringVar(&c.RuntimeEndpoint, "container-runtime-endpoint", "", "have a container runtime of this machine run the Pods, by its socket, such as unix:///run/containerd/containerd.sock; {node} stands for a node's name (docs/cri.md)")
 	f.StringVar(&c.Registries.Config, "registry-config", "", "mirrors, plain HTTP, CAs and the like of registries: a folder as containerd's certs.d, or a file with the same by registry (docs/images.md)")
 	f.StringVar(&c.Registries.Providers, "image-credential-provider-config", "", "a CredentialProviderConfig as kubelet takes it: programs that have logins for registries")
 	f.StringVar(&c.Registries.ProviderBinDir, "image-credential-provider-bin-dir", "", "the directory of the programs of --image-credential-provider-config")
@@ -121,7 +122,7 @@ What is mostly asked first:
 		flagGroup{"Size and data", []string{"config", "nodes", "ephemeral", "wait"}},
 		flagGroup{"How it is reached", []string{"kubeconfig", "api-port"}},
 		flagGroup{"Addresses and names", []string{"ip-family", "lan-cidr", "pod-cidr", "service-cidr", "load-balancer-range", "cluster-domain"}},
-		flagGroup{"Kubernetes", []string{"old-apis", "allowed-unsafe-sysctls"}},
+		flagGroup{"Kubernetes", []string{"old-apis", "allowed-unsafe-sysctls", "container-runtime-endpoint"}},
 		flagGroup{"Images", []string{"registry-config", "image-credential-provider-config", "image-credential-provider-bin-dir"}},
 		flagGroup{"An etcd of your own", []string{"etcd-servers", "etcd-cafile", "etcd-certfile", "etcd-keyfile"}},
 	)
@@ -174,6 +175,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clust
 		"taint-control-plane":               func() { c.TaintControlPlane = flags.TaintControlPlane },
 		"allowed-unsafe-sysctls":            func() { c.AllowedUnsafeSysctls = flags.AllowedUnsafeSysctls },
 		"runtime-handler":                   func() { c.RuntimeHandlers = flags.RuntimeHandlers },
+		"container-runtime-endpoint":        func() { c.RuntimeEndpoint = flags.RuntimeEndpoint },
 		"registry-config":                   func() { c.Registries.Config = flags.Registries.Config },
 		"image-credential-provider-config":  func() { c.Registries.Providers = flags.Registries.Providers },
 		"image-credential-provider-bin-dir": func() { c.Registries.ProviderBinDir = flags.Registries.ProviderBinDir },

@@ -43,6 +43,10 @@ type Config struct {
 	// RuntimeHandlers are OCI runtimes beside the default one, paths of programs by
 	// the names that RuntimeClasses have for them.
 	RuntimeHandlers map[string]string `json:"runtimeHandlers,omitempty"`
+	// RuntimeEndpoint is the socket of a container runtime that runs the Pods of all
+	// nodes that have none of their own, unix:///PATH, in which {node} stands for the
+	// node's name; empty, or OwnRuntime for a node, is Minato's own.
+	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
 	// Registries says how images come from registries.
 	Registries RegistrySettings `json:"registries,omitzero"`
 	// LoadBalancerRange are the addresses of the cluster's own pool.
@@ -147,6 +151,9 @@ func (c Config) validate() error {
 		return err
 	}
 	if err := c.validateMounts(); err != nil {
+		return err
+	}
+	if err := c.validateRuntimes(); err != nil {
 		return err
 	}
 	if c.ClusterDomain == "" || strings.HasPrefix(c.ClusterDomain, ".") {

@@ -43,7 +43,7 @@ func Down(ctx context.Context, name string, grace time.Duration) (kept string, e
 	if c.Ephemeral {
 		kept = "its objects were ephemeral and are gone; its certificates and images are kept"
 	}
-	return kept, stop(ctx, name, grace)
+	return kept, stop(ctx, name, grace, c.Ephemeral)
 }
 
 // Delete ends the cluster as Down does, but kills its Pods without grace, and
@@ -69,7 +69,7 @@ func Delete(ctx context.Context, name string) error {
 			return nothingDeleted(name)
 		}
 	}
-	if err := stop(ctx, name, 0); err != nil {
+	if err := stop(ctx, name, 0, true); err != nil {
 		return err
 	}
 	return errors.Join(removeKubeconfig(c), removeData(Paths{Name: name}.Data()), removeEmpty(dataRoot))
@@ -121,13 +121,14 @@ func unknownConfig(name string) Config {
 }
 
 // stop ends everything of the cluster that runs. Pods get their grace periods,
-// but grace at most; with a grace of 0 they are killed at once.
-func stop(ctx context.Context, name string, grace time.Duration) error {
+// but grace at most; with a grace of 0 they are killed at once. With remove, a
+// container runtime of the machine keeps nothing of them.
+func stop(ctx context.Context, name string, grace time.Duration, remove bool) error {
 	p := Paths{Name: name}
 	if err := endServer(ctx, p, grace); err != nil {
 		return err
 	}
-	return clean(ctx, p)
+	return errors.Join(clearRuntimes(ctx, name, remove), clean(ctx, p))
 }
 
 // endServer ends the server process: by a request on its socket, so that Pods

@@ -27,22 +27,24 @@ type File struct {
 	Kind       string `json:"kind"`
 	Name       string `json:"name,omitempty"`
 	// Nodes are numbered from 1 in their order. The first one is node-1.
-	Nodes                []FileNode     `json:"nodes,omitempty"`
-	IPFamily             *IPFamily      `json:"ipFamily,omitempty"`
-	LANCIDR              *string        `json:"lanCIDR,omitempty"`
-	PodCIDR              *string        `json:"podCIDR,omitempty"`
-	ServiceCIDR          *string        `json:"serviceCIDR,omitempty"`
-	LoadBalancerRange    *string        `json:"loadBalancerRange,omitempty"`
-	ClusterDomain        *string        `json:"clusterDomain,omitempty"`
-	APIPort              *int           `json:"apiPort,omitempty"`
-	Ephemeral            *bool          `json:"ephemeral,omitempty"`
-	OldAPIs              *bool          `json:"oldAPIs,omitempty"`
-	TaintControlPlane    *bool          `json:"taintControlPlane,omitempty"`
-	Kubeconfig           *string        `json:"kubeconfig,omitempty"`
-	AllowedUnsafeSysctls []string       `json:"allowedUnsafeSysctls,omitempty"`
-	Etcd                 *FileEtcd      `json:"etcd,omitempty"`
-	RegistryConfig       *string        `json:"registryConfig,omitempty"`
-	CredentialProviders  *FileProviders `json:"credentialProviders,omitempty"`
+	Nodes                []FileNode `json:"nodes,omitempty"`
+	IPFamily             *IPFamily  `json:"ipFamily,omitempty"`
+	LANCIDR              *string    `json:"lanCIDR,omitempty"`
+	PodCIDR              *string    `json:"podCIDR,omitempty"`
+	ServiceCIDR          *string    `json:"serviceCIDR,omitempty"`
+	LoadBalancerRange    *string    `json:"loadBalancerRange,omitempty"`
+	ClusterDomain        *string    `json:"clusterDomain,omitempty"`
+	APIPort              *int       `json:"apiPort,omitempty"`
+	Ephemeral            *bool      `json:"ephemeral,omitempty"`
+	OldAPIs              *bool      `json:"oldAPIs,omitempty"`
+	TaintControlPlane    *bool      `json:"taintControlPlane,omitempty"`
+	Kubeconfig           *string    `json:"kubeconfig,omitempty"`
+	AllowedUnsafeSysctls []string   `json:"allowedUnsafeSysctls,omitempty"`
+	Etcd                 *FileEtcd  `json:"etcd,omitempty"`
+	RegistryConfig       *string    `json:"registryConfig,omitempty"`
+	// ContainerRuntimeEndpoint is that of the nodes that have none of their own.
+	ContainerRuntimeEndpoint *string        `json:"containerRuntimeEndpoint,omitempty"`
+	CredentialProviders      *FileProviders `json:"credentialProviders,omitempty"`
 	// Kubelet are settings of the nodes' agents, by the names of a
 	// KubeletConfiguration.
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
@@ -59,6 +61,8 @@ type FileNode struct {
 	Taints []FileTaint       `json:"taints,omitempty"`
 	// Kubelet are in place of those of the File.
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
+	// ContainerRuntimeEndpoint is in place of that of the File.
+	ContainerRuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
 }
 
 // FileTaint is a taint as a Node object has it.
@@ -138,7 +142,7 @@ func (f File) nodeList() ([]NodeSpec, error) {
 	c := Config{NodeList: []NodeSpec{}}
 	for i, n := range f.Nodes {
 		number := i + 1
-		spec := NodeSpec{Number: number, Name: n.Name, Labels: n.Labels, Kubelet: n.Kubelet}
+		spec := NodeSpec{Number: number, Name: n.Name, Labels: n.Labels, Kubelet: n.Kubelet, RuntimeEndpoint: n.ContainerRuntimeEndpoint}
 		if spec.Name == "" {
 			spec.Name = NodeName(number)
 		}
@@ -170,6 +174,7 @@ func (f File) nodeList() ([]NodeSpec, error) {
 func (f File) Apply(c Config, dir string, exists bool) (Config, error) {
 	set(&c.ClusterDomain, f.ClusterDomain)
 	set(&c.APIPort, f.APIPort)
+	set(&c.RuntimeEndpoint, f.ContainerRuntimeEndpoint)
 	set(&c.Ephemeral, f.Ephemeral)
 	set(&c.OldAPIs, f.OldAPIs)
 	set(&c.TaintControlPlane, f.TaintControlPlane)

@@ -214,7 +214,11 @@ func openImages(name string) (*image.Store, error) {
 	if err := RequireRoot(); err != nil {
 		return nil, err
 	}
-	if _, err := LoadConfig(name); err != nil {
+	c, err := LoadConfig(name)
+	if err == nil {
+		err = c.ownImages()
+	}
+	if err != nil {
 		return nil, err
 	}
 	return image.Open(Paths{Name: name}.Store())

@@ -50,7 +50,7 @@ func (n *node) run(ctx context.Context) error {
 	if err := host.MountBPF(n.server.paths.BPF()); err != nil {
 		return err
 	}
-	files, err := n.server.nodeFiles(n.name, ns)
+	files, err := n.server.nodeFiles(n.name, ns, n.server.cfg.runtimeEndpoint(n.spec) == "")
 	if err != nil {
 		return fmt.Errorf("%s: %w", n.name, err)
 	}
@@ -85,6 +85,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Files: files, Claim: s.cfg.Claim.member(), Users: podUsers(n.number),
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
+		Cluster: s.cfg.Name, RuntimeEndpoint: s.cfg.runtimeEndpoint(n.spec), CNIRecords: s.paths.CNIRecords(),
 		CRISocket: s.paths.CRISocket(n.name), CNISocket: s.paths.CNISocket(n.name),
 		BGPSocket: s.paths.BGPSocket(n.name), IngressSocket: s.paths.IngressSocket(n.name), IngressLog: s.paths.IngressLog(n.name),
 		Connect: s.control.RESTConfig, Connected: s.control.Ready(), Watch: s.watch, Images: s.images,

@@ -25,8 +25,11 @@ const (
 func (s *Server) AddNode(ctx context.Context, want NodeSpec) (NodeStatus, error) {
 	s.nodes.changing.Lock()
 	defer s.nodes.changing.Unlock()
-	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet})
+	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet, RuntimeEndpoint: want.RuntimeEndpoint})
 	if err != nil {
+		return NodeStatus{}, err
+	}
+	if err := c.checkRuntime(ctx, spec); err != nil {
 		return NodeStatus{}, err
 	}
 	if err := s.saveNodes(c); err != nil {
@@ -178,6 +181,9 @@ func (s *Server) remove(ctx context.Context, spec NodeSpec, grace time.Duration)
 	if err := s.forget(ctx, spec.Name); err != nil {
 		return err
 	}
+	if err := s.config().clearRuntime(ctx, spec, true); err != nil {
+		return err
+	}
 	err := errors.Join(
 		host.RemoveTree(s.paths.NodeData(spec.Name)),
 		removeFile(s.paths.IngressLog(spec.Name)),
@@ -216,6 +222,9 @@ func (s *Server) switchOff(ctx context.Context, spec NodeSpec, grace time.Durati
 // nothing is in use any more when it is removed.
 func (s *Server) cleanNode(ctx context.Context, spec NodeSpec) error {
 	p, name := s.paths, spec.Name
+	if err := s.config().clearRuntime(ctx, spec, s.config().Ephemeral); err != nil {
+		return fmt.Errorf("clear node %s: %w", name, err)
+	}
 	cgroup := p.Cgroup().Child(name)
 	if err := cgroup.Kill(ctx); err != nil && !errors.Is(err, host.ErrNoCgroup2) {
 		return fmt.Errorf("end the processes of node %s: %w", name, err)

@@ -25,6 +25,8 @@ type NodeSpec struct {
 	Taints []corev1.Taint    `json:"taints,omitempty"`
 	// Kubelet are settings of the node's agent, in place of those of the cluster.
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
+	// RuntimeEndpoint is that of the node, in place of the cluster's.
+	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
 	// Stopped nodes do not run until they are started again.
 	Stopped bool `json:"stopped,omitempty"`
 	// Removing says that what is left of the node is to be removed.

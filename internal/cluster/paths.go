@@ -67,6 +67,10 @@ func (p Paths) CRISocket(node string) string { return filepath.Join(p.Run(), "cr
 // CNISocket is described with CRISocket.
 func (p Paths) CNISocket(node string) string { return filepath.Join(p.Run(), "cni", node+".sock") }
 
+// CNIRecords is the directory that tells which node runs a Pod, for the CNI plugin
+// of a container runtime that runs those of several nodes.
+func (p Paths) CNIRecords() string { return filepath.Join(p.Run(), "cni", "pods") }
+
 // IngressSocket is where the process is reached that serves a node's ingress,
 // which the node does not see.
 func (p Paths) IngressSocket(node string) string {

@@ -335,7 +335,7 @@ func (s *Server) controlPlaneConfig(listeners []net.Listener) controlplane.Confi
 		NodeCIDRMaskIPv6: nodeBitsIPv6,
 		ClusterDomain:    s.cfg.ClusterDomain,
 		OldAPIs:          s.cfg.OldAPIs,
-		RuntimeHandlers:  oci.HandlerNames(s.cfg.RuntimeHandlers),
+		RuntimeHandlers:  s.cfg.handlers(),
 		Started:          s.started,
 		PartFailed:       s.controlPart.failed,
 		Stage:            func(name string, took time.Duration) { s.progress.stage(name, time.Now().Add(-took)) },

@@ -214,7 +214,7 @@ func undo(c Config, known, left bool) (took string, err error) {
 	case left:
 		return "the server is ended again; the Pods that an earlier one left go on", endServer(ctx, Paths{Name: c.Name}, 0)
 	}
-	return "the cluster is down again, with its data", stop(ctx, c.Name, 0)
+	return "the cluster is down again, with its data", stop(ctx, c.Name, 0, c.Ephemeral)
 }
 
 // sameCluster returns an error if flags differ from those settings of an existing

@@ -109,6 +109,10 @@ func IsMountPoint(path string) (bool, error) {
 // MountsUnder lists the mount points at dir and below it, outermost first.
 func MountsUnder(dir string) ([]string, error) {
 	dir = filepath.Clean(dir)
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); errors.Is(err, unix.ENOENT) {
+		return nil, nil // what is not there has nothing mounted, and the list may be long
+	}
 	found, err := listMounts(func(m *mountinfo.Info) bool { return isUnder(m.Mountpoint, dir) })
 	if err != nil {
 		return nil, fmt.Errorf("list mounts under %s: %w", dir, err)
@@ -130,6 +134,27 @@ func UnmountAllUnder(dir string) error {
 	var errs []error
 	for _, point := range points {
 		errs = append(errs, Unmount(point))
+	}
+	return errors.Join(errs...)
+}
+
+// UnmountEntries detaches what is mounted at the entries of dir, with all that is
+// mounted below them, without a look at the machine's list of mounts. Nobody but
+// root may write to dir. A dir that is not there is fine.
+func UnmountEntries(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	var errs []error
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		for err = nil; err == nil; { // one may be mounted over another
+			err = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", path, err))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -42,6 +42,8 @@ type MountNSConfig struct {
 	// namespace is made for the first time, as after a boot. Whoever may write to
 	// /tmp may write to them.
 	Empty []string
+	// Netns is the node's network namespace, one of Files; empty is the machine's.
+	Netns string `json:"-"` // what is shown of it is written anew by each process
 	// Files are files of the machine, such as programs and namespaces, that the
 	// node has at the same paths. What is in one of the machine's directories that
 	// it has is there anyway.
@@ -75,6 +77,11 @@ type MountNS struct {
 // keep the old one.
 func CreateMountNS(cfg MountNSConfig) (*MountNS, error) {
 	m, err := createMountNS(cfg)
+	if err == nil {
+		if err = m.beFirst(cfg.Netns); err != nil {
+			err = errors.Join(fmt.Errorf("show its namespaces: %w", err), m.Close())
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("mount namespace of node %s: %w", cfg.Name, explainMountError(err))
 	}

@@ -102,6 +102,28 @@ func (n Netns) Exists() bool {
 	return unix.Statfs(n.Path, &st) == nil && st.Type == unix.NSFS_MAGIC
 }
 
+// PutAt has path, where a network namespace is mounted, lead to ns in its place.
+// What is in the other namespace stays there, and what opens path gets ns.
+func (n Netns) PutAt(path string) error {
+	if other := (Netns{Name: filepath.Base(path), Path: path}); path == "" || !other.Exists() {
+		return fmt.Errorf("put network namespace %s at %s: no network namespace is mounted there", n.Name, path)
+	}
+	// Beneath the other, which goes then, so that path leads to one of the two at any
+	// time.
+	mount, err := cloneMount(unix.AT_FDCWD, n.Path, 0)
+	if err == nil {
+		defer mount.Close()
+		err = unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH|moveMountBeneath)
+	}
+	if err != nil {
+		return fmt.Errorf("put network namespace %s at %s: %w", n.Name, path, err)
+	}
+	return Unmount(path)
+}
+
+// moveMountBeneath is MOVE_MOUNT_BENEATH (move_mount(2), Linux 6.5).
+const moveMountBeneath = 0x200
+
 // Do runs fn on a thread inside the namespace. Goroutines that fn starts run
 // outside of it, but sockets that fn opens belong to the namespace ever after.
 func (n Netns) Do(fn func() error) error {

@@ -33,6 +33,26 @@ func RemoveTree(dir string) error {
 	return nil
 }
 
+// ClearTree unmounts what is mounted at dir and below, and removes dir and
+// everything in it. It does not enter what is mounted either. Reading the
+// machine's list of mounts takes long where there are many, and a node with a
+// hundred Pods has many: so it is only read where removing the tree meets a mount.
+// A dir that is not there is fine.
+func ClearTree(dir string) error {
+	dir = filepath.Clean(dir)
+	err := removeTree(dir)
+	if errors.Is(err, ErrMounted) || errors.Is(err, unix.EBUSY) {
+		if err := UnmountAllUnder(dir); err != nil {
+			return fmt.Errorf("remove %s: %w", dir, err)
+		}
+		err = removeTree(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", dir, err)
+	}
+	return nil
+}
+
 func removeTree(dir string) error {
 	fd, err := openDir(unix.AT_FDCWD, dir)
 	if errors.Is(err, unix.ENOENT) {

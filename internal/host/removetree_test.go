@@ -116,3 +116,84 @@ func TestRemoveTreeStopsAtMounts(t *testing.T) {
 		t.Errorf("what was mounted was removed: %v", err)
 	}
 }
+
+func TestClearTree(t *testing.T) {
+	requireRoot(t)
+	base := t.TempDir()
+	t.Cleanup(func() { UnmountAllUnder(base) })
+	users := filepath.Join(base, "users")
+	if err := os.MkdirAll(filepath.Join(users, "below"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(users, "below", "file")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, mounts := range [][]string{nil, {""}, {"a"}, {"a/b", "c"}, {"a", "a", "a/below"}, {"a/file"}} {
+		dir := filepath.Join(base, "dir")
+		for _, d := range []string{"a/b", "a/below", "c/d"} {
+			if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "a", "file"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range mounts {
+			source := users
+			if name == "a/file" {
+				source = kept
+			}
+			if err := BindMount(source, filepath.Join(dir, name), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ClearTree(dir); err != nil {
+			t.Errorf("with mounts at %q: %v", mounts, err)
+		}
+		if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+			t.Errorf("with mounts at %q it is still there: %v", mounts, err)
+		}
+		if left, err := MountsUnder(base); err != nil || len(left) > 0 {
+			t.Errorf("with mounts at %q, %q is left: %v", mounts, left, err)
+		}
+		if _, err := os.Stat(kept); err != nil {
+			t.Fatalf("with mounts at %q, what was mounted was removed: %v", mounts, err)
+		}
+	}
+	if err := ClearTree(filepath.Join(base, "nothing")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnmountEntries(t *testing.T) {
+	requireRoot(t)
+	dir := t.TempDir()
+	t.Cleanup(func() { UnmountAllUnder(dir) })
+	for _, name := range []string{"a", "a", "a/b", "c d", "d"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if name == "d" {
+			continue
+		}
+		if err := MountTmpfs(path, "size=64k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("a", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := UnmountEntries(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if points, err := MountsUnder(dir); err != nil || len(points) != 0 {
+		t.Errorf("mounts after = %q, %v", points, err)
+	}
+	if err := UnmountEntries(filepath.Join(dir, "nothing")); err != nil {
+		t.Error(err)
+	}
+}

@@ -87,7 +87,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		Cgroup:                   cfg.Cgroup,
 		Capacity:                 capacity,
 		Settings:                 values,
-		RemoveUnusedImages:       cfg.RemoveUnusedImages,
+		RemoveUnusedImages:       m.removeUnusedImages,
 		EvictionTurn:             cfg.EvictionTurn,
 		MemoryLimit:              cfg.Claim.Memory,
 		ProcessLimit:             cfg.Claim.Processes,
@@ -118,6 +118,9 @@ func hostPorts(own []route.OwnPort) []agent.HostPort {
 // node's parts.
 func (m *Member) trouble() agent.Trouble {
 	var t agent.Trouble
+	if m.remote != nil {
+		t.Runtime = m.remote.Trouble()
+	}
 	for _, s := range m.States() {
 		if s.Phase != supervise.Failed {
 			continue

@@ -30,6 +30,8 @@ type Connect func(user string, groups ...string) *rest.Config
 
 // Config is what a Member is made from.
 type Config struct {
+	// Cluster is the name of the cluster, which a container runtime's sandboxes bear.
+	Cluster string
 	// Name is the name of the Node object, ProviderID its spec.providerID.
 	Name, ProviderID string
 
@@ -73,6 +75,10 @@ type Config struct {
 	// reached, and CNISocket that of its network for other runtimes, each in a directory
 	// for such sockets alone that the node must not see.
 	CRISocket, CNISocket string
+	// RuntimeEndpoint is the socket of a container runtime that runs the node's
+	// containers, unix:///PATH; empty is Minato's own. CNIRecords is the cluster's
+	// directory that tells this runtime's CNI plugin which node runs a Pod.
+	RuntimeEndpoint, CNIRecords string
 	// BGPSocket is the path of the socket of the process that speaks BGP for the
 	// node, in a directory for such sockets alone that the node must not see.
 	BGPSocket string
@@ -172,6 +178,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("node %s: DataDir %q, RunDir %q and PinDir %q must be absolute paths", c.Name, c.DataDir, c.RunDir, c.PinDir)
 	case !filepath.IsAbs(c.CRISocket) || !filepath.IsAbs(c.CNISocket):
 		return fmt.Errorf("node %s: CRISocket %q and CNISocket %q must be absolute paths", c.Name, c.CRISocket, c.CNISocket)
+	case c.RuntimeEndpoint != "" && (c.Cluster == "" || !filepath.IsAbs(c.CNIRecords)):
+		return fmt.Errorf("node %s: Cluster and an absolute path CNIRecords are required with RuntimeEndpoint", c.Name)
 	case !filepath.IsAbs(c.BGPSocket):
 		return fmt.Errorf("node %s: BGPSocket %q must be an absolute path", c.Name, c.BGPSocket)
 	case !filepath.IsAbs(c.IngressSocket):

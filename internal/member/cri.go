@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 
 	"minato/internal/runtime/criserver"
-	"minato/internal/runtime/image"
 )
 
 // serveCRI serves the node's runtime, which the agent calls in process, to
@@ -27,8 +26,4 @@ func (m *Member) serveCRI(ctx context.Context) error {
 		return err
 	}
 	return s.Run(ctx)
-}
-
-func (m *Member) newImages() (*image.Service, error) {
-	return image.NewService(image.ServiceConfig{Store: m.cfg.Images, Registries: m.cfg.Registries, Logger: m.logger("images")})
 }

@@ -26,6 +26,7 @@ import (
 	agent "minato/internal/node"
 	"minato/internal/podnet"
 	"minato/internal/runtime/oci"
+	"minato/internal/runtime/remote"
 	"minato/internal/service"
 	"minato/internal/service/metrics"
 	"minato/internal/service/route"
@@ -62,8 +63,11 @@ type Member struct {
 	ingressPlace *ingress.Registration
 	pods         *podnet.Network
 	ports        *sandboxPorts
-	runtime      *oci.Runtime
-	files        *host.MountNS // nil is the machine's
+	runtime      containerRuntime
+	remote       *remote.Runtime // the same, if it is a program of its own
+	collecting   sync.Mutex
+	collector    *remote.Collector // of remote; nil until it is needed
+	files        *host.MountNS     // nil is the machine's
 	claims       *claims.Node
 	dns          *dns.Node
 
@@ -224,7 +228,7 @@ func (m *Member) Run(ctx context.Context) (err error) {
 	m.parts.Run(ctx,
 		supervise.Part{Name: "pod-watch", Run: m.watchPods},
 		supervise.Part{Name: partRuntime, Run: m.runtime.Run},
-		supervise.Part{Name: "cri", Run: m.serveCRI},
+		m.criPart(),
 		supervise.Part{Name: "cni", Run: m.serveCNI},
 		supervise.Part{Name: "agent", Run: m.runAgent},
 		supervise.Part{Name: partRoutes, Run: routes.Run},
@@ -246,6 +250,9 @@ func (m *Member) Run(ctx context.Context) (err error) {
 
 // close closes what open has opened. eBPF programs, namespaces and Pods stay.
 func (m *Member) close(err *error) {
+	if m.remote != nil {
+		*err = errors.Join(*err, m.remote.Close(context.Background()))
+	}
 	if m.pods != nil {
 		m.pods.Close()
 	}
@@ -260,8 +267,7 @@ func (m *Member) open(ctx context.Context) error {
 		// The mount namespace comes before everything that is made in the
 		// node's directories, because it turns these into mounts.
 		files := *cfg.Files
-		seccomp := host.Bind{Source: cfg.seccompDir(), Target: "/var/lib/kubelet/seccomp"}
-		files.Binds = append(append(agent.Binds(cfg.DataDir), seccomp), files.Binds...)
+		files.Binds = append(m.ownBinds(), files.Binds...)
 		if m.files, err = host.CreateMountNS(files); err != nil {
 			return err
 		}
@@ -292,17 +298,9 @@ func (m *Member) openRest(ctx context.Context) error {
 	if err := m.attachOldPods(); err != nil {
 		return err
 	}
-	var err error
-	m.runtime, err = oci.New(oci.Config{
-		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
-		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods, m.ports}, NodeNetns: m.cfg.Netns, MountNS: m.files,
-		SeccompDir: m.cfg.seccompDir(), Limits: oci.Limits(m.cfg.Claim), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate, Handlers: m.cfg.RuntimeHandlers,
-		Logger: m.logger("runtime"),
-	})
-	if err != nil {
+	if err := m.openRuntime(); err != nil {
 		return err
 	}
-	m.runtime.Connected(m.ports.attached)
 	// Queries wait in the sockets until the cluster's names are known. If the
 	// sockets can't be opened now, the part that serves them tries again.
 	if err := m.dns.Open(ctx); err != nil {

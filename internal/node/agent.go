@@ -29,10 +29,13 @@ import (
 	"minato/internal/node/api"
 	"minato/internal/node/credentialprovider"
 	"minato/internal/node/csi"
+	"minato/internal/node/device"
+	"minato/internal/node/dra"
 	"minato/internal/node/mirror"
 	"minato/internal/node/object"
 	"minato/internal/node/plugins"
 	"minato/internal/node/pod"
+	"minato/internal/node/podresources"
 	"minato/internal/node/pressure"
 	"minato/internal/node/probe"
 	"minato/internal/node/report"
@@ -71,8 +74,12 @@ type Agent struct {
 	volumes     *volume.Manager
 	drivers     *csi.Manager // nil: the node has no directory for plugins
 	plugins     *plugins.Watcher
-	node        *nodeStatus
-	fresh       *fresh
+	// devices, claims and resources are nil where drivers is.
+	claims    *dra.Manager
+	devices   *device.Manager
+	resources *podresources.Server
+	node      *nodeStatus
+	fresh     *fresh
 	// assembled is closed once the fields above are set.
 	assembled chan struct{}
 }
@@ -277,10 +284,17 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var devices pod.Devices
+	var claims pod.Claims
+	if a.devices != nil {
+		devices, claims = a.devices, a.claims
+	}
 	a.pods = pod.New(pod.Config{
+		Devices: devices, Claims: claims,
 		NodeName: a.cfg.Name, Node: a.fresh.node, RuntimeName: version.RuntimeName, HostIPs: a.cfg.hostIPs(),
 		Runtime: a.cfg.Runtime, Images: a.cfg.Images,
-		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Probes: a.probes, Reporter: a.endings, Providers: providers, Measures: a.syncs,
+		Volumes: a.volumes, Allocations: allocations, Users: a.cfg.Users, Objects: a.objects, Pulls: a.cfg.Settings.Pulls,
+		Probes: a.probes, Reporter: a.endings, Providers: providers, Measures: a.syncs,
 		Services: a.fresh.servicesFor, RuntimeClass: a.fresh.runtimeClass,
 		Admission: admit.Options{Sysctls: sysctls, AppArmor: host.AppArmor(), OwnPorts: a.cfg.OwnPorts},
 		Resolver:  newResolver(&a.cfg).get,
@@ -292,7 +306,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 			return string(text)
 		},
 		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(), LogLinks: newLogLinks(&a.cfg), OpenLog: a.cfg.openLog,
-		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory],
+		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory], HugePages: a.cfg.hugePageSizes(),
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
 	a.mirrors = mirror.New(mirror.Config{
@@ -318,7 +332,11 @@ func (a *Agent) assemble(ctx context.Context) error {
 	if _, err := a.pressure.Look(ctx); err != nil {
 		a.cfg.Logger.Warn("something of what the node has left cannot be measured, and counts as sufficient", "error", err)
 	}
-	for _, c := range []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.syncs, a.starts.took, a.endings.total} {
+	collectors := []prometheus.Collector{newCollector(a.cfg.Name, a.watch.Pods, a.volumes.ClaimStats), a.operations, a.syncs, a.starts.took, a.endings.total}
+	if a.devices != nil {
+		collectors = append(collectors, a.devices)
+	}
+	for _, c := range collectors {
 		if err := a.cfg.Metrics.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

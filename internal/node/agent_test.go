@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host"
 	"minato/internal/node/fakecri"
 )
 
@@ -36,12 +38,15 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 type noMounts struct{}
 
-func (noMounts) MountTmpfs(string, string) error      { return nil }
-func (noMounts) BindMount(string, string, bool) error { return nil }
-func (noMounts) Unmount(string) error                 { return nil }
-func (noMounts) UnmountAllUnder(string) error         { return nil }
-func (noMounts) MountsUnder(string) ([]string, error) { return nil, nil }
-func (noMounts) ShareMounts(string) error             { return nil }
+func (noMounts) MountTmpfs(string, string) error                   { return nil }
+func (noMounts) BindMount(string, string, bool) error              { return nil }
+func (noMounts) Unmount(string) error                              { return nil }
+func (noMounts) UnmountAllUnder(string) error                      { return nil }
+func (noMounts) ClearTree(dir string) error                        { return os.RemoveAll(dir) }
+func (noMounts) MountsUnder(string) ([]string, error)              { return nil, nil }
+func (noMounts) ShareMounts(string) error                          { return nil }
+func (noMounts) MountHugePages(string, int64, int64, string) error { return nil }
+func (noMounts) MountNFS(context.Context, string, host.NFS) error  { return host.ErrNoNFS }
 
 type noStreams struct{}
 

@@ -8,7 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 
+	"minato/internal/host"
 	"minato/internal/node/evict"
+	"minato/internal/node/spec"
 )
 
 // measureDisk adds ephemeral-storage to the node's capacity, unless it was
@@ -46,6 +48,38 @@ func (c *Config) allocatable() v1.ResourceList {
 	return list
 }
 
+// hugePageSizes are those that the machine has, in bytes.
+func (c *Config) hugePageSizes() (sizes []int64) {
+	for _, p := range c.hugePages() {
+		sizes = append(sizes, p.Size)
+	}
+	return sizes
+}
+
+// hugePages are the machine's pools as they are now: who looks after the machine may
+// change them at any time.
+func (c *Config) hugePages() []host.HugePages {
+	pools, err := c.HugePages()
+	if err != nil {
+		c.Logger.Warn("the machine's huge pages can't be counted, so the node has none", "error", err)
+	}
+	return pools
+}
+
+// addHugePages adds the machine's huge pages, which the nodes of a machine share as
+// they share memory, and takes them off the memory that Pods may ask for: nobody else
+// gets that, whether the pages are used or not. A node whose memory is limited has
+// what it has, pages or not.
+func (c *Config) addHugePages(s *v1.NodeStatus) {
+	for _, p := range c.hugePages() {
+		name, q := spec.HugePageResource(p.Size), *resource.NewQuantity(p.Size*p.Total, resource.BinarySI)
+		s.Capacity[name], s.Allocatable[name] = q, q
+		if memory, ok := s.Allocatable[v1.ResourceMemory]; ok && c.MemoryLimit == 0 {
+			s.Allocatable[v1.ResourceMemory] = *resource.NewQuantity(max(0, memory.Value()-p.Size*p.Total), resource.BinarySI)
+		}
+	}
+}
+
 // setResources sets what the node has. Extended resources are those of whoever
 // has written them into the Node's capacity; all of them can be used.
 func (c *Config) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
@@ -63,4 +97,5 @@ func (c *Config) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
 	for name, q := range c.allocatable() {
 		s.Allocatable[name] = q
 	}
+	c.addHugePages(s)
 }

@@ -144,6 +144,8 @@ type Config struct {
 	// MemoryLimit and ProcessLimit are those of Cgroup, in bytes and in processes
 	// and threads; where they are 0, the machine's count.
 	MemoryLimit, ProcessLimit int64
+	// HugePages counts the machine's; host.MachineHugePages if nil.
+	HugePages func() ([]host.HugePages, error)
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
 	// Pods may set beside kubelet's list of safe ones.
 	AllowedUnsafeSysctls []string
@@ -226,8 +228,11 @@ func (c *Config) complete() error {
 	if c.RunDir == "" {
 		c.RunDir = c.Dir
 	}
+	if c.HugePages == nil {
+		c.HugePages = host.MachineHugePages
+	}
 	if c.Mounter == nil {
-		c.Mounter = hostMounter{c.MountNS}
+		c.Mounter = hostMounter{c.MountNS, c.Netns}
 	}
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -36,6 +37,8 @@ type nodeStatus struct {
 	inUse func() []v1.UniqueVolumeName
 	// renewed is called after the Node was made anew, in place of one that was deleted.
 	renewed func()
+	// devices are the resources of device plugins; nil is none.
+	devices func() (capacity, allocatable v1.ResourceList)
 	// asked has the status looked at before its time.
 	asked chan struct{}
 }
@@ -264,6 +267,11 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	}
 	s.Addresses = append(s.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.cfg.Name})
 	n.cfg.setResources(&s, old)
+	if n.devices != nil {
+		capacity, allocatable := n.devices()
+		maps.Copy(s.Capacity, capacity)
+		maps.Copy(s.Allocatable, allocatable)
+	}
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.cfg.APIPort)
 	s.NodeInfo = n.info()
 	s.DeclaredFeatures = declaredFeatures()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"minato/test/images"
 )
@@ -50,7 +51,16 @@ func build(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	return b.Build(ctx, images.Upstream())
+	return b.Build(ctx, o.recipes())
+}
+
+// recipes are the images that the cluster needs.
+func (o options) recipes() []images.Recipe {
+	all := images.Upstream()
+	if o.csi {
+		all = slices.Concat(all, images.Sidecars(), images.Drivers())
+	}
+	return all
 }
 
 // kubernetesVersion is that of the release that the programs are built from, such as v1.36.3.

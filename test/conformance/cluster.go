@@ -20,8 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
-
-	"minato/test/images"
 )
 
 // part is a part of the specs, which are run one part after the other.
@@ -113,10 +111,15 @@ func (c *cluster) start(ctx context.Context) error {
 	if !c.realImages {
 		progress("put the images into a registry")
 		var err error
-		if c.registry, err = serveImages(ctx, c.images, filepath.Join(c.out, "registry"), images.Upstream()); err != nil {
+		if c.registry, err = serveImages(ctx, c.images, filepath.Join(c.out, "registry"), c.recipes()); err != nil {
 			return err
 		}
 		if err := os.WriteFile(c.repoList(), c.registry.list(), 0o644); err != nil {
+			return err
+		}
+	}
+	if c.csi {
+		if err := c.deployDriver(ctx); err != nil {
 			return err
 		}
 	}
@@ -206,9 +209,13 @@ func (c *cluster) ginkgoArgs(p part) []string {
 	if c.skip != "" {
 		args = append(args, "--skip="+c.skip)
 	}
-	return append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
+	args = append(args, filepath.Join(c.out, suite), "--", "-kubeconfig="+c.kubeconfig(), "-provider=skeleton",
 		"-num-nodes="+strconv.Itoa(c.nodes), // specs that need several nodes skip themselves without it
 		"-kubectl-path="+filepath.Join(c.out, kubectl), "-report-dir=")
+	if c.csi {
+		args = append(args, "-storage.testdriver="+c.driver)
+	}
+	return args
 }
 
 // remove deletes everything that start makes, and keeps the server's log.

@@ -39,6 +39,8 @@ type options struct {
 	timeout               time.Duration
 	realImages, buildOnly bool
 	noBuild               bool
+	csi                   bool
+	driver                string
 }
 
 func main() {
@@ -70,6 +72,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.realImages, "real-images", false, "make no images: let the nodes pull the real ones from their registry")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build the programs and the images, and start nothing")
 	flags.BoolVar(&o.noBuild, "no-build", false, "take the programs and images that an earlier run has built")
+	flags.BoolVar(&o.csi, "csi", false, "deploy the CSI driver of test/csi with upstream's sidecars, so that there are specs of external storage for it, and have the images that specs with a CSI driver of their own run")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -80,7 +83,8 @@ func parse(args []string) (options, error) {
 		return o, errors.New("-no-build and -build-only leave nothing to do")
 	}
 	var err error
-	for _, path := range []*string{&o.minato, &o.out, &o.images} {
+	o.driver = csiTest // the suite runs elsewhere
+	for _, path := range []*string{&o.minato, &o.out, &o.images, &o.driver} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return o, err
 		}

@@ -22,12 +22,25 @@ type outside struct {
 	ipv6 bool
 }
 
-// The addresses, of ranges for documentation, which hardly any network has: the
-// router's, and the client's.
-var (
-	routers = []netip.Prefix{netip.MustParsePrefix("203.0.113.1/30"), netip.MustParsePrefix("2001:db8:c::1/64")}
-	clients = []netip.Prefix{netip.MustParsePrefix("203.0.113.2/30"), netip.MustParsePrefix("2001:db8:c::2/64")}
-)
+// The ranges, for documentation, that hardly any network has, of which a run takes one
+// of each family that no other run has: the router's address is the first one in it and
+// the client's the second.
+var ranges = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:c::/48")}
+
+// pair has the addresses, with their networks, of number i of the ranges.
+func pair(i int) (routers, clients []netip.Prefix) {
+	four, six := ranges[0].Addr().As4(), ranges[1].Addr().As16()
+	four[3], six[7] = byte(4*i+1), byte(i)
+	six[15] = 1
+	for _, p := range []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(four), 30), netip.PrefixFrom(netip.AddrFrom16(six), 64)} {
+		routers = append(routers, p)
+		clients = append(clients, netip.PrefixFrom(p.Addr().Next(), p.Bits()))
+	}
+	return routers, clients
+}
+
+// pairs is how many runs may be at the same time.
+const pairs = 16
 
 // outsideOf is an error if specs would take the client for a node of that LAN: they
 // compare the first 16 bits of IPv4 addresses, and 64 of IPv6 ones.
@@ -40,29 +53,28 @@ func outsideOf(lan netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range clients {
-		if near.Contains(c.Addr()) || lan.Contains(c.Addr()) {
-			return fmt.Errorf("%s is too near to %s, the client's address; take another range", lan, c.Addr())
+	for _, r := range ranges {
+		if near.Overlaps(r) || lan.Overlaps(r) {
+			return fmt.Errorf("%s is too near to %s, of which the client has an address; take another range", lan, r)
 		}
 	}
 	return nil
 }
 
-// unused is an error if the machine has an address next to the client's: packets
-// would go astray, the machine's own as well.
-func unused(machine []net.Addr) error {
-	for _, a := range machine {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		for _, c := range clients {
-			if p.Overlaps(c) {
-				return fmt.Errorf("the specs' client would have %s, and this machine has %s; run it where that range is not in use", c, p)
-			}
+// unused is the first number whose networks the machine has no address next to:
+// packets would go astray, the machine's own as well.
+func unused(machine []net.Addr) (int, error) {
+	for i := range pairs {
+		_, clients := pair(i)
+		free := !slices.ContainsFunc(machine, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && slices.ContainsFunc(clients, p.Overlaps)
+		})
+		if free {
+			return i, nil
 		}
 	}
-	return nil
+	return 0, fmt.Errorf("the specs' client would have an address of %s, and this machine has all of them; run it where that range is not in use", ranges[0])
 }
 
 func (o outside) make(ctx context.Context) error {
@@ -70,9 +82,11 @@ func (o outside) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := unused(machine); err != nil {
+	number, err := unused(machine)
+	if err != nil {
 		return err
 	}
+	routers, clients := pair(number)
 	inside := []string{"-n", o.name}
 	steps := [][]string{
 		{"netns", "add", o.name},

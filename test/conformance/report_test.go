@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -78,13 +79,22 @@ func TestClientsRangeIsUnused(t *testing.T) {
 		n.IP = ip
 		return n
 	}
-	if err := unused([]net.Addr{addr("127.0.0.1/8"), addr("192.0.2.2/24"), addr("fe80::1/64"), addr("203.0.113.129/25")}); err != nil {
-		t.Error(err)
+	if n, err := unused([]net.Addr{addr("127.0.0.1/8"), addr("192.0.2.2/24"), addr("fe80::1/64"), addr("203.0.113.129/25")}); n != 0 || err != nil {
+		t.Error(n, err)
 	}
-	for _, taken := range []string{"203.0.113.200/24", "203.0.113.2/32", "2001:db8:c::7/64"} {
-		if err := unused([]net.Addr{addr(taken)}); err == nil {
-			t.Errorf("%s is next to the client's address, and nothing was said", taken)
+	for _, taken := range []string{"203.0.113.1/30", "2001:db8:c::1/64"} {
+		if n, err := unused([]net.Addr{addr(taken)}); n != 1 || err != nil {
+			t.Errorf("beside %s: %d %v", taken, n, err)
 		}
+	}
+	for _, taken := range []string{"203.0.113.100/24", "2001:db8:c:ffff::9/48"} {
+		if n, err := unused([]net.Addr{addr(taken)}); err == nil {
+			t.Errorf("number %d may be used beside %s", n, taken)
+		}
+	}
+	routers, clients := pair(2)
+	if got := fmt.Sprint(routers, clients); got != "[203.0.113.9/30 2001:db8:c:2::1/64] [203.0.113.10/30 2001:db8:c:2::2/64]" {
+		t.Error(got)
 	}
 }
 

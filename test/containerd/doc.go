@@ -1,9 +1,6 @@
-// Package containerd runs Debian's containerd on a node of a cluster, beside
-// Minato's runtime, and looks whether its containers have the node's Pod network
-// by the CNI plugin.
+// Package containerd runs Debian's containerd for tests: a daemon with directories,
+// a socket and a configuration of its own, beside whatever the machine runs.
 //
-// The test needs root's rights, the binary that MINATO names, the images that
-// IMAGES names, and the programs of Debian's packages containerd and
-// containernetworking-plugins, in PATH and /usr/lib/cni or where CONTAINERD and
-// LOOPBACK say; without them it is skipped.
+// It needs root's rights, the programs of the packages containerd and runc, and the
+// CNI plugin loopback of the package containernetworking-plugins.
 package containerd

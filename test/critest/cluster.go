@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,8 +25,11 @@ type cluster struct {
 }
 
 func (c *cluster) report() string { return filepath.Join(c.out, "report.xml") }
+
+// socket is the path of the node's socket for a program on the node, which does not
+// see the machine's files: it leads by way of this process.
 func (c *cluster) socket() string {
-	return filepath.Join("/run/minato", c.name, "cri", node+".sock")
+	return filepath.Join("/proc", strconv.Itoa(os.Getpid()), "root/run/minato", c.name, "cri", node+".sock")
 }
 
 // start brings up a cluster of one node, which pulls from the registry and has

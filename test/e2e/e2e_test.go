@@ -88,9 +88,12 @@ func TestScripts(t *testing.T) {
 			env.Values[transcriptKey{}] = typed
 			typed.script(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 			env.Values[loadsKey] = &loads{}
+			env.Values[registriesKey] = map[string]*registryProcess{}
 			env.Values[arpingsKey] = &arpings{}
 			env.Values[socketsKey] = &openSockets{}
 			env.Values[watchedKey] = &watchedCommand{}
+			containers := &daemons{}
+			env.Values[daemonKey{}] = containers
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
 				if t.Failed() {
@@ -101,6 +104,9 @@ func TestScripts(t *testing.T) {
 				}
 				if err := deleteClusters(minato); err != nil {
 					t.Error(err)
+				}
+				if err := containers.end(t.Failed(), t.Logf); err != nil {
+					t.Errorf("end containerd: %v", err)
 				}
 				// A script may have given the cluster a disk of its own.
 				if dir := filepath.Join("/var/lib/minato", clusterName); host.UnmountAllUnder(dir) != nil || os.Remove(dir) != nil && dirExists(dir) {
@@ -115,14 +121,17 @@ func TestScripts(t *testing.T) {
 			})
 			return nil
 		},
+		Condition: condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"$":          typedLine,
 			"section":    section,
 			"arping":     arping,
 			"audit":      audit,
 			"eventually": eventually,
+			"hugepages":  hugePages,
 			"capture":    capture,
 			"machine":    machine,
+			"containerd": containerdCommand,
 			"curl":       curl,
 			"killhalf":   killHalf,
 			"killserver": killServer,
@@ -377,7 +386,7 @@ func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK"} {
+	for _, key := range []string{"PATH", "HOME", "KUBECONFIG", "IMAGES", "DEPLOY", "NAME", "WORK", "CRI_CONFIG_FILE"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd

@@ -11,7 +11,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -20,8 +19,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -29,13 +27,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/crypto/bcrypt"
 )
 
 // What the registries of scripts ask for.
@@ -48,20 +46,40 @@ const (
 // its own (ca.pem in the script's directory), to whoever knows reader's password.
 //
 //	registry start VAR                       sets VAR to HOST:PORT
+//	registry kill VAR                        ends it by SIGKILL
+//	registry again VAR                       starts it again, at the same address
+//	registry password VAR PASSWORD           has it ask for another password
 //	registry push HOST:PORT REPO:TAG TAR [N]  puts an image there, with N random bytes of its own
+//	registry index HOST:PORT REPO:TAG FROM   puts an index there, with the image FROM for this machine,
+//	    the same for others, and what builders add about how it was built
 //	registry digest VAR HOST:PORT REPO:TAG   sets VAR to the digest of its manifest
 //	registry faulty VAR HOST:PORT HOW        sets VAR to a registry in front of that, which
 //	    break: breaks off each blob after 64 KiB, but can go on from anywhere
 //	    die: breaks off each blob after 64 KiB, and has nothing of it any more
 //	    lie: has other content in blobs
+//	    slow: sends 64 KiB of a blob, and then 640 KiB a second; ends connections
+//	        when that registry does
 func registryCommand(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case neg:
 	case len(args) == 2 && args[0] == "start":
 		startRegistry(ts, args[1])
 		return
+	case len(args) == 2 && args[0] == "kill":
+		registryIn(ts, args[1]).kill()
+		return
+	case len(args) == 2 && args[0] == "again":
+		ts.Check(registryIn(ts, args[1]).serve())
+		return
+	case len(args) == 3 && args[0] == "password":
+		// The program reads the file anew when it has changed.
+		ts.Check(registryIn(ts, args[1]).setPassword(args[2]))
+		return
 	case len(args) >= 4 && args[0] == "push":
 		pushImage(ts, args[1:])
+		return
+	case len(args) == 4 && args[0] == "index":
+		pushIndex(ts, args[1], args[2], args[3])
 		return
 	case len(args) == 4 && args[0] == "digest":
 		ref, err := name.ParseReference(args[2] + "/" + args[3])
@@ -74,7 +92,7 @@ func registryCommand(ts *testscript.TestScript, neg bool, args []string) {
 		startFaulty(ts, args[1], args[2], args[3])
 		return
 	}
-	ts.Fatalf("usage: registry start|push|digest|faulty ...")
+	ts.Fatalf("usage: registry start|kill|again|password|push|index|digest|faulty ...")
 }
 
 // certify writes ca.pem, cert.pem and key.pem for 127.0.0.1, once for a script.
@@ -109,42 +127,6 @@ func certify(ts *testscript.TestScript) (cert, key string) {
 	return cert, key
 }
 
-func startRegistry(ts *testscript.TestScript, variable string) {
-	cert, key := certify(ts)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	addr := l.Addr().String()
-	ts.Check(l.Close())
-	hash, err := bcrypt.GenerateFromPassword([]byte(registryPassword), bcrypt.MinCost)
-	ts.Check(err)
-	dir := ts.MkAbs("registry-" + variable)
-	ts.Check(os.MkdirAll(dir, 0o755))
-	ts.Check(os.WriteFile(filepath.Join(dir, "htpasswd"), []byte(registryUser+":"+string(hash)+"\n"), 0o600))
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp: {addr: %q, tls: {certificate: %s, key: %s}}\nauth: {htpasswd: {realm: test, path: %s/htpasswd}}\n", dir, addr, cert, key, dir)
-	ts.Check(os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o600))
-	program, err := exec.LookPath("docker-registry")
-	ts.Check(err)
-	var output lockedBuffer
-	cmd := exec.Command(program, "serve", filepath.Join(dir, "config.yml"))
-	cmd.Stdout, cmd.Stderr = &output, &output
-	ts.Check(cmd.Start())
-	ts.Defer(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; pause(20 * time.Millisecond) {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("docker-registry does not serve: %v: %s", err, output.buf.String())
-		}
-	}
-	ts.Setenv(variable, addr)
-}
-
 // registryTransport trusts the script's CA.
 func registryTransport(ts *testscript.TestScript) *http.Transport {
 	pool := x509.NewCertPool()
@@ -170,6 +152,31 @@ func pushImage(ts *testscript.TestScript, args []string) {
 	ts.Check(remote.Write(ref, img, registryOptions(ts)...))
 }
 
+func pushIndex(ts *testscript.TestScript, host, to, from string) {
+	ref, err := name.ParseReference(host + "/" + from)
+	ts.Check(err)
+	img, err := remote.Image(ref, registryOptions(ts)...)
+	ts.Check(err)
+	other, err := withRandomLayer(img, 1000)
+	ts.Check(err)
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, one := range []struct {
+		img      v1.Image
+		platform v1.Platform
+		about    map[string]string
+	}{
+		{other, v1.Platform{OS: "linux", Architecture: "mips64"}, nil},
+		{other, v1.Platform{OS: "windows", Architecture: runtime.GOARCH}, nil},
+		{img, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, nil},
+		{other, v1.Platform{OS: "unknown", Architecture: "unknown"}, map[string]string{"vnd.docker.reference.type": "attestation-manifest"}},
+	} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: one.img, Descriptor: v1.Descriptor{Platform: &one.platform, Annotations: one.about}})
+	}
+	at, err := name.ParseReference(host + "/" + to)
+	ts.Check(err)
+	ts.Check(remote.WriteIndex(at, index, registryOptions(ts)...))
+}
+
 // withRandomLayer adds a layer that no other image has.
 func withRandomLayer(img v1.Image, n int) (v1.Image, error) {
 	data := make([]byte, n)
@@ -193,6 +200,10 @@ func startFaulty(ts *testscript.TestScript, variable, target, how string) {
 	ts.Check(err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
+	behind := registryAt(ts, target)
+	if behind == nil {
+		ts.Fatalf("registry faulty: %s is no registry of this script", target)
+	}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: target})
 	proxy.Transport = registryTransport(ts)
 	proxy.ErrorLog = log.New(io.Discard, "", 0) // its faults are on purpose
@@ -201,6 +212,8 @@ func startFaulty(ts *testscript.TestScript, variable, target, how string) {
 			return nil
 		}
 		switch {
+		case how == "slow":
+			resp.Body = &slowBody{ReadCloser: resp.Body, client: resp.Request.Context().Done(), registry: behind.alive()}
 		case how == "lie":
 			resp.Body = lyingBody{resp.Body}
 		case how == "die" && resp.Request.Header.Get("Range") != "":
@@ -209,6 +222,10 @@ func startFaulty(ts *testscript.TestScript, variable, target, how string) {
 			resp.Body = &brokenBody{ReadCloser: resp.Body, left: 64 << 10}
 		}
 		return nil
+	}
+	if how == "slow" {
+		// Who waits must not take it for an answer of the registry's.
+		proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
 	}
 	server := &http.Server{Handler: proxy, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, ReadHeaderTimeout: 10 * time.Second}
 	go server.ServeTLS(l, "", "")
@@ -228,6 +245,29 @@ func (b *brokenBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
 	b.left -= n
+	return n, err
+}
+
+// slowBody sends a piece at once and the others one by one.
+type slowBody struct {
+	io.ReadCloser
+	sent             int
+	client, registry <-chan struct{} // closed when one of them is gone
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	const piece = 64 << 10
+	if b.sent >= piece {
+		select {
+		case <-time.After(time.Duration(len(p[:min(len(p), piece)])) * 100 * time.Millisecond / piece):
+		case <-b.client:
+			return 0, io.ErrUnexpectedEOF
+		case <-b.registry:
+			return 0, io.ErrUnexpectedEOF
+		}
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), piece)])
+	b.sent += n
 	return n, err
 }
 

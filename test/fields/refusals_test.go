@@ -22,7 +22,6 @@ var refusals = map[string]func() error{
 	},
 	"windows": func() error { return admitted(func(s *v1.PodSpec) { s.OS = &v1.PodOS{Name: v1.Windows} }) },
 	"volume":  unsupportedVolumes,
-	"nfs":     func() error { return unsupported(v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}) },
 }
 
 // admitted is why a node refuses a Pod.
@@ -57,7 +56,10 @@ func unsupportedVolumes() (last error) {
 
 // unsupported is why a node can't set a volume up.
 func unsupported(source v1.VolumeSource) error {
-	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{Name: "v", VolumeSource: source}}}}
+	pod := &v1.Pod{Spec: v1.PodSpec{
+		Volumes:    []v1.Volume{{Name: "v", VolumeSource: source}},
+		Containers: []v1.Container{{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "v", MountPath: "/v"}}}},
+	}}
 	pod.UID = "u"
 	_, err := volume.New(volume.Config{Dir: "/nowhere"}).SetUp(context.Background(), pod)
 	return err

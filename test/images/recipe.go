@@ -57,9 +57,10 @@ var (
 		"base-files", "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname",
 		"libc-bin", "mawk", "netbase", "procps", "sed", "tar",
 	}, finish: finishBase}
-	webLayer   = &layer{name: "web", on: baseLayer, packages: []string{"ca-certificates", "curl", "iproute2", "iputils-ping"}, finish: finishWeb}
-	toolsLayer = &layer{name: "tools", on: webLayer, packages: []string{"bind9-dnsutils", "bind9-host", "netcat-openbsd"}, finish: finishTools}
-	nginxLayer = &layer{name: "nginx", on: webLayer, packages: []string{"nginx"}, finish: finishNginx}
+	webLayer     = &layer{name: "web", on: baseLayer, packages: []string{"ca-certificates", "curl", "iproute2", "iputils-ping"}, finish: finishWeb}
+	toolsLayer   = &layer{name: "tools", on: webLayer, packages: []string{"bind9-dnsutils", "bind9-host", "netcat-openbsd"}, finish: finishTools}
+	busyboxLayer = &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
+	nginxLayer   = &layer{name: "nginx", on: webLayer, packages: []string{"nginx"}, finish: finishNginx}
 )
 
 func nginxConfig() v1.Config {
@@ -73,12 +74,12 @@ func nginxConfig() v1.Config {
 func Recipes() []Recipe {
 	web, tools := webLayer, toolsLayer
 	redis := &layer{name: "redis", on: web, packages: []string{"redis-server", "redis-tools"}, finish: finishRedis}
-	busybox := &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
 	prometheus := &layer{name: "prometheus", on: baseLayer, packages: []string{"prometheus", "prometheus-node-exporter"}}
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
-	csiDriver := &layer{name: "csi-driver", on: busybox, program: "minato/test/csi/driver"}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
+	devicePlugin := &layer{name: "sample-device-plugin", program: "k8s.io/kubernetes/test/images/sample-device-plugin"}
+	draDriver := &layer{name: "dra-driver", program: "minato/test/dra/driver"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	adapter := Program("metrics-adapter", "minato.local/metrics-adapter:latest", "test/images/adapter", "sigs.k8s.io/custom-metrics-apiserver/test-adapter")
 	return []Recipe{
@@ -93,7 +94,7 @@ func Recipes() []Recipe {
 		{Name: "centos6", Tags: []string{"centos:6"}, layer: tools, Config: shell},
 		{Name: "centos7", Tags: []string{"centos:7", "centos:latest"}, layer: tools, Config: shell},
 		{Name: "debian", Tags: []string{"debian:latest", "ubuntu:latest"}, layer: tools, Config: shell},
-		{Name: "busybox", Tags: []string{"busybox:1.28", "busybox:latest", "alpine:latest"}, layer: busybox, Config: v1.Config{
+		{Name: "busybox", Tags: []string{"busybox:1.28", "busybox:latest", "alpine:latest"}, layer: busyboxLayer, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"sh"},
 		}},
 		{Name: "whoami", Tags: []string{"minato.local/whoami:latest"}, layer: whoami, Config: v1.Config{
@@ -104,8 +105,12 @@ func Recipes() []Recipe {
 		{Name: "prometheus", Tags: []string{"minato.local/prometheus:latest"}, layer: prometheus, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
 		}},
-		{Name: "csi-driver", Tags: []string{"minato.local/csi-driver:latest"}, layer: csiDriver, Config: v1.Config{
-			Env: []string{debianPath}, Entrypoint: []string{"/driver"},
+		Drivers()[0],
+		{Name: "device-plugin", Tags: []string{"registry.k8s.io/e2e-test-images/sample-device-plugin:1.8.0"}, layer: devicePlugin, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
+		}},
+		{Name: "dra-driver", Tags: []string{"minato.local/dra-driver:latest"}, layer: draDriver, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/driver"},
 		}},
 		{Name: "minato-dns", Tags: []string{"minato.local/minato-dns:latest"}, layer: minatoDNS, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/minato-dns"},

@@ -48,7 +48,7 @@ func Upstream() []Recipe {
 	}
 	out := []Recipe{
 		{Name: "e2e-agnhost", Tags: []string{suiteRegistry + "agnhost:2.63.0", suiteRegistry + "agnhost:2.55"}, layer: agnhost, Config: agnhostConfig},
-		{Name: "e2e-busybox", Tags: []string{suiteRegistry + "busybox:1.37.0-1"}, layer: shell, Config: v1.Config{
+		{Name: "e2e-busybox", Tags: []string{suiteRegistry + "busybox:1.37.0-1", suiteRegistry + "busybox:1.36.1-1"}, layer: shell, Config: v1.Config{
 			Env: []string{debianPath}, Cmd: []string{"sh"},
 		}},
 		{Name: "e2e-dns-tools", Tags: []string{suiteRegistry + "glibc-dns-testing:2.0.0"}, layer: toolsLayer, Config: v1.Config{
@@ -92,7 +92,7 @@ const ValidationShell = "cri-busybox"
 // Validation lists stand-ins for images of the CRI's validation suite; test/critest
 // makes more of them, with other users and files.
 func Validation() []Recipe {
-	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, finish: finishShell}
+	shell := &layer{name: ValidationShell, on: baseLayer, packages: []string{"busybox-static", "util-linux"}, finish: finishValidationShell}
 	out := []Recipe{{Name: ValidationShell, Tags: []string{"minato.local/cri-busybox:latest"}, layer: shell, Config: v1.Config{
 		Env: []string{debianPath}, Cmd: []string{"sh"},
 	}}}
@@ -143,6 +143,21 @@ func finishAgnhost(k *kitchen, t *tree) error {
 // finishShell makes a busybox whose programs are where the real image has them, with
 // a shell that hands on all of the environment.
 func finishShell(k *kitchen, t *tree) error {
+	if err := linkApplets(k, t); err != nil {
+		return err
+	}
+	return t.move("shell", "usr/bin/sh")
+}
+
+// finishValidationShell makes the same with busybox's own shell: specs stop containers
+// as soon as they are started, and a signal that comes before the program is there
+// to receive it is lost.
+func finishValidationShell(k *kitchen, t *tree) error {
+	t.link("usr/bin/sh", "busybox")
+	return linkApplets(k, t)
+}
+
+func linkApplets(k *kitchen, t *tree) error {
 	program, err := t.content("bin/busybox")
 	if err != nil {
 		return err
@@ -156,7 +171,7 @@ func finishShell(k *kitchen, t *tree) error {
 			t.link("usr/bin/"+applet, "busybox")
 		}
 	}
-	return t.move("shell", "usr/bin/sh")
+	return nil
 }
 
 // finishEtcd puts the program, which has the name of its package's version, where specs start it.

@@ -1,6 +1,8 @@
 package podchurn
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,6 +10,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"k8s.io/client-go/kubernetes"
 )
 
 // held is what the machine has of a cluster.
@@ -15,13 +19,18 @@ type held struct {
 	// counts are numbers by what they are of; each has to be as before.
 	counts map[string]int
 	// memory is the server's own, in bytes, and open its descriptors.
-	memory int64
-	open   int
+	memory     int64
+	open       int
+	goroutines int
 }
 
 // look counts what there is of a cluster.
-func look(name string) (held, error) {
+func look(ctx context.Context, client kubernetes.Interface, name string) (held, error) {
 	h := held{counts: map[string]int{}}
+	var err error
+	if h.goroutines, err = goroutines(ctx, client); err != nil {
+		return h, err
+	}
 	pid, err := serverPID(name)
 	if err != nil {
 		return h, err
@@ -119,6 +128,20 @@ func anonymous(pid int) (int64, error) {
 	return 0, fmt.Errorf("the status of process %d has no RssAnon", pid)
 }
 
+// goroutines is what the server says that it has.
+func goroutines(ctx context.Context, client kubernetes.Interface) (int, error) {
+	data, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "go_goroutines "); ok {
+			return strconv.Atoi(strings.TrimSpace(rest))
+		}
+	}
+	return 0, errors.New("the metrics have no go_goroutines")
+}
+
 func serverPID(name string) (int, error) {
 	data, err := os.ReadFile(filepath.Join("/run/minato", name, "lock"))
 	if err != nil {
@@ -145,5 +168,5 @@ func (h held) String() string {
 		out = append(out, fmt.Sprintf("%s %d", what, n))
 	}
 	sort.Strings(out)
-	return fmt.Sprintf("memory %d MiB, descriptors %d, %s", h.memory>>20, h.open, strings.Join(out, ", "))
+	return fmt.Sprintf("memory %d MiB, descriptors %d, goroutines %d, %s", h.memory>>20, h.open, h.goroutines, strings.Join(out, ", "))
 }

@@ -22,9 +22,11 @@ const (
 	// patience bounds a wave on a machine that is busy otherwise.
 	patience = 5 * time.Minute
 	// moreMemory is how much more memory the server may have at the end, and moreOpen
-	// how many more descriptors: caches and connections come and go.
-	moreMemory = 48 << 20
-	moreOpen   = 20
+	// and moreGoroutines how many more descriptors and goroutines: caches and
+	// connections come and go.
+	moreMemory     = 48 << 20
+	moreOpen       = 20
+	moreGoroutines = 100
 )
 
 // settings are those of a run.
@@ -40,7 +42,7 @@ func TestPodsComeAndGo(t *testing.T) {
 	ctx := t.Context()
 	// The first wave makes what is made once.
 	wave(ctx, t, client, s.wave, "warm", false)
-	before := settled(t, nil)
+	before := settled(t, client, nil)
 	t.Logf("before: %s", before)
 	began, kills := time.Now(), 0
 	for made, i := 0, 1; made < s.pods; made, i = made+s.wave, i+1 {
@@ -50,10 +52,11 @@ func TestPodsComeAndGo(t *testing.T) {
 		}
 		wave(ctx, t, client, min(s.wave, s.pods-made), fmt.Sprintf("w%d", i), kill)
 		if i%10 == 0 {
-			t.Logf("%d Pods after %s", made+s.wave, time.Since(began).Round(time.Second))
+			now, err := look(ctx, client, cluster)
+			t.Logf("%d Pods after %s: %s %v", made+s.wave, time.Since(began).Round(time.Second), now, err)
 		}
 	}
-	after := settled(t, &before)
+	after := settled(t, client, &before)
 	t.Logf("after %d Pods in %s, with %d SIGKILLs of the server: %s", s.pods, time.Since(began).Round(time.Second), kills, after)
 	compare(t, before, after)
 }
@@ -69,6 +72,9 @@ func compare(t *testing.T, before, after held) {
 	}
 	if after.open > before.open+moreOpen {
 		t.Errorf("the server has %d descriptors, and had %d", after.open, before.open)
+	}
+	if after.goroutines > before.goroutines+moreGoroutines {
+		t.Errorf("the server has %d goroutines, and had %d", after.goroutines, before.goroutines)
 	}
 }
 
@@ -86,6 +92,14 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
+// text is a setting from the environment.
+func text(name, otherwise string) string {
+	if s := os.Getenv(name); s != "" {
+		return s
+	}
+	return otherwise
+}
+
 // bringUp makes the cluster, and removes it when the test is over.
 func bringUp(t *testing.T, minato, images string, s settings) kubernetes.Interface {
 	t.Helper()
@@ -99,7 +113,7 @@ func bringUp(t *testing.T, minato, images string, s settings) kubernetes.Interfa
 	t.Cleanup(func() { run("delete", "--name", cluster) })
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	run("up", "--name", cluster, "--nodes", strconv.Itoa(s.nodes), "--kubeconfig", kubeconfig, "--wait", "5m",
-		"--lan-cidr", "172.23.0.0/16", "--pod-cidr", "10.123.0.0/16", "--service-cidr", "10.124.0.0/16")
+		"--lan-cidr", text("LAN_CIDR", "172.23.0.0/16"), "--pod-cidr", text("POD_CIDR", "10.123.0.0/16"), "--service-cidr", text("SERVICE_CIDR", "10.124.0.0/16"))
 	run("image", "load", "--name", cluster, filepath.Join(images, "busybox.tar"))
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -223,9 +237,9 @@ func eventually(ctx context.Context, t *testing.T, what string, ok func() (bool,
 
 // settled looks until there is no more than before, or for a minute: what is left
 // then is a leak. Without before, it waits until two looks find the same.
-func settled(t *testing.T, before *held) held {
+func settled(t *testing.T, client kubernetes.Interface, before *held) held {
 	t.Helper()
-	return settle(t, before, func() (held, error) { return look(cluster) })
+	return settle(t, before, func() (held, error) { return look(t.Context(), client, cluster) })
 }
 
 func settle(t *testing.T, before *held, look func() (held, error)) held {

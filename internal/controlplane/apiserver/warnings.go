@@ -27,12 +27,6 @@ var podWarnings = []func(*core.PodSpec, *field.Path) (*field.Path, string){
 		return appArmorField(s, at), "nodes of this cluster have no AppArmor profile of their own and refuse the Pod; leave the field out, or use the type Localhost or Unconfined"
 	},
 	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
-		if len(s.ResourceClaims) == 0 {
-			return nil, ""
-		}
-		return at.Child("resourceClaims"), "nodes of this cluster have no drivers for dynamic resources and refuse the Pod; leave the field out"
-	},
-	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
 		return restartAllField(s, at), "nodes of this cluster restart no other containers and refuse the Pod; use the action Restart"
 	},
 }

@@ -90,15 +90,22 @@ func (g *Guard) refuses(r *http.Request) string {
 // is stored.
 var small = []string{"leases", "events", "nodes", "evictions"}
 
+// ours tells whether a user is one of Kubernetes' own: names that begin with "system:",
+// of which those of service accounts are anybody's, but for the controllers' in
+// kube-system.
+func ours(user string) bool {
+	account, is := strings.CutPrefix(user, "system:serviceaccount:")
+	return is && strings.HasPrefix(account, metav1.NamespaceSystem+":") || !is && strings.HasPrefix(user, "system:")
+}
+
 // stores tells whether a request stores something that can wait. Kubernetes' own
-// users, whose names begin with "system:", bring objects to their end by changing
-// them: they remove finalizers, for one.
+// users bring objects to their end by changing them: they remove finalizers, for one.
 func stores(info *request.RequestInfo, user string) bool {
 	switch info.Verb {
 	case "create":
 		return info.Subresource == "" && !slices.Contains(small, info.Resource) && !strings.HasSuffix(info.Resource, "reviews")
 	case "update", "patch":
-		return info.Subresource == "" && !slices.Contains(small, info.Resource) && !strings.HasPrefix(user, "system:")
+		return info.Subresource == "" && !slices.Contains(small, info.Resource) && !ours(user)
 	}
 	return false
 }

@@ -24,6 +24,8 @@ type Options struct {
 	AppArmor bool
 	// OwnPorts are ports at which the node itself answers; their IP is ignored.
 	OwnPorts []HostPort
+	// Claims tells that the node takes drivers of dynamic resources.
+	Claims bool
 }
 
 // Input is what a decision depends on.
@@ -34,6 +36,9 @@ type Input struct {
 	// but for those of which nothing runs any more, with the resources that the
 	// node has granted them.
 	Others []*v1.Pod
+	// Allocated are the devices of the node's plugins that Pods have, this one's
+	// among them. The Node may not know of them yet, or no more.
+	Allocated v1.ResourceList
 	Options
 }
 
@@ -228,12 +233,13 @@ func declaredFeatures(in Input) *Refusal {
 	return refuse(reasonFeature, "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart")
 }
 
-// resourceClaims refuses devices that a driver would have to prepare.
+// resourceClaims refuses devices that a driver would have to prepare, on a node that
+// takes none.
 func resourceClaims(in Input) *Refusal {
-	if len(in.Pod.Spec.ResourceClaims) == 0 {
+	if len(in.Pod.Spec.ResourceClaims) == 0 || in.Claims {
 		return nil
 	}
-	return refuse(reasonResourceClaims, "This node has no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field")
+	return refuse(reasonResourceClaims, "This node takes no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field")
 }
 
 // userNamespaces refuses a Pod that wants one of a node that makes none. That of

@@ -11,7 +11,8 @@
 //
 //	eviction manager           pressure: reason Evicted
 //	sysctl allowlist           upstream's own, with Options.Sysctls: SysctlForbidden
-//	allocate resources         none: a node has no device plugins and no CPU, memory or topology manager
+//	allocate resources         node/device, before Check: UnexpectedAdmissionError; there is no CPU, memory or
+//	                           topology manager
 //	predicates: OS             os: PodOSSelectorNodeLabelDoesNotMatch, PodOSNotSupported
 //	predicates: groups policy  groups: SupplementalGroupsPolicyNotSupported
 //	predicates: resources      resources: OutOfpods, OutOfcpu, OutOfmemory, OutOfephemeral-storage, OutOf…
@@ -29,7 +30,8 @@
 //
 // Of no handler, because a kubelet finds out when it makes the sandbox, or would
 // grant them: hostUsers where the runtime has no user namespaces
-// (UserNamespacesNotSupported), and resource claims (ResourceClaimsNotSupported).
+// (UserNamespacesNotSupported), and resource claims where
+// no driver can register (ResourceClaimsNotSupported).
 //
 // It may import the API's types, upstream's helpers for Pods, requests, affinity,
 // taints and QoS classes, kubelet's sysctl allowlist, and node/spec.

@@ -25,6 +25,9 @@ func resources(in Input) *Refusal {
 	for _, name := range inOrder(wanted) {
 		want := wanted[name]
 		have, offered := free[name]
+		if given, ok := in.Allocated[name]; ok && given.Cmp(have) > 0 {
+			have, offered = given, true
+		}
 		if amount(name, want) <= 0 || (!offered && helper.IsExtendedResourceName(name)) {
 			continue // an extended resource that the node does not have is the cluster's
 		}

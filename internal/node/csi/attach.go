@@ -3,11 +3,14 @@ package csi
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -20,15 +23,17 @@ func attachmentName(id volumeID, node string) string {
 
 // awaitAttached waits until the attach-detach controller has attached the volume, and
 // the Node says both that it is attached and that it is in use: from then on it is not
-// detached before the node says so. It returns what the attacher says to the driver.
-func (m *Manager) awaitAttached(ctx context.Context, id volumeID) (map[string]string, error) {
+// detached before the node says so. It returns what the attacher says to the driver. With
+// follow, a node that is full is an error at once.
+func (m *Manager) awaitAttached(ctx context.Context, id volumeID, follow bool) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	m.cfg.Report()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		said, err := m.attached(ctx, id)
-		if err == nil {
-			return said, nil
+		var full *fullError
+		if err == nil || follow && asFull(err, &full) {
+			return said, err
 		}
 		select {
 		case <-ctx.Done():
@@ -59,6 +64,8 @@ func (m *Manager) attached(ctx context.Context, id volumeID) (map[string]string,
 		return nil, err
 	case attachment.DeletionTimestamp != nil:
 		return nil, fmt.Errorf("the volume %s of the CSI driver %s %w: its VolumeAttachment %s is being deleted", id.handle, id.driver, errDetached, attachment.Name)
+	case attachment.Status.AttachError != nil && isExhausted(attachment.Status.AttachError):
+		return nil, &fullError{attachment.Status.AttachError.Message}
 	case attachment.Status.AttachError != nil:
 		return nil, fmt.Errorf("the volume %s of the CSI driver %s %w: %s", id.handle, id.driver, errDetached, attachment.Status.AttachError.Message)
 	case !attachment.Status.Attached || !listed:
@@ -68,4 +75,18 @@ func (m *Manager) attached(ctx context.Context, id volumeID) (map[string]string,
 		return nil, fmt.Errorf("the volume %s of the CSI driver %s is attached, and the node could not write yet that it is in use", id.handle, id.driver)
 	}
 	return attachment.Status.AttachmentMetadata, nil
+}
+
+// fullError is the attacher's answer that the node takes no more volumes.
+type fullError struct{ message string }
+
+func (e *fullError) Error() string { return "the volume " + errDetached.Error() + ": " + e.message }
+
+func (e *fullError) Unwrap() error { return errDetached }
+
+func asFull(err error, full **fullError) bool { return errors.As(err, full) }
+
+// isExhausted tells whether an attacher was told that the node takes no more volumes.
+func isExhausted(e *storagev1.VolumeError) bool {
+	return e.ErrorCode != nil && codes.Code(*e.ErrorCode) == codes.ResourceExhausted
 }

@@ -23,6 +23,11 @@ type driver struct {
 	node   spec.NodeClient
 	info   *spec.NodeGetInfoResponse // what it says of the node
 
+	// limitAt is when its limit is looked at anew, and asking whether it is; the
+	// manager's lock guards them.
+	limitAt time.Time
+	asking  bool
+
 	mu   sync.Mutex
 	caps map[spec.NodeServiceCapability_RPC_Type]bool // nil: not asked yet
 }

@@ -39,6 +39,8 @@ type fakeDriver struct {
 	fail  map[string]error
 	hang  map[string]bool
 	last  map[string]any // requests, by method
+	hook  func(context.Context, any) error
+	limit int64 // of volumes
 }
 
 func (d *fakeDriver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -48,8 +50,13 @@ func (d *fakeDriver) intercept(ctx context.Context, req any, info *grpc.UnarySer
 		d.calls = append(d.calls, method)
 	}
 	d.last[method] = req
-	err, hangs := d.fail[method], d.hang[method]
+	err, hangs, hook := d.fail[method], d.hang[method], d.hook
 	d.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, req); err != nil {
+			return nil, err
+		}
+	}
 	if hangs {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -70,7 +77,9 @@ func (d *fakeDriver) took() string {
 }
 
 func (d *fakeDriver) NodeGetInfo(context.Context, *spec.NodeGetInfoRequest) (*spec.NodeGetInfoResponse, error) {
-	return &spec.NodeGetInfoResponse{NodeId: "id-of-n", MaxVolumesPerNode: 5, AccessibleTopology: &spec.Topology{Segments: map[string]string{"zone": "a"}}}, nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &spec.NodeGetInfoResponse{NodeId: "id-of-n", MaxVolumesPerNode: d.limit, AccessibleTopology: &spec.Topology{Segments: map[string]string{"zone": "a"}}}, nil
 }
 
 func (d *fakeDriver) NodeGetCapabilities(context.Context, *spec.NodeGetCapabilitiesRequest) (*spec.NodeGetCapabilitiesResponse, error) {
@@ -150,8 +159,8 @@ func newBench(t *testing.T, objects ...runtime.Object) *bench {
 	dir := t.TempDir()
 	b := &bench{
 		driver: &fakeDriver{
-			caps: []spec.NodeServiceCapability_RPC_Type{spec.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME, spec.NodeServiceCapability_RPC_EXPAND_VOLUME, spec.NodeServiceCapability_RPC_GET_VOLUME_STATS},
-			fail: map[string]error{}, hang: map[string]bool{}, last: map[string]any{},
+			caps:  []spec.NodeServiceCapability_RPC_Type{spec.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME, spec.NodeServiceCapability_RPC_EXPAND_VOLUME, spec.NodeServiceCapability_RPC_GET_VOLUME_STATS},
+			limit: 5, fail: map[string]error{}, hang: map[string]bool{}, last: map[string]any{},
 		},
 		events: eventList{make(chan string, 100)},
 	}

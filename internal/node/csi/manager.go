@@ -164,8 +164,8 @@ func (m *Manager) root() (*os.Root, error) {
 	return root, nil
 }
 
-// Run tells the API that the node takes CSI drivers, and grows volumes whose claims
-// have grown, until ctx ends.
+// Run tells the API that the node takes CSI drivers, grows volumes whose claims have
+// grown, and follows the drivers' limits, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
 	m.introduce(ctx)
 	var growth sync.WaitGroup
@@ -178,8 +178,9 @@ func (m *Manager) Run(ctx context.Context) error {
 			return nil
 		case <-m.renewed:
 			lacking = true
-		case <-tick.C:
+		case now := <-tick.C:
 			m.expandAll(ctx, &growth)
+			m.followLimits(ctx, now, &growth)
 		}
 		if lacking {
 			err := m.installAgain(ctx)

@@ -86,12 +86,36 @@ func (n *nodeInfo) install(ctx context.Context, driver string, info *spec.NodeGe
 		entry.TopologyKeys = append(entry.TopologyKeys, key)
 	}
 	slices.Sort(entry.TopologyKeys)
-	if limit := info.GetMaxVolumesPerNode(); limit > 0 {
-		count := int32(min(limit, maxLimit))
-		entry.Allocatable = &storagev1.VolumeNodeResources{Count: &count}
-	}
+	entry.Allocatable = limitOf(info.GetMaxVolumesPerNode())
 	if err := n.changeDrivers(ctx, driver, &entry); err != nil {
 		return fmt.Errorf("write what the CSI driver %s says to the CSINode: %w", driver, err)
+	}
+	return nil
+}
+
+// limitOf is how the CSINode tells a driver's limit; none is zero.
+func limitOf(limit int64) *storagev1.VolumeNodeResources {
+	if limit <= 0 {
+		return nil
+	}
+	count := int32(min(limit, maxLimit))
+	return &storagev1.VolumeNodeResources{Count: &count}
+}
+
+// setLimit writes another limit of a driver, of which all else stays. One that is not on
+// the CSINode has gone meanwhile.
+func (n *nodeInfo) setLimit(ctx context.Context, driver string, limit int64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	have, err := n.read(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range have.Spec.Drivers {
+		if d.Name == driver {
+			d.Allocatable = limitOf(limit)
+			return n.changeDrivers(ctx, driver, &d)
+		}
 	}
 	return nil
 }

@@ -193,16 +193,14 @@ func (m *Manager) leave(uid types.UID, name string) {
 	}
 }
 
-// others tells whether something of the volume was begun for a Pod beside this one.
-func (m *Manager) others(uid types.UID, id volumeID) bool {
+// others tells whether something of the volume was begun beside this use of it: for
+// another Pod, or for the same one by another PersistentVolume with the same handle.
+func (m *Manager) others(u *use) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for other, volumes := range m.users {
-		if other == uid {
-			continue
-		}
-		for _, u := range volumes {
-			if u.id() == id && u.begun {
+	for _, volumes := range m.users {
+		for _, other := range volumes {
+			if other != u && other.id() == u.id() && other.begun {
 				return true
 			}
 		}

@@ -81,8 +81,8 @@ func (m *Manager) SetUp(ctx context.Context, v Volume) (Made, error) {
 		return Made{}, err
 	}
 	if r.record.Attached {
-		if r.attached, err = m.awaitAttached(ctx, r.record.id()); err != nil {
-			return Made{}, err
+		if r.attached, err = m.awaitAttached(ctx, r.record.id(), limitPeriod(r.object) > 0); err != nil {
+			return Made{}, m.exhausted(ctx, r, err)
 		}
 	}
 	unlock, err := m.lock(ctx, r.record.id())

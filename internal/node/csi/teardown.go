@@ -7,14 +7,23 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
+
+	"minato/internal/node/guard"
 )
 
-// TearDown unpublishes all volumes of a Pod, and unstages those that no other Pod of
-// the node has. Doing it twice is fine. An error leaves what could not be undone for
-// the next call.
+// sideBySide is how many volumes of a Pod are ended at the same time: a driver that is
+// slow keeps no other volume waiting, and one with many is not flooded.
+const sideBySide = 8
+
+// TearDown unpublishes all volumes of a Pod, side by side, and unstages those that
+// nothing else on the node has. Doing it twice is fine. An error leaves what could not be
+// undone for the next call.
 func (m *Manager) TearDown(ctx context.Context, uid types.UID) error {
 	m.mu.Lock()
 	var all []*use
@@ -30,12 +39,20 @@ func (m *Manager) TearDown(ctx context.Context, uid types.UID) error {
 		return err
 	}
 	defer root.Close()
-	var errs []error
-	for _, u := range all {
-		if err := m.undo(ctx, root, uid, u); err != nil {
-			errs = append(errs, fmt.Errorf("UnmountVolume.TearDown failed for volume %q : %w", u.Name, err))
-		}
+	slices.SortFunc(all, func(a, b *use) int { return strings.Compare(a.Name, b.Name) })
+	errs := make([]error, len(all))
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
+	for i, u := range all {
+		group.Go(func() error {
+			err := guard.Do("end a volume", func() error { return m.undo(ctx, root, uid, u) })
+			if err != nil {
+				errs[i] = fmt.Errorf("UnmountVolume.TearDown failed for volume %q : %w", u.Name, err)
+			}
+			return nil
+		})
 	}
+	_ = group.Wait() // each has its place in errs
 	return errors.Join(errs...)
 }
 
@@ -68,7 +85,7 @@ func (m *Manager) undo(ctx context.Context, root *os.Root, uid types.UID, u *use
 	if err := m.clear(root, p.target); err != nil {
 		return err
 	}
-	if u.Lifecycle != "Ephemeral" && !m.others(uid, u.id()) {
+	if u.Lifecycle != "Ephemeral" && !m.others(u) {
 		if err := m.unstage(ctx, root, d, &u.record, p); err != nil {
 			return err
 		}

@@ -3,12 +3,12 @@ package plugins
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +77,8 @@ type Watcher struct {
 	mu sync.Mutex
 	// serving has the sockets that are there, by their paths.
 	serving map[string]*registration
+	// left is how many sockets the last look left alone; it belongs to Run.
+	left int
 	// count is that of the sockets that have appeared so far.
 	count uint64
 }
@@ -127,10 +129,12 @@ func (w *Watcher) look(ctx context.Context, group *sync.WaitGroup, notify *notif
 		return err
 	}
 	defer dir.Close()
-	found := map[string]os.FileInfo{}
-	if err := w.list(Dir, dir, 0, found); err != nil {
+	var sockets []string
+	if err := w.list(Dir, dir, 0, &sockets); err != nil {
 		return err
 	}
+	found, left := w.choose(sockets)
+	w.tellOf(left)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for socket, r := range w.serving {
@@ -171,9 +175,9 @@ func (w *Watcher) open(notify *notifier) (*os.File, error) {
 	return dir, nil
 }
 
-// list finds the sockets of dir. Names that begin with a dot are not meant for us,
-// as the kubelet has it.
-func (w *Watcher) list(at string, dir *os.File, depth int, found map[string]os.FileInfo) error {
+// list appends the paths of the sockets in dir. Names that begin with a dot are not meant
+// for us, as the kubelet has it.
+func (w *Watcher) list(at string, dir *os.File, depth int, sockets *[]string) error {
 	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return err
@@ -187,21 +191,50 @@ func (w *Watcher) list(at string, dir *os.File, depth int, found map[string]os.F
 			if err != nil {
 				continue // it has gone meanwhile
 			}
-			err = w.list(full, below, depth+1, found)
+			err = w.list(full, below, depth+1, sockets)
 			below.Close()
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		case e.Type() == fs.ModeSocket:
-			if len(found) >= maxSockets {
-				return fmt.Errorf("there are more than %d sockets below %s", maxSockets, Dir)
-			}
-			if info, err := w.cfg.Root.Stat(full); err == nil && info.Mode().Type() == fs.ModeSocket {
-				found[full] = info
-			}
+			*sockets = append(*sockets, full)
 		}
 	}
 	return nil
+}
+
+// choose finds the sockets that there is room for: those that are served already,
+// whatever else has appeared, and then others by name. left is how many are not found.
+func (w *Watcher) choose(sockets []string) (found map[string]os.FileInfo, left int) {
+	w.mu.Lock()
+	slices.SortFunc(sockets, func(a, b string) int {
+		if served := w.serving[a] != nil; served != (w.serving[b] != nil) {
+			if served {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	w.mu.Unlock()
+	found = map[string]os.FileInfo{}
+	for i, socket := range sockets {
+		if len(found) == maxSockets {
+			return found, len(sockets) - i
+		}
+		if info, err := w.cfg.Root.Stat(socket); err == nil && info.Mode().Type() == fs.ModeSocket {
+			found[socket] = info
+		}
+	}
+	return found, 0
+}
+
+// tellOf logs, when it has changed, how many sockets are left alone.
+func (w *Watcher) tellOf(left int) {
+	if left > 0 && left != w.left {
+		w.cfg.Logger.Warn("the node's directory of plugins has more sockets than are served; the others are left alone", "path", Dir, "served", maxSockets, "left", left)
+	}
+	w.left = left
 }
 
 // notifier tells of changes of the directory, as it is at present.

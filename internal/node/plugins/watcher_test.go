@@ -3,6 +3,7 @@ package plugins
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -141,5 +142,47 @@ func TestPlugin(t *testing.T) {
 	cancel()
 	if err := next(t, ended); err != nil {
 		t.Error(err)
+	}
+}
+
+// Of more sockets than are served, those that were there stay, and others come by name.
+func TestManySockets(t *testing.T) {
+	dir := t.TempDir()
+	root, err := host.OpenInRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := root.MkdirAll(Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(Config{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for i := range maxSockets + 10 {
+		name := fmt.Sprintf("%s/%03d", Dir, i)
+		l, err := root.ListenUnix(name, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		all = append(all, name)
+	}
+	last := all[len(all)-1]
+	w.serving[last] = &registration{}
+	var sockets []string
+	f, err := root.OpenFile(Dir, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := w.list(Dir, f, 0, &sockets); err != nil {
+		t.Fatal(err)
+	}
+	found, left := w.choose(sockets)
+	if len(found) != maxSockets || left != 10 || found[last] == nil || found[all[0]] == nil || found[all[maxSockets]] != nil {
+		t.Errorf("%d sockets are found, %d are left", len(found), left)
 	}
 }

@@ -15,6 +15,7 @@ const (
 	pullSecretAnnotation  = "minato.local/image-pull-secret"
 	imageAccessAnnotation = "minato.local/image-access"
 	imageLoadedAnnotation = "minato.local/image-loaded"
+	imageAskAnnotation    = "minato.local/image-ask"
 )
 
 // OfflineImagesAnnotation on a Pod, with the value "true", lets its containers
@@ -38,6 +39,7 @@ type pullSecret struct {
 // registry (KEP-2535, ImagePullCredentials).
 type access struct {
 	Anyone  bool         `json:"anyone"`
+	Hand    bool         `json:"hand"` // a person has fetched it
 	Secrets []pullSecret `json:"secrets"`
 }
 
@@ -47,21 +49,21 @@ func isLoaded(image *runtimeapi.Image) bool {
 	return image.GetSpec().GetAnnotations()[imageLoadedAnnotation] == "true"
 }
 
-// mayUse tells whether a Pod may use an image that is on the node, by the policy
-// NeverVerifyPreloadedImages, which is kubelet's default. The Pod needs one of
-// the Secrets that the image was pulled with, whatever its content is by now, or
-// the same credentials in another Secret.
-func mayUse(image *runtimeapi.Image, logins func() []login) bool {
-	text, ok := image.GetSpec().GetAnnotations()[imageAccessAnnotation]
-	if !ok {
-		return true // no pull has brought it here
-	}
+// mayUse tells whether a Pod may use an image that is on the node. Where the
+// node's policy asks for that, the Pod needs one of the Secrets that the image was
+// pulled with, whatever its content is by now, or the same credentials in another
+// Secret.
+func (p *puller) mayUse(want wish, image *runtimeapi.Image, logins func() []login) bool {
+	text, pulled := image.GetSpec().GetAnnotations()[imageAccessAnnotation]
 	var a access
-	if json.Unmarshal([]byte(text), &a) != nil {
-		return false
+	if pulled && json.Unmarshal([]byte(text), &a) != nil {
+		a, pulled = access{}, true
 	}
-	if a.Anyone || len(a.Secrets) == 0 {
-		return a.Anyone
+	if preloaded := !pulled || a.Hand || isLoaded(image); !p.cfg.Pulls.Verifies(want.name, preloaded) || a.Anyone {
+		return true
+	}
+	if len(a.Secrets) == 0 {
+		return false
 	}
 	for _, have := range logins() {
 		for _, s := range a.Secrets {
@@ -77,7 +79,7 @@ func mayUse(image *runtimeapi.Image, logins func() []login) bool {
 // imageSpec names an image to the runtime for a Pod.
 func imageSpec(pod *v1.Pod, asked, name string) *runtimeapi.ImageSpec {
 	annotations := maps.Clone(pod.Annotations)
-	for _, key := range []string{pullSecretAnnotation, imageAccessAnnotation, imageLoadedAnnotation} {
+	for _, key := range []string{pullSecretAnnotation, imageAccessAnnotation, imageLoadedAnnotation, imageAskAnnotation} {
 		delete(annotations, key)
 	}
 	return &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: asked, Annotations: annotations}
@@ -86,13 +88,19 @@ func imageSpec(pod *v1.Pod, asked, name string) *runtimeapi.ImageSpec {
 // withSecret is the image with a word on where the credentials come from that it
 // is pulled with.
 func withSecret(image *runtimeapi.ImageSpec, s pullSecret) *runtimeapi.ImageSpec {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return image // whose credentials they were is not known then
+	}
+	return annotated(image, pullSecretAnnotation, string(text))
+}
+
+func annotated(image *runtimeapi.ImageSpec, key, value string) *runtimeapi.ImageSpec {
 	annotations := maps.Clone(image.Annotations)
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	if text, err := json.Marshal(s); err == nil {
-		annotations[pullSecretAnnotation] = string(text)
-	}
+	annotations[key] = value
 	return &runtimeapi.ImageSpec{
 		Image: image.Image, UserSpecifiedImage: image.UserSpecifiedImage,
 		RuntimeHandler: image.RuntimeHandler, Annotations: annotations,

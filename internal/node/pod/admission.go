@@ -28,7 +28,9 @@ type candidate struct {
 	// that this one asks for.
 	holder *v1.Pod
 	port   admit.HostPort
-	resize resize
+	// devices is set once the Pod has been given those that it asks for.
+	devices bool
+	resize  resize
 }
 
 // decide lets the node take the Pod or refuse it. Pods that arrived before it
@@ -47,7 +49,7 @@ func (m *Manager) decide(ctx context.Context, w *worker) (candidate, error) {
 	known := m.all()
 	var undecided []*worker
 	for _, x := range known {
-		if x.candidate.order <= w.candidate.order && !x.candidate.admitted && x.candidate.refusal == nil && x.life.now() == Arriving {
+		if x.candidate.order <= w.candidate.order && !x.candidate.admitted && x.candidate.refusal == nil && x.life.now() == Arriving && m.hasDevices(x) {
 			undecided = append(undecided, x)
 		}
 	}
@@ -68,6 +70,9 @@ func (m *Manager) decide(ctx context.Context, w *worker) (candidate, error) {
 // decideOne decides about one Pod; m.admitting is held.
 func (m *Manager) decideOne(node *v1.Node, w *worker, pod *v1.Pod, known []*worker) {
 	in := admit.Input{Pod: pod, Node: node, Options: m.cfg.Admission}
+	if w.candidate.devices {
+		in.Allocated = m.cfg.Devices.Allocated()
+	}
 	w.candidate.holder = nil
 	in.Others, w.candidate.holder, w.candidate.port = m.others(w, pod, known)
 	if w.candidate.refusal = admit.Check(in); w.candidate.refusal != nil || w.candidate.holder != nil {
@@ -128,6 +133,9 @@ func (w *worker) arrive(ctx context.Context, pod *v1.Pod) (next time.Time, err e
 	if w.life.now() != Arriving {
 		return next, nil
 	}
+	if next, err = w.allocateDevices(ctx, pod); err != nil || !next.IsZero() || w.life.now() != Arriving {
+		return next, err
+	}
 	c, err := w.m.decide(ctx, w)
 	switch {
 	case err != nil:
@@ -147,6 +155,7 @@ func (w *worker) arrive(ctx context.Context, pod *v1.Pod) (next time.Time, err e
 
 // reject reports that the node does not take the Pod, of which nothing runs.
 func (w *worker) reject(pod *v1.Pod, why admit.Refusal) {
+	w.m.cfg.Devices.Release(w.uid)
 	w.event(pod, v1.EventTypeWarning, why.Reason, why.Message)
 	st := status.Rejected(pod, why.Reason, why.Message, w.m.cfg.Clock.Now())
 	w.remember(st)

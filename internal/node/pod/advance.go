@@ -3,6 +3,7 @@ package pod
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"minato/internal/node/csi"
 	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
@@ -91,6 +93,9 @@ func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, pl
 		acted = true
 	}
 	if plan.NewSandbox {
+		if err := w.prepareClaims(ctx, pod); err != nil {
+			return false, wait, err
+		}
 		// The sandbox and the volumes do not need each other, and both take time.
 		var g guard.Group
 		g.Go("make the sandbox", func() error { return w.newSandbox(ctx, pod, plan) })
@@ -127,7 +132,8 @@ const raceWindow = time.Second
 // mount sets the Pod's volumes up unless that is done.
 func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	now := w.m.cfg.Clock.Now()
-	if w.mounted && (w.renewAt.IsZero() || now.Before(w.renewAt)) {
+	// A container that comes later may name a volume that none did before.
+	if w.mounted && w.mountedFor == len(pod.Spec.EphemeralContainers) && (w.renewAt.IsZero() || now.Before(w.renewAt)) {
 		return nil
 	}
 	pause := 5 * time.Millisecond
@@ -140,7 +146,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 		w.renewAt = renew
 		if err == nil {
 			w.m.cfg.Objects.Hold(w.uid, volumeRefs(pod))
-			w.mounted = true
+			w.mounted, w.mountedFor = true, len(pod.Spec.EphemeralContainers)
 			return nil
 		}
 		if !w.mounted && time.Since(start) < raceWindow && perhapsTooEarly(err) && sleep(ctx, pause) {
@@ -153,6 +159,11 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 		}
 		for _, e := range unjoin(err) {
 			w.event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
+		}
+		// As in the kubelet: elsewhere there is room, and whoever made the Pod makes another.
+		if full := (*csi.LimitError)(nil); errors.As(err, &full) {
+			w.m.EvictFor(w.uid, Eviction{Reason: "VolumeAttachmentLimitExceeded", Message: err.Error()})
+			return err
 		}
 		if w.mounted {
 			if stack := guard.Stack(err); stack != nil {
@@ -280,6 +291,7 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 			return status.Probes{Started: h.Started, Ready: h.Ready}
 		},
 		Resize:   w.resizing.conditions(),
+		Devices:  func(container string) []v1.ResourceStatus { return w.m.cfg.Devices.Status(w.uid, container) },
 		Has:      w.containerHas,
 		Waiting:  w.waiting,
 		Failed:   w.verdict,

@@ -106,8 +106,14 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	if view, err = w.read(ctx, pod); err != nil {
 		return err
 	}
+	// Before the API hears that the Pod has ended: its claims may be another Pod's then.
+	if err := w.m.cfg.Claims.Unprepare(ctx, w.uid); err != nil {
+		w.keepsClaims(ctx, pod, err)
+		return err
+	}
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
+	w.m.cfg.Devices.Release(w.uid)
 	inAPI := w.life.take(stepStop).InAPI()
 	w.m.wakeArriving()
 	w.m.retryResizes()
@@ -154,6 +160,7 @@ func (w *worker) cleanUp(ctx context.Context) error {
 	if err := w.m.cfg.Volumes.TearDown(ctx, w.uid); err != nil {
 		return err
 	}
+	w.m.cfg.Devices.Release(w.uid)
 	if err := w.m.cfg.Allocations.Remove(w.uid); err != nil {
 		return err
 	}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
+
+	"minato/internal/node/csi"
+	"minato/internal/node/volume"
 )
 
 // A Pod that ends for the sake of others says so, and leaves no container behind.
@@ -32,6 +36,21 @@ func TestEvictForOthers(t *testing.T) {
 	b.eventually("nothing of it is left", func() bool { return b.manager.Gone(p.UID) })
 	if b.count("RemovePodSandbox web") == 0 {
 		t.Errorf("its sandbox stays: %q", b.runtime.Calls())
+	}
+}
+
+// A node that takes no more volumes refuses the Pod for good: another one goes elsewhere.
+func TestVolumeLimitRefuses(t *testing.T) {
+	b := newBench(t)
+	b.volumes.fail(&volume.Error{Volume: "data", Err: &csi.LimitError{Driver: "d", Message: "full"}})
+	p := newPod("web")
+	b.manager.Update(p)
+	b.eventually("it has failed", b.phase("web", v1.PodFailed))
+	if st := b.reporter.get("web"); st.Reason != "VolumeAttachmentLimitExceeded" || !strings.Contains(st.Message, "as many volumes of the CSI driver d as it takes: full") {
+		t.Errorf("%s: %s", st.Reason, st.Message)
+	}
+	if b.count("CreateContainer main") > 0 {
+		t.Error("a container was created without its volumes")
 	}
 }
 

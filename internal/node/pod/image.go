@@ -115,11 +115,13 @@ func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Conta
 		r.event(v1.EventTypeWarning, "InspectFailed", message)
 		return nil, r.failed(&startError{reason: reasonInspect, message: message, retry: firstPause})
 	case have == nil:
-	case want.policy == v1.PullAlways && isLoaded(have):
-		// What a person has loaded is what its name means; no registry is asked.
-		return r.present(have), nil
-	case want.policy != v1.PullAlways && mayUse(have, r.logins):
-		return r.present(have), nil
+	case want.policy != v1.PullAlways || isLoaded(have):
+		// What a person has loaded is what its name means, also where the policy is
+		// Always: no registry is asked.
+		if p.mayUse(want, have, r.logins) {
+			return r.present(have), nil
+		}
+		r.image = annotated(r.image, imageAskAnnotation, "true")
 	}
 	if want.policy == v1.PullNever {
 		// Kubelet does not tell either that there is an image which others may use.
@@ -189,7 +191,7 @@ func (p *puller) pull(ctx context.Context, r *request, have *runtimeapi.Image, s
 	}
 	if err != nil {
 		r.event(v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", r.wish.name, err))
-		if p.worksOffline(r.pod) && have != nil && errors.Is(err, crierrors.ErrRegistryUnavailable) && mayUse(have, r.logins) {
+		if p.worksOffline(r.pod) && have != nil && errors.Is(err, crierrors.ErrRegistryUnavailable) && p.mayUse(r.wish, have, r.logins) {
 			return r.present(have), nil
 		}
 		p.backoff.Next(key, p.cfg.Clock.Now())

@@ -25,6 +25,7 @@ import (
 	"minato/internal/node/object"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
+	"minato/internal/node/settings"
 	"minato/internal/node/spec"
 )
 
@@ -107,6 +108,10 @@ type Config struct {
 	Images      Images
 	Volumes     Volumes
 	Allocations Allocations
+	// Devices are those of device plugins; nil is a node that takes no plugins.
+	Devices Devices
+	// Claims are what drivers of dynamic resources prepare; nil is a node that has none.
+	Claims Claims
 	// Users are those of the node that Pods may have to themselves.
 	Users   allocation.UserRange
 	Objects Objects
@@ -133,6 +138,8 @@ type Config struct {
 	LogLinks    *loglink.Links
 	Allocatable v1.ResourceList
 	Memory      resource.Quantity
+	// HugePages are the sizes of huge pages that the machine has, in bytes.
+	HugePages []int64
 	// Dial connects from the node, for hooks.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Events record.EventRecorder
@@ -141,6 +148,8 @@ type Config struct {
 	// Measures is told how long things take; may be nil.
 	Measures Measures
 
+	// Pulls bounds the pulls of images, and says for which a Pod has to show a login.
+	Pulls settings.Pulls
 	// OfflineImages lets every Pod run the image that is on the node where
 	// imagePullPolicy is Always and the registry cannot be reached, as
 	// [OfflineImagesAnnotation] does for one Pod.
@@ -197,6 +206,13 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Devices == nil {
+		cfg.Devices = noDevices{}
+	}
+	cfg.Admission.Claims = cfg.Claims != nil
+	if cfg.Claims == nil {
+		cfg.Claims = noClaims{}
 	}
 	view := observe.NewCache(cfg.Runtime)
 	cfg.Runtime = tracked{Runtime: cfg.Runtime, view: view}
@@ -319,7 +335,7 @@ func (m *Manager) Adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs()) {
+	for _, uid := range slices.Concat(m.view.UIDs(), dirs, m.cfg.Allocations.UIDs(), m.cfg.Devices.Pods(), m.cfg.Claims.Pods()) {
 		m.mu.Lock()
 		known := m.workers[uid] != nil
 		m.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/util/flowcontrol"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/node/guard"
@@ -19,6 +20,10 @@ import (
 // the image store fetches what they have in common once.
 type pulls struct {
 	cfg Config
+	// limiter is nil where any number may begin, slots where any number may be under
+	// way.
+	limiter flowcontrol.PassiveRateLimiter
+	slots   chan struct{}
 
 	mu    sync.Mutex
 	byKey map[string]*pull // by image and credentials
@@ -41,7 +46,14 @@ type pull struct {
 }
 
 func newPulls(cfg Config) *pulls {
-	return &pulls{cfg: cfg, byKey: map[string]*pull{}}
+	p := &pulls{cfg: cfg, byKey: map[string]*pull{}}
+	if s := cfg.Pulls; s.Rate > 0 {
+		p.limiter = flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(float32(s.Rate), int(s.Burst), cfg.Clock)
+	}
+	if n := cfg.Pulls.Parallel; n > 0 {
+		p.slots = make(chan struct{}, n)
+	}
+	return p
 }
 
 // get pulls an image, or waits for a pull that is under way. It returns at once
@@ -107,8 +119,33 @@ func (p *pulls) forget(key string, f *pull) {
 	}
 }
 
-// run pulls. A panic is an error of this pull.
+// begin waits until one more pull may be under way. One that is too many in a
+// second fails, as in kubelet, and is tried again after a back-off.
+func (p *pulls) begin(ctx context.Context) (end func(), err error) {
+	end = func() {}
+	if p.slots != nil {
+		select {
+		case p.slots <- struct{}{}:
+			end = func() { <-p.slots }
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if p.limiter != nil && !p.limiter.TryAccept() {
+		end()
+		return nil, fmt.Errorf("pull QPS exceeded: the node's registryPullQPS is %d, with a registryBurst of %d", p.cfg.Pulls.Rate, p.cfg.Pulls.Burst)
+	}
+	return end, nil
+}
+
+// run pulls when it is the pull's turn. A panic is an error of this pull.
 func (p *pulls) run(ctx context.Context, f *pull) {
+	end, err := p.begin(ctx)
+	if err != nil {
+		f.err = err
+		return
+	}
+	defer end()
 	begin := p.cfg.Clock.Now()
 	f.err = guard.Do("pull image "+f.image.Image, func() (err error) {
 		f.result, err = p.fetch(ctx, f)

@@ -197,6 +197,10 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	if err != nil {
 		return nil, err
 	}
+	given, err := w.given(ctx, pod, c)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(w.logDir(pod), c.Name), 0o755); err != nil {
 		return nil, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
 	}
@@ -207,8 +211,9 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 	return spec.Container(spec.ContainerInput{
 		Pod: pod, Container: c, Restarts: restarts,
 		ImageRef: image.Id, User: imageUser(image),
-		Env: env, Mounts: mounts, Devices: devices, Target: w.target(pod, view, c),
-		Memory: w.m.cfg.Memory, Users: users,
+		Env: withEnv(given.Envs, env), Mounts: append(given.Mounts, mounts...), Devices: append(given.Devices, devices...),
+		Annotations: given.Annotations, CDI: given.CDI, Target: w.target(pod, view, c),
+		Memory: w.m.cfg.Memory, HugePages: w.m.cfg.HugePages, Users: users,
 	})
 }
 

@@ -66,6 +66,7 @@ type worker struct {
 	resizing      resizing
 	stepped       string // the resource version of the Pod in the last step, empty before the first
 	mounted       bool
+	mountedFor    int  // ephemeral containers there were then
 	tornDown      bool // the volumes are gone
 	renewAt       time.Time
 	failures      int

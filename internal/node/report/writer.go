@@ -41,6 +41,28 @@ type entry struct {
 	finish bool // delete the Pod when want has been sent
 	done   bool // the Pod was deleted, or is no longer there
 	busy   bool // a goroutine serves the entry
+	// since is when want became dirty, and more holds a token when it is another one.
+	since time.Time
+	more  chan struct{}
+}
+
+// hold is how long a status that nobody acts on waits for the next one, which then is
+// written alone: each write is work for the API server and for all who watch Pods.
+const hold = 400 * time.Millisecond
+
+// wait is how long the status that is to be sent still waits for a next one.
+func (e *entry) wait() time.Duration {
+	if e.finish || !e.dirty {
+		return 0
+	}
+	left := hold - time.Since(e.since)
+	if left <= 0 {
+		return 0
+	}
+	if want := withOthers(e.pod, e.want); !minor(&e.pod.Status, &want) {
+		return 0
+	}
+	return left
 }
 
 // Requests that run at once, and the pauses after one that failed.
@@ -88,13 +110,20 @@ func (w *Writer) put(pod *v1.Pod, status v1.PodStatus, finish bool) {
 	defer w.mu.Unlock()
 	e := w.entries[pod.UID]
 	if e == nil {
-		e = &entry{pod: pod}
+		e = &entry{pod: pod, more: make(chan struct{}, 1)}
 		w.entries[pod.UID] = e
 	}
 	if newer(pod, e.pod) {
 		e.pod = pod
 	}
+	if !e.dirty {
+		e.since = time.Now()
+	}
 	e.want, e.dirty = status, true
+	select {
+	case e.more <- struct{}{}:
+	default:
+	}
 	e.finish = e.finish || finish
 	w.start(pod.UID, e)
 }
@@ -122,6 +151,15 @@ func (w *Writer) serve(ctx context.Context, e *entry) {
 			e.busy = false
 			w.mu.Unlock()
 			return
+		}
+		if left := e.wait(); left > 0 {
+			w.mu.Unlock()
+			select {
+			case <-ctx.Done():
+			case <-e.more:
+			case <-time.After(left):
+			}
+			continue
 		}
 		e.dirty = false
 		w.mu.Unlock()

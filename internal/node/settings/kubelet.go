@@ -23,6 +23,14 @@ type Kubelet struct {
 	ImageMinimumGCAge           *metav1.Duration `json:"imageMinimumGCAge,omitempty"`
 	ImageMaximumGCAge           *metav1.Duration `json:"imageMaximumGCAge,omitempty"`
 
+	SerializeImagePulls   *bool  `json:"serializeImagePulls,omitempty"`
+	MaxParallelImagePulls *int32 `json:"maxParallelImagePulls,omitempty"`
+	RegistryPullQPS       *int32 `json:"registryPullQPS,omitempty"`
+	RegistryBurst         *int32 `json:"registryBurst,omitempty"`
+
+	ImagePullCredentialsVerificationPolicy *string  `json:"imagePullCredentialsVerificationPolicy,omitempty"`
+	PreloadedImagesVerificationAllowlist   []string `json:"preloadedImagesVerificationAllowlist,omitempty"`
+
 	ContainerLogMaxSize         *string          `json:"containerLogMaxSize,omitempty"`
 	ContainerLogMaxFiles        *int32           `json:"containerLogMaxFiles,omitempty"`
 	ContainerLogMonitorInterval *metav1.Duration `json:"containerLogMonitorInterval,omitempty"`
@@ -66,6 +74,14 @@ func (k *Kubelet) Over(base *Kubelet) *Kubelet {
 	set(&out.ImageGCLowThresholdPercent, k.ImageGCLowThresholdPercent)
 	set(&out.ImageMinimumGCAge, k.ImageMinimumGCAge)
 	set(&out.ImageMaximumGCAge, k.ImageMaximumGCAge)
+	set(&out.SerializeImagePulls, k.SerializeImagePulls)
+	set(&out.MaxParallelImagePulls, k.MaxParallelImagePulls)
+	set(&out.RegistryPullQPS, k.RegistryPullQPS)
+	set(&out.RegistryBurst, k.RegistryBurst)
+	set(&out.ImagePullCredentialsVerificationPolicy, k.ImagePullCredentialsVerificationPolicy)
+	if k.PreloadedImagesVerificationAllowlist != nil {
+		out.PreloadedImagesVerificationAllowlist = k.PreloadedImagesVerificationAllowlist
+	}
 	set(&out.ContainerLogMaxSize, k.ContainerLogMaxSize)
 	set(&out.ContainerLogMaxFiles, k.ContainerLogMaxFiles)
 	set(&out.ContainerLogMonitorInterval, k.ContainerLogMonitorInterval)

@@ -52,6 +52,12 @@ func TestErrorsNameTheField(t *testing.T) {
 		`{"containerLogMonitorInterval": "1s"}`:                                                "containerLogMonitorInterval 1s",
 		`{"imageGCHighThresholdPercent": 101}`:                                                 "imageGCHighThresholdPercent 101",
 		`{"imageGCHighThresholdPercent": 80}`:                                                  "imageGCLowThresholdPercent 80",
+		`{"maxParallelImagePulls": 0}`:                                                         "maxParallelImagePulls 0",
+		`{"serializeImagePulls": true, "maxParallelImagePulls": 2}`:                            "maxParallelImagePulls 2",
+		`{"registryPullQPS": -1}`:                                                              "registryPullQPS -1",
+		`{"registryBurst": -1}`:                                                                "registryBurst -1",
+		`{"imagePullCredentialsVerificationPolicy": "Sometimes"}`:                              `imagePullCredentialsVerificationPolicy "Sometimes"`,
+		`{"preloadedImagesVerificationAllowlist": ["a.example/b"]}`:                            "preloadedImagesVerificationAllowlist: it belongs to",
 		`{"imageMaximumGCAge": "1s"}`:                                                          "imageMaximumGCAge 1s",
 		`{"maxPods": 0}`:                                                                       "maxPods 0",
 		`{"shutdownGracePeriod": "10ms"}`:                                                      "shutdownGracePeriod 10ms",
@@ -83,7 +89,9 @@ func TestFill(t *testing.T) {
 	text := `{"evictionHard":{"memory.available":"1Gi"},"evictionSoft":{"pid.available":"20%"},"evictionSoftGracePeriod":{"pid.available":"1m"},` +
 		`"evictionMinimumReclaim":{"memory.available":"1Mi"},"evictionPressureTransitionPeriod":"10s","evictionMaxPodGracePeriod":7,"containerLogMaxSize":"1Mi",` +
 		`"containerLogMaxFiles":3,"containerLogMonitorInterval":"5s","shutdownGracePeriod":"9s","shutdownGracePeriodCriticalPods":"3s","maxPods":20,` +
-		`"imageGCHighThresholdPercent":70,"imageGCLowThresholdPercent":60,"imageMinimumGCAge":"1m","imageMaximumGCAge":"24h"}`
+		`"imageGCHighThresholdPercent":70,"imageGCLowThresholdPercent":60,"imageMinimumGCAge":"1m","imageMaximumGCAge":"24h",` +
+		`"serializeImagePulls":false,"maxParallelImagePulls":3,"registryPullQPS":7,"registryBurst":9,` +
+		`"imagePullCredentialsVerificationPolicy":"NeverVerifyAllowlistedImages","preloadedImagesVerificationAllowlist":["a.example/b","c.example/*"]}`
 	k := parse(t, text)
 	v, err := k.Values()
 	if err != nil {
@@ -119,6 +127,57 @@ func TestShutdown(t *testing.T) {
 	for priority, want := range map[int32]int{-5: 0, 0: 0, 99: 0, 100: 1, 999: 1, 1000: 2, 2_000_001_000: 2} {
 		if got := v.ShutdownGroup(priority); got != want {
 			t.Errorf("priority %d is in %d, want %d", priority, got, want)
+		}
+	}
+}
+
+// KEP-2535: which images a Pod has to show a login for, by policy.
+func TestVerifies(t *testing.T) {
+	listed := `{"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages", "preloadedImagesVerificationAllowlist": ["a.example/team/app", "b.example/*", "nginx"]}`
+	for _, tc := range []struct {
+		config, image     string
+		preloaded, pulled bool
+	}{
+		{`{}`, "nginx:1", false, true},
+		{`{"imagePullCredentialsVerificationPolicy": ""}`, "nginx:1", false, true},
+		{`{"imagePullCredentialsVerificationPolicy": "NeverVerify"}`, "nginx:1", false, false},
+		{`{"imagePullCredentialsVerificationPolicy": "AlwaysVerify"}`, "nginx:1", true, true},
+		{listed, "nginx:1", false, false},
+		{listed, "docker.io/library/nginx:1", true, true},
+		{listed, "a.example/team/app:2@sha256:" + strings.Repeat("0", 64), false, false},
+		{listed, "a.example/team/app2", true, true},
+		{listed, "b.example/any/thing:1", false, false},
+		{listed, "b.example.evil/any:1", true, true},
+		{listed, "Not:an:image", true, true},
+	} {
+		v, err := parse(t, tc.config).Values()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if preloaded, pulled := v.Pulls.Verifies(tc.image, true), v.Pulls.Verifies(tc.image, false); preloaded != tc.preloaded || pulled != tc.pulled {
+			t.Errorf("%s: %s: %v, %v; want %v, %v", tc.config, tc.image, preloaded, pulled, tc.preloaded, tc.pulled)
+		}
+	}
+	for _, pattern := range []string{"", "*", "/*", "a.example/app:1", "a.example/*/app", " a.example/app", "a.example/app@sha256:" + strings.Repeat("0", 64)} {
+		text := fmt.Sprintf(`{"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages", "preloadedImagesVerificationAllowlist": [%q]}`, pattern)
+		if _, err := parse(t, text).Values(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("preloadedImagesVerificationAllowlist %q", pattern)) {
+			t.Errorf("%q: %v", pattern, err)
+		}
+	}
+}
+
+func TestPullBounds(t *testing.T) {
+	for text, want := range map[string]string{
+		`{}`:                            "0 0 10",
+		`{"serializeImagePulls": true}`: "1 0 10",
+		`{"maxParallelImagePulls": 4}`:  "4 0 10",
+		`{"registryPullQPS": 5}`:        "0 5 10",
+		`{"registryPullQPS": 5, "registryBurst": 1, "serializeImagePulls": false}`: "0 5 1",
+		`{"registryBurst": 0}`: "0 0 10",
+	} {
+		v, err := parse(t, text).Values()
+		if got := fmt.Sprint(v.Pulls.Parallel, v.Pulls.Rate, v.Pulls.Burst); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", text, got, err, want)
 		}
 	}
 }

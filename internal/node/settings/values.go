@@ -43,6 +43,7 @@ type Values struct {
 	// Transition is how long a condition about pressure stays after its cause.
 	Transition time.Duration
 	Images     Images
+	Pulls      Pulls
 	// MaxGrace is what a Pod has at most to end in, in seconds, when a soft
 	// threshold was crossed.
 	MaxGrace int64
@@ -68,7 +69,7 @@ func (k *Kubelet) Values() (Values, error) {
 		Transition: DefaultTransition, LogSize: DefaultLogSize, LogFiles: DefaultLogFiles, LogInterval: DefaultLogInterval,
 		MaxPods: DefaultMaxPods, given: *k,
 	}
-	return v, errors.Join(v.eviction(k), v.images(k), v.logs(k), v.shutdown(k), v.pods(k))
+	return v, errors.Join(v.eviction(k), v.images(k), v.pulls(k), v.logs(k), v.shutdown(k), v.pods(k))
 }
 
 func (v *Values) eviction(k *Kubelet) error {
@@ -146,6 +147,7 @@ func (v Values) Fill(k *kubeletv1beta1.KubeletConfiguration) {
 	k.MaxPods = int32(v.MaxPods)
 	k.ImageGCHighThresholdPercent, k.ImageGCLowThresholdPercent = &v.Images.High, &v.Images.Low
 	k.ImageMinimumGCAge.Duration, k.ImageMaximumGCAge.Duration = v.Images.MinAge, v.Images.MaxAge
+	v.Pulls.fill(k)
 	if d := v.given.ShutdownGracePeriod; d != nil {
 		k.ShutdownGracePeriod = *d
 	}

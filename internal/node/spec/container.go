@@ -22,6 +22,10 @@ type ContainerInput struct {
 	Env      []*runtimeapi.KeyValue
 	Mounts   []*runtimeapi.Mount
 	Devices  []*runtimeapi.Device
+	// Annotations are what device plugins add, and CDI the names of devices in the
+	// Container Device Interface.
+	Annotations map[string]string
+	CDI         []string
 	// Target is the container whose processes an ephemeral one wants to see.
 	Target string
 	// Users is the Pod's user namespace; nil is the node's.
@@ -29,6 +33,8 @@ type ContainerInput struct {
 	// Memory is the node's capacity, from which the score for the OOM killer is
 	// computed.
 	Memory resource.Quantity
+	// HugePages are the sizes of huge pages that the machine has, in bytes.
+	HugePages []int64
 }
 
 // Container is the configuration of one container.
@@ -53,6 +59,7 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 		Devices:     in.Devices,
 		Labels:      containerLabels(pod, c),
 		Annotations: containerAnnotations(pod, c, in.Restarts),
+		CDIDevices:  cdiDevices(in.CDI),
 		LogPath:     LogPath(c.Name, in.Restarts),
 		Stdin:       c.Stdin,
 		StdinOnce:   c.StdinOnce,
@@ -62,10 +69,24 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 			SecurityContext: sc,
 		},
 	}
+	for k, v := range in.Annotations {
+		if _, own := config.Annotations[k]; !own {
+			config.Annotations[k] = v
+		}
+	}
+	config.Linux.Resources.HugepageLimits = hugePageLimits(pod, c, in.HugePages)
 	if l := c.Lifecycle; l != nil && l.StopSignal != nil {
 		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value[string(*l.StopSignal)])
 	}
 	return config, nil
+}
+
+func cdiDevices(names []string) []*runtimeapi.CDIDevice {
+	var out []*runtimeapi.CDIDevice
+	for _, name := range names {
+		out = append(out, &runtimeapi.CDIDevice{Name: name})
+	}
+	return out
 }
 
 // LogPath is the log file of a container, relative to its Pod's directory of

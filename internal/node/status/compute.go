@@ -41,6 +41,8 @@ type Input struct {
 	// container was given last; nil stands for what was granted.
 	Resize []v1.PodCondition
 	Has    func(c *v1.Container, run *observe.Container) v1.ResourceRequirements
+	// Devices tells how the devices of a regular container are; nil is of no devices.
+	Devices func(container string) []v1.ResourceStatus
 	// Waiting holds why containers have not started, by name.
 	Waiting map[string]Waiting
 	// Failed is set where the node itself ends the Pod.
@@ -59,6 +61,7 @@ func Rejected(pod *v1.Pod, reason, message string, now time.Time) v1.PodStatus {
 		Phase: v1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message,
 		QOSClass: qos.GetPodQOS(pod), StartTime: pod.Status.StartTime, ObservedGeneration: pod.Generation,
 		NominatedNodeName: pod.Status.NominatedNodeName, ResourceClaimStatuses: pod.Status.ResourceClaimStatuses,
+		ExtendedResourceClaimStatus: pod.Status.ExtendedResourceClaimStatus,
 	}
 	if s.StartTime == nil {
 		start := apiTime(now)
@@ -81,7 +84,7 @@ func Compute(in Input) v1.PodStatus {
 		NominatedNodeName:  in.Old.NominatedNodeName,
 		ObservedGeneration: pod.Generation,
 
-		ResourceClaimStatuses: in.Old.ResourceClaimStatuses,
+		ResourceClaimStatuses: in.Old.ResourceClaimStatuses, ExtendedResourceClaimStatus: in.Old.ExtendedResourceClaimStatus,
 	}
 	if s.StartTime == nil {
 		now := apiTime(in.Now)

@@ -141,6 +141,15 @@ func TestContainerStatuses(t *testing.T) {
 			t.Errorf("last state = %+v", l)
 		}
 	})
+	t.Run("devices", func(t *testing.T) {
+		list := func(container string) []v1.ResourceStatus {
+			return []v1.ResourceStatus{{Name: "example.com/gpu", Resources: []v1.ResourceHealth{{ResourceID: v1.ResourceID(container), Health: v1.ResourceHealthStatusUnhealthy}}}}
+		}
+		s := compute(Input{Pod: p, View: view(run("a", running, 0, 0)), Devices: list}).ContainerStatuses[0]
+		if d := s.AllocatedResourcesStatus; len(d) != 1 || d[0].Name != "example.com/gpu" || d[0].Resources[0].ResourceID != "a" {
+			t.Errorf("devices = %+v", d)
+		}
+	})
 	t.Run("crash loop", func(t *testing.T) {
 		s := compute(Input{Pod: p, View: view(run("a", exited, 1, 0)), Waiting: map[string]Waiting{"a": {Reason: "CrashLoopBackOff", Message: "m"}}}).ContainerStatuses[0]
 		if s.State.Waiting == nil || s.State.Waiting.Reason != "CrashLoopBackOff" || s.LastTerminationState.Terminated == nil {

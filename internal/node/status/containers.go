@@ -55,7 +55,11 @@ func (c containers) regular() []v1.ContainerStatus {
 	var out []v1.ContainerStatus
 	for i := range c.Pod.Spec.Containers {
 		ctr := &c.Pod.Spec.Containers[i]
-		out = append(out, c.one(ctr, old(c.Old.ContainerStatuses, ctr.Name)))
+		s := c.one(ctr, old(c.Old.ContainerStatuses, ctr.Name))
+		if c.Devices != nil {
+			s.AllocatedResourcesStatus = c.Devices(ctr.Name)
+		}
+		out = append(out, s)
 	}
 	return out
 }

@@ -30,8 +30,9 @@ type claimed struct {
 	path     string // where it is on the node
 	readOnly bool
 	alone    bool // no second Pod may have it
-	// device says that path is a block device; driver, that a CSI driver has made it.
-	device, driver bool
+	// device says that path is a block device; driver, that a CSI driver has made it;
+	// remote, that a server has the files, which may not answer.
+	device, driver, remote bool
 	// again is when the driver has to be asked anew, zero for never.
 	again time.Time
 }
@@ -73,6 +74,8 @@ func (m *Manager) claim(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 	case err != nil:
 	case c.driver:
 		err = m.driven(ctx, pod, v, &c, csi.Volume{Persistent: pv, Claim: pvc})
+	case pv.Spec.NFS != nil:
+		err = m.claimedNFS(ctx, pod, v, pv, &c)
 	case c.device:
 		err = m.deviceOf(pod, v, &c)
 	default:
@@ -137,7 +140,10 @@ func (m *Manager) fits(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.Pe
 	if !isBlock(pv) && device {
 		return errors.New("its volumeMode is Filesystem, and the Pod names it in volumeDevices; name it in volumeMounts")
 	}
-	if pv.Spec.HostPath == nil && pv.Spec.Local == nil && (pv.Spec.CSI == nil || m.cfg.Drivers == nil) {
+	if isBlock(pv) && pv.Spec.NFS != nil {
+		return errors.New("its volumeMode is Block, and an NFS export is no device; use Filesystem")
+	}
+	if pv.Spec.HostPath == nil && pv.Spec.Local == nil && pv.Spec.NFS == nil && (pv.Spec.CSI == nil || m.cfg.Drivers == nil) {
 		return unsupported(persistentType(pv))
 	}
 	if pv.Spec.NodeAffinity == nil {
@@ -264,5 +270,5 @@ func localPath(pv *v1.PersistentVolume) string {
 
 // unsupported is the error for a volume of a type that the node does not know.
 func unsupported(kind string) error {
-	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, image, configMap, secret, downwardAPI, projected, or a claim to a PersistentVolume of type hostPath, local or csi. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
+	return fmt.Errorf("volumes of type %s are not supported by this node; use emptyDir, hostPath, image, configMap, secret, downwardAPI, projected, nfs, or a claim to a PersistentVolume of type hostPath, local, nfs or csi. What is mounted on the machine is seen by its nodes, and can be given to Pods so", kind)
 }

@@ -130,7 +130,7 @@ func TestClaimRefused(t *testing.T) {
 		}, "name it in volumeDevices"},
 		"block without a device": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, p *v1.Pod) {
 			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
-			p.Spec.Containers[0].VolumeMounts = nil
+			p.Spec.Containers[0].VolumeMounts, p.Spec.Containers[0].VolumeDevices = nil, []v1.VolumeDevice{{Name: "data", DevicePath: "/dev/x"}}
 		}, "is not a block device"},
 		"csi without drivers": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
 			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{}}
@@ -143,12 +143,20 @@ func TestClaimRefused(t *testing.T) {
 		}, "nodeAffinity"},
 		"nfs": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
 			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{NFS: &v1.NFSVolumeSource{}}
-		}, "volumes of type nfs are not supported"},
+		}, "has no NFS client"},
+		"nfs as a device": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, p *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{NFS: &v1.NFSVolumeSource{}}
+			v.Spec.VolumeMode = ptr(v1.PersistentVolumeBlock)
+			p.Spec.Containers[0].VolumeMounts, p.Spec.Containers[0].VolumeDevices = nil, []v1.VolumeDevice{{Name: "data", DevicePath: "/dev/x"}}
+		}, "an NFS export is no device"},
+		"iscsi": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{ISCSI: &v1.ISCSIPersistentVolumeSource{}}
+		}, "volumes of type iscsi are not supported"},
 		"no directory": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path += "/missing" }, "does not exist"},
 		"a device":     {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path = "/dev/null" }, "is not a directory"},
 		"another Pod's": {func(_ *v1.PersistentVolumeClaim, _ *v1.PersistentVolume, p *v1.Pod) {
 			p.Spec.Volumes[0].VolumeSource = v1.VolumeSource{Ephemeral: &v1.EphemeralVolumeSource{}}
-			p.Name, p.Spec.Volumes[0].Name = "c", "" // whose claim is named c-
+			p.Name = "other" // whose claim would be named other-data
 		}, "not found"},
 	} {
 		b, f, _ := claimBench(t)

@@ -13,6 +13,6 @@
 // through an os.Root, and what is mounted has been opened without leaving the
 // volume.
 //
-// It may import client-go, the CRI messages, node/spec and host; mounting is
+// It may import client-go, the CRI messages, node/spec, node/csi, node/guard and host; mounting is
 // done by an interface it is given.
 package volume

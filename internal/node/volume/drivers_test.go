@@ -3,9 +3,12 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,12 +24,16 @@ type fakeDrivers struct {
 	dir     string
 	clock   func() time.Time
 	err     error
-	asked   []csi.Volume
+	mu      sync.Mutex
+	asked   []csi.Volume // by their names
 	endings []types.UID
 }
 
 func (f *fakeDrivers) SetUp(_ context.Context, v csi.Volume) (csi.Made, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked = append(f.asked, v)
+	slices.SortFunc(f.asked, func(a, b csi.Volume) int { return strings.Compare(a.Name, b.Name) })
 	return csi.Made{Path: f.dir, Again: f.clock().Add(time.Minute)}, f.err
 }
 
@@ -47,7 +54,9 @@ func TestDriver(t *testing.T) {
 	b.cfg.Drivers = d
 	f.volumes["pv"].Spec.PersistentVolumeSource = v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: "d", VolumeHandle: "h"}}
 	pod := claiming("u", true)
-	pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: "in", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
+	pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: "in", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}},
+		v1.Volume{Name: "unused", VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
+	pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, v1.VolumeMount{Name: "in", MountPath: "/in"})
 	d.err = errors.New("not now")
 	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "PersistentVolume pv: not now") {
 		t.Error(err)
@@ -127,4 +136,85 @@ func TestBlock(t *testing.T) {
 	if _, err := os.Stat(b.PodDir("u")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left: %v", err)
 	}
+}
+
+// waitingDrivers answers once all that are to be asked at the same time are.
+type waitingDrivers struct {
+	fakeDrivers
+	together sync.WaitGroup
+}
+
+func (f *waitingDrivers) SetUp(_ context.Context, v csi.Volume) (csi.Made, error) {
+	f.together.Done()
+	f.together.Wait()
+	if v.Name == "v2" {
+		panic("v2")
+	}
+	return csi.Made{Path: f.dir}, nil
+}
+
+// Volumes that drivers make are waited for side by side, and a fault in one of them is an
+// error of that one.
+func TestDriversSideBySide(t *testing.T) {
+	b, _, dir := claimBench(t)
+	d := &waitingDrivers{fakeDrivers: fakeDrivers{dir: dir, clock: b.clock.Now}}
+	b.cfg.Drivers = d
+	pod := claiming("u", false)
+	pod.Spec.Volumes = nil
+	for i := range sideBySide {
+		pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, v1.VolumeMount{Name: fmt.Sprintf("v%d", i), MountPath: fmt.Sprintf("/v%d", i)})
+		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: fmt.Sprintf("v%d", i), VolumeSource: v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: "d"}}})
+	}
+	d.together.Add(sideBySide)
+	_, err := b.SetUp(t.Context(), pod)
+	if err == nil || !strings.Contains(err.Error(), `volume "v2" : the node agent has a fault`) || strings.Contains(err.Error(), `"v1"`) {
+		t.Error(err)
+	}
+	if path, err := b.Path(pod, "v1"); err != nil || path != dir {
+		t.Error(path, err)
+	}
+}
+
+func TestAwaited(t *testing.T) {
+	pod := &v1.Pod{}
+	claim := func(name string) v1.VolumeSource {
+		return v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
+	}
+	for _, source := range []v1.VolumeSource{
+		claim("a"), {EmptyDir: &v1.EmptyDirVolumeSource{}}, claim("b"), claim("a"), {Ephemeral: &v1.EphemeralVolumeSource{}}, {CSI: &v1.CSIVolumeSource{}},
+	} {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: fmt.Sprint(len(pod.Spec.Volumes)), VolumeSource: source})
+	}
+	if got := fmt.Sprint(awaited(pod, map[string]bool{"0": true, "1": true, "2": true, "3": true, "4": true})); got != "[[0 3] [2] [4]]" {
+		t.Error(got)
+	}
+}
+
+// What no container names is left alone, whatever it is: the Pod runs without it.
+func TestUnusedVolumes(t *testing.T) {
+	b := newBench(t)
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	pod.Spec.Volumes = append(pod.Spec.Volumes,
+		v1.Volume{Name: "map", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "absent"}}}},
+		v1.Volume{Name: "claim", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "absent"}}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
+	if path, err := b.Path(pod, "data"); err != nil || !isDir(path) {
+		t.Error(path, err)
+	}
+	// An ephemeral container comes later, and names one.
+	pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "e", VolumeMounts: []v1.VolumeMount{{Name: "map", MountPath: "/m"}}}}}
+	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), `configmap "absent" not found`) {
+		t.Error(err)
+	}
+	pod.Spec.EphemeralContainers, pod.Spec.InitContainers = nil, []v1.Container{{Name: "i", VolumeDevices: []v1.VolumeDevice{{Name: "claim", DevicePath: "/dev/x"}}}}
+	if _, err := b.SetUp(t.Context(), pod); err == nil || !strings.Contains(err.Error(), `persistentvolumeclaim "absent" not found`) {
+		t.Error(err)
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }

@@ -251,6 +251,9 @@ func TestUsageOfVolumes(t *testing.T) {
 		v1.Volume{Name: "empty", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}},
 		v1.Volume{Name: "memory", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory}}},
 		v1.Volume{Name: "host", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: outside}}})
+	for _, name := range []string{"empty", "memory", "host"} {
+		pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, v1.VolumeMount{Name: name, MountPath: "/" + name})
+	}
 	if _, err := b.SetUp(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
@@ -322,6 +325,7 @@ func TestDeepVolumeIsRemoved(t *testing.T) {
 func TestEnvFilesThatContainersMade(t *testing.T) {
 	b := newBench(t)
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}}}}
+	pod.Spec.InitContainers = []v1.Container{{Name: "i", VolumeMounts: []v1.VolumeMount{{Name: "v", MountPath: "/v"}}}}
 	pod.UID = "u"
 	if _, err := b.SetUp(t.Context(), pod); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 
 	"minato/internal/node/spec"
 )
@@ -27,12 +28,27 @@ func (m *Manager) emptyDir(pod *v1.Pod, v *v1.Volume) error {
 		}
 		return makeDir(dir, mode, gid)
 	case v1.StorageMediumMemory:
-		return m.tmpfs(pod, v, dir)
+		return m.inMemory(dir, func() error { return m.cfg.Mounter.MountTmpfs(dir, tmpfsOptions(pod, v)) })
 	}
-	return fmt.Errorf("medium %q is not supported by this node; use Memory or leave it out", v.EmptyDir.Medium)
+	if !helper.IsHugePageMedium(v.EmptyDir.Medium) {
+		return fmt.Errorf("medium %q is not supported by this node; use Memory, HugePages or leave it out", v.EmptyDir.Medium)
+	}
+	size, err := spec.HugePageVolume(pod, v.EmptyDir.Medium)
+	if err != nil {
+		return err
+	}
+	options, limit := "mode=0777", int64(0)
+	if gid := fsGroup(pod); gid >= 0 {
+		options = fmt.Sprintf("mode=02777,gid=%d", gid)
+	}
+	if l := v.EmptyDir.SizeLimit; l != nil {
+		limit = l.Value()
+	}
+	return m.inMemory(dir, func() error { return m.cfg.Mounter.MountHugePages(dir, size, limit, options) })
 }
 
-func (m *Manager) tmpfs(pod *v1.Pod, v *v1.Volume, dir string) error {
+// inMemory mounts a volume unless that was done.
+func (m *Manager) inMemory(dir string, mount func() error) error {
 	m.mu.Lock()
 	done := m.mounted[dir]
 	m.mu.Unlock()
@@ -47,7 +63,7 @@ func (m *Manager) tmpfs(pod *v1.Pod, v *v1.Volume, dir string) error {
 		return err
 	}
 	if !slices.Contains(points, dir) {
-		if err := m.cfg.Mounter.MountTmpfs(dir, tmpfsOptions(pod, v)); err != nil {
+		if err := mount(); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	authv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/node/csi"
+	"minato/internal/node/guard"
 )
 
 // Objects gives the ConfigMaps and Secrets behind the volumes of a Pod. What it
@@ -35,10 +37,16 @@ type Tokens interface {
 // Mounter changes the machine's mounts.
 type Mounter interface {
 	MountTmpfs(path, options string) error
+	// MountHugePages mounts a file system of huge pages of a size, and with a limit unless
+	// that is 0, both in bytes.
+	MountHugePages(path string, size, limit int64, options string) error
+	MountNFS(ctx context.Context, path string, export host.NFS) error
 	BindMount(source, target string, readOnly bool) error
 	Unmount(path string) error
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
+	// ClearTree detaches them and removes dir.
 	UnmountAllUnder(dir string) error
+	ClearTree(dir string) error
 	MountsUnder(dir string) ([]string, error)
 	// ShareMounts has what is mounted below dir seen by all that have mounted
 	// the directory.
@@ -81,7 +89,7 @@ type Manager struct {
 
 	mu     sync.Mutex
 	tokens map[tokenKey]token
-	// mounted has the directories that are known to be tmpfs mounts.
+	// mounted has the directories that are known to be mounts of a tmpfs or of NFS.
 	mounted map[string]bool
 	// claims has the PersistentVolumes of each Pod, by the names of its volumes.
 	claims map[types.UID]map[string]claimed
@@ -113,23 +121,100 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// sideBySide is how many of a Pod's claims and volumes of drivers are made at the same
+// time.
+const sideBySide = 8
+
 // SetUp makes a Pod's volumes, or brings those that exist up to date; of one
-// that nothing has changed about, no file is read or written. It
+// that nothing has changed about, no file is read or written. Volumes that no container
+// names are left alone, as kubelet has it. It
 // returns when the next token has to be renewed, zero for never, and joins the
-// errors of all volumes that failed, each an *Error.
+// errors of all volumes that failed, each an *Error. Volumes that others have to attach
+// or to make are waited for side by side.
 func (m *Manager) SetUp(ctx context.Context, pod *v1.Pod) (renew time.Time, err error) {
-	var errs []error
-	for i := range pod.Spec.Volumes {
+	errs := make([]error, len(pod.Spec.Volumes))
+	next := make([]time.Time, len(pod.Spec.Volumes))
+	one := func(i int) {
 		v := &pod.Spec.Volumes[i]
-		next, err := m.setUp(ctx, pod, v)
+		err := guard.Do("set up a volume", func() (err error) {
+			next[i], err = m.setUp(ctx, pod, v)
+			return err
+		})
 		if err != nil {
-			errs = append(errs, &Error{Volume: v.Name, Err: err})
+			errs[i] = &Error{Volume: v.Name, Err: err}
 		}
-		if !next.IsZero() && (renew.IsZero() || next.Before(renew)) {
-			renew = next
+	}
+	used := usedVolumes(pod)
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
+	for _, same := range awaited(pod, used) {
+		group.Go(func() error {
+			for _, i := range same {
+				one(i)
+			}
+			return nil
+		})
+	}
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; used[v.Name] && !isAwaited(v) {
+			one(i)
+		}
+	}
+	_ = group.Wait() // each has its place in errs
+	for _, at := range next {
+		if !at.IsZero() && (renew.IsZero() || at.Before(renew)) {
+			renew = at
 		}
 	}
 	return renew, errors.Join(errs...)
+}
+
+// isAwaited tells whether others make a volume: a claim, one of a driver, one of a server.
+func isAwaited(v *v1.Volume) bool { return isClaim(v) || v.CSI != nil || v.NFS != nil }
+
+// usedVolumes has the names of the volumes that a container of the Pod mounts, or has as a
+// device.
+func usedVolumes(pod *v1.Pod) map[string]bool {
+	used := map[string]bool{}
+	add := func(mounts []v1.VolumeMount, devices []v1.VolumeDevice) {
+		for i := range mounts {
+			used[mounts[i].Name] = true
+		}
+		for i := range devices {
+			used[devices[i].Name] = true
+		}
+	}
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			add(list[i].VolumeMounts, list[i].VolumeDevices)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := &pod.Spec.EphemeralContainers[i]
+		add(c.VolumeMounts, c.VolumeDevices)
+	}
+	return used
+}
+
+// awaited has the places, among a Pod's volumes, of those in use that others make. Volumes of the same claim are together, to be made one after the
+// other.
+func awaited(pod *v1.Pod, used map[string]bool) (out [][]int) {
+	at := map[string]int{}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if !isAwaited(v) || !used[v.Name] {
+			continue
+		}
+		if v.PersistentVolumeClaim != nil {
+			if have, ok := at[v.PersistentVolumeClaim.ClaimName]; ok {
+				out[have] = append(out[have], i)
+				continue
+			}
+			at[v.PersistentVolumeClaim.ClaimName] = len(out)
+		}
+		out = append(out, []int{i})
+	}
+	return out
 }
 
 func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Time, error) {
@@ -142,6 +227,8 @@ func (m *Manager) setUp(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		return m.claim(ctx, pod, v)
 	case v.CSI != nil && m.cfg.Drivers != nil:
 		return m.inline(ctx, pod, v)
+	case v.NFS != nil:
+		return time.Time{}, m.inlineNFS(ctx, pod, v)
 	case v.Image != nil:
 		return time.Time{}, nil // pulled when a container starts that mounts it
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -210,6 +297,8 @@ func (m *Manager) place(v *v1.Volume) (base, kind string) {
 		return m.cfg.MemoryDir, "kubernetes.io~secret"
 	case v.Projected != nil:
 		return m.cfg.MemoryDir, "kubernetes.io~projected"
+	case v.NFS != nil:
+		return m.cfg.Dir, filepath.Base(nfsDir)
 	case isClaim(v):
 		return m.cfg.Dir, "claims" // of which there are only records here
 	}
@@ -234,20 +323,9 @@ func (m *Manager) TearDown(ctx context.Context, uid types.UID) (err error) {
 		}
 	}()
 	for _, dir := range dirs {
-		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err := m.cfg.Mounter.UnmountAllUnder(dir); err != nil {
-			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
-		}
-		// A bind mount that is still there may lead to a user's own files.
-		left, err := m.cfg.Mounter.MountsUnder(dir)
-		if err != nil || len(left) > 0 {
-			return fmt.Errorf("tear down volumes of pod %s: still mounted: %v: %w", uid, left, err)
-		}
-		// Not os.RemoveAll, which holds as many descriptors as directories are
-		// nested: a container may have nested any number.
-		if err := host.RemoveTree(dir); err != nil {
+		// Not os.RemoveAll: a bind mount that is still there may lead to a user's own
+		// files, and a container may have nested any number of directories.
+		if err := m.cfg.Mounter.ClearTree(dir); err != nil {
 			return fmt.Errorf("tear down volumes of pod %s: %w", uid, err)
 		}
 	}

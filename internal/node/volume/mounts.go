@@ -111,7 +111,7 @@ func (m *Manager) readOnly(pod *v1.Pod, v *v1.Volume) bool {
 		c, _ := m.claimed(pod.UID, v.Name)
 		return c.readOnly
 	}
-	return v != nil && (v.Image != nil || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil)
+	return v != nil && (v.NFS != nil && v.NFS.ReadOnly || v.Image != nil || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil)
 }
 
 func find(pod *v1.Pod, name string) *v1.Volume {

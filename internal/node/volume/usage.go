@@ -59,13 +59,14 @@ type Stats struct {
 
 // Stats measures the volumes of the Pod, as the kubelet does: those that the node
 // makes by what is in them, and claims by their file systems. Volumes that belong
-// to the node, such as a hostPath, and those that are not there yet are left out.
+// to the node, such as a hostPath, those of a server, which may not answer, and those
+// that are not there yet are left out.
 func (m *Manager) Stats(ctx context.Context, pod *v1.Pod) []Stats {
 	var out []Stats
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		s := Stats{Name: v.Name, Claim: claim(pod, v), OnDisk: counts(v)}
-		if v.HostPath != nil {
+		if v.HostPath != nil || v.NFS != nil {
 			continue
 		}
 		if c, ok := m.claimed(pod.UID, v.Name); ok && c.driver {
@@ -73,7 +74,7 @@ func (m *Manager) Stats(ctx context.Context, pod *v1.Pod) []Stats {
 				out = append(out, s)
 			}
 			continue
-		} else if c.device {
+		} else if c.device || c.remote {
 			continue
 		}
 		path, err := m.Path(pod, v.Name)
@@ -106,7 +107,7 @@ func (m *Manager) ClaimStats(pod *v1.Pod) []Stats {
 			}
 			continue
 		}
-		if path, err := m.Path(pod, v.Name); err == nil && !c.device && s.filesystem(path) {
+		if path, err := m.Path(pod, v.Name); err == nil && !c.device && !c.remote && s.filesystem(path) {
 			out = append(out, s)
 		}
 	}

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,11 +65,22 @@ type fakeMounter struct {
 	mounts map[string]string
 	tmpfs  int // how many were mounted
 	stuck  bool
+	nfs    func(path string, e host.NFS) error
 }
 
+func (m *fakeMounter) MountNFS(_ context.Context, path string, e host.NFS) error {
+	if m.nfs != nil {
+		return m.nfs(path, e)
+	}
+	return host.ErrNoNFS
+}
 func (m *fakeMounter) MountTmpfs(path, options string) error {
 	m.tmpfs++
 	m.mounts[path] = options
+	return nil
+}
+func (m *fakeMounter) MountHugePages(path string, size, limit int64, options string) error {
+	m.mounts[path] = fmt.Sprintf("%d,%d,%s", size, limit, options)
 	return nil
 }
 func (m *fakeMounter) BindMount(source, target string, _ bool) error {
@@ -84,6 +96,13 @@ func (m *fakeMounter) UnmountAllUnder(dir string) error {
 		}
 	}
 	return nil
+}
+func (m *fakeMounter) ClearTree(dir string) error {
+	_ = m.UnmountAllUnder(dir) // never fails
+	if left, _ := m.MountsUnder(dir); len(left) > 0 {
+		return fmt.Errorf("%v: %w", left, host.ErrMounted)
+	}
+	return host.RemoveTree(dir)
 }
 func (m *fakeMounter) MountsUnder(dir string) ([]string, error) {
 	var out []string
@@ -128,7 +147,7 @@ func podWith(source v1.VolumeSource) *v1.Pod {
 		Spec: v1.PodSpec{
 			ServiceAccountName: "robot",
 			Volumes:            []v1.Volume{{Name: "data", VolumeSource: source}},
-			Containers:         []v1.Container{{Name: "c"}},
+			Containers:         []v1.Container{{Name: "c", VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
 		},
 	}
 }
@@ -226,7 +245,7 @@ func TestMissingSources(t *testing.T) {
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "k", Path: "../p"}}}}, "may not begin with '..'"},
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: ref, Optional: &yes}}, ""},
 		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "absent", Optional: &yes}}, ""},
-		{v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}, "volumes of type nfs are not supported"},
+		{v1.VolumeSource{ISCSI: &v1.ISCSIVolumeSource{}}, "volumes of type iscsi are not supported"},
 		{v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "absent"}}, `persistentvolumeclaim "absent" not found`},
 	} {
 		b := newBench(t)
@@ -385,7 +404,7 @@ func TestEmptyDirInMemory(t *testing.T) {
 			if limit != "" {
 				r[v1.ResourceMemory] = resource.MustParse(limit)
 			}
-			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}})
+			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: v1.ResourceRequirements{Limits: r}, VolumeMounts: []v1.VolumeMount{{Name: "data", MountPath: "/data"}}})
 		}
 		dir, _ := b.Path(pod, "data")
 		for range 2 {

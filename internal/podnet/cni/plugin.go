@@ -66,40 +66,58 @@ func run(env func(string) string, stdin io.Reader, version *string) (any, error)
 	if c.command == cmdVersion {
 		return map[string]any{"cniVersion": *version, "supportedVersions": versions}, nil
 	}
-	answer, err := c.ask()
+	return c.run()
+}
+
+// run has the servers do it.
+func (c *call) run() (any, error) {
+	places, err := c.places()
 	if err != nil {
 		return nil, err
 	}
-	switch c.command {
-	case cmdAdd:
-		return c.result(answer), nil
-	case cmdCheck:
-		return nil, c.compare(answer)
+	for _, at := range places {
+		a, err := c.ask(at)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case c.command == cmdAdd && at.onNode:
+			return c.putOnNode(a)
+		case c.command == cmdAdd:
+			return c.result(a), nil
+		case c.command == cmdCheck && !at.onNode:
+			return nil, c.compare(a)
+		}
 	}
 	return nil, nil
 }
 
-// ask has the server do it.
-func (c *call) ask() (*answer, error) {
-	conn, err := net.DialTimeout("unix", c.net.Socket, patience)
+// ask has a server do it.
+func (c *call) ask(at place) (*answer, error) {
+	conn, err := net.DialTimeout("unix", at.socket, patience)
+	if err != nil && c.net.Clusters != "" && (c.command == cmdDel || c.command == cmdGC) {
+		// The next server looks for what is left of containers that are gone, and
+		// until then nothing may keep them.
+		return &answer{}, nil
+	}
 	if err != nil {
 		code := codeTryAgain
 		if c.command == cmdStatus {
 			code = codeUnavailable
 		}
-		return nil, fail(code, "the server of the Pod network does not answer at %s: %v", c.net.Socket, err)
+		return nil, fail(code, "the server of the Pod network does not answer at %s: %v", at.socket, err)
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, fail(codeIO, "%v", err)
 	}
 	socket, _ := conn.(*net.UnixConn)
-	if err := c.send(socket); err != nil {
+	if err := c.send(socket, at); err != nil {
 		return nil, err
 	}
 	a := &answer{}
 	if err := json.NewDecoder(conn).Decode(a); err != nil {
-		return nil, fail(codeIO, "read the answer of the Pod network's server at %s: %v", c.net.Socket, err)
+		return nil, fail(codeIO, "read the answer of the Pod network's server at %s: %v", at.socket, err)
 	}
 	if a.Error != nil {
 		return nil, a.Error
@@ -107,9 +125,9 @@ func (c *call) ask() (*answer, error) {
 	return a, nil
 }
 
-func (c *call) send(conn *net.UnixConn) error {
+func (c *call) send(conn *net.UnixConn, at place) error {
 	data, err := json.Marshal(request{
-		Command: c.command, Network: c.net.Name, Attachment: attachment{c.containerID, c.ifName}, Valid: c.net.Valid,
+		Command: c.command, Network: c.net.Name, Attachment: attachment{c.containerID, c.ifName}, Valid: c.net.Valid, OnNode: at.onNode,
 	})
 	if err != nil {
 		return fail(codeIO, "%v", err)
@@ -130,7 +148,7 @@ func (c *call) send(conn *net.UnixConn) error {
 		err = conn.CloseWrite()
 	}
 	if err != nil {
-		return fail(codeIO, "send to the Pod network's server at %s: %v", c.net.Socket, err)
+		return fail(codeIO, "send to the Pod network's server at %s: %v", at.socket, err)
 	}
 	return nil
 }

@@ -33,7 +33,11 @@ type ServerConfig struct {
 	// Path is where the socket is made; a file that is there is replaced.
 	Path    string
 	Network Network
-	Logger  *slog.Logger
+	// Netns is the node's network namespace and Addresses are the node's own, for
+	// Pods that are on the node's network.
+	Netns     host.Netns
+	Addresses []netip.Addr
+	Logger    *slog.Logger
 }
 
 // Server does what plugins ask for.
@@ -58,6 +62,7 @@ type request struct {
 	Command, Network string
 	Attachment       attachment
 	Valid            *[]attachment
+	OnNode           bool
 }
 
 // answer is what it gets.
@@ -67,6 +72,8 @@ type answer struct {
 	NodeMAC, PodMAC string       `json:",omitempty"`
 	MTU             int          `json:",omitempty"`
 	IPs, Gateways   []netip.Addr `json:",omitempty"`
+	// Netns is the path of the node's network namespace, for a Pod that is on it.
+	Netns string `json:",omitempty"`
 }
 
 // Run serves until ctx ends.
@@ -167,6 +174,9 @@ func (s *Server) do(ctx context.Context, req request, ns *os.File) (*answer, err
 		// Nobody would know of what is done now.
 		return nil, fail(codeTryAgain, "the requests before this one took longer than %v", patience)
 	}
+	if req.OnNode && req.Command != cmdGC && req.Command != cmdStatus {
+		return s.onNode()
+	}
 	id := owner(req.Network, req.Attachment)
 	switch req.Command {
 	case cmdAdd:
@@ -187,6 +197,14 @@ func (s *Server) do(ctx context.Context, req request, ns *os.File) (*answer, err
 		return &answer{}, nil
 	}
 	return nil, fail(codeEnvironment, "unknown command %q", req.Command)
+}
+
+// onNode is the answer for a Pod on the node's network, for which nothing is made.
+func (s *Server) onNode() (*answer, error) {
+	if s.cfg.Netns.Path == "" || len(s.cfg.Addresses) == 0 {
+		return nil, fail(codeUnsupported, "Pods on the node's network: the node has no network namespace of its own")
+	}
+	return &answer{Netns: s.cfg.Netns.Path, IPs: s.cfg.Addresses}, nil
 }
 
 func (s *Server) add(ctx context.Context, id string, ns *os.File) (*answer, error) {

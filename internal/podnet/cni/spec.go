@@ -25,8 +25,10 @@ type network struct {
 	CNIVersion string `json:"cniVersion"`
 	Name       string `json:"name"`
 	Type       string `json:"type"`
-	// Socket is the Server's.
-	Socket string `json:"socket"`
+	// Socket is the Server's. In its place, Clusters is the directory of all clusters
+	// of the machine, for a runtime that serves several nodes.
+	Socket   string `json:"socket"`
+	Clusters string `json:"clusters"`
 	// PrevResult is that of the plugin before, or for CHECK and DEL that of ADD.
 	PrevResult json.RawMessage `json:"prevResult"`
 	// Valid are the attachments that are in use, for GC.
@@ -53,14 +55,14 @@ type result struct {
 
 type device struct {
 	Name    string `json:"name"`
-	Mac     string `json:"mac"`
+	Mac     string `json:"mac,omitempty"`
 	MTU     int    `json:"mtu,omitempty"` // since 1.1.0
 	Sandbox string `json:"sandbox,omitempty"`
 }
 
 type ip struct {
 	Address   string `json:"address"` // with the length of its prefix
-	Gateway   string `json:"gateway"`
+	Gateway   string `json:"gateway,omitempty"`
 	Interface int    `json:"interface"` // an index of interfaces
 }
 
@@ -71,8 +73,8 @@ type route struct {
 
 // call is one call of the plugin.
 type call struct {
-	command, containerID, netns, ifName string
-	net                                 network
+	command, containerID, netns, ifName, args string
+	net                                       network
 }
 
 // readCall reads what the specification has in the environment and on standard
@@ -80,7 +82,7 @@ type call struct {
 func readCall(env func(string) string, stdin []byte) (*call, error) {
 	c := &call{
 		command: env("CNI_COMMAND"), containerID: env("CNI_CONTAINERID"),
-		netns: env("CNI_NETNS"), ifName: env("CNI_IFNAME"),
+		netns: env("CNI_NETNS"), ifName: env("CNI_IFNAME"), args: env("CNI_ARGS"),
 	}
 	if err := json.Unmarshal(stdin, &c.net); err != nil {
 		return nil, fail(codeDecode, "the network configuration on standard input is no JSON object of the CNI: %v", err)
@@ -103,7 +105,11 @@ func (c *call) checkNetwork() error {
 	switch {
 	case n.Name == "" || strings.Contains(n.Name, "/"):
 		return fail(codeConfig, "name %q of the network configuration is empty or has a slash", n.Name)
-	case !strings.HasPrefix(n.Socket, "/"):
+	case n.Clusters != "" && n.Socket != "":
+		return fail(codeConfig, "socket and clusters in the network configuration exclude each other; leave one out")
+	case n.Clusters != "" && !strings.HasPrefix(n.Clusters, "/"):
+		return fail(codeConfig, "clusters %q of the network configuration is no absolute path; `minato cni config` prints a configuration", n.Clusters)
+	case n.Clusters == "" && !strings.HasPrefix(n.Socket, "/"):
 		return fail(codeConfig, "socket %q of the network configuration is no absolute path; `minato cni config NODE` prints a configuration", n.Socket)
 	case c.command == cmdDel || c.command == cmdGC:
 		// What was refused, or was not asked for then, is nothing to keep a container
@@ -160,6 +166,14 @@ func (c *call) checkEnvironment() error {
 // those of Minato's own sandboxes. All of one network have the prefix ownersOf.
 func owner(network string, a attachment) string {
 	return ownersOf(network) + a.ContainerID + "/" + a.IfName
+}
+
+// ContainerOf is the container that an owner of addresses in the Pod network is, if
+// it came by a network configuration of that name.
+func ContainerOf(network, owner string) (containerID string, ok bool) {
+	rest, ok := strings.CutPrefix(owner, ownersOf(network))
+	containerID, _, _ = strings.Cut(rest, "/")
+	return containerID, ok
 }
 
 func ownersOf(network string) string { return "cni/" + network + "/" }

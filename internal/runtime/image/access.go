@@ -15,12 +15,16 @@ const (
 	// PullSecretAnnotation goes with a pull: the Secret that the credentials
 	// come from, as the JSON of a [PullSecret].
 	PullSecretAnnotation = "minato.local/image-pull-secret"
+	// AskAnnotation goes with a pull, and is "true" where the registry is asked even
+	// if the image was loaded from a file under that name: what it says of the login
+	// is wanted, and its image.
+	AskAnnotation = "minato.local/image-ask"
 	// AccessAnnotation comes with an image's status: who may use the image under
 	// the name asked for without asking the registry, as the JSON of an
 	// [Access].
 	AccessAnnotation = "minato.local/image-access"
-	// LoadedAnnotation comes in its place, and is "true", where the image was
-	// loaded from a file under the name asked for: everybody may use it.
+	// LoadedAnnotation is "true" where the image was loaded from a file under the
+	// name asked for. AccessAnnotation comes beside it if it was pulled as well.
 	LoadedAnnotation = "minato.local/image-loaded"
 )
 
@@ -41,6 +45,8 @@ type PullSecret struct {
 type Access struct {
 	// Anyone is true where the registry gave the image without credentials.
 	Anyone bool `json:"anyone,omitempty"`
+	// Hand is true where a person has fetched it, for all Pods.
+	Hand bool `json:"hand,omitempty"`
 	// Secrets are those whose credentials the registry has accepted, the last
 	// one last.
 	Secrets []PullSecret `json:"secrets,omitempty"`
@@ -52,8 +58,9 @@ const maxPullSecrets = 100
 
 // with adds those who may use the image after a later pull.
 func (a Access) with(b Access) Access {
+	hand := a.Hand || b.Hand
 	if a.Anyone || b.Anyone {
-		return Access{Anyone: true}
+		return Access{Anyone: true, Hand: hand}
 	}
 	all := slices.Clone(a.Secrets)
 	for _, s := range b.Secrets {
@@ -62,7 +69,7 @@ func (a Access) with(b Access) Access {
 		})
 		all = append(all, s)
 	}
-	return Access{Secrets: all[max(0, len(all)-maxPullSecrets):]}
+	return Access{Hand: hand, Secrets: all[max(0, len(all)-maxPullSecrets):]}
 }
 
 // pulledWith says who may use an image that was pulled with these credentials.
@@ -91,15 +98,19 @@ func (img *Image) status(asked string) (*runtimeapi.Image, error) {
 	if err != nil || isID(img, asked) {
 		return out, nil
 	}
+	access, pulled := img.Access[repository(name)]
+	out.Spec.Annotations = map[string]string{}
 	if img.loadedAs(name) {
-		out.Spec.Annotations = map[string]string{LoadedAnnotation: "true"}
-		return out, nil
+		out.Spec.Annotations[LoadedAnnotation] = "true"
+		if !pulled {
+			return out, nil
+		}
 	}
-	text, err := json.Marshal(img.Access[repository(name)])
+	text, err := json.Marshal(access)
 	if err != nil {
 		return nil, err
 	}
-	out.Spec.Annotations = map[string]string{AccessAnnotation: string(text)}
+	out.Spec.Annotations[AccessAnnotation] = string(text)
 	return out, nil
 }
 

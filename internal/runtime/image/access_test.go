@@ -68,11 +68,13 @@ func accessOf(t *testing.T, svc *Service, ref string) *Access {
 	if err != nil || resp.GetImage() == nil {
 		t.Fatalf("status of %s: %v, %v", ref, resp, err)
 	}
-	text, ok := resp.GetImage().GetSpec().GetAnnotations()[AccessAnnotation]
-	if !ok {
-		if resp.GetImage().GetSpec().GetAnnotations()[LoadedAnnotation] != "true" {
-			t.Errorf("status of %s: %v", ref, resp)
-		}
+	annotations := resp.GetImage().GetSpec().GetAnnotations()
+	text, ok := annotations[AccessAnnotation]
+	switch {
+	case annotations[LoadedAnnotation] == "true":
+		return nil
+	case !ok:
+		t.Errorf("status of %s: %v", ref, resp)
 		return nil
 	}
 	var a Access
@@ -146,6 +148,42 @@ func TestAccessIsRemembered(t *testing.T) {
 	}
 	expect(tag, nil)
 	expect(other, &Access{Secrets: []PullSecret{second, renewed}})
+}
+
+// An image that a person has fetched is told from one that a registry gives to
+// anyone, and one that was loaded is pulled all the same where the registry has to
+// be asked; its name means what the registry says then.
+func TestPreloadedImages(t *testing.T) {
+	s := openStore(t)
+	svc := newTestService(t, s)
+	reg := startRegistry(t, map[string]v1.Image{"team/app:v1": makeImage(t, "theirs", makeTar(t, file("f", "theirs"))), "team/by:hand": makeImage(t, "x", makeTar(t, file("f", "x")))})
+	tag, hand := reg.host+"/team/app:v1", reg.host+"/team/by:hand"
+	if _, err := svc.Pull(t.Context(), hand, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := accessOf(t, svc, hand); !reflect.DeepEqual(got, &Access{Hand: true}) {
+		t.Errorf("fetched by hand: %+v", got)
+	}
+	if _, err := svc.PullImage(t.Context(), spec(hand), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := accessOf(t, svc, hand); !reflect.DeepEqual(got, &Access{Anyone: true, Hand: true}) {
+		t.Errorf("pulled without a login as well: %+v", got)
+	}
+
+	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{tag: makeImage(t, "ours", makeTar(t, file("f", "ours")))}), nil); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := svc.PullImage(t.Context(), spec(tag), nil, nil)
+	if err != nil || accessOf(t, svc, tag) != nil {
+		t.Errorf("the loaded image: %v", err)
+	}
+	asked := spec(tag)
+	asked.Annotations = map[string]string{AskAnnotation: "true"}
+	theirs, err := svc.PullImage(t.Context(), asked, nil, nil)
+	if got := accessOf(t, svc, tag); err != nil || theirs == ours || !reflect.DeepEqual(got, &Access{Anyone: true}) {
+		t.Errorf("asked, the registry gives %s, %v; access %+v", theirs, err, got)
+	}
 }
 
 func TestAccessIsBounded(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -71,7 +70,7 @@ func manifestKind(mediaType string, raw []byte) (types.MediaType, error) {
 	}
 	switch {
 	case doc.SchemaVersion == 1 || doc.FSLayers != nil || kind == types.DockerManifestSchema1 || kind == types.DockerManifestSchema1Signed:
-		return "", errors.New("it has Docker's image format of schema 1, which is not supported; have the image built or pushed anew by a tool of after 2017")
+		return "", registry.ErrSchema1
 	case kind.IsIndex() && doc.Layers == nil, kind.IsImage() && doc.Manifests == nil:
 		return kind, nil
 	case kind.IsIndex() || kind.IsImage():

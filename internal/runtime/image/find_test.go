@@ -30,6 +30,12 @@ func TestPullRefuses(t *testing.T) {
 		want  string
 	}{
 		{"schema 1", document(types.DockerManifestSchema1Signed, `{"schemaVersion":1,"name":"app","fsLayers":[]}`), "schema 1"},
+		{"schema 1 with signatures", func(l *liar) {
+			l.manifests["v1"] = func(w http.ResponseWriter) {
+				w.Header().Set("Docker-Content-Digest", digestOf([]byte("without signatures")).String())
+				serveManifest(types.DockerManifestSchema1Signed, []byte(`{"schemaVersion":1,"fsLayers":[],"signatures":[]}`))(w)
+			}
+		}, "schema 1"},
 		{"schema 1 without a type", document("application/json", `{"schemaVersion":1,"fsLayers":[]}`), "schema 1"},
 		{"neither manifest nor index", document("application/json", `{"schemaVersion":2}`), "not a container image"},
 		{"both", document(types.OCIManifestSchema1, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[],"manifests":[]}`), "both layers and manifests"},

@@ -30,8 +30,8 @@ const (
 	// maxKept bounds what of it goes into the index, in bytes: every user of the
 	// store has the whole index in memory.
 	maxKept = 1 << 20
-	// maxLayers bounds an image's layers; Docker makes at most 127, and not many
-	// more fit into one mount.
+	// maxLayers bounds an image's layers; Docker makes at most 127, and overlayfs
+	// takes 500 different ones.
 	maxLayers = 512
 )
 

@@ -37,6 +37,9 @@ func (s *Store) MountRootfsFor(users *os.File, img *Image, target, upper, work, 
 
 func mountRootfs(layers string, img *Image, target, upper, work string) error {
 	lower := lowerDirs(img.Layers, upper == "")
+	if len(lower) > maxLower {
+		return fmt.Errorf("mount image %s: it has %d different layers; overlayfs takes %d at most", img.ID, len(lower), maxLower)
+	}
 	options := "lowerdir=" + strings.Join(lower, ":")
 	flags := uintptr(0)
 	if upper != "" {
@@ -46,16 +49,55 @@ func mountRootfs(layers string, img *Image, target, upper, work string) error {
 	} else {
 		flags = unix.MS_RDONLY
 	}
-	if len(options) >= os.Getpagesize() {
-		return fmt.Errorf("mount image %s: its %d layers do not fit into one mount", img.ID, len(img.Layers))
-	}
 	err := inDirectory(layers, func() error {
+		if len(options) >= os.Getpagesize() {
+			return mountOneByOne(lower, target, upper, work)
+		}
 		return unix.Mount("overlay", target, "overlay", flags, options)
 	})
 	if err != nil {
 		return fmt.Errorf("mount image %s at %s: overlayfs: %w", img.ID, target, err)
 	}
 	return nil
+}
+
+// maxLower is how many lower directories overlayfs takes (OVL_MAX_STACK).
+const maxLower = 500
+
+// mountOneByOne mounts what is too much for the options of one mount, which are a
+// page at most. Linux takes lower directories one by one since 6.5.
+func mountOneByOne(lower []string, target, upper, work string) error {
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(fs)
+	for _, dir := range lower {
+		if err := unix.FsconfigSetString(fs, "lowerdir+", dir); err != nil {
+			return fmt.Errorf("its %d layers do not fit into one mount; Linux 6.5 and later take them one by one: %w", len(lower), err)
+		}
+	}
+	attributes := unix.MOUNT_ATTR_RDONLY
+	if upper != "" {
+		attributes = 0
+		for _, option := range [][2]string{{"upperdir", upper}, {"workdir", work}} {
+			if err := unix.FsconfigSetString(fs, option[0], option[1]); err != nil {
+				return fmt.Errorf("%s: %w", option[0], err)
+			}
+		}
+		if err := unix.FsconfigSetFlag(fs, "volatile"); err != nil {
+			return fmt.Errorf("volatile: %w", err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attributes)
+	if err != nil {
+		return fmt.Errorf("fsmount: %w", err)
+	}
+	defer unix.Close(mount)
+	return unix.MoveMount(mount, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // lowerDirs orders layers for overlayfs, which wants the top one first, each

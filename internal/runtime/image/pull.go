@@ -20,7 +20,7 @@ import (
 // by digest, since only it can say whether these credentials may have the image.
 // The exception is an image that was loaded from a file under the name asked
 // for: what a developer built and loaded as app:latest must run, whatever a
-// registry has under that name.
+// registry has under that name. With [AskAnnotation] there is no exception.
 //
 // Where the registry cannot be reached, the error is
 // [crierrors.ErrRegistryUnavailable]; what a registry answers never is.
@@ -33,7 +33,7 @@ func (s *Service) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, aut
 	if have != nil && isID(have, asked) {
 		return have.ID, nil
 	}
-	if name, err := Normalize(asked); err == nil && have != nil && have.loadedAs(name) {
+	if name, err := Normalize(asked); err == nil && have != nil && have.loadedAs(name) && spec.GetAnnotations()[AskAnnotation] != "true" {
 		return have.ID, nil
 	}
 	access, err := pulledWith(spec, auth)
@@ -50,7 +50,7 @@ func (s *Service) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, aut
 // Pull fetches an image for a person, who decides that every Pod may use it, and
 // returns its ID. auth may be nil, and so may progress.
 func (s *Service) Pull(ctx context.Context, asked string, auth *runtimeapi.AuthConfig, progress func(Progress)) (string, error) {
-	return s.fetch(ctx, asked, auth, Access{Anyone: true}, progress)
+	return s.fetch(ctx, asked, auth, Access{Hand: true}, progress)
 }
 
 func (s *Service) fetch(ctx context.Context, asked string, auth *runtimeapi.AuthConfig, access Access, progress func(Progress)) (id string, err error) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Pin keeps the image that ref finds from being removed while owner, a
@@ -53,7 +54,8 @@ func (s *Store) pinOwner(id string) (string, error) {
 }
 
 // Remove removes a name from its image, and with its last name, or where ref
-// is an ID, the image and every layer no other image has. An image that is not
+// is an ID, the image and every layer no other image has. A name with a digest
+// stands for all of the image's names in that repository. An image that is not
 // there is no error.
 func (s *Store) Remove(ref string) error {
 	err := s.update(func(idx *index) error {
@@ -61,8 +63,8 @@ func (s *Store) Remove(ref string) error {
 		if img == nil {
 			return nil
 		}
-		if name, err := Normalize(ref); err == nil && len(img.Names) > 1 && slices.Contains(img.Names, name) && !isID(img, ref) {
-			idx.Images[img.ID] = img.without([]string{name})
+		if less := img.less(ref); len(less.Names) > 0 {
+			idx.Images[img.ID] = less
 			return nil
 		}
 		owner, err := s.pinOwner(img.ID)
@@ -82,6 +84,22 @@ func (s *Store) Remove(ref string) error {
 		return fmt.Errorf("remove image %s: %w", ref, err)
 	}
 	return nil
+}
+
+// less is the image without what ref names.
+func (img *Image) less(ref string) *Image {
+	name, err := Normalize(ref)
+	if err != nil || isID(img, ref) {
+		return &Image{}
+	}
+	repo := repository(name)
+	if !strings.Contains(name[len(repo):], "@") {
+		return img.without([]string{name})
+	}
+	ours := func(n string) bool { return repository(n) == repo }
+	less := img.without(slices.DeleteFunc(slices.Clone(img.Names), func(n string) bool { return !ours(n) }))
+	less.Digests = slices.DeleteFunc(slices.Clone(img.Digests), ours)
+	return less
 }
 
 func isID(img *Image, ref string) bool {

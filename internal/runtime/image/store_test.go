@@ -349,6 +349,40 @@ func TestNamesMoveAndGo(t *testing.T) {
 	}
 }
 
+// A name with a digest stands for the names of one repository.
+func TestRemoveByDigest(t *testing.T) {
+	s := openStore(t)
+	img := makeImage(t, "x", makeTar(t, file("f", "x")))
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := startRegistry(t, map[string]v1.Image{"team/app:v1": img, "team/app:v2": img, "other/app:v1": img, "lone/app:v1": img})
+	svc := newTestService(t, s)
+	for _, ref := range []string{"/team/app:v1", "/team/app:v2", "/other/app:v1", "/lone/app@" + digest.String()} {
+		if _, err := svc.PullImage(t.Context(), spec(reg.host+ref), nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Remove(reg.host + "/team/app@" + digest.String()); err != nil {
+		t.Fatal(err)
+	}
+	for ref, stays := range map[string]bool{
+		"/team/app:v1": false, "/team/app:v2": false, "/team/app@" + digest.String(): false,
+		"/other/app:v1": true, "/lone/app@" + digest.String(): true,
+	} {
+		if _, err := s.Get(reg.host + ref); (err == nil) != stays {
+			t.Errorf("%s: %v; want it there: %v", ref, err, stays)
+		}
+	}
+	if err := s.Remove(reg.host + "/other/app@" + digest.String()); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.List(); err != nil || len(all) != 0 {
+		t.Errorf("after its last name: %v, %v", all, err)
+	}
+}
+
 func TestPinnedImageStays(t *testing.T) {
 	s := openStore(t)
 	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{"app": makeImage(t, "x", makeTar(t, file("f", "1")))}), nil); err != nil {

@@ -4,6 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -350,16 +354,64 @@ func (zeros) Read(p []byte) (int, error) {
 
 func TestManyLayers(t *testing.T) {
 	s := openStore(t)
-	var layers [][]byte
-	for i := range 120 {
-		layers = append(layers, makeTar(t, file("f", strings.Repeat("x", i))))
+	// Many more than fit into the options of a mount.
+	config := v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}}
+	manifest := []map[string]any{{"Config": "c", "RepoTags": []string{"many:latest"}}}
+	var entries []entry
+	var names []string
+	for i := range 400 {
+		if i == 399 {
+			i = 7 // the same layer twice
+		}
+		layer := makeTar(t, file("f", strings.Repeat("x", i)))
+		sum := sha256.Sum256(layer)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])})
+		entries = append(entries, file(fmt.Sprint(len(names)), string(layer)))
+		names = append(names, fmt.Sprint(len(names)))
 	}
-	layers = append(layers, layers[7]) // the same layer twice
-	if _, err := s.Load(t.Context(), writeArchive(t, map[string]v1.Image{"many": makeImage(t, "x", layers...)}), nil); err != nil {
+	manifest[0]["Layers"] = names
+	for name, v := range map[string]any{"c": config, "manifest.json": manifest} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, file(name, string(text)))
+	}
+	archive := filepath.Join(t.TempDir(), "many.tar")
+	if err := os.WriteFile(archive, makeTar(t, entries...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := readFile(t, filepath.Join(mounted(t, s, "many"), "f")); len(got) != 7 {
+	if _, err := s.Load(t.Context(), archive, nil); err != nil {
+		t.Fatal(err)
+	}
+	root := mounted(t, s, "many")
+	if got := readFile(t, filepath.Join(root, "f")); len(got) != 7 {
 		t.Errorf("f has %d bytes, want 7", len(got))
+	}
+	if err := os.WriteFile(filepath.Join(root, "f"), []byte("mine"), 0o600); err != nil {
+		t.Error(err)
+	}
+	img, err := s.Get("many")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ro := t.TempDir()
+	if err := s.MountRootfs(img, ro, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(ro, unix.MNT_DETACH)
+	if got := readFile(t, filepath.Join(ro, "f")); len(got) != 7 {
+		t.Errorf("f has %d bytes, want 7", len(got))
+	}
+	if err := os.WriteFile(filepath.Join(ro, "f"), nil, 0o600); !errors.Is(err, unix.EROFS) {
+		t.Errorf("write to a mount that is read-only: %v", err)
+	}
+	more := &Image{ID: "more"}
+	for i := range maxLower + 1 {
+		more.Layers = append(more.Layers, fmt.Sprint(i))
+	}
+	if err := s.MountRootfs(more, ro, "", ""); err == nil || !strings.Contains(err.Error(), "501 different layers; overlayfs takes 500") {
+		t.Errorf("more than overlayfs takes: %v", err)
 	}
 }
 

@@ -83,8 +83,6 @@ func checkAppArmor(p *runtimeapi.SecurityProfile) error {
 func (r *Runtime) checkContainer(sb *sandbox, config *runtimeapi.ContainerConfig) error {
 	sc := config.GetLinux().GetSecurityContext()
 	switch {
-	case len(config.GetCDIDevices()) > 0:
-		return fmt.Errorf("CDI devices: %w", ErrUnsupported)
 	case config.GetWindows() != nil:
 		return fmt.Errorf("windows: %w", ErrUnsupported)
 	case config.GetLogPath() != "" && !filepath.IsLocal(config.GetLogPath()):

@@ -157,7 +157,7 @@ func fields() map[reflect.Type]map[string]treatment {
 			"WorkingDir":  honoured("process"),
 			"Envs":        honoured("process"),
 			"Mounts":      honoured("TestVolumes"),
-			"Devices":     honoured("devicesAt"),
+			"Devices":     honoured("TestDevicesOfTheNode"),
 			"Labels":      honoured("TestListsAndFilters"),
 			"Annotations": honoured("TestRuntimeAnnotations"),
 			"LogPath":     refused("../../x", "/x"),
@@ -166,7 +166,7 @@ func fields() map[reflect.Type]map[string]treatment {
 			"Tty":         honoured("streaming_test.go"),
 			"Linux":       honoured("this test"),
 			"Windows":     refused(&runtimeapi.WindowsContainerConfig{}),
-			"CDIDevices":  refused([]*runtimeapi.CDIDevice{{Name: "vendor.com/gpu=0"}}),
+			"CDIDevices":  honoured("TestCDIDevices"),
 			"StopSignal":  honoured("TestSignalNumber"),
 		},
 	}

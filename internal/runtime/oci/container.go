@@ -23,8 +23,9 @@ type container struct {
 	op   sync.Mutex    // one operation at a time; stopping takes none
 	done chan struct{} // closed once it has exited
 
-	mu    sync.Mutex // guards state from Phase on, and Resources
+	mu    sync.Mutex // guards state from Phase on, Resources, and saved
 	state containerState
+	saved saved
 }
 
 func (r *Runtime) newContainer(state containerState) *container {
@@ -59,7 +60,7 @@ func (c *container) change(fn func(*containerState)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fn(&c.state)
-	return save(stateFile(c.dir), &c.state)
+	return c.saved.save(stateFile(c.dir), &c.state)
 }
 
 // CreateContainer implements CRI. conmon and the OCI runtime are started here,
@@ -134,7 +135,7 @@ func (r *Runtime) create(ctx context.Context, sb *sandbox, c *container) error {
 			return err
 		}
 	}
-	if err := makeLeaf(r.cgroupOf(c)); err != nil {
+	if err := errors.Join(makeLeaf(r.cgroupOf(c)), r.limitHugePages(c)); err != nil {
 		return err
 	}
 	pid, err := r.startConmon(ctx, c)
@@ -252,8 +253,8 @@ func (r *Runtime) forgetContainer(ctx context.Context, c *container) error {
 	return errors.Join(
 		r.cfg.Store.Unpin(c.state.ID),
 		os.RemoveAll(r.exitFile(c)),
-		host.RemoveTree(c.runDir),
-		host.RemoveTree(c.dir),
+		host.ClearTree(c.runDir),
+		host.ClearTree(c.dir),
 	)
 }
 
@@ -267,10 +268,26 @@ func (r *Runtime) release(ctx context.Context, c *container) error {
 	if err := c.awaitConmon(ctx); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(r.programOf(c).root, c.state.ID)); err == nil {
-		if err := r.runOCI(ctx, c, "delete", "--force", c.state.ID); err != nil {
-			return err
-		}
+	if err := r.dropState(ctx, c); err != nil {
+		return err
 	}
-	return errors.Join(cg.Delete(), host.UnmountAllUnder(c.runDir))
+	// Its root, its image volumes, and what is mounted for a Pod with users of its own.
+	return errors.Join(cg.Delete(), host.UnmountEntries(c.runDir))
+}
+
+// dropState has the OCI runtime forget a container whose processes are gone. Of one
+// without hooks, as all of ours are, crun and runc have nothing but a directory
+// then, beside the cgroup: to start either for that takes longer than the rest of a
+// container's end.
+func (r *Runtime) dropState(ctx context.Context, c *container) error {
+	p := r.programOf(c)
+	dir := filepath.Join(p.root, c.state.ID)
+	switch filepath.Base(p.path) {
+	case "crun", "runc":
+		return host.ClearTree(dir)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil
+	}
+	return r.runOCI(ctx, c, "delete", "--force", c.state.ID)
 }

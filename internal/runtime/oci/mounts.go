@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -23,6 +22,13 @@ func (b *specBuilder) mounts() ([]specs.Mount, error) {
 		}
 		volumes = append(volumes, mount)
 	}
+	fromCDI, err := b.cdiMounts()
+	if err != nil {
+		return nil, err
+	}
+	volumes = append(slices.DeleteFunc(volumes, func(v specs.Mount) bool {
+		return slices.ContainsFunc(fromCDI, func(m specs.Mount) bool { return v.Destination == m.Destination })
+	}), fromCDI...)
 	var mounts []specs.Mount
 	for _, m := range append(b.systemMounts(), b.sandboxMounts()...) {
 		if !slices.ContainsFunc(volumes, func(v specs.Mount) bool { return v.Destination == m.Destination }) {
@@ -171,26 +177,4 @@ func (b *specBuilder) rootPropagation() string {
 		}
 	}
 	return out
-}
-
-// deviceOf describes a device node of the host.
-func deviceOf(hostPath, containerPath string) (specs.LinuxDevice, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(hostPath, &st); err != nil {
-		return specs.LinuxDevice{}, fmt.Errorf("device %s: %w", hostPath, err)
-	}
-	kind := ""
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFCHR:
-		kind = "c"
-	case unix.S_IFBLK:
-		kind = "b"
-	default:
-		return specs.LinuxDevice{}, fmt.Errorf("device %s: it is no device", hostPath)
-	}
-	mode := os.FileMode(st.Mode & 0o777)
-	return specs.LinuxDevice{
-		Path: containerPath, Type: kind, FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
-		Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-	}, nil
 }

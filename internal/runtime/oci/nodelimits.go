@@ -1,6 +1,13 @@
 package oci
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
+)
 
 // Limits is what all containers of a node may use together; 0 is no limit.
 type Limits struct {
@@ -36,4 +43,35 @@ func (r *Runtime) withinNode(quota, period int64) int64 {
 		period = defaultCPUPeriod
 	}
 	return min(quota, r.cfg.Limits.CPUs*period)
+}
+
+// LimitNode sets the limits of a node's cgroup, for a runtime that has its
+// containers run by another program.
+func LimitNode(cg host.Cgroup, limits Limits) error {
+	layout, err := host.Cgroups()
+	if err != nil {
+		return err
+	}
+	return (&Runtime{cfg: Config{Cgroup: cg, Limits: limits}, layout: layout}).limitNode()
+}
+
+// LimitPod does the same for a Pod's, a child of the node's.
+func LimitPod(node host.Cgroup, limits Limits, uid string, config *runtimeapi.LinuxPodSandboxConfig) error {
+	layout, err := host.Cgroups()
+	if err != nil {
+		return err
+	}
+	for name, res := range map[string]*runtimeapi.LinuxContainerResources{"resources": config.GetResources(), "overhead": config.GetOverhead()} {
+		if err := checkPodResources(res); err != nil {
+			return fmt.Errorf("%s of the Pod: %w", name, err)
+		}
+	}
+	l := podLimitsOf(config)
+	l.processes = podProcesses(0, readPIDMax())
+	return (&Runtime{cfg: Config{Cgroup: node, Limits: limits}, layout: layout}).limitPod(uid, l)
+}
+
+// UsageOf is what the processes in a cgroup use, as the CRI tells it.
+func UsageOf(cg host.Cgroup, at time.Time) (*runtimeapi.CpuUsage, *runtimeapi.MemoryUsage) {
+	return cpuUsage(cg, at.UnixNano()), memoryUsage(cg, at.UnixNano())
 }

@@ -100,6 +100,7 @@ type Runtime struct {
 	// handlers are the OCI runtimes by the names that RuntimeClasses have for them.
 	handlers map[string]program
 	layout   host.CgroupLayout
+	hugetlb  hugetlb
 	boot     string // this boot's ID, to tell processes from those of the last one
 	// selinux tells whether the kernel has SELinux and uses it.
 	selinux bool
@@ -191,6 +192,7 @@ func (r *Runtime) makeDirs() error {
 	if err := r.limitNode(); err != nil {
 		return err
 	}
+	r.hugetlb = r.findHugetlb()
 	return r.makeLeaf(r.conmonCgroup())
 }
 

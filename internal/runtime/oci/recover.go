@@ -139,7 +139,7 @@ func (r *Runtime) sweepRunDirs(kind string, known func(id string) bool) {
 		if _, err := os.Stat(filepath.Join(r.cfg.Dir, kind, id)); err == nil || known(id) {
 			return nil
 		}
-		return errors.Join(host.UnmountAllUnder(dir), host.RemoveTree(dir))
+		return host.ClearTree(dir)
 	})
 	if err != nil {
 		r.log.Error("directories of sandboxes or containers that are not there any more could not be removed", "dir", parent, "error", err)

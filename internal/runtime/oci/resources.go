@@ -2,7 +2,6 @@ package oci
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,20 +18,9 @@ func (b *specBuilder) resources() (*specs.LinuxResources, []specs.LinuxDevice, e
 	if err != nil {
 		return nil, nil, err
 	}
-	rules := []specs.LinuxDeviceCgroup{{Allow: b.security().GetPrivileged(), Access: "rwm"}}
-	var devices []specs.LinuxDevice
-	if b.security().GetPrivileged() {
-		devices = hostDevices()
-	}
-	for _, d := range b.config().GetDevices() {
-		found, err := devicesAt(d.GetHostPath(), d.GetContainerPath())
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, dev := range found {
-			devices = append(devices, dev)
-			rules = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: dev.Type, Major: &dev.Major, Minor: &dev.Minor, Access: d.GetPermissions()})
-		}
+	devices, rules, err := b.devices()
+	if err != nil {
+		return nil, nil, err
 	}
 	res.Devices = rules
 	return res, devices, nil
@@ -59,9 +47,6 @@ func linuxResources(in *runtimeapi.LinuxContainerResources) *specs.LinuxResource
 	if v := in.GetMemorySwapLimitInBytes(); v > 0 {
 		out.Memory.Swap = &v
 	}
-	for _, h := range in.GetHugepageLimits() {
-		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.GetPageSize(), Limit: h.GetLimit()})
-	}
 	out.Unified = maps.Clone(in.GetUnified())
 	return out
 }
@@ -76,6 +61,10 @@ const groupKill = "memory.oom.group"
 // here or by the runtime if they can't be kept.
 func (r *Runtime) containerResources(in *runtimeapi.LinuxContainerResources) (*specs.LinuxResources, error) {
 	res := linuxResources(in)
+	var err error
+	if res.HugepageLimits, err = r.hugePages(in.GetHugepageLimits()); err != nil {
+		return nil, err
+	}
 	if q := res.CPU.Quota; q != nil {
 		*q = r.withinNode(*q, in.GetCpuPeriod())
 	}
@@ -115,60 +104,4 @@ func (r *Runtime) withoutSwap(res *specs.LinuxResources) {
 		res.Unified = map[string]string{}
 	}
 	res.Unified[noSwap] = "0"
-}
-
-// devicesAt returns one device, or all below a directory.
-func devicesAt(hostPath, containerPath string) ([]specs.LinuxDevice, error) {
-	if containerPath == "" {
-		containerPath = hostPath
-	}
-	resolved, err := filepath.EvalSymlinks(hostPath)
-	if err != nil {
-		return nil, fmt.Errorf("device %s: %w", hostPath, err)
-	}
-	if dev, err := deviceOf(resolved, containerPath); err == nil {
-		return []specs.LinuxDevice{dev}, nil
-	}
-	var out []specs.LinuxDevice
-	err = filepath.WalkDir(resolved, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.Type()&fs.ModeDevice == 0 {
-			return err
-		}
-		dev, err := deviceOf(path, filepath.Join(containerPath, strings.TrimPrefix(path, resolved)))
-		out = append(out, dev)
-		return err
-	})
-	if err == nil && len(out) == 0 {
-		err = fmt.Errorf("device %s: no device is there", hostPath)
-	}
-	return out, err
-}
-
-// hostDevices are all that a privileged container gets. Terminals and message
-// queues are its own; nodes that vanish while we look are nobody's.
-func hostDevices() []specs.LinuxDevice {
-	var out []specs.LinuxDevice
-	filepath.WalkDir("/dev", func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if d.IsDir() {
-			switch path {
-			case "/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/.lxc":
-				return fs.SkipDir
-			}
-			return nil
-		}
-		switch path {
-		case "/dev/console", "/dev/ptmx", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty":
-			return nil // the OCI runtime makes these
-		}
-		if d.Type()&fs.ModeDevice != 0 {
-			if dev, err := deviceOf(path, path); err == nil {
-				out = append(out, dev)
-			}
-		}
-		return nil
-	})
-	return out
 }

@@ -28,8 +28,9 @@ type sandbox struct {
 
 	op sync.RWMutex // held for writing to start and stop it, for reading to make containers in it
 
-	mu    sync.Mutex // guards state's changing fields: Ready, IPs, Holder
+	mu    sync.Mutex // guards state's changing fields: Ready, IPs, Holder; and saved
 	state sandboxState
+	saved saved
 }
 
 func (r *Runtime) newSandbox(state sandboxState) *sandbox {
@@ -95,7 +96,7 @@ func (sb *sandbox) change(fn func(*sandboxState)) error {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	fn(&sb.state)
-	return save(stateFile(sb.dir), &sb.state)
+	return sb.saved.save(stateFile(sb.dir), &sb.state)
 }
 
 // RunPodSandbox implements CRI.
@@ -174,6 +175,11 @@ func (r *Runtime) makePodCgroup(sb *sandbox) error {
 	if err := cg.Create(); err != nil {
 		return err
 	}
+	if r.hugetlb == hugetlbOwn {
+		if err := cg.DelegateHugePages(); err != nil {
+			return err
+		}
+	}
 	limits := podLimitsOf(sb.state.Config.GetLinux())
 	limits.processes = podProcesses(r.cfg.PodPidsLimit, readPIDMax())
 	return r.limitPod(sb.info().UID, limits)
@@ -217,8 +223,8 @@ func (r *Runtime) tearDown(ctx context.Context, sb *sandbox) error {
 	if err := r.stopHolder(ctx, sb); err != nil {
 		return err
 	}
-	// Namespaces and /dev/shm alike.
-	return host.UnmountAllUnder(sb.runDir)
+	// Namespaces, and /dev/shm and the files of the sandbox.
+	return errors.Join(host.UnmountEntries(sb.namespaceDir()), host.UnmountEntries(sb.runDir))
 }
 
 // RemovePodSandbox implements CRI.
@@ -256,7 +262,7 @@ func (r *Runtime) forgetSandbox(sb *sandbox) error {
 	if last {
 		errs = append(errs, r.podCgroup(uid).Delete())
 	}
-	errs = append(errs, host.RemoveTree(sb.runDir), host.RemoveTree(sb.dir))
+	errs = append(errs, host.ClearTree(sb.runDir), host.ClearTree(sb.dir))
 	return errors.Join(errs...)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	cdispecs "tags.cncf.io/container-device-interface/specs-go"
 
 	"minato/internal/runtime/image"
 )
@@ -30,6 +31,9 @@ type specBuilder struct {
 	c    *container
 	img  *image.Image
 	caps hostCapabilities
+	// edits come with the container's CDI devices, and runsAs is its user; build sets both.
+	edits  []*cdispecs.ContainerEdits
+	runsAs specs.User
 }
 
 func (b *specBuilder) config() *runtimeapi.ContainerConfig { return b.c.state.Config }
@@ -70,6 +74,14 @@ func (b *specBuilder) build() (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.edits, err = b.cdiEdits(); err != nil {
+		return nil, err
+	}
+	addToProcess(process, b.edits)
+	if err := checkMapped(b.sb.users(), process.User); err != nil {
+		return nil, err
+	}
+	b.runsAs = process.User
 	mounts, err := b.mounts()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -137,12 +138,19 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// save replaces a state file. Power failures are no concern: nothing that the
-// state is about survives them.
-func save(path string, state any) error {
+// saved is what a state file holds, by its hash; none before the first save.
+type saved [sha256.Size]byte
+
+// save replaces a state file, unless it holds that state. Power failures are no
+// concern: nothing that the state is about survives them.
+func (s *saved) save(path string, state any) error {
 	data, err := json.Marshal(state)
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
+	}
+	sum := saved(sha256.Sum256(data))
+	if sum == *s {
+		return nil
 	}
 	tmp := path + ".new"
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
@@ -151,6 +159,7 @@ func save(path string, state any) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
+	*s = sum
 	return nil
 }
 

@@ -1,6 +1,36 @@
 package oci
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestSaveWritesWhatIsNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	var s saved
+	inode := func(state sandboxState) os.FileInfo {
+		t.Helper()
+		if err := s.save(path, &state); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got sandboxState
+		if err := load(path, &got); err != nil || got.ID != state.ID || got.Ready != state.Ready {
+			t.Fatalf("the file has %+v, %v; want %+v", got, err, state)
+		}
+		return info
+	}
+	first := inode(sandboxState{ID: "a"})
+	if again := inode(sandboxState{ID: "a"}); !os.SameFile(first, again) {
+		t.Error("the same state was written again")
+	}
+	inode(sandboxState{ID: "a", Ready: true})
+	inode(sandboxState{ID: "a"})
+}
 
 func TestParseStat(t *testing.T) {
 	const rest = " 7 41 6 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3"

@@ -55,6 +55,7 @@ func newClient(e endpoint, registry, repository string, login Login, base http.R
 // meant for itself only.
 func (c *client) checkRedirect(req *http.Request, via []*http.Request) error {
 	from := via[len(via)-1]
+	req.Header.Del("Referer") // where it comes from may have a signature in its query
 	switch {
 	case len(via) >= 10:
 		return errors.New("it leads through more than the limit of 10 redirections")

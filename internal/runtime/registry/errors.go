@@ -14,6 +14,13 @@ import (
 // ErrDigest says that content is not what its digest says.
 var ErrDigest = errors.New("its content has another digest")
 
+// ErrSchema1 says that an image has Docker's first format.
+var ErrSchema1 = errors.New("it has Docker's image format of schema 1, which is not supported; have the image built or pushed anew by a tool of after 2017")
+
+// signedSchema1 is the type of a manifest of that format whose digest is that of what
+// its signatures sign.
+const signedSchema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
 // StatusError is an answer of a registry that is no success.
 type StatusError struct {
 	// Code is the HTTP status.

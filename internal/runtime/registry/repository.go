@@ -92,7 +92,7 @@ var manifestTypes = strings.Join([]string{
 	"application/vnd.oci.image.manifest.v1+json",
 	"application/vnd.docker.distribution.manifest.list.v2+json",
 	"application/vnd.docker.distribution.manifest.v2+json",
-	"application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1",
+	signedSchema1 + ";q=0.1",
 	"*/*;q=0.1",
 }, ", ")
 
@@ -154,6 +154,9 @@ func (c *client) manifest(ctx context.Context, ref string, isDigest bool) (Manif
 		want = ref
 	}
 	if isSHA256(want) && want != m.Digest {
+		if m.MediaType == signedSchema1 {
+			return Manifest{}, fmt.Errorf("manifest %s of %s: %w", want, c.name(), ErrSchema1)
+		}
 		return Manifest{}, fmt.Errorf("manifest %s of %s: %w, %s: the registry does not tell the truth", want, c.name(), ErrDigest, m.Digest)
 	}
 	return m, nil

@@ -293,7 +293,7 @@ func TestTLSAndHeaders(t *testing.T) {
 		if tc.want == "" && (err != nil || string(got) != "content") || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
-		if leaked.Get("X-Key") != "" || leaked.Get("Authorization") != "" {
+		if leaked.Get("X-Key") != "" || leaked.Get("Authorization") != "" || leaked.Get("Referer") != "" {
 			t.Errorf("%s: %v went elsewhere", name, leaked)
 		}
 	}

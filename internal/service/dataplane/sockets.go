@@ -72,6 +72,14 @@ func (d *DataPlane) endStaleSockets() (int, error) {
 		return 0, err
 	}
 	defer table.Close()
+	connections := kernelTable[uint64, connection]{table}
+	stale := false
+	if err := connections.each(func(_ uint64, c connection) { stale = stale || !isLive(c.key()) }); err != nil {
+		stale = true // an entry went while its successor was looked for
+	}
+	if !stale {
+		return 0, nil // nearly always, and a node may have a hundred namespaces
+	}
 	namespaces, err := namespacesOf(d.cfg.Cgroup)
 	if err != nil {
 		return 0, err
@@ -79,7 +87,7 @@ func (d *DataPlane) endStaleSockets() (int, error) {
 	ended, failures := 0, []error(nil)
 	for _, ns := range namespaces {
 		err := ns.Do(func() error {
-			n, err := endSockets(kernelTable[uint64, connection]{table}, isLive)
+			n, err := endSockets(connections, isLive)
 			ended += n
 			return err
 		})
@@ -196,7 +204,11 @@ func isStale(t kernelTable[uint64, connection], id socketID, family uint8, isLiv
 		return false
 	}
 	addr, port := id.peer(family)
-	return addr == c.Backend && port == c.Port && !isLive(backendKey{Addr: addr, Port: port, Proto: protoUDP})
+	return addr == c.Backend && port == c.Port && !isLive(c.key())
+}
+
+func (c connection) key() backendKey {
+	return backendKey{Addr: c.Backend, Port: c.Port, Proto: protoUDP}
 }
 
 func destroy(id socketID, family uint8) error {

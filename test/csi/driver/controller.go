@@ -54,9 +54,6 @@ func isBlock(all ...*spec.VolumeCapability) bool {
 
 // CreateVolume implements the controller service.
 func (d *driver) CreateVolume(_ context.Context, req *spec.CreateVolumeRequest) (*spec.CreateVolumeResponse, error) {
-	if req.GetName() == "" || len(req.GetVolumeCapabilities()) == 0 {
-		return nil, status.Error(codes.InvalidArgument, "name and volume_capabilities are required")
-	}
 	d.store.mu.Lock()
 	defer d.store.mu.Unlock()
 	id := idOf(req.Name)
@@ -141,8 +138,29 @@ func (d *driver) ControllerPublishVolume(_ context.Context, req *spec.Controller
 	if err != nil {
 		return nil, err
 	}
-	t.Attached = d.node
+	if t.Attached != "" && t.ReadOnly != req.GetReadonly() {
+		return nil, status.Errorf(codes.AlreadyExists, "the volume is attached to %s with another readonly", t.Attached)
+	}
+	if t.Attached == "" && d.limit > 0 {
+		all, err := d.store.list("volumes")
+		if err != nil {
+			return nil, err
+		}
+		if n := attachedOf(all); n >= d.limit {
+			return nil, status.Errorf(codes.ResourceExhausted, "%d volumes are attached to %s, which is all it takes", n, d.node)
+		}
+	}
+	t.Attached, t.ReadOnly = d.node, req.GetReadonly()
 	return &spec.ControllerPublishVolumeResponse{PublishContext: map[string]string{"attached-to": d.node}}, d.store.write("volumes", t)
+}
+
+func attachedOf(all []*thing) (n int64) {
+	for _, t := range all {
+		if t.Attached != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // ControllerUnpublishVolume implements the controller service.
@@ -159,7 +177,7 @@ func (d *driver) ControllerUnpublishVolume(_ context.Context, req *spec.Controll
 	if t.Staged != "" || len(t.Published) > 0 {
 		return nil, status.Errorf(codes.FailedPrecondition, "the volume is in use on the node: %+v", t)
 	}
-	t.Attached = ""
+	t.Attached, t.ReadOnly = "", false
 	return &spec.ControllerUnpublishVolumeResponse{}, d.store.write("volumes", t)
 }
 
@@ -198,7 +216,7 @@ func (d *driver) ControllerExpandVolume(_ context.Context, req *spec.ControllerE
 			return nil, err
 		}
 	}
-	return &spec.ControllerExpandVolumeResponse{CapacityBytes: t.Size, NodeExpansionRequired: true}, nil
+	return &spec.ControllerExpandVolumeResponse{CapacityBytes: t.Size, NodeExpansionRequired: d.expands}, nil
 }
 
 // CreateSnapshot implements the controller service.
@@ -241,10 +259,16 @@ func (d *driver) ListSnapshots(_ context.Context, req *spec.ListSnapshotsRequest
 		return nil, err
 	}
 	out := &spec.ListSnapshotsResponse{}
-	for _, t := range all {
-		if (req.GetSnapshotId() == "" || req.GetSnapshotId() == t.ID) && (req.GetSourceVolumeId() == "" || req.GetSourceVolumeId() == t.Source) {
-			out.Entries = append(out.Entries, &spec.ListSnapshotsResponse_Entry{Snapshot: snapshot(t)})
+	for _, t := range all { // by their IDs: the token is the last one told
+		if t.ID <= req.GetStartingToken() || req.GetSnapshotId() != "" && req.GetSnapshotId() != t.ID ||
+			req.GetSourceVolumeId() != "" && req.GetSourceVolumeId() != t.Source {
+			continue
 		}
+		if n := len(out.Entries); req.GetMaxEntries() > 0 && n == int(req.GetMaxEntries()) {
+			out.NextToken = out.Entries[n-1].Snapshot.SnapshotId
+			break
+		}
+		out.Entries = append(out.Entries, &spec.ListSnapshotsResponse_Entry{Snapshot: snapshot(t)})
 	}
 	return out, nil
 }

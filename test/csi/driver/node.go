@@ -117,6 +117,9 @@ func (d *driver) NodePublishVolume(_ context.Context, req *spec.NodePublishVolum
 		return nil, status.Errorf(codes.FailedPrecondition, "the volume is staged at %q, not at %q", t.Staged, req.GetStagingTargetPath())
 	}
 	target := req.GetTargetPath()
+	if alone(req.GetVolumeCapability()) && slices.ContainsFunc(t.Published, func(p string) bool { return p != target }) {
+		return nil, status.Errorf(codes.FailedPrecondition, "the volume has a single writer, and is at %v", t.Published)
+	}
 	if !slices.Contains(t.Published, target) {
 		t.Published = append(t.Published, target)
 	}
@@ -198,6 +201,9 @@ func (d *driver) NodeGetVolumeStats(_ context.Context, req *spec.NodeGetVolumeSt
 	t, err := d.store.read("volumes", req.GetVolumeId())
 	if err != nil {
 		return nil, err
+	}
+	if !slices.Contains(t.Published, req.GetVolumePath()) && t.Staged != req.GetVolumePath() {
+		return nil, status.Errorf(codes.NotFound, "the volume is not at %s", req.GetVolumePath())
 	}
 	var used, files int64
 	err = filepath.WalkDir(d.store.content("volumes", t), func(_ string, e fs.DirEntry, err error) error {

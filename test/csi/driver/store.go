@@ -26,6 +26,7 @@ type thing struct {
 	Source   string    // of a snapshot, its volume; of a volume, what it was made from
 	Made     time.Time // of a snapshot
 	Attached string    // the node
+	ReadOnly bool      // how it is attached
 	Staged   string    // path
 	// Published has the paths at which the volume is.
 	Published []string
@@ -50,8 +51,9 @@ func openStore(dir string, capacity int64) (*store, error) {
 	return &store{dir: dir, capacity: capacity}, nil
 }
 
-func (s *store) hangs(method string) bool {
-	_, err := os.Stat(filepath.Join(s.dir, "hang-"+method))
+// told tells whether a file of that name is beside the volumes.
+func (s *store) told(name string) bool {
+	_, err := os.Stat(filepath.Join(s.dir, name))
 	return err == nil
 }
 

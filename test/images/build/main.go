@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -31,7 +32,7 @@ func run(ctx context.Context, args []string) error {
 	force := flags.Bool("force", false, "make the images again, with the packages as they are now")
 	list := flags.Bool("list", false, "list the images and their names, and make nothing")
 	upstream := flags.Bool("upstream", false, "the images of Kubernetes' end-to-end suite, all of them")
-	sidecars := flags.Bool("sidecars", false, "the images of what stands beside a CSI driver, all of them")
+	sidecars := flags.Bool("sidecars", false, "the images of CSI drivers for tests and of what stands beside them, all of them")
 	validation := flags.Bool("validation", false, "the images of the CRI's validation suite, all of them")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -44,7 +45,7 @@ func run(ctx context.Context, args []string) error {
 		recipes = images.Upstream()
 	}
 	if *sidecars {
-		recipes = images.Sidecars()
+		recipes = slices.Concat(images.Sidecars(), images.Drivers())
 	}
 	if *validation {
 		recipes = images.Validation()

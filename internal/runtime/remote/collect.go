@@ -1,0 +1,182 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Policy says when images are removed that no container uses, as the fields
+// imageGCHighThresholdPercent, imageGCLowThresholdPercent, imageMinimumGCAge and
+// imageMaximumGCAge of a kubelet's configuration do.
+type Policy struct {
+	High, Low      int // percent of the disk that is used
+	MinAge, MaxAge time.Duration
+}
+
+// collectPeriod is how often the disk is looked at, the kubelet's.
+const collectPeriod = 5 * time.Minute
+
+// Collector removes images of the runtime that no container uses, whosever they
+// are, those first that were not used for longest.
+type Collector struct {
+	r      *Runtime
+	policy Policy
+	log    *slog.Logger
+
+	mu          sync.Mutex
+	began       time.Time
+	seen, using map[string]time.Time // when an image was seen first, and in use last
+}
+
+// Collector returns what removes images by a policy.
+func (r *Runtime) Collector(p Policy) *Collector {
+	return &Collector{r: r, policy: p, log: r.log, began: time.Now(), seen: map[string]time.Time{}, using: map[string]time.Time{}}
+}
+
+// Run removes images by the policy until ctx ends.
+func (c *Collector) Run(ctx context.Context) error {
+	tick := time.NewTicker(collectPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := c.collect(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("images that no container uses can't be removed", "endpoint", c.r.cfg.Endpoint, "error", err)
+		}
+	}
+}
+
+// RemoveUnused removes every image that no container uses and that is not too new.
+func (c *Collector) RemoveUnused(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	unused, err := c.unused(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = c.remove(ctx, unused, 1<<62)
+	return err
+}
+
+// collect removes images that are too old, and others while the disk is too full.
+func (c *Collector) collect(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	unused, err := c.unused(ctx)
+	if err != nil {
+		return err
+	}
+	var old, rest []*runtimeapi.Image
+	for _, img := range unused {
+		if p := c.policy; p.MaxAge > 0 && time.Since(c.lastUse(img)) > p.MaxAge && time.Since(c.began) > p.MaxAge {
+			old = append(old, img)
+		} else {
+			rest = append(rest, img)
+		}
+	}
+	if _, err := c.remove(ctx, old, 1<<62); err != nil {
+		return err
+	}
+	excess, err := c.excess(ctx)
+	if err != nil || excess <= 0 {
+		return err
+	}
+	freed, err := c.remove(ctx, rest, excess)
+	if err == nil && freed < excess {
+		err = fmt.Errorf("failed to garbage collect required amount of images. Attempted to free %d bytes, but only found %d bytes eligible to free", excess, freed)
+	}
+	return err
+}
+
+// excess is how many bytes of images are too many.
+func (c *Collector) excess(ctx context.Context) (int64, error) {
+	info, err := c.r.Images().ImageFsInfo(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, fs := range info.GetImageFilesystems() {
+		var disk unix.Statfs_t
+		if err := unix.Statfs(fs.GetFsId().GetMountpoint(), &disk); err != nil {
+			return 0, fmt.Errorf("look at the disk of the images, %s: %w", fs.GetFsId().GetMountpoint(), err)
+		}
+		total, available := int64(disk.Blocks)*disk.Frsize, int64(disk.Bavail)*disk.Frsize
+		if total == 0 || (total-available)*100/total < int64(c.policy.High) {
+			return 0, nil
+		}
+		return total*int64(100-c.policy.Low)/100 - available, nil
+	}
+	return 0, nil
+}
+
+// unused are the images that no container uses, old enough to go, those first that
+// were not used for longest.
+func (c *Collector) unused(ctx context.Context) ([]*runtimeapi.Image, error) {
+	conn, now := c.r.conn, time.Now()
+	images, err := c.r.Images().ListImages(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	all, err := invoke(ctx, conn, patience, conn.runtime.ListContainers, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	inUse := map[string]bool{}
+	for _, ctr := range all.GetContainers() {
+		inUse[ctr.GetImage().GetImage()], inUse[ctr.GetImageRef()], inUse[ctr.GetImageId()] = true, true, true
+	}
+	var out []*runtimeapi.Image
+	for _, img := range images {
+		if c.seen[img.GetId()].IsZero() {
+			c.seen[img.GetId()] = now
+		}
+		names := append(append([]string{img.GetId()}, img.GetRepoTags()...), img.GetRepoDigests()...)
+		switch {
+		case slices.ContainsFunc(names, func(n string) bool { return inUse[n] }):
+			c.using[img.GetId()] = now
+		case img.GetPinned() || now.Sub(c.seen[img.GetId()]) < c.policy.MinAge:
+		default:
+			out = append(out, img)
+		}
+	}
+	slices.SortFunc(out, func(a, b *runtimeapi.Image) int {
+		return cmp.Or(c.lastUse(a).Compare(c.lastUse(b)), cmp.Compare(a.GetId(), b.GetId()))
+	})
+	return out, nil
+}
+
+// lastUse is when an image was used last, or else seen first.
+func (c *Collector) lastUse(img *runtimeapi.Image) time.Time {
+	if at := c.using[img.GetId()]; !at.IsZero() {
+		return at
+	}
+	return c.seen[img.GetId()]
+}
+
+// remove removes images until so many bytes are free.
+func (c *Collector) remove(ctx context.Context, images []*runtimeapi.Image, enough int64) (freed int64, err error) {
+	for _, img := range images {
+		if freed >= enough {
+			break
+		}
+		if rerr := c.r.Images().RemoveImage(ctx, &runtimeapi.ImageSpec{Image: img.GetId()}); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("remove image %s: %w", img.GetId(), rerr))
+			continue
+		}
+		freed += int64(img.GetSize())
+		delete(c.seen, img.GetId())
+		delete(c.using, img.GetId())
+	}
+	return freed, err
+}
