@@ -215,6 +215,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "config-maps", Run: s.keepInfoMaps},
 		{Name: "certificates", Run: s.followCertificates},
 		{Name: "clock", Run: s.followClock},
+		{Name: "oom-kills", Run: s.followOOMKills},
 		{Name: "start", Run: s.finishStart},
 		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},

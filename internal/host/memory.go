@@ -14,6 +14,8 @@ type Memory struct {
 	// Available is what programs could get without swapping, by the kernel's own
 	// estimate.
 	Available int64
+	// Swap is the size of its swap devices, 0 without one.
+	Swap int64
 }
 
 // MachineMemory reads it from /proc/meminfo.
@@ -27,7 +29,7 @@ func MachineMemory() (Memory, error) {
 
 func parseMemory(data []byte) (Memory, error) {
 	var m Memory
-	want := map[string]*int64{"MemTotal:": &m.Total, "MemAvailable:": &m.Available}
+	want := map[string]*int64{"MemTotal:": &m.Total, "MemAvailable:": &m.Available, "SwapTotal:": &m.Swap}
 	for line := range bytes.Lines(data) {
 		fields := strings.Fields(string(line))
 		if len(fields) < 2 || want[fields[0]] == nil {
@@ -40,6 +42,7 @@ func parseMemory(data []byte) (Memory, error) {
 		*want[fields[0]] = kib << 10
 		delete(want, fields[0])
 	}
+	delete(want, "SwapTotal:") // which a kernel without swap has not
 	for name := range want {
 		return Memory{}, fmt.Errorf("read the machine's memory: /proc/meminfo has no %s", strings.TrimSuffix(name, ":"))
 	}

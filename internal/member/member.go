@@ -193,6 +193,14 @@ func (m *Member) Ready() <-chan struct{} { return m.ready }
 // connected.
 func (m *Member) States() []supervise.State { return m.parts.States() }
 
+// OutOfMemory tells the node that the kernel has ended a process because the node
+// has run out of memory.
+func (m *Member) OutOfMemory(process string, pid int) {
+	if a := m.agent.Load(); a != nil {
+		a.OutOfMemory(process, pid)
+	}
+}
+
 // ClockWasSet tells the node that the machine's clock was set.
 func (m *Member) ClockWasSet() {
 	if a := m.agent.Load(); a != nil {

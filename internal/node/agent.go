@@ -206,6 +206,16 @@ func (a *Agent) LookAtParts() {
 	}
 }
 
+// OutOfMemory records the kubelet's event about a node that has run out of memory,
+// and about the process that the kernel has ended for it.
+func (a *Agent) OutOfMemory(process string, pid int) {
+	select {
+	case <-a.assembled:
+		a.node.events.Eventf(a.node.reference(), v1.EventTypeWarning, "SystemOOM", "System OOM encountered, victim process: %s, pid: %d", process, pid)
+	default:
+	}
+}
+
 // ClockWasSet has all Pods looked at again, with the tokens that they have: what
 // waits for a date does so by a timer, which knows nothing of dates.
 func (a *Agent) ClockWasSet() {

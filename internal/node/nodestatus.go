@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // nodeStatus registers the node and keeps its status.
@@ -351,6 +353,7 @@ func runtimeReady(resp *runtimeapi.StatusResponse, err error) error {
 
 func (n *nodeStatus) info() v1.NodeSystemInfo {
 	return v1.NodeSystemInfo{
+		Swap:                    swapOf(host.MachineMemory()),
 		MachineID:               readLine("/etc/machine-id"),
 		SystemUUID:              readLine("/etc/machine-id"),
 		BootID:                  readLine("/proc/sys/kernel/random/boot_id"),
@@ -361,6 +364,15 @@ func (n *nodeStatus) info() v1.NodeSystemInfo {
 		OperatingSystem:         runtime.GOOS,
 		Architecture:            runtime.GOARCH,
 	}
+}
+
+// swapOf is what the machine has of swap, which all nodes share: nil without any.
+// It tells that there is some, not that Pods may use it.
+func swapOf(m host.Memory, err error) *v1.NodeSwapStatus {
+	if err != nil || m.Swap == 0 {
+		return nil
+	}
+	return &v1.NodeSwapStatus{Capacity: &m.Swap}
 }
 
 // readLine is a file's content, empty where there is no such file.

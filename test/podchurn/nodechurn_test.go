@@ -81,7 +81,7 @@ func TestNodesComeAndGo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%d times after %s: memory %d MiB, descriptors %d, threads %d", i+1, time.Since(began).Round(time.Second), is.memory>>20, is.open, is.counts["threads of the server"])
+			t.Logf("%d times after %s: memory %d MiB, descriptors %d, goroutines %d", i+1, time.Since(began).Round(time.Second), is.memory>>20, is.open, is.goroutines)
 		}
 	}
 	after := nodesHeld(t, client, &before)
@@ -161,15 +161,6 @@ func lookAtNodes(ctx context.Context, client kubernetes.Interface) (held, error)
 	if err != nil {
 		return h, err
 	}
-	pid, err := serverPID(churned)
-	if err != nil {
-		return h, err
-	}
-	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		return h, err
-	}
-	h.counts["threads of the server"] = len(threads) / 16 // the Go runtime keeps some more or less
 	for what, pattern := range map[string]string{
 		"links of the machine": "/sys/class/net/*" + churned + "*", "named namespaces": "/run/netns/*" + churned + "*",
 		"certificates": filepath.Join("/var/lib/minato", churned, "pki", "nodes", "*"), "logs of Ingresses": filepath.Join("/var/lib/minato", churned, "ingress", "*"),
@@ -183,16 +174,6 @@ func lookAtNodes(ctx context.Context, client kubernetes.Interface) (held, error)
 			return h, err
 		}
 		h.counts[what] = len(found)
-	}
-	raw, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
-	if err != nil {
-		return h, err
-	}
-	for line := range strings.Lines(string(raw)) {
-		var n float64
-		if _, err := fmt.Sscanf(line, "go_goroutines %g", &n); err == nil {
-			h.counts["goroutines, in fifties"] = int(n) / 50 // some come and go with connections
-		}
 	}
 	for what, path := range map[string]string{
 		"Nodes": "/api/v1/nodes", "Leases": "/apis/coordination.k8s.io/v1/leases", "EndpointSlices": "/apis/discovery.k8s.io/v1/endpointslices",

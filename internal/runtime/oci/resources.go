@@ -3,6 +3,8 @@ package oci
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -81,5 +83,25 @@ func (r *Runtime) containerResources(in *runtimeapi.LinuxContainerResources) (*s
 	if !hasController(r.layout.V2Root, "memory") {
 		delete(res.Unified, groupKill)
 	}
+	r.withoutSwap(res)
 	return res, nil
+}
+
+// noSwap is the file that says how much a container may swap.
+const noSwap = "memory.swap.max"
+
+// withoutSwap keeps a container without a limit of memory from the machine's swap,
+// as a kubelet does that has not been told otherwise (KEP-2400, NoSwap). One with a
+// limit has one of swap with it. Version 1 has no such setting without a limit.
+func (r *Runtime) withoutSwap(res *specs.LinuxResources) {
+	if _, asked := res.Unified[noSwap]; asked || res.Memory.Swap != nil {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(r.cfg.Cgroup.V2(), noSwap)); err != nil {
+		return // a kernel without accounts of swap
+	}
+	if res.Unified == nil {
+		res.Unified = map[string]string{}
+	}
+	res.Unified[noSwap] = "0"
 }
