@@ -68,7 +68,7 @@ func TestNodesComeAndGo(t *testing.T) {
 		}
 		minato("node", "remove", name)
 	}
-	for i := range 5 { // what is made once, and caches
+	for i := range 40 { // what is made once, and caches; the server starts some things half a minute late
 		comeAndGo(fmt.Sprintf("warm-%d", i))
 	}
 	before := nodesHeld(t, client, nil)
