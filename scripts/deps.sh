@@ -41,6 +41,7 @@ for what in "$@"; do
 		need vtysh frr
 		need docker-registry docker-registry
 		need skopeo skopeo
+		need dbus-daemon dbus-daemon
 		need containerd containerd
 		[ -e /usr/lib/cni/loopback ] || [ -e /opt/cni/bin/loopback ] || missing="$missing containernetworking-plugins"
 		;;
