@@ -6,11 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 // Names of logind's interface (org.freedesktop.login1(5)).
@@ -65,15 +65,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Held != nil {
 		cfg.Held(atMost)
 	}
-	return follow(ctx, conn, signals, lock, atMost, cfg)
+	return follow(ctx, signals, lock, atMost, cfg)
 }
 
 // follow waits for a shutdown. The lock is given back when ctx ends before, or with the process.
-func follow(ctx context.Context, conn *dbus.Conn, signals <-chan *dbus.Signal, lock io.Closer, atMost time.Duration, cfg Config) error {
+func follow(ctx context.Context, signals <-chan *dbus.Signal, lock dbus.UnixFD, atMost time.Duration, cfg Config) error {
 	begun := false
 	defer func() {
 		if !begun {
-			lock.Close()
+			unix.Close(int(lock))
 		}
 	}()
 	for {
@@ -121,12 +121,12 @@ func longest(conn *dbus.Conn) (time.Duration, error) {
 	return time.Duration(min(micros, most)) * time.Microsecond, nil
 }
 
-// inhibit takes the lock, which lasts for as long as the descriptor is open.
-func inhibit(ctx context.Context, conn *dbus.Conn, cfg Config) (io.Closer, error) {
-	var fd dbus.UnixFD
-	err := conn.Object(service, path).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", cfg.Who, cfg.Why, "delay").Store(&fd)
+// inhibit takes the lock, which lasts for as long as the descriptor is open. It is no os.File: the collector of garbage
+// would close one that nobody refers to any more, and it has to stay open until the process ends.
+func inhibit(ctx context.Context, conn *dbus.Conn, cfg Config) (lock dbus.UnixFD, err error) {
+	err = conn.Object(service, path).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", cfg.Who, cfg.Why, "delay").Store(&lock)
 	if err != nil {
-		return nil, fmt.Errorf("have logind hold shutdowns back: %w", err)
+		return 0, fmt.Errorf("have logind hold shutdowns back: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "logind's inhibitor lock"), nil
+	return lock, nil
 }

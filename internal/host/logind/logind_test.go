@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -161,6 +162,7 @@ func TestShutdownIsHeldBack(t *testing.T) {
 	if len(down) > 0 {
 		t.Error("one shutdown was told of twice")
 	}
+	runtime.GC()
 	if released(lock, 50*time.Millisecond) {
 		t.Error("the lock was given back before the process ended")
 	}
