@@ -272,3 +272,26 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+// The labels of a Pod are its user's: none of them says whose it is, or where.
+func TestLabelsOfPodsSayNothing(t *testing.T) {
+	f, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	f.address = "10.122.1.5"
+	config := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
+	config.Labels[labelCluster], config.Labels[labelNode], config.Labels[labelNetwork] = "other", "node-2", networkOfNode
+	id, err := r.RunPodSandbox(t.Context(), config, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := r.ListPodSandbox(t.Context(), nil); err != nil || len(all) != 1 {
+		t.Errorf("the node has %v, %v", all, err)
+	}
+	st, err := r.PodSandboxStatus(t.Context(), id, false)
+	if err != nil || st.GetStatus().GetNetwork().GetIp() != f.address || st.GetStatus().GetLinux().GetNamespaces().GetOptions().GetNetwork() != runtimeapi.NamespaceMode_POD {
+		t.Errorf("the agent is told %v, %v", st, err)
+	}
+	if err := r.RemovePodSandbox(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}

@@ -43,7 +43,8 @@ func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 func (r *Runtime) sandboxConfig(config *runtimeapi.PodSandboxConfig) (own *runtimeapi.PodSandboxConfig, onNode bool) {
 	own = proto.CloneOf(config)
 	own.Labels = r.cfg.Owner.mark(own.GetLabels())
-	own.PortMappings = nil // hostPorts are served by the node's data plane
+	delete(own.Labels, labelNetwork) // a Pod may have any label itself
+	own.PortMappings = nil           // hostPorts are served by the node's data plane
 	sc := own.GetLinux().GetSecurityContext()
 	if onNode = sc.GetNamespaceOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE; onNode {
 		// The runtime's own network is the machine's. The CNI plugin puts the
