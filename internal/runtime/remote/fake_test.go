@@ -25,6 +25,7 @@ type fake struct {
 	mu         sync.Mutex
 	address    string // of the next sandbox
 	config     string // what the status has as the configuration
+	making     func() // is called while a sandbox is made; nil is nothing
 	sandboxes  map[string]*runtimeapi.PodSandboxConfig
 	stopped    map[string]bool
 	containers map[string]*runtimeapi.ContainerConfig
@@ -64,6 +65,9 @@ func (f *fake) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runtim
 }
 
 func (f *fake) RunPodSandbox(_ context.Context, req *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
+	if f.making != nil {
+		f.making()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := fmt.Sprintf("sandbox-%s-%d", req.GetConfig().GetMetadata().GetName(), req.GetConfig().GetMetadata().GetAttempt())

@@ -77,6 +77,9 @@ type Runtime struct {
 	// networks are the paths of sandboxes' network namespaces, by ID.
 	networks map[string]string
 	about    *About // nil until the runtime was asked
+	// claimed are the Pods, by UID, for which something beside the runtime is being
+	// made or removed. The channel is closed when that is over.
+	claimed map[string]chan struct{}
 
 	// What follows is Run's alone.
 	states map[string]state // of sandboxes and containers, by ID
@@ -99,7 +102,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, conn: conn, log: cfg.Logger, owners: map[string]string{}, networks: map[string]string{}, wanted: make(chan struct{}, 1)}
+	r := &Runtime{cfg: cfg, conn: conn, log: cfg.Logger, owners: map[string]string{}, networks: map[string]string{}, claimed: map[string]chan struct{}{}, wanted: make(chan struct{}, 1)}
 	if r.layout, err = host.Cgroups(); err == nil {
 		err = cfg.Cgroup.Create()
 	}
