@@ -137,6 +137,13 @@ func (f *fake) CreateContainer(_ context.Context, req *runtimeapi.CreateContaine
 	return &runtimeapi.CreateContainerResponse{ContainerId: id}, nil
 }
 
+func (f *fake) StartContainer(_ context.Context, req *runtimeapi.StartContainerRequest) (*runtimeapi.StartContainerResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.states[req.GetContainerId()] = runtimeapi.ContainerState_CONTAINER_RUNNING
+	return &runtimeapi.StartContainerResponse{}, nil
+}
+
 func (f *fake) ListContainers(_ context.Context, req *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

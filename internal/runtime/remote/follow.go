@@ -89,6 +89,7 @@ func (r *Runtime) relist(ctx context.Context) ([]*runtimeapi.PodSandbox, error) 
 	}
 	for id, was := range r.states {
 		if _, ok := now[id]; !ok {
+			r.disown(id) // removed with its sandbox, perhaps, or by others
 			r.tell(id, was)
 		}
 	}

@@ -72,8 +72,10 @@ type Runtime struct {
 	wanted chan struct{} // has the runtime looked at before its time
 
 	mu sync.Mutex
-	// owners are the Pods' UIDs by the IDs of sandboxes and containers.
+	// owners are the Pods' UIDs by the IDs of sandboxes and containers, made is which
+	// container of its Pod one is, by ID.
 	owners map[string]string
+	made   map[string]*runtimeapi.ContainerMetadata
 	// networks are the paths of sandboxes' network namespaces, by ID.
 	networks map[string]string
 	about    *About // nil until the runtime was asked
@@ -102,7 +104,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, conn: conn, log: cfg.Logger, owners: map[string]string{}, networks: map[string]string{}, claimed: map[string]chan struct{}{}, wanted: make(chan struct{}, 1)}
+	r := &Runtime{cfg: cfg, conn: conn, log: cfg.Logger, owners: map[string]string{}, made: map[string]*runtimeapi.ContainerMetadata{}, networks: map[string]string{}, claimed: map[string]chan struct{}{}, wanted: make(chan struct{}, 1)}
 	if r.layout, err = host.Cgroups(); err == nil {
 		err = cfg.Cgroup.Create()
 	}
