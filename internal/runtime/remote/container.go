@@ -44,10 +44,12 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, config 
 }
 
 // translateLimits leaves out what the kubelet has for cgroup2 alone, where another
-// version of cgroups limits containers.
+// version of cgroups limits containers, and keeps the rest within the node's limits
+// there, as those of Pods are.
 func (r *Runtime) translateLimits(res *runtimeapi.LinuxContainerResources) {
 	if res != nil && !r.layout.Unified {
 		res.Unified = nil
+		res.CpuQuota = r.cfg.Limits.Within(r.layout, res.CpuQuota, res.CpuPeriod)
 	}
 }
 

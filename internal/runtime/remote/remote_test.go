@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
+	"minato/internal/runtime/oci"
 )
 
 // open makes a node's view of a runtime.
@@ -391,4 +392,16 @@ func TestMountsAreHidden(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(volume, "file")); err != nil {
 		t.Errorf("what is in the volume: %v", err)
 	}
+}
+
+// Version 1 of cgroups refuses a limit above the node's own, cgroup2 does not.
+func TestLimitsAboveTheNodes(t *testing.T) {
+	for unified, want := range map[bool]int64{false: 200000, true: 800000} {
+		r := &Runtime{cfg: Config{Limits: oci.Limits{CPUs: 2}}, layout: host.CgroupLayout{Unified: unified}}
+		res := &runtimeapi.LinuxContainerResources{CpuQuota: 800000, CpuPeriod: 100000, Unified: map[string]string{"memory.oom.group": "1"}}
+		if r.translateLimits(res); res.CpuQuota != want || (len(res.Unified) > 0) != unified {
+			t.Errorf("cgroup2 %t: %v", unified, res)
+		}
+	}
+	(&Runtime{}).translateLimits(nil)
 }
