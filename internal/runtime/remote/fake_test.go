@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,6 +25,7 @@ type fake struct {
 
 	mu         sync.Mutex
 	address    string // of the next sandbox
+	version    string // 1.6 where empty
 	config     string // what the status has as the configuration
 	making     func() // is called while a sandbox is made; nil is nothing
 	sandboxes  map[string]*runtimeapi.PodSandboxConfig
@@ -55,7 +57,9 @@ func serve(t *testing.T) (*fake, string) {
 }
 
 func (f *fake) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
-	return &runtimeapi.VersionResponse{Version: "0.1.0", RuntimeName: "containerd", RuntimeVersion: "1.6.20~ds1", RuntimeApiVersion: "v1"}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &runtimeapi.VersionResponse{Version: "0.1.0", RuntimeName: "containerd", RuntimeVersion: cmp.Or(f.version, "1.6.20~ds1"), RuntimeApiVersion: "v1"}, nil
 }
 
 func (f *fake) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
@@ -154,6 +158,16 @@ func (f *fake) ListContainers(_ context.Context, req *runtimeapi.ListContainersR
 		}
 	}
 	return out, nil
+}
+
+func (f *fake) ContainerStatus(_ context.Context, req *runtimeapi.ContainerStatusRequest) (*runtimeapi.ContainerStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.containers[req.GetContainerId()]
+	if !ok {
+		return nil, status.Error(codes.NotFound, "no such container")
+	}
+	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{Id: req.GetContainerId(), Metadata: c.GetMetadata(), Mounts: c.GetMounts()}}, nil
 }
 
 func (f *fake) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
