@@ -21,6 +21,17 @@ func TestImagesOfVolumesStay(t *testing.T) {
 	}
 }
 
+// A threshold of 100 percent has the disk never looked at.
+func TestImagesStayWithoutThreshold(t *testing.T) {
+	_, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	for high, looked := range map[int]bool{85: true, 100: false} { // the runtime can't tell which disk it is
+		if err := r.Collector(Policy{High: high, Low: 80}).collect(t.Context()); (err != nil) != looked {
+			t.Errorf("with a threshold of %d: %v", high, err)
+		}
+	}
+}
+
 // Images that were there when the node started are old enough soon after, not one
 // period later. One that was removed by others and comes back is new.
 func TestImagesAreSeenAtOnce(t *testing.T) {
