@@ -136,8 +136,10 @@ func TestRefusals(t *testing.T) {
 	r := open(t, endpoint, "node-1")
 	users := sandboxOf(r, "users", runtimeapi.NamespaceMode_POD)
 	users.Linux.SecurityContext.NamespaceOptions.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}
-	if _, err := r.RunPodSandbox(t.Context(), users, ""); err == nil || !strings.Contains(err.Error(), "hostUsers: false") {
-		t.Errorf("user namespaces: %v", err)
+	for _, handler := range []string{"", "runc"} {
+		if _, err := r.RunPodSandbox(t.Context(), users, handler); err == nil || !strings.Contains(err.Error(), "hostUsers: false") {
+			t.Errorf("user namespaces with the handler %q: %v", handler, err)
+		}
 	}
 	elsewhere := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
 	elsewhere.Linux.CgroupParent = "/kubepods"
