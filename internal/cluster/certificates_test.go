@@ -19,7 +19,11 @@ func contextWith(name, cert string) *clientcmdapi.Config {
 
 // TestRenewContext renews what is ours and leaves everything else.
 func TestRenewContext(t *testing.T) {
-	ours := func(cert []byte) bool { return string(cert) == "old" || string(cert) == "new" }
+	ours := func(cert, key []byte) bool {
+		return (string(cert) == "old" || string(cert) == "new") && string(key) == "key of "+string(cert)
+	}
+	keyless := contextWith("minato", "old")
+	keyless.AuthInfos["minato"].ClientKeyData = []byte("key of another")
 	for name, test := range map[string]struct {
 		have    *clientcmdapi.Config
 		changed bool
@@ -27,6 +31,7 @@ func TestRenewContext(t *testing.T) {
 		"the one before":        {contextWith("minato", "old"), true},
 		"the same":              {contextWith("minato", "new"), false},
 		"of somebody else":      {contextWith("minato", "foreign"), false},
+		"without the key":       {keyless, false},
 		"another context alone": {contextWith("other", "old"), false},
 		"nothing":               {clientcmdapi.NewConfig(), false},
 	} {
@@ -61,5 +66,17 @@ func TestRenewContext(t *testing.T) {
 				t.Errorf("the file says %s", after)
 			}
 		})
+	}
+}
+
+// A cluster that people have set up without the CA stays one that kubectl takes.
+func TestRenewContextWithoutCA(t *testing.T) {
+	have := contextWith("minato", "old")
+	have.Clusters["minato"].CertificateAuthorityData, have.Clusters["minato"].InsecureSkipTLSVerify = nil, true
+	if !renewContext(have, contextWith("minato", "new"), "minato", func(_, _ []byte) bool { return true }) {
+		t.Fatal("it was not renewed")
+	}
+	if len(have.Clusters["minato"].CertificateAuthorityData) > 0 {
+		t.Error("the cluster has a CA now, which kubectl refuses beside insecure-skip-tls-verify")
 	}
 }

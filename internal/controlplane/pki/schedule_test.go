@@ -210,22 +210,24 @@ func TestIssuedToAdmin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := a.Admin().Cert
+	old := a.Admin()
 	c.now = c.now.Add(caLifetime - time.Hour) // all is renewed, the CA included
 	if err := a.Renew(); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		cert []byte
+		pair Pair
 		want bool
 	}{
-		"now":         {a.Admin().Cert, true},
-		"earlier":     {old, true},
-		"a node":      {node.Cert, false},
-		"another one": {other.Admin().Cert, false},
-		"no PEM":      {[]byte("x"), false},
+		"now":             {a.Admin(), true},
+		"earlier":         {old, true},
+		"a node":          {node, false},
+		"another one":     {other.Admin(), false},
+		"no PEM":          {Pair{Cert: []byte("x"), Key: old.Key}, false},
+		"without the key": {Pair{Cert: old.Cert}, false},
+		"with another":    {Pair{Cert: old.Cert, Key: a.Admin().Key}, false},
 	} {
-		if got := a.IssuedToAdmin(test.cert); got != test.want {
+		if got := a.IssuedToAdmin(test.pair.Cert, test.pair.Key); got != test.want {
 			t.Errorf("%s: got %t", name, got)
 		}
 	}
