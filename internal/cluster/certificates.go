@@ -48,17 +48,30 @@ func (s *Server) followCertificates(ctx context.Context) error {
 		return nil
 	case <-s.started:
 	}
-	for {
-		s.renewKubeconfigs() // also after a start that has renewed what was about to expire
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.renewed:
-		}
+	s.renewKubeconfigs() // also after a start that has renewed what was about to expire
+	return eachRenewal(ctx, s.renewed, func() error {
 		if err := s.writeAdminKubeconfig(); err != nil {
 			return err
 		}
-		if err := s.keepInfoMaps(ctx); err != nil {
+		s.renewKubeconfigs()
+		return s.keepInfoMaps(ctx)
+	})
+}
+
+// eachRenewal calls follow after each renewal until ctx ends. One that could not be
+// followed is the first one of the next call: there may be none for months.
+func eachRenewal(ctx context.Context, renewed chan struct{}, follow func() error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-renewed:
+		}
+		if err := follow(); err != nil {
+			select {
+			case renewed <- struct{}{}:
+			default: // there was another one meanwhile
+			}
 			return err
 		}
 	}

@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -78,5 +81,27 @@ func TestRenewContextWithoutCA(t *testing.T) {
 	}
 	if len(have.Clusters["minato"].CertificateAuthorityData) > 0 {
 		t.Error("the cluster has a CA now, which kubectl refuses beside insecure-skip-tls-verify")
+	}
+}
+
+// A renewal that could not be followed, as on a full disk, is followed when the part is
+// started again.
+func TestEachRenewal(t *testing.T) {
+	renewed := make(chan struct{}, 1)
+	renewed <- struct{}{}
+	full := errors.New("no space left on device")
+	if err := eachRenewal(t.Context(), renewed, func() error { return full }); !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	calls := 0
+	err := eachRenewal(ctx, renewed, func() error {
+		calls++
+		cancel()
+		return nil
+	})
+	if err != nil || calls != 1 {
+		t.Errorf("it was followed %d times, %v", calls, err)
 	}
 }
