@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +232,31 @@ func TestIssuedToAdmin(t *testing.T) {
 		if got := a.IssuedToAdmin(test.pair.Cert, test.pair.Key); got != test.want {
 			t.Errorf("%s: got %t", name, got)
 		}
+	}
+}
+
+// Renewals come from the schedule and from who has seen that the clock was set, and
+// listeners hear of one after the other.
+func TestListenersAreToldOfOneRenewalAtATime(t *testing.T) {
+	a := open(t, t.TempDir(), &clock{time.Now()})
+	var inside, calls atomic.Int32
+	a.OnRenewal(func() {
+		if inside.Add(1) > 1 {
+			t.Error("a listener is told while it is told")
+		}
+		for range 1000 {
+			runtime.Gosched()
+		}
+		calls.Add(1)
+		inside.Add(-1)
+	})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(a.tell)
+	}
+	wg.Wait()
+	if n := calls.Load(); n != 8 {
+		t.Errorf("it was told %d times", n)
 	}
 }
 
