@@ -86,6 +86,10 @@ func (c nfsClient) reach(ctx context.Context, name, port string) (server, client
 	name = strings.Trim(name, "[]")
 	addresses := []netip.Addr{}
 	if a, err := netip.ParseAddr(name); err == nil {
+		// A zone may have any text, and becomes a part of the mount's options.
+		if strings.ContainsAny(a.Zone(), ",=\x00\n") {
+			return server, client, fmt.Errorf("the NFS server %q has a zone that is no interface's name; write the address without it", name)
+		}
 		addresses = append(addresses, a)
 	} else if addresses, err = c.resolve(ctx, "ip", name); err != nil {
 		return server, client, fmt.Errorf("look up the NFS server: %w", err)

@@ -84,6 +84,7 @@ func TestMountNFS(t *testing.T) {
 		"version 3 with locks": {export: NFS{Server: "192.0.2.1", Path: "/e", Options: []string{"vers=3"}}, err: "add the mount option nolock"},
 		"no client":            {export: NFS{Server: "192.0.2.1", Path: "/e"}, none: true, err: "the machine's kernel has no NFS client"},
 		"no server":            {export: NFS{Server: "192.0.2.9", Path: "/e"}, err: "the NFS server does not answer: refused"},
+		"options in a zone":    {export: NFS{Server: "2001:db8::1%x,sec=none", Path: "/e"}, err: "has a zone that is no interface's name"},
 		"no name":              {export: NFS{Server: "nobody", Path: "/e"}, err: "look up the NFS server: no such host"},
 		"no export": {export: NFS{Server: "192.0.2.1", Path: "/e"}, answer: map[string]error{"": unix.ENOENT}, err: "the server has no such export",
 			want: []string{"192.0.2.1:/e /t nfs4 0x0 vers=4.2,addr=192.0.2.1,clientaddr=127.0.0.1"}},
