@@ -286,6 +286,11 @@ func TestDrivers(t *testing.T) {
 	if err := b.m.Register(t.Context(), plugins.Plugin{Name: "x", Endpoint: "/x", Versions: []string{"v1alpha3.Node"}}); err == nil || !strings.Contains(err.Error(), "v1.DRAPlugin") {
 		t.Errorf("%v", err)
 	}
+	for _, name := range []string{"", "a,b=c", strings.Repeat("a", 64)} {
+		if err := b.m.Register(t.Context(), plugins.Plugin{Name: name, Endpoint: "/dra.sock", Versions: []string{"v1.DRAPlugin"}}); err == nil {
+			t.Errorf("a driver registers as %q; once it is gone, what is removed is not its own", name)
+		}
+	}
 	p := b.register()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		if d, err := b.m.drivers.get(driverName); err == nil && b.connected(d) {
