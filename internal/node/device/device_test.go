@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -83,7 +85,9 @@ type bench struct {
 	clock *testclock.FakePassiveClock
 	m     *Manager
 	woken chan types.UID
-	stop  func()
+	// changed counts how often the Node may have changed.
+	changed atomic.Int64
+	stop    func()
 }
 
 func newBench(t *testing.T) *bench {
@@ -102,7 +106,7 @@ func (b *bench) run() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.m, err = Open(Config{Root: root, File: filepath.Join(b.dir, "granted", "devices.json"), Wake: func(uid types.UID) { b.woken <- uid }, Clock: b.clock})
+	b.m, err = Open(Config{Root: root, File: filepath.Join(b.dir, "granted", "devices.json"), Changed: func() { b.changed.Add(1) }, Wake: func(uid types.UID) { b.woken <- uid }, Clock: b.clock})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -237,6 +241,13 @@ func TestLifeOfAPlugin(t *testing.T) {
 	if uid := <-b.woken; uid != "first" {
 		t.Errorf("%s is woken by the plugin", uid)
 	}
+	if err := b.m.Allocate(t.Context(), pod("second", wants("c", 1))); !errors.As(err, &busy) || !busy.Soon {
+		t.Errorf("a Pod for a plugin that has listed nothing yet: %v", err)
+	}
+	b.clock.SetTime(b.clock.Now().Add(restartPatience))
+	if err := b.m.Allocate(t.Context(), pod("second", wants("c", 1))); err == nil || errors.As(err, &busy) {
+		t.Errorf("a Pod for a plugin that lists nothing: %v", err)
+	}
 	q.lists <- devices("a", "b", "c")
 	b.has(3, 3)
 	if given, err = b.m.Container(t.Context(), first, &first.Spec.Containers[0]); err != nil || string(given.Envs[0].Value) != "c" {
@@ -334,6 +345,47 @@ func TestRefusedPlugins(t *testing.T) {
 			t.Errorf("%s %s: %v", c.name, c.version, err)
 		}
 	}
+}
+
+// Whoever asks to be registered and does not answer leaves no trace.
+func TestUnreachablePlugin(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.m.connect(ctx, gpu, Dir+"/nobody.sock"); err == nil {
+		t.Error("nobody is registered")
+	}
+	counts := make(chan prometheus.Metric, 10)
+	b.m.counted.Collect(counts)
+	if len(counts) != 0 || len(b.m.plugins) != 0 {
+		t.Errorf("%d counts and %d plugins are kept", len(counts), len(b.m.plugins))
+	}
+}
+
+// A plugin that lists without end costs the Node little, and nothing if it always says
+// the same.
+func TestRestlessPlugin(t *testing.T) {
+	b := newBench(t)
+	p := newPlugin()
+	if _, err := b.register(p, gpu, pluginapi.Version); err != nil {
+		t.Fatal(err)
+	}
+	p.lists <- devices("a")
+	b.has(1, 1)
+	begun, before := time.Now(), b.changed.Load()
+	for range 300 {
+		p.lists <- devices("a")
+	}
+	for i := range 300 {
+		p.lists <- devices("a", "b")[:1+i%2]
+	}
+	b.wait("a second, and changes that were heard", func() bool {
+		got, most := b.changed.Load()-before, listsBurst+1+listsPerSecond*time.Since(begun).Seconds()
+		if float64(got) > most {
+			t.Fatalf("the Node changes %d times in %v", got, time.Since(begun))
+		}
+		return time.Since(begun) > time.Second && got >= listsBurst
+	})
 }
 
 // A file that can't be understood costs nothing but what it said.
