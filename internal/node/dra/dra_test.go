@@ -244,6 +244,50 @@ func TestRefusedClaims(t *testing.T) {
 	b.asked()
 }
 
+// What was prepared for a Pod that was removed by force is not given to another one,
+// for which the claim has been allocated anew.
+func TestAllocatedAnew(t *testing.T) {
+	b := newBench(t, newClaim("c", "one"))
+	b.register()
+	one, two := newPod("one", "c", v1.ResourceClaim{Name: "c"}), newPod("two", "c", v1.ResourceClaim{Name: "c"})
+	if err := b.m.Prepare(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	anew := newClaim("c", "two")
+	anew.Status.Allocation.Devices.Results[0].Device = "d2"
+	if _, err := b.client.ResourceV1().ResourceClaims("ns").UpdateStatus(t.Context(), anew, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.open() // what was allocated is known after a start of the agent too
+	b.register()
+	if err := b.m.Prepare(t.Context(), two); err == nil || !strings.Contains(err.Error(), "ResourceClaim c has been allocated anew") {
+		t.Errorf("%v", err)
+	}
+	if got := b.m.Pods(); !slices.Equal(got, []types.UID{"one"}) {
+		t.Errorf("%v have claims", got)
+	}
+	if err := errors.Join(b.m.Unprepare(t.Context(), "one"), b.m.Prepare(t.Context(), two)); err != nil {
+		t.Error(err)
+	}
+	b.asked("prepare c", "unprepare c", "prepare c")
+}
+
+// Monitors are told of devices in the order of the drivers' names.
+func TestOrderOfDevices(t *testing.T) {
+	b := newBench(t)
+	c := &claim{Namespace: "ns", Name: "c", UID: "u", Pods: []types.UID{"p"}, Drivers: map[string][]device{}}
+	for i := range 10 {
+		c.Drivers[fmt.Sprintf("driver-%d.example", i)] = []device{{Pool: "p", Name: "d"}}
+	}
+	b.m.ledger[c.key()] = c
+	p := newPod("p", "c", v1.ResourceClaim{Name: "c"})
+	for i, r := range b.m.Of(p, &p.Spec.Containers[0])[0].ClaimResources {
+		if want := fmt.Sprintf("driver-%d.example", i); r.DriverName != want {
+			t.Errorf("device %d is of %s, want %s", i, r.DriverName, want)
+		}
+	}
+}
+
 // A driver that fails is asked again; what was begun is undone though the Pod never ran.
 func TestFailingDriver(t *testing.T) {
 	b := newBench(t, newClaim("c", "p"))
