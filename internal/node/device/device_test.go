@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -386,6 +387,43 @@ func TestRestlessPlugin(t *testing.T) {
 		}
 		return time.Since(begun) > time.Second && got >= listsBurst
 	})
+}
+
+// Whoever reaches the socket has few of the process's files.
+func TestManyConnections(t *testing.T) {
+	b := newBench(t)
+	root, err := host.OpenInRoot(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var all []net.Conn
+	for range maxConnections + 1 {
+		conn, err := root.DialUnix(t.Context(), Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		all = append(all, conn)
+	}
+	// A server of HTTP/2 speaks first.
+	spoken := func(c net.Conn, within time.Duration) bool {
+		c.SetReadDeadline(time.Now().Add(within))
+		_, err := c.Read(make([]byte, 1))
+		return err == nil
+	}
+	for i, c := range all[:maxConnections] {
+		if !spoken(c, 20*time.Second) {
+			t.Fatalf("connection %d is not served", i)
+		}
+	}
+	if spoken(all[maxConnections], 100*time.Millisecond) {
+		t.Error("more connections are served than there may be")
+	}
+	all[0].Close()
+	if !spoken(all[maxConnections], 20*time.Second) {
+		t.Error("another one has ended, and it is not served")
+	}
 }
 
 // A file that can't be understood costs nothing but what it said.

@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
 // Bounds of what anybody who reaches the socket may send.
 const (
-	maxRequest  = 64 << 10
-	maxRequests = 16
-	retryPause  = 5 * time.Second
+	maxRequest     = 64 << 10
+	maxRequests    = 16
+	maxConnections = 64 // each has a file of this process, which serves other nodes too
+	retryPause     = 5 * time.Second
 )
 
 // Run takes plugins until ctx ends. Sockets of plugins that registered with an earlier
@@ -62,7 +64,7 @@ func (m *Manager) serve(ctx context.Context) error {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxRequests))
 	pluginapi.RegisterRegistrationServer(server, &registrar{m: m})
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
 	defer server.Stop()
 	tick := time.NewTicker(gracePeriod / 10)
 	defer tick.Stop()
