@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -373,6 +375,42 @@ func TestDrivers(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A driver that closes each connection at once is not connected to without a pause.
+func TestRestlessDriver(t *testing.T) {
+	b := newBench(t)
+	l, err := b.root.ListenUnix("/restless.sock", 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var taken atomic.Int64
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			taken.Add(1)
+			conn.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}) // HTTP/2's SETTINGS, with which the connection is ready
+			io.CopyN(io.Discard, conn, 24+9+9)            // what the client says until it has read them
+			conn.Close()
+		}
+	}()
+	begun := time.Now()
+	if err := b.m.Register(t.Context(), plugins.Plugin{Name: driverName, Endpoint: "/restless.sock", Versions: []string{"v1.DRAPlugin"}, Socket: "/reg.sock"}); err != nil {
+		t.Fatal(err)
+	}
+	for taken.Load() < 3 {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("it is not connected to again within 20 seconds")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if most := 2 + int64(time.Since(begun)/reconnectPause); taken.Load() > most {
+		t.Errorf("it was connected to %d times in %v", taken.Load(), time.Since(begun))
 	}
 }
 

@@ -29,6 +29,10 @@ const (
 	wipeDelay   = 30 * time.Second
 )
 
+// reconnectPause is how soon a connection that was lost is made again, unless a call
+// wants it before: a driver may close each at once.
+const reconnectPause = 500 * time.Millisecond
+
 // driver is one instance of a driver; of one there may be two while it is replaced.
 type driver struct {
 	plugin plugins.Plugin
@@ -209,7 +213,7 @@ func (m *monitor) HandleConn(_ context.Context, event grpcstats.ConnStats) {
 	case *grpcstats.ConnBegin:
 		connected = true
 	case *grpcstats.ConnEnd:
-		go m.d.conn.Connect() // gRPC would wait for a call, and holds a lock now
+		time.AfterFunc(reconnectPause, m.d.conn.Connect) // gRPC would wait for a call
 	default:
 		return
 	}
