@@ -389,6 +389,43 @@ func TestRestlessPlugin(t *testing.T) {
 	})
 }
 
+// Plugins that register without end are slowed down.
+func TestManyRegistrations(t *testing.T) {
+	b := newBench(t)
+	root, err := host.OpenInRoot(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	conn, err := plugins.Dial(root, Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := b.register(newPlugin(), gpu, pluginapi.Version); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(b.dir, Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var endpoint string
+	for _, e := range entries {
+		if e.Name() != filepath.Base(Socket) {
+			endpoint = e.Name()
+		}
+	}
+	begun := time.Now()
+	for range registrationsBurst + registrationsPerSecond/2 {
+		if _, err := pluginapi.NewRegistrationClient(conn).Register(t.Context(), &pluginapi.RegisterRequest{Version: pluginapi.Version, Endpoint: endpoint, ResourceName: gpu}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took < time.Second/2 {
+		t.Errorf("so many registrations take %v", took)
+	}
+}
+
 // Whoever reaches the socket has few of the process's files.
 func TestManyConnections(t *testing.T) {
 	b := newBench(t)
