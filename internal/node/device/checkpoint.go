@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/types"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"minato/internal/host"
 )
 
 // record is the form of the file.
@@ -75,21 +77,19 @@ func (l *ledger) encode() ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// replace writes a file as a whole, or not at all.
+// replace writes a file as a whole, or not at all, in a directory that is made if it is
+// missing.
 func replace(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return host.WriteRecord(path, data)
 }
 
 // load reads the file. Resources that had a plugin are known, without devices, until
 // their plugins have registered again or the grace period is over.
 func (m *Manager) load() error {
-	data, err := os.ReadFile(m.cfg.File)
+	data, err := host.ReadRecord(m.cfg.File)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -476,7 +476,17 @@ func TestBrokenRecord(t *testing.T) {
 	defer root.Close()
 	m, err := Open(Config{Root: root, File: file})
 	if err != nil || len(m.Pods()) != 0 {
-		t.Errorf("%v, %v", m, err)
+		t.Fatalf("%v, %v", m, err)
+	}
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.Symlink(victim, file+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.save(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("a link in the place of the record was followed")
 	}
 }
 

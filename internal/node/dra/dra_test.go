@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -287,6 +288,21 @@ func TestOrderOfDevices(t *testing.T) {
 		if want := fmt.Sprintf("driver-%d.example", i); r.DriverName != want {
 			t.Errorf("device %d is of %s, want %s", i, r.DriverName, want)
 		}
+	}
+}
+
+// A link in the place of the record is not followed.
+func TestLinkedRecord(t *testing.T) {
+	b := newBench(t)
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.Symlink(victim, b.file+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.m.save(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("it was followed")
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	api "k8s.io/kubelet/pkg/apis/dra/v1"
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
+	"minato/internal/host"
 	"minato/internal/node/plugins"
 )
 
@@ -59,7 +60,7 @@ func Open(cfg Config) (*Manager, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{cfg: cfg, ledger: ledger{}, drivers: newDrivers(cfg)}
-	data, err := os.ReadFile(cfg.File)
+	data, err := host.ReadRecord(cfg.File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return m, nil
@@ -273,15 +274,13 @@ func (m *Manager) save() error {
 	return nil
 }
 
-// replace writes a file as a whole, or not at all.
+// replace writes a file as a whole, or not at all, in a directory that is made if it is
+// missing.
 func replace(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return host.WriteRecord(path, data)
 }
 
 // Pods lists the Pods that have claims, in no order.
