@@ -48,17 +48,30 @@ func (s *Server) followCertificates(ctx context.Context) error {
 		return nil
 	case <-s.started:
 	}
-	for {
-		s.renewKubeconfigs() // also after a start that has renewed what was about to expire
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.renewed:
-		}
+	s.renewKubeconfigs() // also after a start that has renewed what was about to expire
+	return eachRenewal(ctx, s.renewed, func() error {
 		if err := s.writeAdminKubeconfig(); err != nil {
 			return err
 		}
-		if err := s.keepInfoMaps(ctx); err != nil {
+		s.renewKubeconfigs()
+		return s.keepInfoMaps(ctx)
+	})
+}
+
+// eachRenewal calls follow after each renewal until ctx ends. One that could not be
+// followed is the first one of the next call: there may be none for months.
+func eachRenewal(ctx context.Context, renewed chan struct{}, follow func() error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-renewed:
+		}
+		if err := follow(); err != nil {
+			select {
+			case renewed <- struct{}{}:
+			default: // there was another one meanwhile
+			}
 			return err
 		}
 	}
@@ -91,10 +104,11 @@ func (s *Server) renewKubeconfigs() {
 }
 
 // renewContext replaces the cluster and the user of a context by those of admin.
-// A user that is not ours any more is left alone.
-func renewContext(config, admin *clientcmdapi.Config, name string, ours func(certPEM []byte) bool) (changed bool) {
+// A user that is not ours any more is left alone, and so is one without the key: a
+// certificate is no secret, and who has no more than that gets no new one.
+func renewContext(config, admin *clientcmdapi.Config, name string, ours func(certPEM, keyPEM []byte) bool) (changed bool) {
 	have := config.AuthInfos[name]
-	if config.Contexts[name] == nil || have == nil || !ours(have.ClientCertificateData) {
+	if config.Contexts[name] == nil || have == nil || !ours(have.ClientCertificateData, have.ClientKeyData) {
 		return false
 	}
 	next := admin.AuthInfos[name]
@@ -102,7 +116,9 @@ func renewContext(config, admin *clientcmdapi.Config, name string, ours func(cer
 		return false
 	}
 	have.ClientCertificateData, have.ClientKeyData = next.ClientCertificateData, next.ClientKeyData
-	if c := config.Clusters[name]; c != nil {
+	// A cluster without CA data is one that people have set up in another way, and kubectl
+	// takes no CA beside insecure-skip-tls-verify.
+	if c := config.Clusters[name]; c != nil && len(c.CertificateAuthorityData) > 0 {
 		c.CertificateAuthorityData = admin.Clusters[name].CertificateAuthorityData
 	}
 	return true

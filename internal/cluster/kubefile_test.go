@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,8 +193,12 @@ func TestRemoveLeavesWhatOthersName(t *testing.T) {
 // A lock that is held is waited for.
 func TestKubeconfigLockIsWaitedFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	k := kubefile{path}
-	unlock, err := k.lock(path)
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	unlock, err := kubefile{path}.lock(dir, "config")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,6 +215,41 @@ func TestKubeconfigLockIsWaitedFor(t *testing.T) {
 	case <-released:
 	default:
 		t.Error("the file was changed while it was locked")
+	}
+}
+
+// A change that changes nothing is not kept by a lock, and leaves none if it is killed.
+func TestKubeconfigIsNotLockedForNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config")
+	if err := errors.Join(clientcmd.WriteToFile(*admin("work"), path), os.WriteFile(path+".lock", nil, 0)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err := kubefile{path}.modify(func(*clientcmdapi.Config) (bool, error) { return false, nil })
+	if took := time.Since(began); err != nil || took >= lockedFor {
+		t.Errorf("%v after %v", err, took)
+	}
+}
+
+// What somebody puts in the place of a kubeconfig keeps nobody who looks at it.
+func TestKubeconfigThatIsNone(t *testing.T) {
+	pipe, large := filepath.Join(t.TempDir(), "pipe"), filepath.Join(t.TempDir(), "large")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(large, nil, 0o600), os.Truncate(large, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, large} {
+		done := make(chan error, 1)
+		go func() {
+			done <- kubefile{path}.modify(func(*clientcmdapi.Config) (bool, error) { return true, nil })
+		}()
+		select {
+		case err := <-done:
+			if err == nil || !strings.Contains(err.Error(), path+" is not a file") {
+				t.Errorf("%s: %v", path, err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s is still read", path)
+		}
 	}
 }
 

@@ -86,6 +86,10 @@ func (c nfsClient) reach(ctx context.Context, name, port string) (server, client
 	name = strings.Trim(name, "[]")
 	addresses := []netip.Addr{}
 	if a, err := netip.ParseAddr(name); err == nil {
+		// A zone may have any text, and becomes a part of the mount's options.
+		if strings.ContainsAny(a.Zone(), ",=\x00\n") {
+			return server, client, fmt.Errorf("the NFS server %q has a zone that is no interface's name; write the address without it", name)
+		}
 		addresses = append(addresses, a)
 	} else if addresses, err = c.resolve(ctx, "ip", name); err != nil {
 		return server, client, fmt.Errorf("look up the NFS server: %w", err)
@@ -125,6 +129,9 @@ var mountFlags = map[string]uintptr{
 // asides are options for the programs that mount at boot, and mean nothing here.
 var asides = []string{"_netdev", "auto", "noauto", "nofail", "nouser", "fg"}
 
+// versionFlags are another form of vers=VERSION.
+var versionFlags = []string{"v2", "v3", "v4", "v4.0", "v4.1", "v4.2"}
+
 // parseNFSOptions sorts options, and refuses those that nobody here would follow.
 func parseNFSOptions(all []string) (nfsOptions, error) {
 	o := nfsOptions{port: "2049"}
@@ -144,6 +151,9 @@ func parseNFSOptions(all []string) (nfsOptions, error) {
 			return o, errors.New("the mount option bg would have a Pod start before its volume is there; leave it out")
 		case key == "vers", key == "nfsvers":
 			o.version = value
+			continue
+		case slices.Contains(versionFlags, option): // the kernel would heed the last one it is given
+			o.version = option[1:]
 			continue
 		case key == "proto" && value != "tcp" && value != "tcp6":
 			return o, fmt.Errorf("the mount option %s is not supported by this node; use proto=tcp", option)

@@ -71,6 +71,7 @@ type Authority struct {
 	plan         plan
 	renewed      bool // something was issued since the listeners were told
 
+	telling     sync.Mutex // held while listeners are told, of one renewal at a time
 	listenersMu sync.Mutex
 	listeners   []func()
 }
@@ -108,8 +109,8 @@ func (a *Authority) Renew() error {
 	return err
 }
 
-// OnRenewal has f called after each renewal in which something was issued. f must
-// not block, and may ask for what is in force now.
+// OnRenewal has f called after each renewal in which something was issued, of one at a
+// time. f must not block, and may ask for what is in force now.
 func (a *Authority) OnRenewal(f func()) {
 	a.listenersMu.Lock()
 	defer a.listenersMu.Unlock()
@@ -117,6 +118,8 @@ func (a *Authority) OnRenewal(f func()) {
 }
 
 func (a *Authority) tell() {
+	a.telling.Lock()
+	defer a.telling.Unlock()
 	a.listenersMu.Lock()
 	listeners := slices.Clone(a.listeners)
 	a.listenersMu.Unlock()

@@ -18,13 +18,15 @@ const (
 )
 
 // loadCA returns the named CA, making it on first use. Its key is never
-// replaced: a key that can't be read is an error, because with a new one the
-// certificates of all clients and nodes would be void.
+// replaced: a key that can't be read, or is missing while its certificate is there,
+// is an error, because with a new one the certificates of all clients and nodes would
+// be void.
 func (a *Authority) loadCA(file, name string) (*issuer, error) {
 	certPath := filepath.Join(a.cfg.Dir, file+extCert)
 	key, err := readKey(filepath.Join(a.cfg.Dir, file+extKey))
+	_, had := os.Lstat(certPath) // the key is always written first
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(had, fs.ErrNotExist):
 		if key, err = newKey(); err != nil {
 			return nil, err
 		}
@@ -85,12 +87,14 @@ func (a *Authority) loadLeaf(ca *issuer, file string, spec leafSpec) (Pair, erro
 	return pair, nil
 }
 
-// loadServiceAccountKey returns the token signing key, making it on first use.
+// loadServiceAccountKey returns the token signing key, making it on first use. As a
+// CA's, it is never replaced.
 func (a *Authority) loadServiceAccountKey() (*ecdsa.PrivateKey, error) {
 	keyPath, pubPath := filepath.Join(a.cfg.Dir, fileSAKey), filepath.Join(a.cfg.Dir, fileSAPub)
 	key, err := readKey(keyPath)
+	_, had := os.Lstat(pubPath) // the key is always written first
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(had, fs.ErrNotExist):
 		if key, err = newKey(); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -77,8 +78,12 @@ func describe(name string, cert *x509.Certificate) Certificate {
 }
 
 // IssuedToAdmin tells whether a certificate is the administrator's, as this cluster has
-// issued it now or earlier: also one of an earlier certificate of the same CA.
-func (a *Authority) IssuedToAdmin(certPEM []byte) bool {
+// issued it now or earlier, also one of an earlier certificate of the same CA, and the
+// key is that of the certificate.
+func (a *Authority) IssuedToAdmin(certPEM, keyPEM []byte) bool {
+	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		return false
+	}
 	cert, err := parseCert(certPEM)
 	if err != nil {
 		return false

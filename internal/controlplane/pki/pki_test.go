@@ -233,6 +233,12 @@ func TestDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Renew(); err == nil || !strings.Contains(err.Error(), "restore") {
+			t.Errorf("without %s: got %v, want an error with a remedy", path, err)
+		}
 		if err := os.WriteFile(path, data[:len(data)/2], 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,24 +212,51 @@ func TestIssuedToAdmin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := a.Admin().Cert
+	old := a.Admin()
 	c.now = c.now.Add(caLifetime - time.Hour) // all is renewed, the CA included
 	if err := a.Renew(); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		cert []byte
+		pair Pair
 		want bool
 	}{
-		"now":         {a.Admin().Cert, true},
-		"earlier":     {old, true},
-		"a node":      {node.Cert, false},
-		"another one": {other.Admin().Cert, false},
-		"no PEM":      {[]byte("x"), false},
+		"now":             {a.Admin(), true},
+		"earlier":         {old, true},
+		"a node":          {node, false},
+		"another one":     {other.Admin(), false},
+		"no PEM":          {Pair{Cert: []byte("x"), Key: old.Key}, false},
+		"without the key": {Pair{Cert: old.Cert}, false},
+		"with another":    {Pair{Cert: old.Cert, Key: a.Admin().Key}, false},
 	} {
-		if got := a.IssuedToAdmin(test.cert); got != test.want {
+		if got := a.IssuedToAdmin(test.pair.Cert, test.pair.Key); got != test.want {
 			t.Errorf("%s: got %t", name, got)
 		}
+	}
+}
+
+// Renewals come from the schedule and from who has seen that the clock was set, and
+// listeners hear of one after the other.
+func TestListenersAreToldOfOneRenewalAtATime(t *testing.T) {
+	a := open(t, t.TempDir(), &clock{time.Now()})
+	var inside, calls atomic.Int32
+	a.OnRenewal(func() {
+		if inside.Add(1) > 1 {
+			t.Error("a listener is told while it is told")
+		}
+		for range 1000 {
+			runtime.Gosched()
+		}
+		calls.Add(1)
+		inside.Add(-1)
+	})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(a.tell)
+	}
+	wg.Wait()
+	if n := calls.Load(); n != 8 {
+		t.Errorf("it was told %d times", n)
 	}
 }
 

@@ -14,7 +14,7 @@ type Pod struct {
 	UID             types.UID
 	Namespace, Name string
 	// Sandboxes and Containers are sorted by their attempts, the last one first, and
-	// those of one attempt by age.
+	// those of one attempt by whether they have run, and by age.
 	Sandboxes  []Sandbox
 	Containers []Container
 }
@@ -112,6 +112,15 @@ func (p *Pod) sort() {
 		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.CreatedAt.Compare(a.CreatedAt))
 	})
 	slices.SortStableFunc(p.Containers, func(a, b Container) int {
-		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), b.CreatedAt.Compare(a.CreatedAt))
+		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), cmp.Compare(b.ran(), a.ran()), b.CreatedAt.Compare(a.CreatedAt))
 	})
+}
+
+// ran is 1 for a container that has run. Of one attempt, that is the last one: what was
+// half made and never ran is no run, and its attempt was made again.
+func (c *Container) ran() int {
+	if c.Running() || c.Exited() {
+		return 1
+	}
+	return 0
 }

@@ -121,6 +121,9 @@ func (p *puller) ensure(ctx context.Context, w *worker, pod *v1.Pod, c *v1.Conta
 		if p.mayUse(want, have, r.logins) {
 			return r.present(have), nil
 		}
+	}
+	if p.cfg.Pulls.Verifies(want.name, true) {
+		// Somebody may load the image while this pull waits for its turn.
 		r.image = annotated(r.image, imageAskAnnotation, "true")
 	}
 	if want.policy == v1.PullNever {

@@ -90,7 +90,7 @@ func (p *pulls) get(ctx context.Context, image *runtimeapi.ImageSpec, logins []l
 // pullKey tells pulls apart that may end differently.
 func pullKey(image *runtimeapi.ImageSpec, logins []login) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q", image.Image)
+	fmt.Fprintf(&b, "%q %q", image.Image, image.Annotations[imageAskAnnotation])
 	for _, l := range logins {
 		fmt.Fprintf(&b, " %q", []string{l.secret.Namespace, l.secret.Name, l.secret.UID, l.secret.Hash})
 	}

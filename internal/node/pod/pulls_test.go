@@ -5,6 +5,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 
 	"minato/internal/node/settings"
@@ -67,6 +68,26 @@ func TestVerificationPolicies(t *testing.T) {
 				t.Error("the store is not told to ask the registry")
 			}
 		})
+	}
+}
+
+// A pull of which the registry has to be asked, even if somebody loads the image by then,
+// is told so, and is not shared with one that need not ask.
+func TestPullsAsk(t *testing.T) {
+	for policy, want := range map[kubeletv1beta1.ImagePullCredentialsVerificationPolicy]string{
+		kubeletv1beta1.AlwaysVerify: "true", kubeletv1beta1.NeverVerifyPreloadedImages: "", kubeletv1beta1.NeverVerify: "",
+	} {
+		b, images := newPullBench(t, private)
+		b.setPulls(settings.Pulls{Verify: policy})
+		b.manager.Update(newPod("web", wants(privateImage, v1.PullAlways)))
+		b.eventually("it waits", b.waitingFor("web", "ErrImagePull"))
+		if got := images.pulls[0].Annotations[imageAskAnnotation]; got != want {
+			t.Errorf("%s: the store is told %q, want %q", policy, got, want)
+		}
+	}
+	plain := &runtimeapi.ImageSpec{Image: privateImage}
+	if pullKey(plain, nil) == pullKey(annotated(plain, imageAskAnnotation, "true"), nil) {
+		t.Error("both share a pull")
 	}
 }
 

@@ -91,6 +91,8 @@ type Manager struct {
 	tokens map[tokenKey]token
 	// mounted has the directories that are known to be mounts of a tmpfs or of NFS.
 	mounted map[string]bool
+	// nfsCalls are the mounts of exports that are under way, by directory.
+	nfsCalls map[string]*nfsCall
 	// claims has the PersistentVolumes of each Pod, by the names of its volumes.
 	claims map[types.UID]map[string]claimed
 }
@@ -106,7 +108,7 @@ func New(cfg Config) *Manager {
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}, claims: map[types.UID]map[string]claimed{}}
+	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}, nfsCalls: map[string]*nfsCall{}, claims: map[types.UID]map[string]claimed{}}
 }
 
 // Error says which volume of a Pod could not be set up.

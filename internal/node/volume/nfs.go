@@ -3,15 +3,18 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
+	"minato/internal/node/guard"
 )
 
 // nfsDir is where kubelets have the mounts of NFS exports in a Pod's directory.
@@ -40,31 +43,73 @@ func (m *Manager) claimedNFS(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv 
 	return m.noteSetUp(pod.UID, v)
 }
 
+// nfsPatience is how long a mount is waited for, the search for the server included.
+const nfsPatience = 30 * time.Second
+
+// nfsCall is a mount that is under way.
+type nfsCall struct {
+	done chan struct{} // closed when err is set
+	err  error
+}
+
 // mountNFS mounts an export at dir, unless it is. Nothing is asked of the server about a
-// mount that is there: it may not answer.
+// mount that is there: it may not answer. One that takes connections and does not answer
+// keeps the kernel in the mount, and nothing ends that. So the call is left to itself
+// after a while, and whoever comes back waits for the same one. It fails where dir was
+// removed meanwhile.
 func (m *Manager) mountNFS(ctx context.Context, dir string, e host.NFS) error {
-	m.mu.Lock()
-	done := m.mounted[dir]
-	m.mu.Unlock()
-	if done {
-		return nil
-	}
-	points, err := m.cfg.Mounter.MountsUnder(dir)
-	if err != nil {
+	call, err := m.callNFS(ctx, dir, e)
+	if err != nil || call == nil {
 		return err
 	}
-	if !slices.Contains(points, dir) {
-		if err := makeDir(dir, 0o750, -1); err != nil {
-			return err
-		}
-		if err := m.cfg.Mounter.MountNFS(ctx, dir, e); err != nil {
-			return err
-		}
+	timer := time.NewTimer(nfsPatience)
+	defer timer.Stop()
+	select {
+	case <-call.done:
+		return call.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return fmt.Errorf("mount the NFS export %s:%s: the server has not answered for %v; look whether it serves NFS. The mount is still waited for", e.Server, e.Path, nfsPatience)
 	}
+}
+
+// callNFS begins a mount, or returns the one that is under way; nil where the export is
+// mounted.
+func (m *Manager) callNFS(ctx context.Context, dir string, e host.NFS) (*nfsCall, error) {
 	m.mu.Lock()
-	m.mounted[dir] = true
-	m.mu.Unlock()
-	return nil
+	defer m.mu.Unlock()
+	if m.mounted[dir] {
+		return nil, nil
+	}
+	if call := m.nfsCalls[dir]; call != nil {
+		return call, nil
+	}
+	// Not of dir itself, which would ask the server.
+	points, err := m.cfg.Mounter.MountsUnder(filepath.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(points, dir) {
+		m.mounted[dir] = true
+		return nil, nil
+	}
+	if err := makeDir(dir, 0o750, -1); err != nil {
+		return nil, err
+	}
+	call := &nfsCall{done: make(chan struct{})}
+	m.nfsCalls[dir] = call
+	go func() {
+		err := guard.Do("mount an NFS export", func() error { return m.cfg.Mounter.MountNFS(ctx, dir, e) })
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if call.err = err; err == nil {
+			m.mounted[dir] = true
+		}
+		delete(m.nfsCalls, dir)
+		close(call.done)
+	}()
+	return call, nil
 }
 
 // detachNFS detaches the exports of a Pod before anything looks into its directories: a

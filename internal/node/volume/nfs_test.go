@@ -1,12 +1,15 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 
@@ -75,5 +78,56 @@ func TestNFS(t *testing.T) {
 		if _, there := b.mounter.mounts[path]; there {
 			t.Error("still mounted after the Pod")
 		}
+	}
+}
+
+// A server that takes connections and does not answer keeps one mount, and neither the Pod
+// nor its end.
+func TestNFSOfAServerThatDoesNotAnswer(t *testing.T) {
+	b, _, _ := claimBench(t)
+	answer := make(chan struct{})
+	var calls atomic.Int32
+	b.mounter.nfs = func(string, host.NFS) error {
+		calls.Add(1)
+		<-answer // as the kernel does, whatever becomes of the Pod
+		return errors.New("gone")
+	}
+	pod := podWith(v1.VolumeSource{NFS: &v1.NFSVolumeSource{Server: "192.0.2.1", Path: "/e"}})
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := b.SetUp(ctx, pod); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		cancel()
+	}
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d mounts are under way", n)
+	}
+	if err := b.TearDown(t.Context(), pod.UID); err != nil {
+		t.Error(err)
+	}
+	close(answer)
+}
+
+// TestNFSIsFoundWithoutItsServer has an agent that is started again look for a mount: the
+// directory itself belongs to a server that may not answer.
+func TestNFSIsFoundWithoutItsServer(t *testing.T) {
+	b, _, _ := claimBench(t)
+	b.mounter.nfs = func(path string, _ host.NFS) error { b.mounter.mounts[path] = "nfs"; return nil }
+	pod := podWith(v1.VolumeSource{NFS: &v1.NFSVolumeSource{Server: "192.0.2.1", Path: "/e"}})
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := b.Path(pod, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mounter.looked = nil
+	b.Manager = New(b.cfg)
+	if _, err := b.SetUp(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.mounter.looked) == 0 || slices.Contains(b.mounter.looked, dir) {
+		t.Errorf("mounts were looked for at %q", b.mounter.looked)
 	}
 }

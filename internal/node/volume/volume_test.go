@@ -66,6 +66,7 @@ type fakeMounter struct {
 	tmpfs  int // how many were mounted
 	stuck  bool
 	nfs    func(path string, e host.NFS) error
+	looked []string // where mounts were looked for
 }
 
 func (m *fakeMounter) MountNFS(_ context.Context, path string, e host.NFS) error {
@@ -105,6 +106,7 @@ func (m *fakeMounter) ClearTree(dir string) error {
 	return host.RemoveTree(dir)
 }
 func (m *fakeMounter) MountsUnder(dir string) ([]string, error) {
+	m.looked = append(m.looked, dir)
 	var out []string
 	for p := range m.mounts {
 		if strings.HasPrefix(p, dir) {
