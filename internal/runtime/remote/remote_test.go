@@ -236,6 +236,19 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// Statistics of all Pods don't wait once for each Pod for a runtime that hangs.
+func TestNobodyIsAskedWhileTheRuntimeIsDown(t *testing.T) {
+	_, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	if _, err := r.PodInterfaces("u"); err != nil {
+		t.Error(err)
+	}
+	r.health.begin(time.Now().Add(-time.Minute))
+	if _, err := r.PodInterfaces("u"); err == nil || !strings.Contains(err.Error(), "container runtime is down") {
+		t.Errorf("while the runtime is down: %v", err)
+	}
+}
+
 func TestCollector(t *testing.T) {
 	f, endpoint := serve(t)
 	r := open(t, endpoint, "node-1")
