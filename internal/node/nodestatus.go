@@ -282,12 +282,12 @@ func (n *nodeStatus) status(ctx context.Context, old v1.NodeStatus) v1.NodeStatu
 	resp, err := n.cfg.Runtime.Status(ctx, false)
 	if s.Images = old.Images; err == nil { // one that does not answer would be waited for again
 		s.Images = n.images(ctx, old.Images)
+		s.RuntimeHandlers = runtimeHandlers(resp)
 	}
 	if f := resp.GetFeatures(); f != nil {
 		strict := f.GetSupplementalGroupsPolicy()
 		s.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &strict}
 	}
-	s.RuntimeHandlers = runtimeHandlers(resp)
 	ready, trouble := runtimeReady(resp, err), n.cfg.Trouble()
 	if ready == nil && trouble.Runtime != "" {
 		ready = errors.New(trouble.Runtime)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -43,5 +44,23 @@ func TestDeletedNodeIsMadeAnew(t *testing.T) {
 	node, err := client.CoreV1().Nodes().Get(t.Context(), "n", metav1.GetOptions{})
 	if err != nil || told != 1 || node.Annotations[attachedByController] != "true" || node.Labels[v1.LabelHostname] != "n" {
 		t.Errorf("told %d times, %v, %+v", told, err, node)
+	}
+}
+
+// A runtime that does not answer has no fewer handlers for that: what it told last
+// stays, as with the kubelet.
+func TestHandlersWhileTheRuntimeIsDown(t *testing.T) {
+	runtime := fakecri.New(clock.RealClock{})
+	version, err := runtime.Version(t.Context(), "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &Config{Name: "n", Client: fake.NewClientset(), Runtime: runtime, Images: fakecri.NewImages(), Trouble: func() Trouble { return Trouble{} }}
+	n := newNodeStatus(cfg, version, record.NewFakeRecorder(10))
+	up := n.status(t.Context(), v1.NodeStatus{})
+	runtime.Fail("Status", errors.New("no answer"))
+	down := n.status(t.Context(), up)
+	if len(up.RuntimeHandlers) != 2 || len(down.RuntimeHandlers) != 2 {
+		t.Errorf("handlers are %v, and %v while the runtime is down", up.RuntimeHandlers, down.RuntimeHandlers)
 	}
 }

@@ -29,10 +29,11 @@ const (
 	sourceFile       = "file"
 )
 
-// Pod reads the manifest of a static Pod of a node, in YAML or JSON. source is the
-// path of its file. The name gets the node's name added, and the UID follows from the
-// manifest, its place and the node (pkg/kubelet/config/common.go).
-func Pod(data []byte, source, node string) (*v1.Pod, error) {
+// Pod reads the manifest of a static Pod of a cluster's node, in YAML or JSON. source is
+// the path of its file. The name gets the node's name added, and the UID follows from
+// the manifest, its place, the cluster and the node (pkg/kubelet/config/common.go): a
+// container runtime of the machine may run Pods of nodes that have one name.
+func Pod(data []byte, source, cluster, node string) (*v1.Pod, error) {
 	text, err := yaml.ToJSON(data)
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest: %w", err)
@@ -45,7 +46,7 @@ func Pod(data []byte, source, node string) (*v1.Pod, error) {
 	if !ok {
 		return nil, fmt.Errorf("it has a %T and no Pod; a file holds one Pod", object)
 	}
-	complete(pod, text, source, node)
+	complete(pod, text, source, cluster, node)
 	if errs := validation.ValidatePodCreate(pod, podutil.GetValidationOptionsFromPodSpecAndMeta(&pod.Spec, nil, &pod.ObjectMeta, nil)); len(errs) > 0 {
 		return nil, fmt.Errorf("the Pod is not valid: %w", errs.ToAggregate())
 	}
@@ -64,8 +65,8 @@ func Pod(data []byte, source, node string) (*v1.Pod, error) {
 }
 
 // complete sets what the kubelet sets.
-func complete(pod *core.Pod, text []byte, source, node string) {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", node, source, text))
+func complete(pod *core.Pod, text []byte, source, cluster, node string) {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", cluster, node, source, text))
 	hash := hex.EncodeToString(sum[:16])
 	if len(pod.UID) == 0 {
 		pod.UID = types.UID(hash)

@@ -16,7 +16,7 @@ spec:
 `
 
 func TestPod(t *testing.T) {
-	pod, err := Pod([]byte(web), "/etc/kubernetes/manifests/web.yaml", "node-1")
+	pod, err := Pod([]byte(web), "/etc/kubernetes/manifests/web.yaml", "c", "node-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,17 +30,18 @@ func TestPod(t *testing.T) {
 	}
 	for name, other := range map[string]func() (*v1.Pod, error){
 		"another manifest": func() (*v1.Pod, error) {
-			return Pod([]byte(strings.Replace(web, "nginx", "nginx:2", 1)), "/etc/kubernetes/manifests/web.yaml", "node-1")
+			return Pod([]byte(strings.Replace(web, "nginx", "nginx:2", 1)), "/etc/kubernetes/manifests/web.yaml", "c", "node-1")
 		},
-		"another file": func() (*v1.Pod, error) { return Pod([]byte(web), "/etc/kubernetes/manifests/b.yaml", "node-1") },
-		"another node": func() (*v1.Pod, error) { return Pod([]byte(web), "/etc/kubernetes/manifests/web.yaml", "node-2") },
+		"another file":    func() (*v1.Pod, error) { return Pod([]byte(web), "/etc/kubernetes/manifests/b.yaml", "c", "node-1") },
+		"another cluster": func() (*v1.Pod, error) { return Pod([]byte(web), "/etc/kubernetes/manifests/web.yaml", "d", "node-1") },
+		"another node":    func() (*v1.Pod, error) { return Pod([]byte(web), "/etc/kubernetes/manifests/web.yaml", "c", "node-2") },
 	} {
 		if p, err := other(); err != nil || p.UID == pod.UID {
 			t.Errorf("%s: UID %s, %v", name, p.UID, err)
 		}
 	}
 	json := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"j","namespace":"kube-system"},"spec":{"containers":[{"name":"j","image":"j:1"}]}}`
-	if p, err := Pod([]byte(json), "j.json", "node-1"); err != nil || p.Namespace != "kube-system" || p.Name != "j-node-1" {
+	if p, err := Pod([]byte(json), "j.json", "c", "node-1"); err != nil || p.Namespace != "kube-system" || p.Name != "j-node-1" {
 		t.Errorf("JSON: %+v, %v", p, err)
 	}
 }
@@ -54,7 +55,7 @@ func TestRefusals(t *testing.T) {
 		web + "  volumes: [{name: s, secret: {secretName: x}}]": "can't refer to secrets",
 		web + "  serviceAccountName: x":                         "can't refer to serviceaccounts",
 	} {
-		if _, err := Pod([]byte(text), "x", "node-1"); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Pod([]byte(text), "x", "c", "node-1"); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", text, err, says)
 		}
 	}
@@ -63,7 +64,7 @@ func TestRefusals(t *testing.T) {
 func FuzzPod(f *testing.F) {
 	f.Add([]byte(web))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if p, err := Pod(data, "x", "node-1"); err == nil && !strings.HasSuffix(p.Name, "-node-1") {
+		if p, err := Pod(data, "x", "c", "node-1"); err == nil && !strings.HasSuffix(p.Name, "-node-1") {
 			t.Errorf("name %q", p.Name)
 		}
 	})

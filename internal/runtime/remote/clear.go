@@ -22,8 +22,8 @@ func Ask(ctx context.Context, endpoint string) (*About, error) {
 	}
 	defer c.conn.Close()
 	a, err := c.ask(ctx)
-	if errors.Is(err, ErrDown) {
-		return nil, fmt.Errorf("no container runtime answers at %s: start it (`systemctl start containerd`), or correct the path: %w", endpoint, err)
+	if silent(err) {
+		return nil, fmt.Errorf("no container runtime answers at %s: start it (`systemctl restart containerd`), or correct the path: %w", endpoint, err)
 	}
 	if unknownMethod(err) {
 		return nil, fmt.Errorf("what answers at %s does not serve the CRI, version 1: enable containerd's plugin cri (disabled_plugins in /etc/containerd/config.toml), or use a newer runtime: %w", endpoint, err)
@@ -55,8 +55,8 @@ func Clear(ctx context.Context, endpoint string, o Owner, remove bool) error {
 		list.Filter.State = &runtimeapi.PodSandboxStateValue{State: runtimeapi.PodSandboxState_SANDBOX_READY}
 	}
 	found, err := invoke(ctx, c, patience, c.runtime.ListPodSandbox, list)
-	if errors.Is(err, ErrDown) {
-		return fmt.Errorf("what the cluster has in the container runtime at %s can't be removed: start it and try again, or remove its socket if it is gone for good: %w", endpoint, err)
+	if silent(err) {
+		return fmt.Errorf("what the cluster has in the container runtime at %s can't be removed: start it, or start it again, and try again, or remove its socket if it is gone for good: %w", endpoint, err)
 	}
 	if err != nil {
 		return err

@@ -82,6 +82,11 @@ func invoke[Q, A any](ctx context.Context, c *connection, limit time.Duration, m
 	return answer, err
 }
 
+// silent tells whether the runtime has not answered: it is down, or hangs.
+func silent(err error) bool {
+	return errors.Is(err, ErrDown) || status.Code(err) == codes.DeadlineExceeded
+}
+
 // missing tells whether the runtime does not have what a request named.
 func missing(err error) bool { return status.Code(err) == codes.NotFound }
 

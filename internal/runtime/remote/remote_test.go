@@ -236,6 +236,19 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// Statistics of all Pods don't wait once for each Pod for a runtime that hangs.
+func TestNobodyIsAskedWhileTheRuntimeIsDown(t *testing.T) {
+	_, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	if _, err := r.PodInterfaces("u"); err != nil {
+		t.Error(err)
+	}
+	r.health.begin(time.Now().Add(-time.Minute))
+	if _, err := r.PodInterfaces("u"); err == nil || !strings.Contains(err.Error(), "container runtime is down") {
+		t.Errorf("while the runtime is down: %v", err)
+	}
+}
+
 func TestCollector(t *testing.T) {
 	f, endpoint := serve(t)
 	r := open(t, endpoint, "node-1")
@@ -271,6 +284,19 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
+// One that takes connections and does not answer is told of as one that is down.
+func TestRuntimeThatHangs(t *testing.T) {
+	_, endpoint := serve(t)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if _, err := Ask(ctx, endpoint); err == nil || !strings.Contains(err.Error(), "no container runtime answers at "+endpoint+": start it") {
+		t.Errorf("Ask: %v", err)
+	}
+	if err := Clear(ctx, endpoint, Owner{Cluster: "c"}, true); err == nil || !strings.Contains(err.Error(), endpoint+" can't be removed: start it") {
+		t.Errorf("Clear: %v", err)
+	}
+}
+
 func TestVersions(t *testing.T) {
 	for text, want := range map[string][2]int{"1.6.20~ds1": {1, 6}, "v2.1.0": {2, 1}, "1": {1, 0}, "": {0, 0}, "2.0-rc1": {2, 0}} {
 		if major, minor := numbers(text); major != want[0] || (minor != want[1]) {
@@ -299,100 +325,6 @@ func TestLabelsOfPodsSayNothing(t *testing.T) {
 	}
 	if err := r.RemovePodSandbox(t.Context(), id); err != nil {
 		t.Error(err)
-	}
-}
-
-// A sandbox may take minutes: its image is pulled first. What is there for its Pod is
-// not taken away meanwhile, and is if nothing comes of it.
-func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
-	f, endpoint := serve(t)
-	r := open(t, endpoint, "node-1")
-	f.address = "10.122.1.5"
-	looks := 0
-	r.cfg.Listed = func(context.Context, map[string]bool) error { looks++; return nil }
-	sweeps := func() {
-		for range 3 {
-			if err := r.sweep(t.Context(), nil); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	record := filepath.Join(r.cfg.Records.Dir, "uid-web")
-	f.making = func() {
-		sweeps()
-		if _, err := os.Stat(record); err != nil {
-			t.Errorf("the record of a Pod that is being made: %v", err)
-		}
-		if _, err := os.Stat(r.PodCgroup("uid-web").V2()); err != nil {
-			t.Errorf("the cgroup of a Pod that is being made: %v", err)
-		}
-	}
-	if _, err := r.RunPodSandbox(t.Context(), sandboxOf(r, "web", runtimeapi.NamespaceMode_POD), ""); err != nil {
-		t.Fatal(err)
-	}
-	if looks != 0 {
-		t.Errorf("interfaces that belong to no sandbox were looked for %d times while one was made", looks)
-	}
-	if err := r.sweep(t.Context(), nil); err != nil { // of a list that is older than the sandbox
-		t.Error(err)
-	}
-	if _, err := os.Stat(record); err != nil {
-		t.Errorf("the record of a Pod that was made: %v", err)
-	}
-	f.mu.Lock()
-	clear(f.sandboxes)
-	f.mu.Unlock()
-	sweeps()
-	if _, err := os.Stat(record); !errors.Is(err, os.ErrNotExist) || looks == 0 {
-		t.Errorf("after the Pod's end: %v, %d looks", err, looks)
-	}
-}
-
-// What was mounted for a container's start is gone when it has started, or else a
-// volume would be in use after the container's end; that of another one is not.
-func TestMountsAreHidden(t *testing.T) {
-	_, endpoint := serve(t)
-	r := open(t, endpoint, "node-1")
-	sandbox := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
-	config := &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: "web"}}
-	id, err := r.CreateContainer(t.Context(), "sandbox", config, sandbox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	volume, dir := t.TempDir(), r.mountsDir("uid-web")
-	if err := os.WriteFile(filepath.Join(volume, "file"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := host.UnmountAllUnder(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	for _, of := range []*runtimeapi.ContainerMetadata{config.Metadata, {Name: "web-0", Attempt: 1}, {Name: "web", Attempt: 1}} {
-		place := filepath.Join(dir, mountName(of)+"3")
-		if err := errors.Join(os.MkdirAll(place, 0o700), host.BindMount(volume, place, false)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := r.StartContainer(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var left []string
-	for _, e := range entries {
-		left = append(left, e.Name())
-	}
-	if want := []string{"web-0.1.3", "web.1.3"}; !slices.Equal(left, want) {
-		t.Errorf("left are %q, want %q", left, want)
-	}
-	if err := r.hideAllMounts("uid-web"); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(filepath.Join(volume, "file")); err != nil {
-		t.Errorf("what is in the volume: %v", err)
 	}
 }
 

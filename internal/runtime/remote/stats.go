@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -83,6 +84,9 @@ func (r *Runtime) sandboxStats(ctx context.Context, sb *runtimeapi.PodSandbox) (
 // Pod on the node's network has none, nor has one of a runtime that does not tell
 // where the network is.
 func (r *Runtime) PodInterfaces(uid string) ([]host.LinkCounters, error) {
+	if text := r.Trouble(); text != "" { // who asks for all Pods would wait for each
+		return nil, errors.New(text)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), briefly)
 	defer cancel()
 	all, err := r.ListPodSandbox(ctx, &runtimeapi.PodSandboxFilter{
