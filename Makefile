@@ -38,7 +38,7 @@ test-race: ## run the tests of what runs on nodes under the race detector (as ro
 	CGO_ENABLED=1 nice -n 10 $(GO) test -race $(RACE) ./test/images/demo/...
 
 test-e2e: build images ## drive real clusters, and the parts that run alone (as root)
-	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 60m ./test/e2e ./test/proxy ./test/loadbalancer ./test/ingress
+	MINATO=$(CURDIR)/$(BIN) IMAGES=$(CURDIR)/$(IMAGES) $(GO) test -count=1 -p 1 -timeout 75m ./test/e2e ./test/proxy ./test/loadbalancer ./test/ingress
 
 # What to run: SKIP takes specs away, PROCS run side by side but for serial ones; ARGS=-real-images pulls the real images.
 FOCUS ?= \[Conformance\]

@@ -40,6 +40,8 @@ for what in "$@"; do
 		need bird bird2
 		need vtysh frr
 		need docker-registry docker-registry
+		need skopeo skopeo
+		need dbus-daemon dbus-daemon
 		need containerd containerd
 		[ -e /usr/lib/cni/loopback ] || [ -e /opt/cni/bin/loopback ] || missing="$missing containernetworking-plugins"
 		;;
@@ -85,9 +87,9 @@ apt-get install -y -qq --no-install-recommends $missing >/dev/null
 # The tests run these in namespaces of their own; the packages would start them
 # on this machine.
 case $missing in
-*bird2* | *frr* | *nginx* | *haproxy* | *containerd*)
+*bird2* | *frr* | *nginx* | *haproxy* | *docker-registry* | *containerd*)
 	if [ -d /run/systemd/system ]; then
-		for service in bird frr nginx haproxy containerd; do
+		for service in bird frr nginx haproxy docker-registry containerd; do
 			case $missing in *"$service"*) systemctl disable --now -q "$service" ;; esac
 		done
 	fi

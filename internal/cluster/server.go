@@ -219,6 +219,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "start", Run: s.finishStart},
 		{Name: "node-removals", Run: s.finishRemovals},
 		{Name: "down", Run: s.awaitDown},
+		{Name: "shutdown", Run: s.holdShutdowns},
 		{Name: "log", Run: s.rotateLog},
 		{Name: "slack", Run: s.beIdle},
 		{Name: "restart", Run: s.awaitRestart},

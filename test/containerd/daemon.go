@@ -109,8 +109,7 @@ func (d *Daemon) Endpoint() string { return "unix://" + d.path("sock") }
 // Log is what it has printed.
 func (d *Daemon) Log() string { return d.path("log") }
 
-// Start runs the daemon until Stop, or until this process ends, and returns when it
-// serves the CRI.
+// Start runs the daemon until Stop, and returns when it serves the CRI.
 func (d *Daemon) Start(ctx context.Context) error {
 	var err error
 	if d.log, err = os.OpenFile(d.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
@@ -171,7 +170,7 @@ func (d *Daemon) Stop() error {
 // their shims, by the socket's path in their arguments.
 func (d *Daemon) Remove() error {
 	err := errors.Join(d.Stop(), d.endShims())
-	return errors.Join(err, host.UnmountAllUnder(d.dir), os.RemoveAll(d.dir))
+	return errors.Join(err, host.UnmountAllUnder(d.dir), host.RemoveTree(d.dir))
 }
 
 func (d *Daemon) endShims() error {

@@ -240,7 +240,7 @@ func checkShared(t *testing.T, b *Builder, recipes []Recipe) {
 		}
 		bottom[digest.String()]++
 	}
-	if len(bottom) != 6 {
+	if len(bottom) != 8 {
 		t.Errorf("lowest layers: %v; want one for the Debian images, one for busybox, and one for each program in an image of its own", bottom)
 	}
 }

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -28,6 +29,9 @@ func TestUpstreamNamesAreTheSuites(t *testing.T) {
 			wanted["registry.k8s.io/"+m[2]+":"+m[3]] = true
 		}
 	}
+	for _, image := range manifestImages(t, filepath.Join(dir, "test", "e2e", "testing-manifests")) {
+		wanted[image] = true
+	}
 	names := map[string]bool{}
 	for _, r := range Upstream() {
 		if !strings.HasPrefix(r.Name, "e2e-") || names[r.Name] {
@@ -40,4 +44,24 @@ func TestUpstreamNamesAreTheSuites(t *testing.T) {
 			}
 		}
 	}
+}
+
+// manifestImages are the images that the suite's manifests name.
+func manifestImages(t *testing.T, dir string) (images []string) {
+	t.Helper()
+	named := regexp.MustCompile(`(?m)^[\s-]*image:\s*"?([^\s"]+)`)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			images = append(images, m[1])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return images
 }

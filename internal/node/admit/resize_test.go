@@ -103,3 +103,30 @@ func TestDevicesOfPlugins(t *testing.T) {
 		t.Errorf("a Pod that has its device: %v", r)
 	}
 }
+
+// What the scheduler has found by way of a ResourceClaim is not asked of the node, under
+// whichever name.
+func TestClaimedExtendedResources(t *testing.T) {
+	for _, name := range []v1.ResourceName{"deviceclass.resource.kubernetes.io/gpu", "example.com/gpu"} {
+		node := testNode()
+		if name == "example.com/gpu" {
+			node.Status.Allocatable[name] = resource.MustParse("0") // a device plugin had some once
+		}
+		pod := testPod(func(p *v1.Pod) {
+			list := v1.ResourceList{name: resource.MustParse("1")}
+			p.Spec.Containers[0].Resources = v1.ResourceRequirements{Limits: list, Requests: list}
+		})
+		if r := Check(Input{Pod: pod, Node: node}); r == nil || r.Reason != "OutOf"+string(name) {
+			t.Errorf("%s that nobody has claimed: %v", name, r)
+		}
+		pod.Status.ExtendedResourceClaimStatus = &v1.PodExtendedResourceClaimStatus{ResourceClaimName: "c", RequestMappings: []v1.ContainerExtendedResourceRequest{
+			{ContainerName: pod.Spec.Containers[0].Name, ResourceName: string(name), RequestName: "r"},
+		}}
+		if r := Check(Input{Pod: pod, Node: node}); r != nil {
+			t.Errorf("%s that was claimed: %v", name, r)
+		}
+		if len(pod.Spec.Containers[0].Resources.Requests) != 1 {
+			t.Errorf("%s: the Pod itself was changed", name)
+		}
+	}
+}

@@ -17,7 +17,7 @@ func resources(in Input) *Refusal {
 	if limit, ok := free[v1.ResourcePods]; ok && int64(len(in.Others))+1 > limit.Value() {
 		return outOf(v1.ResourcePods, 1, int64(len(in.Others)), limit.Value())
 	}
-	wanted := podresource.PodRequests(in.Pod, podresource.PodResourcesOptions{})
+	wanted := podresource.PodRequests(withoutClaimed(in.Pod), podresource.PodResourcesOptions{})
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -39,10 +39,31 @@ func resources(in Input) *Refusal {
 	return nil
 }
 
+// withoutClaimed is the Pod without the extended resources that the scheduler has found
+// by way of a ResourceClaim (KEP-5004): whatever the node tells of a resource of that
+// name, they are none of it.
+func withoutClaimed(pod *v1.Pod) *v1.Pod {
+	s := pod.Status.ExtendedResourceClaimStatus
+	if s == nil || len(s.RequestMappings) == 0 {
+		return pod
+	}
+	pod = pod.DeepCopy()
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			for _, m := range s.RequestMappings {
+				if m.ContainerName == list[i].Name {
+					delete(list[i].Resources.Requests, v1.ResourceName(m.ResourceName))
+				}
+			}
+		}
+	}
+	return pod
+}
+
 func usedBy(pods []*v1.Pod) v1.ResourceList {
 	sum := v1.ResourceList{}
 	for _, p := range pods {
-		for name, q := range podresource.PodRequests(p, podresource.PodResourcesOptions{}) {
+		for name, q := range podresource.PodRequests(withoutClaimed(p), podresource.PodResourcesOptions{}) {
 			total := sum[name]
 			total.Add(q)
 			sum[name] = total

@@ -18,7 +18,8 @@ import (
 const allocateTimeout = time.Minute
 
 // restartPatience is how long after a start of the agent Pods wait for plugins that
-// have registered with an earlier run. A kubelet refuses such Pods.
+// have registered with an earlier run, and how long after its registration for a plugin
+// to list its devices. A kubelet refuses such Pods.
 const restartPatience = time.Minute
 
 // Wants tells whether containers of the Pod ask for resources of device plugins.
@@ -150,8 +151,12 @@ func (m *Manager) reserve(ctx context.Context, s slot, required int, reuse sets.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.plugins[s.resource]
-	if p != nil && !m.told[s.resource] && m.cfg.Clock.Since(p.stopped) < restartPatience {
-		return nil, nil, &Busy{Soon: true, message: fmt.Sprintf("the device plugin of %s has not registered again since the node was started", s.resource)}
+	if p != nil && !m.told[s.resource] && m.cfg.Clock.Since(p.since) < restartPatience {
+		missing := "has not registered again since the node was started"
+		if p.client != nil {
+			missing = "has registered and not listed its devices yet"
+		}
+		return nil, nil, &Busy{Soon: true, message: fmt.Sprintf("the device plugin of %s %s", s.resource, missing)}
 	}
 	c, err := m.ledger.choices(s, required, reuse)
 	if err != nil || c.given {

@@ -102,7 +102,7 @@ func (m *Manager) load() error {
 	}
 	m.ledger = l
 	for name := range l.devices {
-		m.plugins[name] = &plugin{resource: name, stopped: m.cfg.Clock.Now()}
+		m.plugins[name] = &plugin{resource: name, since: m.cfg.Clock.Now(), stopped: m.cfg.Clock.Now()}
 	}
 	return nil
 }

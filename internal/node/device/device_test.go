@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -83,7 +86,9 @@ type bench struct {
 	clock *testclock.FakePassiveClock
 	m     *Manager
 	woken chan types.UID
-	stop  func()
+	// changed counts how often the Node may have changed.
+	changed atomic.Int64
+	stop    func()
 }
 
 func newBench(t *testing.T) *bench {
@@ -102,7 +107,7 @@ func (b *bench) run() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.m, err = Open(Config{Root: root, File: filepath.Join(b.dir, "granted", "devices.json"), Wake: func(uid types.UID) { b.woken <- uid }, Clock: b.clock})
+	b.m, err = Open(Config{Root: root, File: filepath.Join(b.dir, "granted", "devices.json"), Changed: func() { b.changed.Add(1) }, Wake: func(uid types.UID) { b.woken <- uid }, Clock: b.clock})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -237,6 +242,13 @@ func TestLifeOfAPlugin(t *testing.T) {
 	if uid := <-b.woken; uid != "first" {
 		t.Errorf("%s is woken by the plugin", uid)
 	}
+	if err := b.m.Allocate(t.Context(), pod("second", wants("c", 1))); !errors.As(err, &busy) || !busy.Soon {
+		t.Errorf("a Pod for a plugin that has listed nothing yet: %v", err)
+	}
+	b.clock.SetTime(b.clock.Now().Add(restartPatience))
+	if err := b.m.Allocate(t.Context(), pod("second", wants("c", 1))); err == nil || errors.As(err, &busy) {
+		t.Errorf("a Pod for a plugin that lists nothing: %v", err)
+	}
 	q.lists <- devices("a", "b", "c")
 	b.has(3, 3)
 	if given, err = b.m.Container(t.Context(), first, &first.Spec.Containers[0]); err != nil || string(given.Envs[0].Value) != "c" {
@@ -333,6 +345,121 @@ func TestRefusedPlugins(t *testing.T) {
 		if _, err := b.register(newPlugin(), c.name, c.version); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v", c.name, c.version, err)
 		}
+	}
+}
+
+// Whoever asks to be registered and does not answer leaves no trace.
+func TestUnreachablePlugin(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.m.connect(ctx, gpu, Dir+"/nobody.sock"); err == nil {
+		t.Error("nobody is registered")
+	}
+	counts := make(chan prometheus.Metric, 10)
+	b.m.counted.Collect(counts)
+	if len(counts) != 0 || len(b.m.plugins) != 0 {
+		t.Errorf("%d counts and %d plugins are kept", len(counts), len(b.m.plugins))
+	}
+}
+
+// A plugin that lists without end costs the Node little, and nothing if it always says
+// the same.
+func TestRestlessPlugin(t *testing.T) {
+	b := newBench(t)
+	p := newPlugin()
+	if _, err := b.register(p, gpu, pluginapi.Version); err != nil {
+		t.Fatal(err)
+	}
+	p.lists <- devices("a")
+	b.has(1, 1)
+	begun, before := time.Now(), b.changed.Load()
+	for range 300 {
+		p.lists <- devices("a")
+	}
+	for i := range 300 {
+		p.lists <- devices("a", "b")[:1+i%2]
+	}
+	b.wait("a second, and changes that were heard", func() bool {
+		got, most := b.changed.Load()-before, listsBurst+1+listsPerSecond*time.Since(begun).Seconds()
+		if float64(got) > most {
+			t.Fatalf("the Node changes %d times in %v", got, time.Since(begun))
+		}
+		return time.Since(begun) > time.Second && got >= listsBurst
+	})
+}
+
+// Plugins that register without end are slowed down.
+func TestManyRegistrations(t *testing.T) {
+	b := newBench(t)
+	root, err := host.OpenInRoot(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	conn, err := plugins.Dial(root, Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := b.register(newPlugin(), gpu, pluginapi.Version); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(b.dir, Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var endpoint string
+	for _, e := range entries {
+		if e.Name() != filepath.Base(Socket) {
+			endpoint = e.Name()
+		}
+	}
+	begun := time.Now()
+	for range registrationsBurst + registrationsPerSecond/2 {
+		if _, err := pluginapi.NewRegistrationClient(conn).Register(t.Context(), &pluginapi.RegisterRequest{Version: pluginapi.Version, Endpoint: endpoint, ResourceName: gpu}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took < time.Second/2 {
+		t.Errorf("so many registrations take %v", took)
+	}
+}
+
+// Whoever reaches the socket has few of the process's files.
+func TestManyConnections(t *testing.T) {
+	b := newBench(t)
+	root, err := host.OpenInRoot(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var all []net.Conn
+	for range maxConnections + 1 {
+		conn, err := root.DialUnix(t.Context(), Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		all = append(all, conn)
+	}
+	// A server of HTTP/2 speaks first.
+	spoken := func(c net.Conn, within time.Duration) bool {
+		c.SetReadDeadline(time.Now().Add(within))
+		_, err := c.Read(make([]byte, 1))
+		return err == nil
+	}
+	for i, c := range all[:maxConnections] {
+		if !spoken(c, 20*time.Second) {
+			t.Fatalf("connection %d is not served", i)
+		}
+	}
+	if spoken(all[maxConnections], 100*time.Millisecond) {
+		t.Error("more connections are served than there may be")
+	}
+	all[0].Close()
+	if !spoken(all[maxConnections], 20*time.Second) {
+		t.Error("another one has ended, and it is not served")
 	}
 }
 

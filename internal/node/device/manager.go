@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,6 +151,16 @@ func (m *Manager) expire() {
 		delete(m.ledger.devices, name)
 		m.gone.Insert(name)
 	}
+}
+
+// knows tells whether these are the devices that the plugin of a resource has listed
+// last.
+func (m *Manager) knows(name string, devices map[string]Device) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.told[name] && maps.EqualFunc(m.ledger.devices[name], devices, func(a, b Device) bool {
+		return a.Healthy == b.Healthy && slices.Equal(a.NUMA, b.NUMA)
+	})
 }
 
 // update takes what a plugin lists in place of what it listed before.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
@@ -23,6 +24,13 @@ const optionsTimeout = 10 * time.Second
 // maxDevices bounds the devices of one plugin.
 const maxDevices = 4096
 
+// Bounds of how often a plugin can change its devices: each time, the Node and the Pods
+// that have some are written to the API. A plugin that is faster is heard later.
+const (
+	listsPerSecond = 5
+	listsBurst     = 20
+)
+
 // plugin is one plugin from its registration on.
 type plugin struct {
 	resource string
@@ -30,6 +38,8 @@ type plugin struct {
 	conn     *grpc.ClientConn
 	client   pluginapi.DevicePluginClient
 	options  *pluginapi.DevicePluginOptions
+	// since is when it registered, or when the agent was started without it.
+	since time.Time
 	// stopped is when it ceased to answer, guarded by Manager.mu.
 	stopped time.Time
 
@@ -68,12 +78,11 @@ func check(name string, versions []string) error {
 
 // connect asks a plugin for its options and follows its devices from then on.
 func (m *Manager) connect(ctx context.Context, name, endpoint string) error {
-	m.counted.WithLabelValues(name).Inc()
 	conn, err := plugins.Dial(m.cfg.Root, endpoint)
 	if err != nil {
 		return err
 	}
-	p := &plugin{resource: name, endpoint: endpoint, conn: conn, client: pluginapi.NewDevicePluginClient(conn)}
+	p := &plugin{resource: name, endpoint: endpoint, conn: conn, client: pluginapi.NewDevicePluginClient(conn), since: m.cfg.Clock.Now()}
 	asked, cancel := context.WithTimeout(ctx, optionsTimeout)
 	defer cancel()
 	if p.options, err = p.client.GetDevicePluginOptions(asked, &pluginapi.Empty{}, grpc.WaitForReady(true)); err != nil {
@@ -97,6 +106,7 @@ func (m *Manager) connect(ctx context.Context, name, endpoint string) error {
 		serving.Done()
 		return err
 	}
+	m.counted.WithLabelValues(name).Inc() // here, since anybody may ask with any name
 	m.cfg.Logger.Info("a device plugin was registered", "resource", name, "endpoint", endpoint)
 	go func() {
 		defer serving.Done()
@@ -118,6 +128,7 @@ func (m *Manager) follow(ctx context.Context, p *plugin) error {
 	if err != nil {
 		return err
 	}
+	limit := rate.NewLimiter(listsPerSecond, listsBurst)
 	for {
 		list, err := stream.Recv()
 		if err != nil {
@@ -134,6 +145,12 @@ func (m *Manager) follow(ctx context.Context, p *plugin) error {
 				one.NUMA = append(one.NUMA, n.GetID())
 			}
 			devices[d.GetID()] = one
+		}
+		if m.knows(p.resource, devices) {
+			continue
+		}
+		if err := limit.Wait(ctx); err != nil {
+			return err
 		}
 		m.update(p, devices)
 	}

@@ -5,15 +5,21 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
 
 // Bounds of what anybody who reaches the socket may send.
 const (
-	maxRequest  = 64 << 10
-	maxRequests = 16
-	retryPause  = 5 * time.Second
+	maxRequest     = 64 << 10
+	maxRequests    = 16
+	maxConnections = 64 // each has a file of this process, which serves other nodes too
+	retryPause     = 5 * time.Second
+	// Each registration is told in the log, and takes the place of the one before.
+	registrationsPerSecond = 10
+	registrationsBurst     = maxResources
 )
 
 // Run takes plugins until ctx ends. Sockets of plugins that registered with an earlier
@@ -60,9 +66,9 @@ func (m *Manager) serve(ctx context.Context) error {
 		return err
 	}
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxRequests))
-	pluginapi.RegisterRegistrationServer(server, &registrar{m: m})
+	pluginapi.RegisterRegistrationServer(server, &registrar{m: m, limit: rate.NewLimiter(registrationsPerSecond, registrationsBurst)})
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
 	defer server.Stop()
 	tick := time.NewTicker(gracePeriod / 10)
 	defer tick.Stop()
@@ -81,7 +87,8 @@ func (m *Manager) serve(ctx context.Context) error {
 // registrar implements the service at the socket.
 type registrar struct {
 	pluginapi.UnimplementedRegistrationServer
-	m *Manager
+	m     *Manager
+	limit *rate.Limiter
 }
 
 // Register takes a plugin, which has to serve at its own socket by then.
@@ -92,6 +99,9 @@ func (r *registrar) Register(ctx context.Context, in *pluginapi.RegisterRequest)
 	socket, err := place(in.GetEndpoint())
 	if err != nil {
 		return nil, err
+	}
+	if err := r.limit.Wait(ctx); err != nil {
+		return nil, fmt.Errorf("register the device plugin of %s: plugins register too often: %w", in.GetResourceName(), err)
 	}
 	if err := r.m.connect(ctx, in.GetResourceName(), socket); err != nil {
 		return nil, fmt.Errorf("register the device plugin of %s: %w", in.GetResourceName(), err)

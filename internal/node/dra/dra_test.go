@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,6 +246,50 @@ func TestRefusedClaims(t *testing.T) {
 	b.asked()
 }
 
+// What was prepared for a Pod that was removed by force is not given to another one,
+// for which the claim has been allocated anew.
+func TestAllocatedAnew(t *testing.T) {
+	b := newBench(t, newClaim("c", "one"))
+	b.register()
+	one, two := newPod("one", "c", v1.ResourceClaim{Name: "c"}), newPod("two", "c", v1.ResourceClaim{Name: "c"})
+	if err := b.m.Prepare(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	anew := newClaim("c", "two")
+	anew.Status.Allocation.Devices.Results[0].Device = "d2"
+	if _, err := b.client.ResourceV1().ResourceClaims("ns").UpdateStatus(t.Context(), anew, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.open() // what was allocated is known after a start of the agent too
+	b.register()
+	if err := b.m.Prepare(t.Context(), two); err == nil || !strings.Contains(err.Error(), "ResourceClaim c has been allocated anew") {
+		t.Errorf("%v", err)
+	}
+	if got := b.m.Pods(); !slices.Equal(got, []types.UID{"one"}) {
+		t.Errorf("%v have claims", got)
+	}
+	if err := errors.Join(b.m.Unprepare(t.Context(), "one"), b.m.Prepare(t.Context(), two)); err != nil {
+		t.Error(err)
+	}
+	b.asked("prepare c", "unprepare c", "prepare c")
+}
+
+// Monitors are told of devices in the order of the drivers' names.
+func TestOrderOfDevices(t *testing.T) {
+	b := newBench(t)
+	c := &claim{Namespace: "ns", Name: "c", UID: "u", Pods: []types.UID{"p"}, Drivers: map[string][]device{}}
+	for i := range 10 {
+		c.Drivers[fmt.Sprintf("driver-%d.example", i)] = []device{{Pool: "p", Name: "d"}}
+	}
+	b.m.ledger[c.key()] = c
+	p := newPod("p", "c", v1.ResourceClaim{Name: "c"})
+	for i, r := range b.m.Of(p, &p.Spec.Containers[0])[0].ClaimResources {
+		if want := fmt.Sprintf("driver-%d.example", i); r.DriverName != want {
+			t.Errorf("device %d is of %s, want %s", i, r.DriverName, want)
+		}
+	}
+}
+
 // A driver that fails is asked again; what was begun is undone though the Pod never ran.
 func TestFailingDriver(t *testing.T) {
 	b := newBench(t, newClaim("c", "p"))
@@ -286,6 +332,11 @@ func TestDrivers(t *testing.T) {
 	if err := b.m.Register(t.Context(), plugins.Plugin{Name: "x", Endpoint: "/x", Versions: []string{"v1alpha3.Node"}}); err == nil || !strings.Contains(err.Error(), "v1.DRAPlugin") {
 		t.Errorf("%v", err)
 	}
+	for _, name := range []string{"", "a,b=c", strings.Repeat("a", 64)} {
+		if err := b.m.Register(t.Context(), plugins.Plugin{Name: name, Endpoint: "/dra.sock", Versions: []string{"v1.DRAPlugin"}}); err == nil {
+			t.Errorf("a driver registers as %q; once it is gone, what is removed is not its own", name)
+		}
+	}
 	p := b.register()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		if d, err := b.m.drivers.get(driverName); err == nil && b.connected(d) {
@@ -324,6 +375,42 @@ func TestDrivers(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A driver that closes each connection at once is not connected to without a pause.
+func TestRestlessDriver(t *testing.T) {
+	b := newBench(t)
+	l, err := b.root.ListenUnix("/restless.sock", 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var taken atomic.Int64
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			taken.Add(1)
+			conn.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}) // HTTP/2's SETTINGS, with which the connection is ready
+			io.CopyN(io.Discard, conn, 24+9+9)            // what the client says until it has read them
+			conn.Close()
+		}
+	}()
+	begun := time.Now()
+	if err := b.m.Register(t.Context(), plugins.Plugin{Name: driverName, Endpoint: "/restless.sock", Versions: []string{"v1.DRAPlugin"}, Socket: "/reg.sock"}); err != nil {
+		t.Fatal(err)
+	}
+	for taken.Load() < 3 {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("it is not connected to again within 20 seconds")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if most := 2 + int64(time.Since(begun)/reconnectPause); taken.Load() > most {
+		t.Errorf("it was connected to %d times in %v", taken.Load(), time.Since(begun))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation"
 	api "k8s.io/kubelet/pkg/apis/dra/v1"
 	"k8s.io/kubelet/pkg/apis/dra/v1beta1"
 
@@ -26,6 +28,10 @@ const (
 	callTimeout = 45 * time.Second
 	wipeDelay   = 30 * time.Second
 )
+
+// reconnectPause is how soon a connection that was lost is made again, unless a call
+// wants it before: a driver may close each at once.
+const reconnectPause = 500 * time.Millisecond
 
 // driver is one instance of a driver; of one there may be two while it is replaced.
 type driver struct {
@@ -119,8 +125,23 @@ func (s *drivers) get(name string) (*driver, error) {
 	return list[len(list)-1], nil
 }
 
+// checkName refuses what the API takes in no claim or ResourceSlice as a driver. Those of
+// "" would be the slices of all drivers.
+func checkName(name string) error {
+	if len(name) > resourceapi.DriverNameMaxLength {
+		return fmt.Errorf("the name of the driver %q is longer than %d characters", name, resourceapi.DriverNameMaxLength)
+	}
+	if wrong := validation.IsDNS1123Subdomain(strings.ToLower(name)); len(wrong) > 0 {
+		return fmt.Errorf("the name of the driver %q is none: %s", name, wrong[0])
+	}
+	return nil
+}
+
 // add takes an instance that has registered.
 func (s *drivers) add(p plugins.Plugin) error {
+	if err := checkName(p.Name); err != nil {
+		return err
+	}
 	d := &driver{plugin: p}
 	i := slices.IndexFunc(services[:], func(service string) bool { return slices.Contains(p.Versions, service) })
 	if i < 0 {
@@ -192,7 +213,7 @@ func (m *monitor) HandleConn(_ context.Context, event grpcstats.ConnStats) {
 	case *grpcstats.ConnBegin:
 		connected = true
 	case *grpcstats.ConnEnd:
-		go m.d.conn.Connect() // gRPC would wait for a call, and holds a lock now
+		time.AfterFunc(reconnectPause, m.d.conn.Connect) // gRPC would wait for a call
 	default:
 		return
 	}

@@ -18,6 +18,8 @@ type claim struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	UID       types.UID `json:"uid"`
+	// Allocated are the devices that the claim had been given then, in the scheduler's words.
+	Allocated []string `json:"allocated,omitempty"`
 	// Pods are those that the claim is prepared for.
 	Pods []types.UID `json:"pods"`
 	// Drivers are those that were asked, with the devices that they have prepared.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,6 +139,7 @@ func (m *Manager) look(ctx context.Context, pod *v1.Pod, n named) (request, erro
 			return request{}, err
 		}
 		r.claim.Drivers[result.Driver] = nil
+		r.claim.Allocated = append(r.claim.Allocated, fmt.Sprintf("%s: %s/%s/%s", result.Request, result.Driver, result.Pool, result.Device))
 	}
 	return r, nil
 }
@@ -190,6 +192,12 @@ func (m *Manager) refer(pod types.UID, want *claim) (done bool, err error) {
 	if c == nil {
 		c = want
 		m.ledger[want.key()] = c
+	}
+	if len(c.Allocated) == 0 {
+		c.Allocated = want.Allocated // a version that did not note it has recorded the claim
+	}
+	if !slices.Equal(c.Allocated, want.Allocated) {
+		return false, fmt.Errorf("ResourceClaim %s has been allocated anew, and what was prepared before is still in use (previous pod force-deleted?!); it is prepared once that pod's containers have ended", want.Name)
 	}
 	if !slices.Contains(c.Pods, pod) {
 		c.Pods = append(slices.Clone(c.Pods), pod)
@@ -330,8 +338,8 @@ func (m *Manager) Of(pod *v1.Pod, c *v1.Container) []*podresources.DynamicResour
 			continue
 		}
 		one := &podresources.DynamicResource{ClaimName: have.Name, ClaimNamespace: have.Namespace}
-		for driver, devices := range have.Drivers {
-			for _, d := range devices {
+		for _, driver := range slices.Sorted(maps.Keys(have.Drivers)) {
+			for _, d := range have.Drivers[driver] {
 				r := &podresources.ClaimResource{DriverName: driver, PoolName: d.Pool, DeviceName: d.Name, ShareId: d.Share}
 				for _, id := range d.CDI {
 					r.CdiDevices = append(r.CdiDevices, &podresources.CDIDevice{Name: id})

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -162,12 +163,16 @@ func same(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }
 
+// directory opens nothing else, which somebody may have put in its place meanwhile: a
+// device may do something when it is opened, such as start a watchdog.
+const directory = os.O_RDONLY | syscall.O_DIRECTORY
+
 // open opens the directory, which is made if it is missing, and has it watched.
 func (w *Watcher) open(notify *notifier) (*os.File, error) {
 	if err := w.cfg.Root.MkdirAll(Dir, 0o755); err != nil {
 		return nil, err
 	}
-	dir, err := w.cfg.Root.OpenFile(Dir, os.O_RDONLY, 0)
+	dir, err := w.cfg.Root.OpenFile(Dir, directory, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +192,7 @@ func (w *Watcher) list(at string, dir *os.File, depth int, sockets *[]string) er
 		switch {
 		case strings.HasPrefix(e.Name(), "."):
 		case e.IsDir() && depth < maxDepth:
-			below, err := w.cfg.Root.OpenFile(full, os.O_RDONLY, 0)
+			below, err := w.cfg.Root.OpenFile(full, directory, 0)
 			if err != nil {
 				continue // it has gone meanwhile
 			}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -142,6 +144,44 @@ func TestPlugin(t *testing.T) {
 	cancel()
 	if err := next(t, ended); err != nil {
 		t.Error(err)
+	}
+}
+
+// recorder notes with which flags files are opened.
+type recorder struct {
+	Root
+	flags map[string]int
+}
+
+func (r *recorder) OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
+	r.flags[path] = flag
+	return r.Root.OpenFile(path, flag, mode)
+}
+
+// What is no directory by the time that it is opened is not opened.
+func TestDirectories(t *testing.T) {
+	root, err := host.OpenInRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := root.MkdirAll(Dir+"/below", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	opened := &recorder{Root: root, flags: map[string]int{}}
+	w, err := New(Config{Root: opened})
+	if err != nil {
+		t.Fatal(err)
+	}
+	notify := &notifier{}
+	defer notify.close()
+	if err := w.look(t.Context(), &sync.WaitGroup{}, notify); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{Dir, Dir + "/below"} {
+		if flag, ok := opened.flags[path]; !ok || flag&syscall.O_DIRECTORY == 0 {
+			t.Errorf("%s is opened with the flags %#x, whatever it is", path, flag)
+		}
 	}
 }
 

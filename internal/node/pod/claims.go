@@ -26,7 +26,7 @@ type Claims interface {
 func (w *worker) prepareClaims(ctx context.Context, pod *v1.Pod) error {
 	err := w.m.cfg.Claims.Prepare(ctx, pod)
 	if err == nil || ctx.Err() != nil {
-		return err
+		return ctx.Err()
 	}
 	message := fmt.Sprintf("Failed to prepare dynamic resources: %v", err)
 	if w.told != message {
@@ -38,8 +38,8 @@ func (w *worker) prepareClaims(ctx context.Context, pod *v1.Pod) error {
 
 // keepsClaims tells, once, why what the Pod has claimed can't be given up: until then,
 // the Pod stays.
-func (w *worker) keepsClaims(ctx context.Context, pod *v1.Pod, err error) {
-	if ctx.Err() == nil && pod.Name != "" && w.keeping != err.Error() {
+func (w *worker) keepsClaims(pod *v1.Pod, err error) {
+	if pod.Name != "" && w.keeping != err.Error() {
 		w.keeping = err.Error()
 		w.event(pod, v1.EventTypeWarning, "FailedUnprepareDynamicResources", err.Error())
 	}

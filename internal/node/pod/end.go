@@ -108,19 +108,22 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	}
 	// Before the API hears that the Pod has ended: its claims may be another Pod's then.
 	if err := w.m.cfg.Claims.Unprepare(ctx, w.uid); err != nil {
-		w.keepsClaims(ctx, pod, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.keepsClaims(pod, err)
 		return err
 	}
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
+	last := w.compute(pod, view, true) // with the devices that it had until now
 	w.m.cfg.Devices.Release(w.uid)
 	inAPI := w.life.take(stepStop).InAPI()
 	w.m.wakeArriving()
 	w.m.retryResizes()
 	if inAPI && !terminal(pod.Status.Phase) {
-		st := w.compute(pod, view, true)
-		if w.remember(st) && pod.DeletionTimestamp == nil {
-			w.m.cfg.Reporter.Set(pod, st)
+		if w.remember(last) && pod.DeletionTimestamp == nil {
+			w.m.cfg.Reporter.Set(pod, last)
 		}
 	}
 	return nil

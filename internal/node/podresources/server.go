@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -34,10 +35,12 @@ const (
 	Socket = Dir + "/kubelet.sock"
 )
 
-// Bounds of what clients may ask for, the kubelet's.
+// Bounds of what clients may ask for, which are the kubelet's, and of how many there may
+// be: each has a file of this process, which serves other nodes too.
 const (
 	requestsPerSecond = 100
 	burst             = 10
+	maxConnections    = 64
 	retryPause        = 5 * time.Second
 )
 
@@ -117,7 +120,7 @@ func (s *Server) serve(ctx context.Context) error {
 	server := grpc.NewServer(grpc.UnaryInterceptor(s.bounded))
 	api.RegisterPodResourcesListerServer(server, s)
 	defer context.AfterFunc(ctx, server.Stop)()
-	return server.Serve(listener)
+	return server.Serve(netutil.LimitListener(listener, maxConnections))
 }
 
 // bounded refuses what comes too fast, in the kubelet's words.

@@ -29,6 +29,9 @@ const (
 	failure outcome = iota
 	success
 	warning
+	// unknown says nothing: the probe could not be made. It counts for nothing, so
+	// that a container runtime that is down costs no container its life.
+	unknown
 )
 
 // maxOutput bounds what a failing command may add to an event.
@@ -37,11 +40,12 @@ const maxOutput = 10 * 1024
 // attempt runs a probe once.
 func (m *Manager) attempt(ctx context.Context, t *Target, p *v1.Probe) (outcome, string) {
 	timeout := time.Duration(max(p.TimeoutSeconds, 1)) * time.Second
+	if p.Exec != nil { // the runtime keeps the time: one that is late is not the command's fault
+		return m.exec(ctx, t, p.Exec.Command, timeout)
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	switch {
-	case p.Exec != nil:
-		return m.exec(ctx, t, p.Exec.Command, timeout)
 	case p.HTTPGet != nil:
 		return m.httpGet(ctx, t, p.HTTPGet, timeout)
 	case p.TCPSocket != nil:
@@ -49,7 +53,7 @@ func (m *Manager) attempt(ctx context.Context, t *Target, p *v1.Probe) (outcome,
 	case p.GRPC != nil:
 		return m.grpc(ctx, t, p.GRPC, timeout)
 	}
-	return failure, fmt.Sprintf("missing probe handler for container %s", t.Container.Name)
+	return unknown, fmt.Sprintf("missing probe handler for container %s", t.Container.Name)
 }
 
 func (m *Manager) exec(ctx context.Context, t *Target, cmd []string, timeout time.Duration) (outcome, string) {
@@ -69,13 +73,13 @@ func (m *Manager) exec(ctx context.Context, t *Target, cmd []string, timeout tim
 	case errors.Is(err, context.DeadlineExceeded) || grpcstatus.Code(err) == codes.DeadlineExceeded:
 		return failure, fmt.Sprintf("command timed out: %q timed out after %v", strings.Join(cmd, " "), timeout)
 	}
-	return failure, err.Error()
+	return unknown, err.Error()
 }
 
 func (m *Manager) httpGet(ctx context.Context, t *Target, action *v1.HTTPGetAction, timeout time.Duration) (outcome, string) {
 	req, err := httpprobe.NewRequestForHTTPGetAction(action, t.Container, t.PodIP, "probe")
 	if err != nil {
-		return failure, err.Error()
+		return unknown, err.Error()
 	}
 	client := &http.Client{
 		Timeout:       timeout,
@@ -104,7 +108,7 @@ func (m *Manager) httpGet(ctx context.Context, t *Target, action *v1.HTTPGetActi
 func (m *Manager) tcp(ctx context.Context, t *Target, action *v1.TCPSocketAction) (outcome, string) {
 	port, err := ResolvePort(action.Port, t.Container)
 	if err != nil {
-		return failure, err.Error()
+		return unknown, err.Error()
 	}
 	host := action.Host
 	if host == "" {

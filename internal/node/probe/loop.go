@@ -105,8 +105,12 @@ func (l *loop) once(ctx context.Context, regular bool) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	passed := result != failure
+	passed := result == success || result == warning
 	if !passed && !regular {
+		return true
+	}
+	if result == unknown {
+		l.event("Unhealthy", string(l.kind)+" probe errored and resulted in unknown state: "+output)
 		return true
 	}
 	l.m.count(l.kind, &l.run.target, passed, l.m.cfg.Clock.Since(begin))

@@ -32,12 +32,15 @@ type fakeExec struct {
 	mu    sync.Mutex
 	err   error
 	calls int
+	// deadline tells whether the last call had one.
+	deadline bool
 }
 
-func (f *fakeExec) ExecSync(context.Context, string, []string, time.Duration) ([]byte, []byte, error) {
+func (f *fakeExec) ExecSync(ctx context.Context, _ string, _ []string, _ time.Duration) ([]byte, []byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
+	_, f.deadline = ctx.Deadline()
 	return []byte("out"), nil, f.err
 }
 
@@ -160,6 +163,35 @@ func TestLiveness(t *testing.T) {
 	}
 }
 
+// A runtime that is down says nothing of a container: what was said before counts
+// until it answers.
+func TestProbesThatCannotBeMade(t *testing.T) {
+	b := newBench(t)
+	b.Ensure(t.Context(), b.target(&v1.Container{Name: "c", LivenessProbe: command(nil), ReadinessProbe: command(nil)}))
+	b.stepUntil(t, "it is ready", func() bool { return b.Health("id").Ready })
+	b.exec.set(errors.New("container runtime is down"))
+	before := b.exec.count()
+	b.stepUntil(t, "many attempts", func() bool { return b.exec.count() >= before+8 })
+	if h := b.Health("id"); !h.Ready || h.Dead {
+		t.Errorf("health while the runtime is down = %+v", h)
+	}
+	if e := <-b.events.Events; !strings.HasSuffix(e, " probe errored and resulted in unknown state: container runtime is down") {
+		t.Errorf("event = %q", e)
+	}
+	b.exec.set(errExit)
+	b.stepUntil(t, "it is dead", func() bool { return b.Health("id").Dead })
+}
+
+// Only the runtime knows how long a command has taken.
+func TestRuntimeKeepsTheTime(t *testing.T) {
+	b := newBench(t)
+	target := b.target(&v1.Container{Name: "c"})
+	b.attempt(t.Context(), &target, command(nil))
+	if b.exec.deadline {
+		t.Error("a command is given up when its time is over, whether or not the runtime answers")
+	}
+}
+
 func TestStartupComesFirst(t *testing.T) {
 	b := newBench(t)
 	b.exec.set(errExit)
@@ -224,7 +256,7 @@ func TestHandlers(t *testing.T) {
 		return &v1.HTTPGetAction{Path: path, Port: intstr.FromString("web"), HTTPHeaders: []v1.HTTPHeader{{Name: "X-Test", Value: "x"}}}
 	}
 	c := &v1.Container{Name: "c", Ports: []v1.ContainerPort{{Name: "web", ContainerPort: int32(port)}}}
-	service, unknown := "good", "unknown"
+	service, other := "good", "unknown"
 	for _, tc := range []struct {
 		name    string
 		handler v1.ProbeHandler
@@ -235,13 +267,14 @@ func TestHandlers(t *testing.T) {
 		{"http failure", v1.ProbeHandler{HTTPGet: httpGet("/bad")}, failure, "HTTP probe failed with statuscode: 503"},
 		{"http away", v1.ProbeHandler{HTTPGet: httpGet("/away")}, warning, "Probe terminated redirects"},
 		{"http refused", v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Port: intstr.FromInt32(closed)}}, failure, "connection refused"},
-		{"http no such port", v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Port: intstr.FromString("absent")}}, failure, "absent"},
+		{"http no such port", v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Port: intstr.FromString("absent")}}, unknown, "absent"},
+		{"tcp no such port", v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromString("absent")}}, unknown, "absent"},
 		{"tcp", v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromString("web")}}, success, ""},
 		{"tcp refused", v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt32(closed)}}, failure, "connection refused"},
 		{"grpc", v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: grpcPort, Service: &service}}, success, ""},
 		{"grpc not serving", v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: grpcPort}}, failure, "NOT_SERVING"},
-		{"grpc unknown", v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: grpcPort, Service: &unknown}}, failure, "health rpc probe failed"},
-		{"nothing", v1.ProbeHandler{}, failure, "missing probe handler"},
+		{"grpc unknown", v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: grpcPort, Service: &other}}, failure, "health rpc probe failed"},
+		{"nothing", v1.ProbeHandler{}, unknown, "missing probe handler"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			target := b.target(c)
@@ -263,7 +296,7 @@ func TestExecOutcomes(t *testing.T) {
 		{nil, success, "out"},
 		{fmt.Errorf("exec: %w", errExit), failure, "out"},
 		{fmt.Errorf("exec: %w", context.DeadlineExceeded), failure, "timed out after 1s"},
-		{errors.New("no such container"), failure, "no such container"},
+		{errors.New("no such container"), unknown, "no such container"},
 	} {
 		b.exec.set(c.err)
 		target := b.target(&v1.Container{Name: "c"})

@@ -36,10 +36,18 @@ func (c *call) places() ([]place, error) {
 	if c.net.Clusters == "" {
 		return []place{{socket: c.net.Socket}}, nil
 	}
-	if c.command == cmdGC || c.command == cmdStatus {
+	switch c.command {
+	case cmdGC:
+		// The runtime lists what it has itself, and nodes may have other runtimes with
+		// a network of this name. A node looks for what is left of its own one.
+		return nil, nil
+	case cmdStatus:
 		return c.allNodes()
 	}
 	uid := argument(c.args, argUID)
+	if uid == "" && c.command == cmdDel {
+		return nil, nil // nothing was added for it
+	}
 	if uid == "" || strings.ContainsAny(uid, `/\*?[`) {
 		return nil, fail(codeEnvironment, "CNI_ARGS %q names no Pod by %s: a runtime that does not tell can serve one node alone; see `minato cni config NODE`", c.args, argUID)
 	}
@@ -70,7 +78,7 @@ func (c *call) allNodes() ([]place, error) {
 	if err != nil {
 		return nil, fail(codeIO, "look for nodes: %v", err)
 	}
-	if len(sockets) == 0 && c.command == cmdStatus {
+	if len(sockets) == 0 {
 		return nil, fail(codeUnavailable, "no cluster of Minato's is up on this machine (%s)", c.net.Clusters)
 	}
 	var out []place

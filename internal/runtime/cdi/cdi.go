@@ -19,8 +19,11 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 	specs "tags.cncf.io/container-device-interface/specs-go"
+
+	"minato/internal/host"
 )
 
 // Dirs are where specs lie on a node; a device in a later one replaces a device of the
@@ -35,6 +38,8 @@ const (
 
 // Root is the node's root directory.
 type Root interface {
+	// OpenPath opens a file with O_PATH, which does nothing to it.
+	OpenPath(path string) (*os.File, error)
 	OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error)
 }
 
@@ -125,7 +130,7 @@ func add(known map[string]*device, spec *specs.Spec, d *specs.Device, full strin
 
 // list names the specs of a directory, sorted. A missing directory has none.
 func list(root Root, dir string) ([]string, error) {
-	f, err := root.OpenFile(dir, os.O_RDONLY, 0)
+	f, err := root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -150,19 +155,26 @@ func list(root Root, dir string) ([]string, error) {
 	return names, nil
 }
 
+// readSpec opens what is there only if it is a regular file: a device may do something
+// when it is opened, such as start a watchdog.
 func readSpec(root Root, full string) (*specs.Spec, error) {
-	f, err := root.OpenFile(full, os.O_RDONLY, 0)
+	mark, err := root.OpenPath(full)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	defer mark.Close()
+	info, err := mark.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is no regular file")
 	}
+	f, err := os.Open(host.FilePath(mark))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return nil, err

@@ -2,10 +2,13 @@ package cdi
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"minato/internal/host"
 )
@@ -49,7 +52,8 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-// A link out of the root directory, and a FIFO, are no specs.
+// A link out of the root directory, and a FIFO, are no specs; what is no regular file is
+// not even opened.
 func TestHostileFiles(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "spec.json")
 	if err := os.WriteFile(outside, []byte(spec), 0o600); err != nil {
@@ -62,6 +66,32 @@ func TestHostileFiles(t *testing.T) {
 	if _, err := Edits(root, []string{"example.com/gpu=a"}); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a spec outside of the root directory was read: %v", err)
 	}
+	if err := unix.Mkfifo(filepath.Join(rootDir(t, root), "etc/cdi/pipe.json"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := &recorder{Root: root}
+	if _, err := Edits(opened, []string{"example.com/gpu=a"}); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "pipe.json: it is no regular file") {
+		t.Errorf("a FIFO: %v", err)
+	}
+	for path, flag := range opened.flags {
+		if flag&unix.O_DIRECTORY == 0 {
+			t.Errorf("%s was opened, whatever it is", path)
+		}
+	}
+}
+
+// recorder notes what is opened.
+type recorder struct {
+	Root
+	flags map[string]int
+}
+
+func (r *recorder) OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
+	if r.flags == nil {
+		r.flags = map[string]int{}
+	}
+	r.flags[path] = flag
+	return r.Root.OpenFile(path, flag, mode)
 }
 
 type testRoot struct {

@@ -322,10 +322,10 @@ func TestRuntimeAnnotations(t *testing.T) {
 func TestLinuxResources(t *testing.T) {
 	got := linuxResources(&runtimeapi.LinuxContainerResources{
 		CpuPeriod: 1, CpuQuota: -1, CpuShares: 3, MemoryLimitInBytes: 4, MemorySwapLimitInBytes: 5, CpusetCpus: "0", CpusetMems: "0-1",
-		HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "2MB", Limit: 6}}, Unified: map[string]string{"memory.high": "7"},
+		Unified: map[string]string{"memory.high": "7"},
 	})
 	if *got.CPU.Period != 1 || *got.CPU.Quota != -1 || *got.CPU.Shares != 3 || *got.Memory.Limit != 4 || *got.Memory.Swap != 5 ||
-		got.CPU.Cpus != "0" || got.CPU.Mems != "0-1" || len(got.HugepageLimits) != 1 || got.HugepageLimits[0].Limit != 6 || got.Unified["memory.high"] != "7" {
+		got.CPU.Cpus != "0" || got.CPU.Mems != "0-1" || got.Unified["memory.high"] != "7" {
 		t.Errorf("limits = %+v", got)
 	}
 }

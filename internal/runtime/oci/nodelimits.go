@@ -32,17 +32,22 @@ func (r *Runtime) limitNode() error {
 	return nil
 }
 
-// withinNode is the CPU quota for a cgroup below the node's. Version 1 refuses
-// one that is higher than the node's own, while a Pod may have a limit that is: it
-// gets as much as the node has either way.
+// withinNode is the CPU quota for a cgroup below the node's.
 func (r *Runtime) withinNode(quota, period int64) int64 {
-	if r.layout.Unified || r.cfg.Limits.CPUs == 0 || quota <= 0 {
+	return r.cfg.Limits.Within(r.layout, quota, period)
+}
+
+// Within is the CPU quota for a cgroup below that of a node with these limits, in
+// microseconds of a period. Version 1 refuses one that is higher than the node's own,
+// while a Pod may have a limit that is: it gets as much as the node has either way.
+func (l Limits) Within(layout host.CgroupLayout, quota, period int64) int64 {
+	if layout.Unified || l.CPUs == 0 || quota <= 0 {
 		return quota
 	}
 	if period <= 0 {
 		period = defaultCPUPeriod
 	}
-	return min(quota, r.cfg.Limits.CPUs*period)
+	return min(quota, l.CPUs*period)
 }
 
 // LimitNode sets the limits of a node's cgroup, for a runtime that has its

@@ -20,10 +20,12 @@ type About struct {
 	// Plugins are where it looks for CNI plugins, and Networks where for their
 	// configurations; empty where it does not tell.
 	Plugins, Networks string
-	// users and images tell whether it has user namespaces and image volumes.
-	users, images bool
-	cdi           bool // and devices by the Container Device Interface
-	systemd       bool // it wants systemd to make cgroups
+	// users are the handlers of RuntimeClasses that have user namespaces, with an empty
+	// name the one of Pods that have none.
+	users   map[string]bool
+	images  bool // it has volumes that are images
+	cdi     bool // and devices by the Container Device Interface
+	systemd bool // it wants systemd to make cgroups
 }
 
 // configuration is the part of containerd's that its Status has (verbose).
@@ -65,11 +67,9 @@ func (c *connection) ask(ctx context.Context) (*About, error) {
 
 // aboutFrom reads what a runtime has answered.
 func aboutFrom(version *runtimeapi.VersionResponse, status *runtimeapi.StatusResponse) *About {
-	a := &About{Name: version.GetRuntimeName(), Version: version.GetRuntimeVersion()}
+	a := &About{Name: version.GetRuntimeName(), Version: version.GetRuntimeVersion(), users: map[string]bool{}}
 	for _, h := range status.GetRuntimeHandlers() {
-		if h.GetName() == "" {
-			a.users = h.GetFeatures().GetUserNamespaces()
-		}
+		a.users[h.GetName()] = h.GetFeatures().GetUserNamespaces()
 	}
 	// The CRI has no field for image volumes (KEP-4639).
 	major, minor := numbers(a.Version)
@@ -152,8 +152,8 @@ func (r *Runtime) refuseSandbox(ctx context.Context, config *runtimeapi.PodSandb
 		return err
 	}
 	users := config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
-	if users != nil && users.GetMode() == runtimeapi.NamespaceMode_POD && !a.users && handler == "" {
-		return fmt.Errorf("can't set `spec.hostUsers: false`: %s %s has no user namespaces", a.Name, a.Version)
+	if users != nil && users.GetMode() == runtimeapi.NamespaceMode_POD && !a.users[handler] {
+		return fmt.Errorf("can't set `spec.hostUsers: false`: %s %s has no user namespaces for the runtime handler %q", a.Name, a.Version, handler)
 	}
 	return nil
 }

@@ -116,8 +116,8 @@ func (r *Runtime) clearPod(ctx context.Context, uid string) error {
 }
 
 // sweep removes what is left of Pods that the runtime knows nothing of any more, if
-// that was so at the last sweep too: one of which the sandbox is being made is not
-// listed yet.
+// that was so at the last sweep too and no sandbox of theirs is being made, which is
+// not listed yet.
 func (r *Runtime) sweep(ctx context.Context, sandboxes []*runtimeapi.PodSandbox) error {
 	known, ids := map[string]bool{}, map[string]bool{}
 	for _, sb := range sandboxes {
@@ -127,7 +127,7 @@ func (r *Runtime) sweep(ctx context.Context, sandboxes []*runtimeapi.PodSandbox)
 	if err != nil {
 		return err
 	}
-	if r.cfg.Listed != nil {
+	if r.cfg.Listed != nil && !r.busy() { // a sandbox that is being made has a network already
 		err = r.cfg.Listed(ctx, ids)
 	}
 	left := map[string]bool{}
@@ -136,8 +136,9 @@ func (r *Runtime) sweep(ctx context.Context, sandboxes []*runtimeapi.PodSandbox)
 		if !ok || known[uid] {
 			continue
 		}
-		if left[uid] = true; r.left[uid] {
-			err = errors.Join(err, r.clearPod(ctx, uid))
+		if left[uid] = true; r.left[uid] && r.tryClaim(uid) == nil {
+			err = errors.Join(err, r.clearLast(ctx, uid))
+			r.release(uid)
 		}
 	}
 	r.left = left

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -42,8 +43,12 @@ func (r *Runtime) Collector(p Policy) *Collector {
 	return &Collector{r: r, policy: p, log: r.log, began: time.Now(), seen: map[string]time.Time{}, using: map[string]time.Time{}}
 }
 
-// Run removes images by the policy until ctx ends.
+// Run removes images by the policy until ctx ends. It looks at once which ones there
+// are: none is removed before it was seen for a while, and the disk may be full soon.
 func (c *Collector) Run(ctx context.Context) error {
+	if err := c.detect(ctx); err != nil && ctx.Err() == nil {
+		c.log.Warn("images can't be looked at yet; it will be tried again", "endpoint", c.r.cfg.Endpoint, "error", err)
+	}
 	tick := time.NewTicker(collectPeriod)
 	defer tick.Stop()
 	for {
@@ -56,6 +61,13 @@ func (c *Collector) Run(ctx context.Context) error {
 			c.log.Warn("images that no container uses can't be removed", "endpoint", c.r.cfg.Endpoint, "error", err)
 		}
 	}
+}
+
+func (c *Collector) detect(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.unused(ctx)
+	return err
 }
 
 // RemoveUnused removes every image that no container uses and that is not too new.
@@ -100,8 +112,11 @@ func (c *Collector) collect(ctx context.Context) error {
 	return err
 }
 
-// excess is how many bytes of images are too many.
+// excess is how many bytes of images are too many. With a threshold of 100 none are.
 func (c *Collector) excess(ctx context.Context) (int64, error) {
+	if c.policy.High >= 100 {
+		return 0, nil
+	}
 	info, err := c.r.Images().ImageFsInfo(ctx)
 	if err != nil {
 		return 0, err
@@ -136,6 +151,10 @@ func (c *Collector) unused(ctx context.Context) ([]*runtimeapi.Image, error) {
 	for _, ctr := range all.GetContainers() {
 		inUse[ctr.GetImage().GetImage()], inUse[ctr.GetImageRef()], inUse[ctr.GetImageId()] = true, true, true
 	}
+	if err := c.addVolumes(ctx, inUse, all.GetContainers()); err != nil {
+		return nil, err
+	}
+	c.forget(images)
 	var out []*runtimeapi.Image
 	for _, img := range images {
 		if c.seen[img.GetId()].IsZero() {
@@ -154,6 +173,41 @@ func (c *Collector) unused(ctx context.Context) ([]*runtimeapi.Image, error) {
 		return cmp.Or(c.lastUse(a).Compare(c.lastUse(b)), cmp.Compare(a.GetId(), b.GetId()))
 	})
 	return out, nil
+}
+
+// addVolumes adds the images that containers have as volumes, where the runtime can
+// have such.
+func (c *Collector) addVolumes(ctx context.Context, inUse map[string]bool, containers []*runtimeapi.Container) error {
+	about, err := c.r.whoIs(ctx)
+	if err != nil || !about.images {
+		return err
+	}
+	for _, ctr := range containers {
+		st, err := c.r.ContainerStatus(ctx, ctr.GetId(), false)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range st.GetStatus().GetMounts() {
+			if name := m.GetImage().GetImage(); name != "" {
+				inUse[name] = true
+			}
+		}
+	}
+	return nil
+}
+
+// forget drops images that are gone: one that is pulled again is new.
+func (c *Collector) forget(images []*runtimeapi.Image) {
+	there := map[string]bool{}
+	for _, img := range images {
+		there[img.GetId()] = true
+	}
+	gone := func(id string, _ time.Time) bool { return !there[id] }
+	maps.DeleteFunc(c.seen, gone)
+	maps.DeleteFunc(c.using, gone)
 }
 
 // lastUse is when an image was used last, or else seen first.

@@ -39,15 +39,17 @@ func (r *Runtime) CreateContainer(ctx context.Context, sandboxID string, config 
 	if err != nil {
 		return "", errors.Join(err, r.hideMounts(uid, config.GetMetadata()))
 	}
-	r.own(resp.GetContainerId(), uid)
+	r.ownContainer(resp.GetContainerId(), uid, config.GetMetadata())
 	return resp.GetContainerId(), nil
 }
 
 // translateLimits leaves out what the kubelet has for cgroup2 alone, where another
-// version of cgroups limits containers.
+// version of cgroups limits containers, and keeps the rest within the node's limits
+// there, as those of Pods are.
 func (r *Runtime) translateLimits(res *runtimeapi.LinuxContainerResources) {
 	if res != nil && !r.layout.Unified {
 		res.Unified = nil
+		res.CpuQuota = r.cfg.Limits.Within(r.layout, res.CpuQuota, res.CpuPeriod)
 	}
 }
 
@@ -63,11 +65,24 @@ func (r *Runtime) translateSeccomp(p *runtimeapi.SecurityProfile) {
 	p.LocalhostRef = filepath.Join(r.cfg.SeccompDir, filepath.Clean("/"+name))
 }
 
-// StartContainer implements CRI.
+// StartContainer implements CRI. A container that has started has its mounts in its
+// own mount namespace: what was shown to the runtime would only keep a volume in use
+// after the container's end.
 func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	defer r.look()
-	_, err := invoke(ctx, r.conn, patience, r.conn.runtime.StartContainer, &runtimeapi.StartContainerRequest{ContainerId: id})
-	return err
+	if _, err := invoke(ctx, r.conn, patience, r.conn.runtime.StartContainer, &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	uid, of := r.owners[id], r.made[id]
+	r.mu.Unlock()
+	if uid == "" || of == nil {
+		return nil
+	}
+	if err := r.hideMounts(uid, of); err != nil { // it will be tried again when the container is removed
+		r.log.Warn("what was mounted to start a container can't be unmounted", "container", id, "error", err)
+	}
+	return nil
 }
 
 // StopContainer implements CRI. timeout is in seconds.

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,7 +25,9 @@ type fake struct {
 
 	mu         sync.Mutex
 	address    string // of the next sandbox
+	version    string // 1.6 where empty
 	config     string // what the status has as the configuration
+	making     func() // is called while a sandbox is made; nil is nothing
 	sandboxes  map[string]*runtimeapi.PodSandboxConfig
 	stopped    map[string]bool
 	containers map[string]*runtimeapi.ContainerConfig
@@ -54,7 +57,9 @@ func serve(t *testing.T) (*fake, string) {
 }
 
 func (f *fake) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
-	return &runtimeapi.VersionResponse{Version: "0.1.0", RuntimeName: "containerd", RuntimeVersion: "1.6.20~ds1", RuntimeApiVersion: "v1"}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &runtimeapi.VersionResponse{Version: "0.1.0", RuntimeName: "containerd", RuntimeVersion: cmp.Or(f.version, "1.6.20~ds1"), RuntimeApiVersion: "v1"}, nil
 }
 
 func (f *fake) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
@@ -64,6 +69,9 @@ func (f *fake) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runtim
 }
 
 func (f *fake) RunPodSandbox(_ context.Context, req *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
+	if f.making != nil {
+		f.making()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := fmt.Sprintf("sandbox-%s-%d", req.GetConfig().GetMetadata().GetName(), req.GetConfig().GetMetadata().GetAttempt())
@@ -133,6 +141,13 @@ func (f *fake) CreateContainer(_ context.Context, req *runtimeapi.CreateContaine
 	return &runtimeapi.CreateContainerResponse{ContainerId: id}, nil
 }
 
+func (f *fake) StartContainer(_ context.Context, req *runtimeapi.StartContainerRequest) (*runtimeapi.StartContainerResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.states[req.GetContainerId()] = runtimeapi.ContainerState_CONTAINER_RUNNING
+	return &runtimeapi.StartContainerResponse{}, nil
+}
+
 func (f *fake) ListContainers(_ context.Context, req *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,6 +158,16 @@ func (f *fake) ListContainers(_ context.Context, req *runtimeapi.ListContainersR
 		}
 	}
 	return out, nil
+}
+
+func (f *fake) ContainerStatus(_ context.Context, req *runtimeapi.ContainerStatusRequest) (*runtimeapi.ContainerStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.containers[req.GetContainerId()]
+	if !ok {
+		return nil, status.Error(codes.NotFound, "no such container")
+	}
+	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{Id: req.GetContainerId(), Metadata: c.GetMetadata(), Mounts: c.GetMounts()}}, nil
 }
 
 func (f *fake) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {

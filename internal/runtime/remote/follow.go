@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
@@ -35,7 +36,9 @@ func (r *Runtime) look() {
 // follow compares what the runtime has with what it had, and tells what is
 // different. Events of the runtime only say when to look.
 func (r *Runtime) follow(ctx context.Context) error {
-	go r.listen(ctx)
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() { r.listen(ctx) })
 	tick := time.NewTicker(relistPeriod)
 	defer tick.Stop()
 	var swept time.Time
@@ -89,6 +92,7 @@ func (r *Runtime) relist(ctx context.Context) ([]*runtimeapi.PodSandbox, error) 
 	}
 	for id, was := range r.states {
 		if _, ok := now[id]; !ok {
+			r.disown(id) // removed with its sandbox, perhaps, or by others
 			r.tell(id, was)
 		}
 	}

@@ -37,10 +37,19 @@ func (r *Runtime) own(id, uid string) {
 	r.owners[id] = uid
 }
 
+// ownContainer remembers it of a container, with which one of the Pod it is.
+func (r *Runtime) ownContainer(id, uid string, of *runtimeapi.ContainerMetadata) {
+	r.own(id, uid)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made[id] = of
+}
+
 func (r *Runtime) disown(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.owners, id)
+	delete(r.made, id)
 	delete(r.networks, id)
 }
 

@@ -29,7 +29,7 @@ func (r *Runtime) ListContainers(ctx context.Context, filter *runtimeapi.Contain
 		return nil, err
 	}
 	for _, c := range resp.GetContainers() {
-		r.own(c.GetId(), c.GetLabels()[labelPodUID])
+		r.ownContainer(c.GetId(), c.GetLabels()[labelPodUID], c.GetMetadata())
 	}
 	return resp.GetContainers(), nil
 }

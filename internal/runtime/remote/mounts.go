@@ -101,9 +101,10 @@ func below(path, dir string) (rest string, ok bool) {
 
 func (r *Runtime) mountsDir(uid string) string { return filepath.Join(r.cfg.RunDir, "shown", uid) }
 
-// mountName begins the names of what was mounted for a container.
+// mountName begins the names of what was mounted for a container. Names of containers
+// have no dots, so none of them begins so with the name of another one.
 func mountName(of *runtimeapi.ContainerMetadata) string {
-	return fmt.Sprintf("%s-%d-", of.GetName(), of.GetAttempt())
+	return fmt.Sprintf("%s.%d.", of.GetName(), of.GetAttempt())
 }
 
 // hideMounts unmounts what was mounted for a container.
@@ -114,10 +115,19 @@ func (r *Runtime) hideMounts(uid string, of *runtimeapi.ContainerMetadata) error
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), mountName(of)) {
-			err = errors.Join(err, unmountTree(filepath.Join(r.mountsDir(uid), e.Name())))
+			err = errors.Join(err, hide(filepath.Join(r.mountsDir(uid), e.Name())))
 		}
 	}
 	return err
+}
+
+// hide unmounts what is mounted at one of these places, with all that is mounted below
+// it, and removes the place. What is still mounted keeps it.
+func hide(place string) error {
+	if err := host.Unmount(place); err != nil {
+		return err
+	}
+	return os.Remove(place)
 }
 
 // hideAllMounts unmounts what was mounted for a Pod.

@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
+	"minato/internal/runtime/oci"
 )
 
 // open makes a node's view of a runtime.
@@ -135,8 +136,10 @@ func TestRefusals(t *testing.T) {
 	r := open(t, endpoint, "node-1")
 	users := sandboxOf(r, "users", runtimeapi.NamespaceMode_POD)
 	users.Linux.SecurityContext.NamespaceOptions.UsernsOptions = &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}
-	if _, err := r.RunPodSandbox(t.Context(), users, ""); err == nil || !strings.Contains(err.Error(), "hostUsers: false") {
-		t.Errorf("user namespaces: %v", err)
+	for _, handler := range []string{"", "runc"} {
+		if _, err := r.RunPodSandbox(t.Context(), users, handler); err == nil || !strings.Contains(err.Error(), "hostUsers: false") {
+			t.Errorf("user namespaces with the handler %q: %v", handler, err)
+		}
 	}
 	elsewhere := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
 	elsewhere.Linux.CgroupParent = "/kubepods"
@@ -201,6 +204,9 @@ func TestFollow(t *testing.T) {
 		case <-time.After(30 * time.Second):
 			t.Fatal("no event")
 		}
+	}
+	if cg, err := r.ContainerCgroup("c"); err == nil {
+		t.Errorf("a container that is gone has the cgroup %v", cg)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -271,4 +277,133 @@ func TestVersions(t *testing.T) {
 			t.Errorf("%q: %d.%d", text, major, minor)
 		}
 	}
+}
+
+// The labels of a Pod are its user's: none of them says whose it is, or where.
+func TestLabelsOfPodsSayNothing(t *testing.T) {
+	f, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	f.address = "10.122.1.5"
+	config := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
+	config.Labels[labelCluster], config.Labels[labelNode], config.Labels[labelNetwork] = "other", "node-2", networkOfNode
+	id, err := r.RunPodSandbox(t.Context(), config, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := r.ListPodSandbox(t.Context(), nil); err != nil || len(all) != 1 {
+		t.Errorf("the node has %v, %v", all, err)
+	}
+	st, err := r.PodSandboxStatus(t.Context(), id, false)
+	if err != nil || st.GetStatus().GetNetwork().GetIp() != f.address || st.GetStatus().GetLinux().GetNamespaces().GetOptions().GetNetwork() != runtimeapi.NamespaceMode_POD {
+		t.Errorf("the agent is told %v, %v", st, err)
+	}
+	if err := r.RemovePodSandbox(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+// A sandbox may take minutes: its image is pulled first. What is there for its Pod is
+// not taken away meanwhile, and is if nothing comes of it.
+func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
+	f, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	f.address = "10.122.1.5"
+	looks := 0
+	r.cfg.Listed = func(context.Context, map[string]bool) error { looks++; return nil }
+	sweeps := func() {
+		for range 3 {
+			if err := r.sweep(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	record := filepath.Join(r.cfg.Records.Dir, "uid-web")
+	f.making = func() {
+		sweeps()
+		if _, err := os.Stat(record); err != nil {
+			t.Errorf("the record of a Pod that is being made: %v", err)
+		}
+		if _, err := os.Stat(r.PodCgroup("uid-web").V2()); err != nil {
+			t.Errorf("the cgroup of a Pod that is being made: %v", err)
+		}
+	}
+	if _, err := r.RunPodSandbox(t.Context(), sandboxOf(r, "web", runtimeapi.NamespaceMode_POD), ""); err != nil {
+		t.Fatal(err)
+	}
+	if looks != 0 {
+		t.Errorf("interfaces that belong to no sandbox were looked for %d times while one was made", looks)
+	}
+	if err := r.sweep(t.Context(), nil); err != nil { // of a list that is older than the sandbox
+		t.Error(err)
+	}
+	if _, err := os.Stat(record); err != nil {
+		t.Errorf("the record of a Pod that was made: %v", err)
+	}
+	f.mu.Lock()
+	clear(f.sandboxes)
+	f.mu.Unlock()
+	sweeps()
+	if _, err := os.Stat(record); !errors.Is(err, os.ErrNotExist) || looks == 0 {
+		t.Errorf("after the Pod's end: %v, %d looks", err, looks)
+	}
+}
+
+// What was mounted for a container's start is gone when it has started, or else a
+// volume would be in use after the container's end; that of another one is not.
+func TestMountsAreHidden(t *testing.T) {
+	_, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	sandbox := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
+	config := &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: "web"}}
+	id, err := r.CreateContainer(t.Context(), "sandbox", config, sandbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume, dir := t.TempDir(), r.mountsDir("uid-web")
+	if err := os.WriteFile(filepath.Join(volume, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.UnmountAllUnder(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, of := range []*runtimeapi.ContainerMetadata{config.Metadata, {Name: "web-0", Attempt: 1}, {Name: "web", Attempt: 1}} {
+		place := filepath.Join(dir, mountName(of)+"3")
+		if err := errors.Join(os.MkdirAll(place, 0o700), host.BindMount(volume, place, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.StartContainer(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{"web-0.1.3", "web.1.3"}; !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q", left, want)
+	}
+	if err := r.hideAllMounts("uid-web"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(volume, "file")); err != nil {
+		t.Errorf("what is in the volume: %v", err)
+	}
+}
+
+// Version 1 of cgroups refuses a limit above the node's own, cgroup2 does not.
+func TestLimitsAboveTheNodes(t *testing.T) {
+	for unified, want := range map[bool]int64{false: 200000, true: 800000} {
+		r := &Runtime{cfg: Config{Limits: oci.Limits{CPUs: 2}}, layout: host.CgroupLayout{Unified: unified}}
+		res := &runtimeapi.LinuxContainerResources{CpuQuota: 800000, CpuPeriod: 100000, Unified: map[string]string{"memory.oom.group": "1"}}
+		if r.translateLimits(res); res.CpuQuota != want || (len(res.Unified) > 0) != unified {
+			t.Errorf("cgroup2 %t: %v", unified, res)
+		}
+	}
+	(&Runtime{}).translateLimits(nil)
 }

@@ -72,11 +72,16 @@ type Runtime struct {
 	wanted chan struct{} // has the runtime looked at before its time
 
 	mu sync.Mutex
-	// owners are the Pods' UIDs by the IDs of sandboxes and containers.
+	// owners are the Pods' UIDs by the IDs of sandboxes and containers, made is which
+	// container of its Pod one is, by ID.
 	owners map[string]string
+	made   map[string]*runtimeapi.ContainerMetadata
 	// networks are the paths of sandboxes' network namespaces, by ID.
 	networks map[string]string
 	about    *About // nil until the runtime was asked
+	// claimed are the Pods, by UID, for which something beside the runtime is being
+	// made or removed. The channel is closed when that is over.
+	claimed map[string]chan struct{}
 
 	// What follows is Run's alone.
 	states map[string]state // of sandboxes and containers, by ID
@@ -99,7 +104,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, conn: conn, log: cfg.Logger, owners: map[string]string{}, networks: map[string]string{}, wanted: make(chan struct{}, 1)}
+	r := &Runtime{cfg: cfg, conn: conn, log: cfg.Logger, owners: map[string]string{}, made: map[string]*runtimeapi.ContainerMetadata{}, networks: map[string]string{}, claimed: map[string]chan struct{}{}, wanted: make(chan struct{}, 1)}
 	if r.layout, err = host.Cgroups(); err == nil {
 		err = cfg.Cgroup.Create()
 	}

@@ -20,6 +20,10 @@ func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 		return "", err
 	}
 	own, onNode := r.sandboxConfig(config)
+	if err := r.claim(ctx, uid); err != nil {
+		return "", err
+	}
+	defer r.release(uid)
 	if err := r.makePodCgroup(uid, config.GetLinux()); err != nil {
 		return "", err
 	}
@@ -33,7 +37,11 @@ func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 	id := resp.GetPodSandboxId()
 	r.own(id, uid)
 	if err := r.accept(ctx, id, uid, onNode); err != nil {
-		return "", errors.Join(err, r.RemovePodSandbox(context.WithoutCancel(ctx), id))
+		ctx = context.WithoutCancel(ctx)
+		if rerr := r.removeSandbox(ctx, id); rerr != nil {
+			return "", errors.Join(err, rerr)
+		}
+		return "", errors.Join(err, r.clearLast(ctx, uid))
 	}
 	return id, nil
 }
@@ -43,7 +51,8 @@ func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 func (r *Runtime) sandboxConfig(config *runtimeapi.PodSandboxConfig) (own *runtimeapi.PodSandboxConfig, onNode bool) {
 	own = proto.CloneOf(config)
 	own.Labels = r.cfg.Owner.mark(own.GetLabels())
-	own.PortMappings = nil // hostPorts are served by the node's data plane
+	delete(own.Labels, labelNetwork) // a Pod may have any label itself
+	own.PortMappings = nil           // hostPorts are served by the node's data plane
 	sc := own.GetLinux().GetSecurityContext()
 	if onNode = sc.GetNamespaceOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE; onNode {
 		// The runtime's own network is the machine's. The CNI plugin puts the
@@ -96,13 +105,27 @@ func (r *Runtime) StopPodSandbox(ctx context.Context, id string) error {
 // the Pod beside the runtime goes, too.
 func (r *Runtime) RemovePodSandbox(ctx context.Context, id string) error {
 	uid := r.ownerOf(ctx, id)
+	if err := r.removeSandbox(ctx, id); err != nil {
+		return err
+	}
+	if uid == "" || r.tryClaim(uid) != nil {
+		return nil // another sandbox of the Pod is being made
+	}
+	defer r.release(uid)
+	return r.clearLast(ctx, uid)
+}
+
+func (r *Runtime) removeSandbox(ctx context.Context, id string) error {
 	if _, err := invoke(ctx, r.conn, patience, r.conn.runtime.RemovePodSandbox, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
 		return err
 	}
 	r.disown(id)
-	if uid == "" {
-		return nil
-	}
+	return nil
+}
+
+// clearLast removes what was made beside the runtime for a Pod that is claimed and
+// has no sandbox any more.
+func (r *Runtime) clearLast(ctx context.Context, uid string) error {
 	left, err := r.ListPodSandbox(ctx, &runtimeapi.PodSandboxFilter{LabelSelector: map[string]string{labelPodUID: uid}})
 	if err != nil || len(left) > 0 {
 		return nil // what is left is cleared with the last one, or by the next sweep

@@ -188,10 +188,15 @@ var _ httpstream.UpgradeRoundTripper = (*upgrade)(nil)
 
 // RoundTrip implements http.RoundTripper.
 func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme != "http" {
+		return nil, fmt.Errorf("the container runtime opens streams by %q, and a node reads http alone: turn encryption of its streaming server off (containerd: enable_tls_streaming = false; CRI-O: stream_enable_tls = false) and restart it", req.URL.Scheme)
+	}
 	conn, err := u.r.dialStream(req.Context(), req.URL.Host)
 	if err != nil {
 		return nil, err
 	}
+	// A runtime that hangs takes the connection and never answers.
+	defer context.AfterFunc(req.Context(), func() { conn.Close() })()
 	req = req.Clone(req.Context())
 	req.Header.Set(httpstream.HeaderConnection, httpstream.HeaderUpgrade)
 	req.Header.Set(httpstream.HeaderUpgrade, streamspdy.HeaderSpdy31)
