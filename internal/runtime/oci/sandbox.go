@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
@@ -197,7 +198,12 @@ func (r *Runtime) StopPodSandbox(ctx context.Context, id string) error {
 }
 
 func (r *Runtime) stopSandbox(ctx context.Context, sb *sandbox) error {
-	if err := sb.change(func(s *sandboxState) { s.Ready = false }); err != nil {
+	err := sb.change(func(s *sandboxState) { s.Ready = false })
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		// What fills the disk may be the Pod's, and only goes once its sandbox is stopped. The
+		// next process sees by the namespaces that the sandbox is not ready.
+		r.log.Warn("the disk has no room to note that a Pod sandbox is stopped; it is stopped all the same", "sandbox", sb.state.ID, "error", err)
+	} else if err != nil {
 		return err
 	}
 	var errs []error

@@ -1,9 +1,16 @@
 package oci
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 func TestSaveWritesWhatIsNew(t *testing.T) {
@@ -30,6 +37,34 @@ func TestSaveWritesWhatIsNew(t *testing.T) {
 	}
 	inode(sandboxState{ID: "a", Ready: true})
 	inode(sandboxState{ID: "a"})
+}
+
+// A sandbox is stopped on a full disk, too: what its Pod has on it goes only after that.
+func TestSandboxIsStoppedOnAFullDisk(t *testing.T) {
+	r := pure("/usr/bin/crun")
+	r.log = slog.New(slog.DiscardHandler)
+	r.cfg.Dir, r.cfg.RunDir, r.cfg.Cgroup = t.TempDir(), t.TempDir(), host.Cgroup{Root: t.TempDir(), Path: "node"}
+	config := &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Uid: "uid"}}
+	sb := r.newSandbox(sandboxState{ID: newID(), Config: config, Ready: true})
+	r.sandboxes[sb.state.ID] = sb
+	if err := errors.Join(os.MkdirAll(sb.dir, 0o700), os.Symlink("/dev/full", stateFile(sb.dir)+".new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := sb.change(func(*sandboxState) {}); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	if err := r.StopPodSandbox(t.Context(), sb.state.ID); err != nil {
+		t.Error(err)
+	}
+	if sb.ready() {
+		t.Error("the sandbox is still ready")
+	}
+	if err := r.RemovePodSandbox(t.Context(), sb.state.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(sb.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
 }
 
 func TestParseStat(t *testing.T) {
