@@ -77,8 +77,10 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 	return member.Config{
 		Taints: n.taints(), Parts: n.parts(), PartsAfter: s.started, PartLogs: s.partLogs,
 		InfoFiles: n.infoFiles(), ProxyFiles: s.proxyFiles(),
-		DecodePod: func(data []byte, source string) (*corev1.Pod, error) { return manifest.Pod(data, source, s.cfg.Name, n.name) },
-		Name:      n.name, Labels: n.spec.Labels, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
+		DecodePod: func(data []byte, source string) (*corev1.Pod, error) {
+			return manifest.Pod(data, source, s.cfg.Name, n.name)
+		},
+		Name: n.name, Labels: n.spec.Labels, ProviderID: "minato://" + s.cfg.Name + "/" + n.name,
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
