@@ -18,8 +18,10 @@ import (
 type held struct {
 	// counts are numbers by what they are of; each has to be as before.
 	counts map[string]int
-	// memory is the server's own, in bytes, and open its descriptors.
+	// memory is the server's own, in bytes, with room that it has taken for work. heap is what it had objects in, the
+	// least of several looks: between two collections there is garbage among them. open are its descriptors.
 	memory     int64
+	heap       int64
 	open       int
 	goroutines int
 }
@@ -28,7 +30,7 @@ type held struct {
 func look(ctx context.Context, client kubernetes.Interface, name string) (held, error) {
 	h := held{counts: map[string]int{}}
 	var err error
-	if h.goroutines, err = goroutines(ctx, client); err != nil {
+	if h.goroutines, h.heap, err = own(ctx, client); err != nil {
 		return h, err
 	}
 	pid, err := serverPID(name)
@@ -128,18 +130,31 @@ func anonymous(pid int) (int64, error) {
 	return 0, fmt.Errorf("the status of process %d has no RssAnon", pid)
 }
 
-// goroutines is what the server says that it has.
-func goroutines(ctx context.Context, client kubernetes.Interface) (int, error) {
+// own is what the server says of its goroutines, and of its heap in bytes.
+func own(ctx context.Context, client kubernetes.Interface) (goroutines int, heap int64, err error) {
 	data, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "go_goroutines "); ok {
-			return strconv.Atoi(strings.TrimSpace(rest))
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name != "go_goroutines" && name != "go_memstats_heap_alloc_bytes" {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("metric %s: %w", name, err)
+		}
+		if name == "go_goroutines" {
+			goroutines = int(n)
+		} else {
+			heap = int64(n)
 		}
 	}
-	return 0, errors.New("the metrics have no go_goroutines")
+	if goroutines == 0 || heap == 0 {
+		err = errors.New("the metrics lack go_goroutines or go_memstats_heap_alloc_bytes")
+	}
+	return goroutines, heap, err
 }
 
 func serverPID(name string) (int, error) {
@@ -168,5 +183,5 @@ func (h held) String() string {
 		out = append(out, fmt.Sprintf("%s %d", what, n))
 	}
 	sort.Strings(out)
-	return fmt.Sprintf("memory %d MiB, descriptors %d, goroutines %d, %s", h.memory>>20, h.open, h.goroutines, strings.Join(out, ", "))
+	return fmt.Sprintf("memory %d MiB, heap %d MiB, descriptors %d, goroutines %d, %s", h.memory>>20, h.heap>>20, h.open, h.goroutines, strings.Join(out, ", "))
 }
