@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,8 +13,11 @@ import (
 // WriteRecord writes a file of this process as a whole, or not at all, also when the
 // machine loses its power. Nobody but its owner may read it. A container that can write
 // to the file's directory, such as one with a hostPath that has the node's own, may have
-// put a link in its place: none is followed.
+// put a link in its place: none is followed. The directory is made if it is missing.
 func WriteRecord(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
 	next := path + ".new"
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -48,7 +46,7 @@ func (m *Manager) save() error {
 		return nil
 	}
 	if err == nil {
-		err = replace(m.cfg.File, data)
+		err = host.WriteRecord(m.cfg.File, data)
 	}
 	if err == nil {
 		m.saved = data
@@ -75,15 +73,6 @@ func (l *ledger) encode() ([]byte, error) {
 		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Container, b.Container), cmp.Compare(a.Resource, b.Resource))
 	})
 	return json.Marshal(r)
-}
-
-// replace writes a file as a whole, or not at all, in a directory that is made if it is
-// missing.
-func replace(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return err
-	}
-	return host.WriteRecord(path, data)
 }
 
 // load reads the file. Resources that had a plugin are known, without devices, until

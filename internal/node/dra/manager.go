@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
@@ -265,22 +263,13 @@ func (m *Manager) save() error {
 		return nil
 	}
 	if err == nil {
-		err = replace(m.cfg.File, data)
+		err = host.WriteRecord(m.cfg.File, data)
 	}
 	if err != nil {
 		return fmt.Errorf("record which claims are prepared: %w", err)
 	}
 	m.saved = data
 	return nil
-}
-
-// replace writes a file as a whole, or not at all, in a directory that is made if it is
-// missing.
-func replace(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return err
-	}
-	return host.WriteRecord(path, data)
 }
 
 // Pods lists the Pods that have claims, in no order.
