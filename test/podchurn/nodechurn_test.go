@@ -41,13 +41,10 @@ func minatoOf(t *testing.T, target string) func(args ...string) []byte {
 	}
 }
 
-// TestNodesComeAndGo adds a node and removes it, over and over, beside one that stays.
-func TestNodesComeAndGo(t *testing.T) {
-	minato := minatoOf(t, "test-churn-nodes")
-	times := number(t, "TIMES", 500)
-	if times == 0 {
-		t.Skip("TIMES is 0")
-	}
+// oneNode starts a cluster of one node, which the end of the test deletes. qps is client-go's bound of requests, -1 for
+// none and 0 for its default.
+func oneNode(t *testing.T, minato func(args ...string) []byte, qps float32) kubernetes.Interface {
+	t.Helper()
 	minato("delete", "--ignore-not-found")
 	t.Cleanup(func() { minato("delete") })
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
@@ -56,10 +53,22 @@ func TestNodesComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.QPS = qps
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return client
+}
+
+// TestNodesComeAndGo adds a node and removes it, over and over, beside one that stays.
+func TestNodesComeAndGo(t *testing.T) {
+	minato := minatoOf(t, "test-churn-nodes")
+	times := number(t, "TIMES", 500)
+	if times == 0 {
+		t.Skip("TIMES is 0")
+	}
+	client := oneNode(t, minato, 0)
 	comeAndGo := func(name string) {
 		t.Helper()
 		minato("node", "add", name)

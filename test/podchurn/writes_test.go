@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // writers is how many write side by side.
@@ -30,19 +28,7 @@ func TestWritesOutliveTheServer(t *testing.T) {
 	if writes == 0 {
 		t.Skip("WRITES is 0")
 	}
-	minato("delete", "--ignore-not-found")
-	t.Cleanup(func() { minato("delete") })
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	minato(append([]string{"up", "--nodes", "1", "--kubeconfig", kubeconfig, "--wait", "5m"}, ranges()...)...)
-	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.QPS = -1
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := oneNode(t, minato, -1)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	w := &writing{client: client}
