@@ -19,8 +19,8 @@ type Event struct {
 // reader should list everything now and then anyway.
 const eventBuffer = 1024
 
-// broadcaster hands events to every reader without ever waiting for one.
-type broadcaster struct {
+// Broadcaster hands events to every reader without ever waiting for one. The zero value has none.
+type Broadcaster struct {
 	mu   sync.Mutex
 	subs map[chan Event]struct{}
 }
@@ -28,10 +28,11 @@ type broadcaster struct {
 // Events returns a channel of what happens from now on. It is closed when ctx
 // ends.
 func (r *Runtime) Events(ctx context.Context) <-chan Event {
-	return r.events.subscribe(ctx)
+	return r.events.Subscribe(ctx)
 }
 
-func (b *broadcaster) subscribe(ctx context.Context) <-chan Event {
+// Subscribe returns a channel of what is sent from now on. It is closed when ctx ends.
+func (b *Broadcaster) Subscribe(ctx context.Context) <-chan Event {
 	ch := make(chan Event, eventBuffer)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,7 +49,8 @@ func (b *broadcaster) subscribe(ctx context.Context) <-chan Event {
 	return ch
 }
 
-func (b *broadcaster) send(e Event) (lost bool) {
+// Send hands an event to all readers, and tells whether one was too far behind to get it.
+func (b *Broadcaster) Send(e Event) (lost bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for ch := range b.subs {
@@ -63,7 +65,7 @@ func (b *broadcaster) send(e Event) (lost bool) {
 
 func (r *Runtime) emit(c *container, typ runtimeapi.ContainerEventType) {
 	e := Event{Type: typ, ContainerID: c.state.ID, SandboxID: c.state.SandboxID, At: time.Now()}
-	if r.events.send(e) {
+	if r.events.Send(e) {
 		r.log.Warn("a reader of container events is too slow and has lost one", "container", e.ContainerID)
 	}
 }

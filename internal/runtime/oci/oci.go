@@ -110,7 +110,7 @@ type Runtime struct {
 	containers map[string]*container
 
 	watch  watcher
-	events broadcaster
+	events Broadcaster
 }
 
 // New finds the programs that are needed and what an earlier process has left

@@ -105,7 +105,7 @@ func (r *Runtime) tell(id string, s state) {
 	if s.sandbox == "" {
 		e = Event{SandboxID: id}
 	}
-	if r.events.send(e) {
+	if r.events.Send(e) {
 		r.log.Warn("a reader of container events is too slow and has lost one", "container", id)
 	}
 }

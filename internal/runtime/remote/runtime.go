@@ -67,7 +67,7 @@ type Runtime struct {
 	conn   *connection
 	log    *slog.Logger
 	layout host.CgroupLayout
-	events broadcaster
+	events oci.Broadcaster
 	health health
 	wanted chan struct{} // has the runtime looked at before its time
 
