@@ -96,7 +96,7 @@ func (m *Member) imageCollector() (*remote.Collector, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.collector = m.remote.Collector(remote.Policy{High: int(v.Images.High), Low: int(v.Images.Low), MinAge: v.Images.MinAge, MaxAge: v.Images.MaxAge})
+	m.collector = m.remote.Collector(image.Policy{High: int(v.Images.High), Low: int(v.Images.Low), MinAge: v.Images.MinAge, MaxAge: v.Images.MaxAge})
 	return m.collector, nil
 }
 

@@ -13,15 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-)
 
-// Policy says when images are removed that no container uses, as the fields
-// imageGCHighThresholdPercent, imageGCLowThresholdPercent, imageMinimumGCAge and
-// imageMaximumGCAge of a kubelet's configuration do.
-type Policy struct {
-	High, Low      int // percent of the disk that is used
-	MinAge, MaxAge time.Duration
-}
+	"minato/internal/runtime/image"
+)
 
 // collectPeriod is how often the disk is looked at, the kubelet's.
 const collectPeriod = 5 * time.Minute
@@ -30,7 +24,7 @@ const collectPeriod = 5 * time.Minute
 // are, those first that were not used for longest.
 type Collector struct {
 	r      *Runtime
-	policy Policy
+	policy image.Policy
 	log    *slog.Logger
 
 	mu          sync.Mutex
@@ -39,7 +33,7 @@ type Collector struct {
 }
 
 // Collector returns what removes images by a policy.
-func (r *Runtime) Collector(p Policy) *Collector {
+func (r *Runtime) Collector(p image.Policy) *Collector {
 	return &Collector{r: r, policy: p, log: r.log, began: time.Now(), seen: map[string]time.Time{}, using: map[string]time.Time{}}
 }
 

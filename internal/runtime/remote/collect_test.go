@@ -7,6 +7,8 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/runtime/image"
 )
 
 // An image that a container has as a volume is in use.
@@ -16,7 +18,7 @@ func TestImagesOfVolumesStay(t *testing.T) {
 	f.version = "2.1.0"
 	f.images = []*runtimeapi.Image{{Id: "sha256:model"}, {Id: "sha256:idle"}}
 	f.containers["c"] = &runtimeapi.ContainerConfig{Mounts: []*runtimeapi.Mount{{ContainerPath: "/models", Image: &runtimeapi.ImageSpec{Image: "sha256:model"}}}}
-	if err := r.Collector(Policy{}).RemoveUnused(t.Context()); err != nil || !slices.Equal(f.removed, []string{"sha256:idle"}) {
+	if err := r.Collector(image.Policy{}).RemoveUnused(t.Context()); err != nil || !slices.Equal(f.removed, []string{"sha256:idle"}) {
 		t.Errorf("removed %v, %v", f.removed, err)
 	}
 }
@@ -26,7 +28,7 @@ func TestImagesStayWithoutThreshold(t *testing.T) {
 	_, endpoint := serve(t)
 	r := open(t, endpoint, "node-1")
 	for high, looked := range map[int]bool{85: true, 100: false} { // the runtime can't tell which disk it is
-		if err := r.Collector(Policy{High: high, Low: 80}).collect(t.Context()); (err != nil) != looked {
+		if err := r.Collector(image.Policy{High: high, Low: 80}).collect(t.Context()); (err != nil) != looked {
 			t.Errorf("with a threshold of %d: %v", high, err)
 		}
 	}
@@ -38,7 +40,7 @@ func TestImagesAreSeenAtOnce(t *testing.T) {
 	f, endpoint := serve(t)
 	r := open(t, endpoint, "node-1")
 	f.images = []*runtimeapi.Image{{Id: "sha256:idle"}}
-	c := r.Collector(Policy{MinAge: time.Hour})
+	c := r.Collector(image.Policy{MinAge: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

@@ -17,6 +17,7 @@
 // A runtime that can't do what a Pod asks for would ignore what it doesn't know of
 // the CRI. Such Pods are refused here, with the field and the remedy.
 //
-// The package may import host, runtime/oci for what cgroups need, gRPC, the CRI's
-// types and client-go's streams. It must not know the node's agent.
+// The package may import host, runtime/oci for what cgroups and events need,
+// runtime/image for the policy of images, gRPC, the CRI's types and client-go's
+// streams. It must not know the node's agent.
 package remote

@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
+	"minato/internal/runtime/image"
 	"minato/internal/runtime/oci"
 )
 
@@ -258,11 +259,11 @@ func TestCollector(t *testing.T) {
 		{Id: "sha256:pinned", Pinned: true}, {Id: "sha256:idle", RepoTags: []string{"idle:1"}},
 	}
 	f.containers["somebodys"] = &runtimeapi.ContainerConfig{Image: &runtimeapi.ImageSpec{Image: "used:1"}}
-	young := r.Collector(Policy{MinAge: time.Hour})
+	young := r.Collector(image.Policy{MinAge: time.Hour})
 	if err := young.RemoveUnused(t.Context()); err != nil || len(f.removed) != 0 {
 		t.Errorf("removed %v, %v, which are too new", f.removed, err)
 	}
-	if err := r.Collector(Policy{}).RemoveUnused(t.Context()); err != nil || !slices.Equal(f.removed, []string{"sha256:idle"}) {
+	if err := r.Collector(image.Policy{}).RemoveUnused(t.Context()); err != nil || !slices.Equal(f.removed, []string{"sha256:idle"}) {
 		t.Errorf("removed %v, %v", f.removed, err)
 	}
 }
