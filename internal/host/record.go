@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,27 +14,78 @@ import (
 // WriteRecord writes a file of this process as a whole, or not at all, also when the
 // machine loses its power. Nobody but its owner may read it. A container that can write
 // to the file's directory, such as one with a hostPath that has the node's own, may have
-// put a link in its place: none is followed. The directory is made if it is missing.
+// put a link in its place: none is followed. The directory is made if it is missing; no
+// container may be able to replace that one.
 func WriteRecord(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
+	return replaceFile(path, data, (*os.File).Sync)
+}
+
+// WriteBeneath is WriteRecord for the file name, with a path, below the directory dir.
+// Containers may be able to replace every directory on that path, which must exist, but
+// not dir: no link leads out of it. The disk is not waited for: a loss of power may leave
+// the file as it was, or empty.
+func WriteBeneath(dir, name string, data []byte) error {
+	return beneath("write", dir, name, func(path string) error {
+		return replaceFile(path, data, func(*os.File) error { return nil })
+	})
+}
+
+// replaceFile writes a file as a whole, whatever is in its place. settle is called before
+// it takes that.
+func replaceFile(path string, data []byte, settle func(*os.File) error) error {
 	next := path + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	f, err := createNew(next)
+	if errors.Is(err, fs.ErrExist) { // of a write that was cut short, or put there by somebody
+		if err := os.Remove(next); err != nil {
+			return err
+		}
+		f, err = createNew(next)
 	}
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = settle(f)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(next, path)
+}
+
+func createNew(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+}
+
+// ReadBeneath is ReadRecord for what WriteBeneath has written.
+func ReadBeneath(dir, name string) (data []byte, err error) {
+	err = beneath("read", dir, name, func(path string) error {
+		data, err = ReadRecord(path)
+		return err
+	})
+	return data, err
+}
+
+// beneath calls fn with a path of the file name in its directory, which is open and
+// below dir.
+func beneath(op, dir, name string, fn func(path string) error) error {
+	at, err := OpenBeneath(dir, filepath.Dir(name))
+	if err == nil {
+		err = fn(filepath.Join(FilePath(at), filepath.Base(name)))
+		at.Close()
+	}
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, unix.EXDEV):
+		err = fmt.Errorf("a link in its place leads out of %s: %w", dir, unix.EXDEV)
+	case errors.As(err, &errno): // the path that it came with says nothing
+		err = errno
+	}
+	return pathError(op, filepath.Join(dir, name), err)
 }
 
 // ReadRecord reads a file that WriteRecord has written. Something else than a regular
