@@ -161,10 +161,12 @@ func (s *saved) save(dir string, state any) error {
 	return nil
 }
 
-// Names of files: of the state, and of what the OCI runtime is told about a container.
+// Names of files: of the state, and of what the OCI runtime is told about a container
+// and about changes of its limits.
 const (
 	stateFile  = "state.json"
 	configFile = "config.json"
+	updateFile = "update.json"
 )
 
 // place is where a file is of a sandbox or container that has the directory dir, which
