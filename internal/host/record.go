@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -20,7 +19,12 @@ func WriteRecord(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	return replaceFile(path, data, (*os.File).Sync)
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return pathError("write", path, replaceFile(dir, filepath.Base(path), data, true))
 }
 
 // WriteBeneath is WriteRecord for the file name, with a path, below the directory dir.
@@ -28,54 +32,52 @@ func WriteRecord(path string, data []byte) error {
 // not dir: no link leads out of it. The disk is not waited for: a loss of power may leave
 // the file as it was, or empty.
 func WriteBeneath(dir, name string, data []byte) error {
-	return beneath("write", dir, name, func(path string) error {
-		return replaceFile(path, data, func(*os.File) error { return nil })
-	})
+	return beneath("write", dir, name, func(at *os.File, base string) error { return replaceFile(at, base, data, false) })
 }
 
-// replaceFile writes a file as a whole, whatever is in its place. settle is called before
-// it takes that.
-func replaceFile(path string, data []byte, settle func(*os.File) error) error {
-	next := path + ".new"
-	f, err := createNew(next)
-	if errors.Is(err, fs.ErrExist) { // of a write that was cut short, or put there by somebody
-		if err := os.Remove(next); err != nil {
+// replaceFile writes a file of an open directory as a whole, whatever is in its place.
+func replaceFile(dir *os.File, name string, data []byte, sync bool) error {
+	at, next := int(dir.Fd()), name+".new"
+	fd, err := createNew(at, next)
+	if errors.Is(err, unix.EEXIST) { // of a write that was cut short, or put there by somebody
+		if err := unix.Unlinkat(at, next, 0); err != nil {
 			return err
 		}
-		f, err = createNew(next)
+		fd, err = createNew(at, next)
 	}
 	if err != nil {
 		return err
 	}
+	f := os.NewFile(uintptr(fd), next)
 	_, err = f.Write(data)
-	if err == nil {
-		err = settle(f)
+	if err == nil && sync {
+		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(next, path)
+	return unix.Renameat(at, next, at, name)
 }
 
-func createNew(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+func createNew(dir int, name string) (fd int, err error) {
+	return unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 }
 
 // ReadBeneath is ReadRecord for what WriteBeneath has written.
 func ReadBeneath(dir, name string) (data []byte, err error) {
-	err = beneath("read", dir, name, func(path string) error {
-		data, err = ReadRecord(path)
+	err = beneath("read", dir, name, func(at *os.File, base string) error {
+		data, err = ReadRecord(filepath.Join(FilePath(at), base))
 		return err
 	})
 	return data, err
 }
 
-// beneath calls fn with a path of the file name in its directory, which is open and
-// below dir.
-func beneath(op, dir, name string, fn func(path string) error) error {
+// beneath calls fn with the directory that the file name is in, which is below dir, and
+// the file's name there.
+func beneath(op, dir, name string, fn func(at *os.File, base string) error) error {
 	at, err := OpenBeneath(dir, filepath.Dir(name))
 	if err == nil {
-		err = fn(filepath.Join(FilePath(at), filepath.Base(name)))
+		err = fn(at, filepath.Base(name))
 		at.Close()
 	}
 	var errno unix.Errno
