@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -80,12 +78,9 @@ func newLoadBalancerShowCommand(o *options) *cobra.Command {
 		Example: `  minato loadbalancer show sample-lb
   minato loadbalancer show ingress/gateway --node node-2 -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usageError{errors.New("name one Service: `minato loadbalancer show [NAMESPACE/]NAME`")}
-			}
-			namespace, name, found := strings.Cut(args[0], "/")
-			if !found {
-				namespace, name = "default", args[0]
+			namespace, name, err := oneService(cmd, args)
+			if err != nil {
+				return err
 			}
 			all, err := cluster.ReadLoadBalancers(cmd.Context(), o.name, f.node)
 			if err != nil {

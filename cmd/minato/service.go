@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -37,6 +36,18 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	outputFlag(cmd, &f.output)
 }
 
+// oneService is the Service that arguments name as [NAMESPACE/]NAME.
+func oneService(cmd *cobra.Command, args []string) (namespace, name string, err error) {
+	if len(args) != 1 {
+		return "", "", usageError{fmt.Errorf("name one Service: `%s [NAMESPACE/]NAME`", cmd.CommandPath())}
+	}
+	namespace, name, found := strings.Cut(args[0], "/")
+	if !found {
+		namespace, name = "default", args[0]
+	}
+	return namespace, name, nil
+}
+
 func newServiceListCommand(o *options) *cobra.Command {
 	var f serviceFlags
 	cmd := &cobra.Command{
@@ -67,12 +78,9 @@ func newServiceShowCommand(o *options) *cobra.Command {
 		Short:   "Show to which endpoints a Service sends connections, and the reason for each endpoint",
 		Example: "  minato service show whoami\n  minato service show kube-system/kube-dns --node node-2",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usageError{errors.New("name one Service: `minato service show [NAMESPACE/]NAME`")}
-			}
-			namespace, name, found := strings.Cut(args[0], "/")
-			if !found {
-				namespace, name = "default", args[0]
+			namespace, name, err := oneService(cmd, args)
+			if err != nil {
+				return err
 			}
 			all, err := cluster.ReadServices(cmd.Context(), o.name, f.node)
 			if err != nil {

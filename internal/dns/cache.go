@@ -349,15 +349,3 @@ func (e *cacheEntry) message(now time.Time, f freshness) *dns.Msg {
 	}
 	return m
 }
-
-// clear removes every entry.
-func (c *answerCache) clear() {
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		for s.oldest != nil {
-			c.drop(s, s.oldest)
-		}
-		s.mu.Unlock()
-	}
-}

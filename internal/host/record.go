@@ -2,8 +2,8 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -13,27 +13,81 @@ import (
 // WriteRecord writes a file of this process as a whole, or not at all, also when the
 // machine loses its power. Nobody but its owner may read it. A container that can write
 // to the file's directory, such as one with a hostPath that has the node's own, may have
-// put a link in its place: none is followed. The directory is made if it is missing.
+// put a link in its place: none is followed. The directory is made if it is missing; no
+// container may be able to replace that one.
 func WriteRecord(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	next := path + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
+	defer dir.Close()
+	return pathError("write", path, replaceFile(dir, filepath.Base(path), data, true))
+}
+
+// WriteBeneath is WriteRecord for the file name, with a path, below the directory dir.
+// Containers may be able to replace every directory on that path, which must exist, but
+// not dir: no link leads out of it. The disk is not waited for: a loss of power may leave
+// the file as it was, or empty.
+func WriteBeneath(dir, name string, data []byte) error {
+	return beneath("write", dir, name, func(at *os.File, base string) error { return replaceFile(at, base, data, false) })
+}
+
+// replaceFile writes a file of an open directory as a whole, whatever is in its place.
+func replaceFile(dir *os.File, name string, data []byte, sync bool) error {
+	at, next := int(dir.Fd()), name+".new"
+	fd, err := createNew(at, next)
+	if errors.Is(err, unix.EEXIST) { // of a write that was cut short, or put there by somebody
+		if err := unix.Unlinkat(at, next, 0); err != nil {
+			return err
+		}
+		fd, err = createNew(at, next)
+	}
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), next)
 	_, err = f.Write(data)
-	if err == nil {
+	if err == nil && sync {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(next, path)
+	return unix.Renameat(at, next, at, name)
+}
+
+func createNew(dir int, name string) (fd int, err error) {
+	return unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+}
+
+// ReadBeneath is ReadRecord for what WriteBeneath has written.
+func ReadBeneath(dir, name string) (data []byte, err error) {
+	err = beneath("read", dir, name, func(at *os.File, base string) error {
+		data, err = ReadRecord(filepath.Join(FilePath(at), base))
+		return err
+	})
+	return data, err
+}
+
+// beneath calls fn with the directory that the file name is in, which is below dir, and
+// the file's name there.
+func beneath(op, dir, name string, fn func(at *os.File, base string) error) error {
+	at, err := OpenBeneath(dir, filepath.Dir(name))
+	if err == nil {
+		err = fn(at, filepath.Base(name))
+		at.Close()
+	}
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, unix.EXDEV):
+		err = fmt.Errorf("a link in its place leads out of %s: %w", dir, unix.EXDEV)
+	case errors.As(err, &errno): // the path that it came with says nothing
+		err = errno
+	}
+	return pathError(op, filepath.Join(dir, name), err)
 }
 
 // ReadRecord reads a file that WriteRecord has written. Something else than a regular

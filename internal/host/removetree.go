@@ -103,6 +103,36 @@ func RemoveTreeIn(parent *os.File, name string) error {
 	return nil
 }
 
+// RemoveEntry removes what name is in a directory that is open: a file, a link, or a
+// directory as RemoveTreeIn does. None is fine.
+func RemoveEntry(parent *os.File, name string) error {
+	err := unix.Unlinkat(int(parent.Fd()), name, 0)
+	switch {
+	case errors.Is(err, unix.EISDIR):
+		return RemoveTreeIn(parent, name)
+	case errors.Is(err, unix.ENOENT):
+		return nil
+	}
+	return pathError("remove", filepath.Join(parent.Name(), name), err)
+}
+
+// ClearEntry is RemoveEntry for a directory below which something may be mounted: that is
+// unmounted, as by ClearTree.
+func ClearEntry(parent *os.File, name string) error {
+	err := RemoveEntry(parent, name)
+	if !errors.Is(err, ErrMounted) && !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	dir, err := os.Readlink(FilePath(parent))
+	if err != nil {
+		return err
+	}
+	if err := UnmountAllUnder(filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("remove %s: %w", filepath.Join(dir, name), err)
+	}
+	return RemoveEntry(parent, name)
+}
+
 // emptyAndRemove removes the directory top, which is on mount, from its parent.
 func emptyAndRemove(parent int, top *os.File, mount mountID) error {
 	if above, err := mountOf(parent); err != nil || above != mount {

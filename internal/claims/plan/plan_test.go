@@ -99,7 +99,7 @@ func TestRefuse(t *testing.T) {
 		c, s := claim(), class()
 		test.change(&c.Spec, s)
 		r := Refuse(c, s)
-		if (r == nil) != (test.want == "") || r != nil && !strings.Contains(r.Error(), test.want) {
+		if (r == nil) != (test.want == "") || r != nil && !strings.Contains(r.Message, test.want) {
 			t.Errorf("%s: %v, want %q", name, r, test.want)
 		}
 	}

@@ -13,8 +13,6 @@ import (
 // Refusal is why no directory is made for a claim, with what to do about it.
 type Refusal struct{ Message string }
 
-func (r *Refusal) Error() string { return r.Message }
-
 func refuse(format string, args ...any) *Refusal { return &Refusal{fmt.Sprintf(format, args...)} }
 
 // Wanted tells whether a claim waits for this provisioner, as Kubernetes'

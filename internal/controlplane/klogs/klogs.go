@@ -1,7 +1,8 @@
 // Package klogs sends what Kubernetes' packages log through klog to a slog
 // logger, one level quieter than they mean it (warnings reach slog as
 // information, so they end up as debug output too): their errors are mostly work
-// that is retried, and their information is meant for other developers.
+// that is retried, and their information is meant for other developers. One thing
+// is logged as debug output that they call an error (see endOfSession).
 //
 // klog has one output and one way to exit per process, so this package has one
 // of each too. It must not log anything itself. It may import klog and the standard library.
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -76,11 +78,34 @@ func (quiet) Enabled(ctx context.Context, l slog.Level) bool {
 
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = demote(r.Level)
+	if r.Level > slog.LevelDebug && endOfSession(r) {
+		r.Level = slog.LevelDebug
+		if !sink.Load().Handler().Enabled(ctx, r.Level) {
+			return nil
+		}
+	}
 	h := sink.Load().Handler().WithAttrs([]slog.Attr{slog.String("component", component(r.PC))})
 	if q.wrap != nil {
 		h = q.wrap(h)
 	}
 	return h.Handle(ctx, r)
+}
+
+// endOfSession tells whether a record is of the end of a session of `kubectl exec`,
+// attach or port-forward: the API server closes its own connection then, and the
+// goroutine that reads from it calls that an error. Any other error of such a
+// connection is none of these.
+func endOfSession(r slog.Record) bool {
+	if !strings.HasPrefix(function(r.PC), "k8s.io/streaming/pkg/httpstream/wsstream.") {
+		return false
+	}
+	closed := false
+	r.Attrs(func(a slog.Attr) bool {
+		err, ok := a.Value.Any().(error)
+		closed = ok && errors.Is(err, net.ErrClosed)
+		return !closed
+	})
+	return closed
 }
 
 // programs are the places of the code of Kubernetes' programs; the first that
@@ -103,13 +128,19 @@ var programs = []struct{ code, component string }{
 // component names the program whose code logged; code that several of them share,
 // such as clients, is nobody's in particular.
 func component(pc uintptr) string {
-	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+	code := function(pc)
 	for _, p := range programs {
-		if strings.HasPrefix(frame.Function, p.code) {
+		if strings.HasPrefix(code, p.code) {
 			return p.component
 		}
 	}
 	return "kubernetes"
+}
+
+// function is the name of the function that logged, with its package's path.
+func function(pc uintptr) string {
+	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+	return frame.Function
 }
 
 func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler {

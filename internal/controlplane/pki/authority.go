@@ -249,13 +249,6 @@ func (a *Authority) CABundle() []byte {
 	return a.ca.certPEM
 }
 
-// FrontProxyCABundle is the front-proxy CA certificate in PEM.
-func (a *Authority) FrontProxyCABundle() []byte {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.frontProxyCA.certPEM
-}
-
 // APIServer is the API server's present serving certificate.
 func (a *Authority) APIServer() Pair {
 	a.mu.Lock()

@@ -18,15 +18,6 @@ func (a *Authority) Kubeconfig(server, name string) ([]byte, error) {
 	return encodeConfig(a.AdminConfig(server, name))
 }
 
-// NodeKubeconfig is a kubeconfig for a node's agent.
-func (a *Authority) NodeKubeconfig(server, name, node string) ([]byte, error) {
-	pair, err := a.NodeClient(node)
-	if err != nil {
-		return nil, err
-	}
-	return encodeConfig(a.clientConfig(server, name, pair))
-}
-
 func (a *Authority) clientConfig(server, name string, pair Pair) *clientcmdapi.Config {
 	cfg := clientcmdapi.NewConfig()
 	cfg.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: a.CABundle()}

@@ -191,37 +191,3 @@ func FuzzHeader(f *testing.F) {
 		h.RemoveHopByHop(false)
 	})
 }
-
-// FuzzDowngrade holds that whatever an HTTP/2 client sends, the head that a backend of
-// HTTP/1.1 gets is one request with one host and the framing that was meant.
-func FuzzDowngrade(f *testing.F) {
-	f.Add("GET", "/a?b", "h", "X-A", "v", int64(0))
-	f.Add("POST", "/", "h:80", "Content-Length", "5\r\nX: y", int64(-1))
-	f.Add("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET", "/ HTTP/1.1\r\n", "h\r\n", "Transfer-Encoding", "chunked", int64(3))
-	f.Fuzz(func(t *testing.T, method, uri, host, name, value string, length int64) {
-		lim := defaultRequestLimits()
-		var q Request
-		r := &http.Request{Method: method, RequestURI: uri, Host: host, ContentLength: length, Header: http.Header{name: {value}, "A": {value}}}
-		if q.ReadHTTP(r, &lim) != nil {
-			return
-		}
-		q.Header.RemoveHopByHop(false)
-		if q.Chunked {
-			q.Header.SetLength(-1)
-		}
-		out, err := appendRequestHead(nil, q.MethodName, q.URI, &q.Header)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var pool Buffers
-		var q2 Request
-		lim.MaxHead, lim.MaxLine = 1<<20, 1<<20 // escapes make a target longer
-		rd := NewReader(bytes.NewReader(out), &pool)
-		if err := rd.ReadRequest(&q2, &lim); err != nil || rd.Buffered() != 0 {
-			t.Fatalf("%q: %v, %d bytes behind it", out, err, rd.Buffered())
-		}
-		if string(q2.MethodName) != method || string(q2.Host) != string(q.Host) || q2.ContentLength != max(length, -1) || !q2.Header.Equal(&q.Header) {
-			t.Fatalf("%q is %s, not %s of %s with %d", out, outcome(&q2, nil), method, host, length)
-		}
-	})
-}

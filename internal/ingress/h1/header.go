@@ -3,7 +3,6 @@ package h1
 import (
 	"bytes"
 	"math"
-	"strconv"
 )
 
 // Bounds of what one Header keeps for the next message.
@@ -165,9 +164,6 @@ func (h *Header) AddString(id ID, value string) error { return add(h, idNames[id
 // token is ErrInvalidName, a value as in Add; both change nothing.
 func (h *Header) AddName(name, value string) error { return addName(h, name, value) }
 
-// AddBytes is AddName of bytes.
-func (h *Header) AddBytes(name, value []byte) error { return addName(h, name, value) }
-
 func addName[T []byte | string](h *Header, name, value T) error {
 	if !validToken(name) || len(name) > math.MaxUint16 {
 		return ErrInvalidName
@@ -265,16 +261,13 @@ func (h *Header) Del(id ID) {
 	}
 }
 
-// Mask returns the set of ids, for DelMask and HasAny.
+// Mask returns the set of ids, for DelMask.
 func Mask(ids ...ID) (mask uint64) {
 	for _, id := range ids {
 		mask |= bit(id)
 	}
 	return mask &^ bit(Unknown)
 }
-
-// HasAny tells whether the Header has a field of the set.
-func (h *Header) HasAny(mask uint64) bool { return h.present&mask&^bit(Unknown) != 0 }
 
 // DelMask removes the fields of a set, all in one pass.
 func (h *Header) DelMask(mask uint64) {
@@ -384,33 +377,4 @@ func (h *Header) Cookie(name string) []byte {
 		}
 	}
 	return nil
-}
-
-// SetLength makes the fields say where the body ends: Content-Length for n >= 0,
-// "Transfer-Encoding: chunked" below.
-func (h *Header) SetLength(n int64) {
-	// Neither value has a byte that a field cannot have.
-	if n < 0 {
-		h.Del(ContentLength)
-		_ = h.SetString(TransferEncoding, "chunked")
-		return
-	}
-	h.Del(TransferEncoding)
-	var digits [20]byte
-	_ = h.Set(ContentLength, strconv.AppendInt(digits[:0], n, 10))
-}
-
-// Equal tells whether both have the same fields in the same order, names in any case.
-func (h *Header) Equal(o *Header) bool {
-	if h.Len() != o.Len() {
-		return false
-	}
-	for i := range h.fields {
-		n1, v1 := h.Field(i)
-		n2, v2 := o.Field(i)
-		if !equalFold(n1, n2) || !bytes.Equal(v1, v2) {
-			return false
-		}
-	}
-	return true
 }

@@ -42,16 +42,6 @@ func MethodOf[T []byte | string](name T) Method {
 	return MethodOther
 }
 
-// Idempotent tells whether a request of the method may be sent again (RFC 9110, 9.2.2:
-// idempotent). Of others that is not known.
-func (m Method) Idempotent() bool {
-	switch m {
-	case MethodGet, MethodHead, MethodPut, MethodDelete, MethodOptions, MethodTrace:
-		return true
-	}
-	return false
-}
-
 // maxMethod bounds a method's length in bytes.
 const maxMethod = 32
 

@@ -55,8 +55,6 @@ type Request struct {
 	AcceptsTrailers bool
 	// Body reads the body.
 	Body Body
-
-	line []byte // of ReadHTTP
 }
 
 // Reset empties the request.

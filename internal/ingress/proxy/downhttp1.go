@@ -59,8 +59,6 @@ func (d *downHTTP1) next() ([]byte, error) {
 	return p, err
 }
 
-func (d *downHTTP1) remaining() int64 { return d.f.req.Body.Remaining() }
-
 func (d *downHTTP1) ahead() ([]byte, bool) {
 	b := &d.f.req.Body
 	n := b.Remaining()

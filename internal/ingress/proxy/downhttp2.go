@@ -33,13 +33,6 @@ func (d *downHTTP2) next() ([]byte, error) {
 	return p, err
 }
 
-func (d *downHTTP2) remaining() int64 {
-	if d.st.ContentLength < 0 {
-		return -1
-	}
-	return d.st.ContentLength - d.read
-}
-
 func (d *downHTTP2) ahead() ([]byte, bool) {
 	if d.st.ContentLength == 0 {
 		return nil, true

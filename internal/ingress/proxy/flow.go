@@ -18,8 +18,6 @@ import (
 type downstream interface {
 	// next returns the next bytes of the request's body as a view until the next call, and io.EOF at its end.
 	next() ([]byte, error)
-	// remaining is how much of the body is still to come; -1 if that is not known.
-	remaining() int64
 	// ahead returns the rest of the body if all of it is here, without reading; ok tells whether it is.
 	ahead() (body []byte, ok bool)
 	// invite asks a client that waits for it to send the body.

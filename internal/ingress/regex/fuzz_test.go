@@ -50,8 +50,8 @@ func checkCaptures(t *testing.T, re *Regexp, subject string, caps []int) {
 	if caps == nil {
 		return
 	}
-	if len(caps) != 2*(re.NumCaptures()+1) || caps[0] < 0 {
-		t.Fatalf("%q on %q: captures %v of %d", re, subject, caps, re.NumCaptures())
+	if len(caps) != 2*(re.captures+1) || caps[0] < 0 {
+		t.Fatalf("%q on %q: captures %v of %d", re, subject, caps, re.captures)
 	}
 	for i := 0; i < len(caps); i += 2 {
 		if (caps[i] < 0) != (caps[i+1] < 0) || caps[i] > caps[i+1] || caps[i+1] > len(subject) {

@@ -1,7 +1,6 @@
 package regex
 
 import (
-	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -64,26 +63,6 @@ func Compile(pattern string, o Options) (*Regexp, error) {
 // String returns the pattern as it was given.
 func (re *Regexp) String() string { return re.src }
 
-// NumCaptures returns the number of groups, without the whole match.
-func (re *Regexp) NumCaptures() int { return re.captures }
-
-// CaptureIndex returns the number of the group of this name, as of
-// (?<name>…), (?'name'…) or (?P<name>…).
-func (re *Regexp) CaptureIndex(name string) (int, bool) {
-	n, ok := re.names[name]
-	return n, ok
-}
-
-// CaptureNames returns the names of groups in the order of the alphabet.
-func (re *Regexp) CaptureNames() []string {
-	names := make([]string, 0, len(re.names))
-	for name := range re.names {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // Prefix returns what every match begins with.
 func (re *Regexp) Prefix() Prefix { return re.prefix }
 
@@ -103,7 +82,7 @@ func (re *Regexp) Match(s string) (bool, error) {
 // MatchInto returns the offsets of the leftmost match and its captures: the
 // bytes of capture n are s[caps[2n]:caps[2n+1]], the whole match being n = 0;
 // both are -1 for a group that took no part. It returns nil without a match.
-// The result uses the memory of caps if 2*(NumCaptures()+1) ints fit there.
+// The result uses the memory of caps if two ints for each group and for the whole fit there.
 // The error is nil or ErrSteps.
 func (re *Regexp) MatchInto(s string, caps []int) ([]int, error) {
 	ok, sure := re.byPrefix(s)
@@ -133,11 +112,6 @@ func (re *Regexp) MatchInto(s string, caps []int) ([]int, error) {
 // MatchBytes is Match for bytes, which it neither keeps nor copies.
 func (re *Regexp) MatchBytes(b []byte) (bool, error) {
 	return re.Match(unsafe.String(unsafe.SliceData(b), len(b)))
-}
-
-// MatchBytesInto is MatchInto for bytes, which it neither keeps nor copies.
-func (re *Regexp) MatchBytesInto(b []byte, caps []int) ([]int, error) {
-	return re.MatchInto(unsafe.String(unsafe.SliceData(b), len(b)), caps)
 }
 
 // byPrefix decides by the literal prefix alone, where that is enough.

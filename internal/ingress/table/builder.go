@@ -26,9 +26,6 @@ type Builder struct {
 	patterned map[*host]struct{} // hosts with alias patterns
 	table     *Table
 	unasked   *Location // that of requests that nobody asks for
-	backends  map[BackendRef]int
-	// backendsBefore has those that came or went since BackendChanges, and whether they were there.
-	backendsBefore map[BackendRef]bool
 
 	// What has been touched since the last Table.
 	claims       map[*claim]struct{} // to be elected
@@ -87,8 +84,7 @@ func NewBuilder() *Builder {
 	b := &Builder{
 		seed:     maphash.MakeSeed(), // no answer depends on it
 		settings: &Settings{}, entries: map[string]*entry{}, hosts: map[string]*host{}, upstreams: map[BackendRef]*upstream{},
-		unasked: &Location{}, backends: map[BackendRef]int{}, backendsBefore: map[BackendRef]bool{},
-		names: map[string]*nameState{}, patterned: map[*host]struct{}{},
+		unasked: &Location{}, names: map[string]*nameState{}, patterned: map[*host]struct{}{},
 		claims: map[*claim]struct{}{}, routes: map[*claim]struct{}{}, dirtyHosts: map[*host]struct{}{}, dirtyUps: map[*upstream]struct{}{},
 		dirtyNames: map[string]struct{}{}, dirtyEntries: map[string]struct{}{},
 	}
@@ -152,8 +148,6 @@ func (b *Builder) SetSettings(s *Settings) {
 	if same(old.DefaultBackend, s.DefaultBackend) && same(b.unasked, unasked) {
 		return
 	}
-	b.count(old.DefaultBackend, -1)
-	b.count(s.DefaultBackend, 1)
 	if !same(b.unasked, unasked) {
 		b.unasked = unasked
 	}
@@ -186,9 +180,7 @@ func (b *Builder) enter(e *entry) {
 		}
 		b.claims[c] = struct{}{}
 	}
-	b.count(e.location.ErrorsBackend, 1)
 	for _, ref := range e.refs() {
-		b.count(&ref, 1)
 		u := b.upstream(ref)
 		u.members++
 		if e.setsUpstream {
@@ -223,9 +215,7 @@ func (b *Builder) withdraw(e *entry) {
 		}
 		b.claims[c] = struct{}{}
 	}
-	b.count(e.location.ErrorsBackend, -1)
 	for _, ref := range e.refs() {
-		b.count(&ref, -1)
 		u := b.upstream(ref)
 		u.members--
 		if e.setsUpstream {

@@ -198,30 +198,6 @@ func samePointers(t *testing.T, before, after *Table) {
 	}
 }
 
-func TestBackendChanges(t *testing.T) {
-	b := NewBuilder()
-	step := func(want string) {
-		t.Helper()
-		added, removed := b.BackendChanges()
-		if got := fmt.Sprint(added, removed); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
-	b.Set(ing("a", 1, "h P / s:80", "h P /x s:80", "default d").with(func(i *Ingress) {
-		i.Options.Location.ErrorsBackend = &BackendRef{"d", "errors", ""}
-	}))
-	b.Set(ing("b", 1, "g P / s:80"))
-	step("[{d d } {d errors } {d s 80}] []")
-	b.SetSettings(&Settings{DefaultBackend: &BackendRef{"k", "default", "80"}})
-	b.Set(ing("a", 1, "h P / t:80"))
-	step("[{d t 80} {k default 80}] [{d d } {d errors }]")
-	b.Set(ing("b", 1, "g P / u:80"))
-	b.Set(ing("b", 1, "g P / s:80"))
-	step("[] []")
-	b.Delete(types.NamespacedName{Namespace: "d", Name: "b"})
-	step("[] [{d s 80}]")
-}
-
 // An edit of one path leaves all else as it was, and running requests what they have.
 func TestEditLeavesOthersAlone(t *testing.T) {
 	b := NewBuilder()

@@ -15,7 +15,6 @@
 //	b.Set(&Ingress{Object: …})           // also for a changed one; then left alone
 //	b.Delete(types.NamespacedName{…})
 //	t := b.Table()                       // cheap where little changed; unchanged Routes, Servers, Upstreams are the same pointers
-//	added, removed := b.BackendChanges() // whose endpoints to look up
 //
 //	var m Match                          // one for each connection, used again
 //	path, flags, err := NormalizePath(buf[:0], rawPath)

@@ -2,6 +2,7 @@ package announce
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -130,4 +131,36 @@ func testFlowsSurviveAChange(t *testing.T, f family) {
 	set(table(0, 2), n3)
 	eventually(t, "the address moved again", func() bool { return bytes.Equal(w.neighbour(f.vip), n3.mac()) })
 	check("both changed", young, "n3")
+}
+
+// Placement is where the packets of a flow go.
+type Placement struct {
+	Bucket int    `json:"bucket"`
+	Owner  string `json:"owner"`
+	// Second gets packets of a TCP connection that the owner does not know; empty if nobody does.
+	Second string `json:"second,omitempty"`
+}
+
+// Place tells where a flow goes. It is false for one that is not handed on: the node where its packets arrive serves it.
+func (a *Announcer) Place(client, service netip.AddrPort, p Protocol) (Placement, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.collection == nil {
+		return Placement{}, false, fmt.Errorf("place flow at node %s: %w", a.cfg.NodeName, errClosed)
+	}
+	e, ok := a.spreads.have[spreadKeyOf(service.Addr(), service.Port(), p)]
+	if !ok {
+		return Placement{}, false, nil
+	}
+	t, err := a.table(e.Table)
+	if err != nil {
+		return Placement{}, false, err
+	}
+	out := Placement{Bucket: BucketOf(client, service, p, e.Flags&spreadByClient != 0, int(t.Count))}
+	owner, second := t.get(out.Bucket)
+	out.Owner = a.hosts.name(owner)
+	if second != nobody {
+		out.Second = a.hosts.name(second)
+	}
+	return out, true, nil
 }

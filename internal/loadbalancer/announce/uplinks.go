@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"minato/internal/host"
 	"minato/internal/host/bpf"
 )
 
@@ -182,48 +182,16 @@ func (a *Announcer) linkChanged(change netlink.LinkUpdate) error {
 	return err
 }
 
-// linksBuffer is the size of the netlink receive buffer in bytes, large enough for many Pods that start at once.
-const linksBuffer = 1 << 20
-
-// followLinks passes on the kernel's messages about interfaces until ctx ends or one was lost. It begins with all that exist.
+// followLinks passes on the kernel's messages about the uplinks until ctx ends or one was lost. It begins with all that exist.
 func (a *Announcer) followLinks(ctx context.Context, out chan<- netlink.LinkUpdate) error {
-	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
-	var lost error
-	options := netlink.LinkSubscribeOptions{
-		ListExisting: true, ReceiveBufferSize: linksBuffer, ReceiveBufferForceSize: true,
-		ErrorCallback: func(err error) { lost = err },
-	}
-	if a.cfg.Netns.Path != "" {
-		ns, err := netns.GetFromPath(a.cfg.Netns.Path)
-		if err != nil {
-			return fmt.Errorf("open network namespace %s: %w", a.cfg.Netns.Name, err)
-		}
-		defer ns.Close()
-		options.Namespace = &ns
-	}
-	if err := netlink.LinkSubscribeWithOptions(updates, done, options); err != nil {
-		return fmt.Errorf("follow links: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { close(done) })
-	defer func() {
-		if stop() {
-			close(done)
-		}
-		for range updates { // the subscription ends only once all its messages were received
-		}
-	}()
-	for u := range updates {
+	return host.FollowLinks(ctx, a.cfg.Netns, func(u netlink.LinkUpdate) error {
 		if u.IfInfomsg.Family != unix.AF_UNSPEC || !slices.Contains(a.cfg.Links, u.Attrs().Name) {
-			continue
+			return nil
 		}
 		select {
 		case out <- u:
 		case <-ctx.Done():
-			return nil
 		}
-	}
-	if ctx.Err() != nil {
 		return nil
-	}
-	return fmt.Errorf("follow links: %w", errors.Join(lost, errors.New("the kernel's messages ended")))
+	})
 }

@@ -6,5 +6,5 @@
 // server that is killed leaves the old record or the new one. A record that is
 // lost with the machine's power is made anew from the status that the API server
 // has. The package decides nothing: who grants what is node/admit's and
-// node/pod's affair. It may import node/spec.
+// node/pod's affair. It may import host and node/spec.
 package allocation

@@ -15,6 +15,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"minato/internal/host"
 	"minato/internal/node/spec"
 )
 
@@ -72,38 +73,80 @@ type Store struct {
 }
 
 // Open reads the records in dir, which is made if need be. A file that cannot be
-// understood is removed and logged.
+// understood is removed and logged. A container with a hostPath may have replaced dir and
+// what is in it, but not the directory that has it: no link leads out of that one.
 func Open(dir string, logger *slog.Logger) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	s := &Store{dir: filepath.Clean(dir), records: map[types.UID]Record{}}
+	if err := s.open(logger); err != nil {
 		return nil, fmt.Errorf("open the records of what pods were granted: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the records of what pods were granted: %w", err)
-	}
-	s := &Store{dir: dir, records: map[types.UID]Record{}}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		uid, whole := strings.CutSuffix(e.Name(), suffix)
-		if !whole { // of a write that was cut short
-			os.Remove(path)
-			continue
-		}
-		r, err := read(path)
-		if err != nil {
-			logger.Warn("the record of what a pod was granted cannot be read; the pod's status takes its place", "uid", uid, "error", err)
-			os.Remove(path)
-			continue
-		}
-		s.records[types.UID(uid)] = r
 	}
 	return s, nil
 }
 
+func (s *Store) open(logger *slog.Logger) error {
+	if err := os.MkdirAll(filepath.Dir(s.dir), 0o750); err != nil {
+		return err
+	}
+	if err := s.makeDir(logger); err != nil {
+		return err
+	}
+	root, err := s.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		uid, whole := strings.CutSuffix(e.Name(), suffix)
+		if !whole { // of a write that was cut short
+			root.Remove(e.Name())
+			continue
+		}
+		r, err := s.read(e.Name())
+		if err != nil {
+			logger.Warn("the record of what a pod was granted cannot be read; the pod's status takes its place", "uid", uid, "error", err)
+			root.Remove(e.Name())
+			continue
+		}
+		s.records[types.UID(uid)] = r
+	}
+	return nil
+}
+
+// makeDir makes the directory, in place of what is not one.
+func (s *Store) makeDir(logger *slog.Logger) error {
+	top, err := os.OpenRoot(filepath.Dir(s.dir))
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	name := filepath.Base(s.dir)
+	if info, err := top.Lstat(name); err == nil && !info.IsDir() {
+		logger.Warn("the directory of the records of what pods were granted has been replaced; it is made anew, and the pods' statuses take their place", "dir", s.dir, "found", info.Mode().String())
+		if err := top.Remove(name); err != nil {
+			return err
+		}
+	}
+	return top.MkdirAll(name, 0o750)
+}
+
+// root opens the directory.
+func (s *Store) root() (*os.Root, error) {
+	top, err := os.OpenRoot(filepath.Dir(s.dir))
+	if err != nil {
+		return nil, err
+	}
+	defer top.Close()
+	return top.OpenRoot(filepath.Base(s.dir))
+}
+
 const suffix = ".json"
 
-func read(path string) (r Record, err error) {
-	text, err := os.ReadFile(path)
+func (s *Store) read(name string) (r Record, err error) {
+	text, err := host.ReadBeneath(filepath.Dir(s.dir), filepath.Join(filepath.Base(s.dir), name))
 	if err != nil {
 		return r, err
 	}
@@ -144,7 +187,7 @@ func (s *Store) set(uid types.UID, r Record) error {
 	if r.Users == 0 {
 		r.Users = s.records[uid].Users // whoever replaces the record may have read it before
 	}
-	path, err := s.path(uid)
+	name, err := fileName(uid)
 	if err != nil {
 		return err
 	}
@@ -152,10 +195,7 @@ func (s *Store) set(uid types.UID, r Record) error {
 	if err != nil {
 		return fmt.Errorf("record what pod %s was granted: %w", uid, err)
 	}
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return fmt.Errorf("record what pod %s was granted: %w", uid, err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := host.WriteBeneath(filepath.Dir(s.dir), filepath.Join(filepath.Base(s.dir), name), text); err != nil {
 		return fmt.Errorf("record what pod %s was granted: %w", uid, err)
 	}
 	s.records[uid] = r
@@ -166,11 +206,16 @@ func (s *Store) set(uid types.UID, r Record) error {
 func (s *Store) Remove(uid types.UID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	path, err := s.path(uid)
+	name, err := fileName(uid)
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	root, err := s.root()
+	if err == nil {
+		err = root.Remove(name)
+		root.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the record of what pod %s was granted: %w", uid, err)
 	}
 	delete(s.records, uid)
@@ -188,9 +233,9 @@ func (s *Store) UIDs() []types.UID {
 	return uids
 }
 
-func (s *Store) path(uid types.UID) (string, error) {
+func fileName(uid types.UID) (string, error) {
 	if uid == "" || strings.ContainsAny(string(uid), "/\x00") {
 		return "", fmt.Errorf("pod UID %q cannot be the name of a file", uid)
 	}
-	return filepath.Join(s.dir, string(uid)+suffix), nil
+	return string(uid) + suffix, nil
 }

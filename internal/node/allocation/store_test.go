@@ -1,6 +1,7 @@
 package allocation
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -67,6 +68,46 @@ func TestHalfARecordIsDropped(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
 		t.Errorf("files: %v", left)
+	}
+}
+
+// What a Pod with a hostPath has put in the place of the records, or of their directory,
+// is not followed: nothing is written, removed or read where it leads.
+func TestReplacedRecords(t *testing.T) {
+	outside := t.TempDir()
+	precious := filepath.Join(outside, "a.json")
+	if err := errors.Join(os.WriteFile(precious, []byte(`{"granted":{"mine":{}}}`), 0o600), os.WriteFile(filepath.Join(outside, "hosts"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ replaced, to string }{{"granted", outside}, {"granted/a.json", precious}, {"granted/a.json.new", precious}} {
+		for _, again := range []bool{false, true} { // a new store finds it, or the old one
+			node := t.TempDir()
+			dir, replaced := filepath.Join(node, "granted"), filepath.Join(node, c.replaced)
+			s := open(t, dir)
+			if err := errors.Join(os.RemoveAll(replaced), os.Symlink(c.to, replaced)); err != nil {
+				t.Fatal(err)
+			}
+			if again {
+				s = open(t, dir)
+			}
+			if _, read := s.Get("a"); read {
+				t.Errorf("%s: a record from outside is read", c.replaced)
+			}
+			// The directory is made anew by a new store only.
+			fails := c.replaced == "granted" && !again
+			if err := s.Set("a", Record{Granted: spec.Allocation{}}); (err != nil) != fails {
+				t.Errorf("%s, new store %t: written, %v", c.replaced, again, err)
+			}
+			if err := s.Remove("a"); (err != nil) != fails {
+				t.Errorf("%s, new store %t: removed, %v", c.replaced, again, err)
+			}
+			if text, err := os.ReadFile(precious); err != nil || string(text) != `{"granted":{"mine":{}}}` {
+				t.Errorf("%s: outside is %q, %v", c.replaced, text, err)
+			}
+			if left, err := os.ReadDir(outside); err != nil || len(left) != 2 {
+				t.Errorf("%s: outside are %v, %v", c.replaced, left, err)
+			}
+		}
 	}
 }
 

@@ -53,6 +53,21 @@ func (s *Server) running(r *http.Request) (*v1.Pod, *observe.Container, error) {
 	return pod, c, nil
 }
 
+// openSession reads the options of a session with a Pod and counts it in, until leave is
+// called. Where ok is false, the request is answered.
+func openSession[T any](s *Server, w http.ResponseWriter, r *http.Request, pod *v1.Pod, options func(*http.Request) (T, error)) (opts T, leave func(), ok bool) {
+	opts, err := options(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return opts, nil, false
+	}
+	if leave, err = s.sessions.enter(pod); err != nil {
+		fail(w, err)
+		return opts, nil, false
+	}
+	return opts, leave, true
+}
+
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 	if s.execPart(w, r) {
 		return
@@ -62,14 +77,8 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	opts, err := remotecommand.NewOptions(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	leave, err := s.sessions.enter(pod)
-	if err != nil {
-		fail(w, err)
+	opts, leave, ok := openSession(s, w, r, pod, remotecommand.NewOptions)
+	if !ok {
 		return
 	}
 	defer leave()
@@ -113,14 +122,8 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		fail(w, &notFoundError{fmt.Sprintf("container not found (%q)", r.PathValue("container"))})
 		return
 	}
-	opts, err := remotecommand.NewOptions(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	leave, err := s.sessions.enter(pod)
-	if err != nil {
-		fail(w, err)
+	opts, leave, ok := openSession(s, w, r, pod, remotecommand.NewOptions)
+	if !ok {
 		return
 	}
 	defer leave()
@@ -218,14 +221,8 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("pod %q is not running", pod.Name), http.StatusInternalServerError)
 		return
 	}
-	opts, err := portforward.NewV4Options(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	leave, err := s.sessions.enter(pod)
-	if err != nil {
-		fail(w, err)
+	opts, leave, ok := openSession(s, w, r, pod, portforward.NewV4Options)
+	if !ok {
 		return
 	}
 	defer leave()

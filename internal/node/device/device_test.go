@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -426,41 +426,26 @@ func TestManyRegistrations(t *testing.T) {
 	}
 }
 
-// Whoever reaches the socket has few of the process's files.
-func TestManyConnections(t *testing.T) {
-	b := newBench(t)
-	root, err := host.OpenInRoot(b.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	var all []net.Conn
-	for range maxConnections + 1 {
-		conn, err := root.DialUnix(t.Context(), Socket)
+// unusable is the root directory of a node on which no socket can be made.
+type unusable struct{ Root }
+
+func (unusable) MkdirAll(string, os.FileMode) error { return errors.New("the disk is gone") }
+
+// The Node is looked at now and then, for plugins that are gone for too long, also while
+// none can register.
+func TestReminder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changed := 0
+		m, err := Open(Config{Root: unusable{}, File: filepath.Join(t.TempDir(), "devices.json"), Changed: func() { changed++ }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		all = append(all, conn)
-	}
-	// A server of HTTP/2 speaks first.
-	spoken := func(c net.Conn, within time.Duration) bool {
-		c.SetReadDeadline(time.Now().Add(within))
-		_, err := c.Read(make([]byte, 1))
-		return err == nil
-	}
-	for i, c := range all[:maxConnections] {
-		if !spoken(c, 20*time.Second) {
-			t.Fatalf("connection %d is not served", i)
+		ctx, cancel := context.WithTimeout(t.Context(), gracePeriod+time.Second)
+		defer cancel()
+		if err := m.Run(ctx); err != nil || changed != 10 {
+			t.Errorf("looked at %d times in %v, %v", changed, gracePeriod, err)
 		}
-	}
-	if spoken(all[maxConnections], 100*time.Millisecond) {
-		t.Error("more connections are served than there may be")
-	}
-	all[0].Close()
-	if !spoken(all[maxConnections], 20*time.Second) {
-		t.Error("another one has ended, and it is not served")
-	}
+	})
 }
 
 // A file that can't be understood costs nothing but what it said.

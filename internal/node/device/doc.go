@@ -9,6 +9,6 @@
 // container is kept as well: a container that is started again gets the same.
 //
 // All paths of the API are paths on the node, and no link leads out of its root
-// directory. The package may import gRPC, host and node/plugins; it knows nothing of
+// directory. The package may import gRPC, host, node/nodesocket and node/plugins; it knows nothing of
 // Pods but their UIDs and what their containers ask for.
 package device

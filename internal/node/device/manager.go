@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/clock"
 
+	"minato/internal/node/nodesocket"
 	"minato/internal/node/plugins"
 )
 
@@ -39,8 +38,7 @@ const maxResources = 128
 // Root is the node's root directory.
 type Root interface {
 	plugins.Dialer
-	MkdirAll(path string, mode fs.FileMode) error
-	ListenUnix(path string, mode fs.FileMode) (*net.UnixListener, error)
+	nodesocket.Root
 	RemoveSockets(dir string) error
 }
 

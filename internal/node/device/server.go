@@ -5,18 +5,17 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"minato/internal/node/nodesocket"
 )
 
 // Bounds of what anybody who reaches the socket may send.
 const (
-	maxRequest     = 64 << 10
-	maxRequests    = 16
-	maxConnections = 64 // each has a file of this process, which serves other nodes too
-	retryPause     = 5 * time.Second
+	maxRequest  = 64 << 10
+	maxRequests = 16
 	// Each registration is told in the log, and takes the place of the one before.
 	registrationsPerSecond = 10
 	registrationsBurst     = maxResources
@@ -26,6 +25,18 @@ const (
 // run are removed, as by the kubelet: that and the new socket tell them to register
 // again.
 func (m *Manager) Run(ctx context.Context) error {
+	here := &registrar{m: m, limit: rate.NewLimiter(registrationsPerSecond, registrationsBurst)}
+	server, err := nodesocket.New(nodesocket.Config{
+		Root: m.cfg.Root, Path: Socket, Clear: func() error { return m.cfg.Root.RemoveSockets(Dir) },
+		Options:  []grpc.ServerOption{grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxRequests)},
+		Register: func(s grpc.ServiceRegistrar) { pluginapi.RegisterRegistrationServer(s, here) },
+		Failed: func(err error) {
+			m.cfg.Logger.Warn("no device plugin can register; will try again", "socket", Socket, "error", err)
+		},
+	})
+	if err != nil {
+		return err
+	}
 	serving := &group{ctx: ctx}
 	m.mu.Lock()
 	m.serving = serving
@@ -36,50 +47,20 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.mu.Unlock()
 		serving.Wait()
 	}()
-	for told := ""; ; {
-		err := m.serve(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && err.Error() != told {
-			told = err.Error()
-			m.cfg.Logger.Warn("no device plugin can register; will try again", "socket", Socket, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retryPause):
-		}
-	}
+	serving.Go(func() { m.remind(ctx) })
+	return server.Run(ctx)
 }
 
-// serve answers at the socket once it is made.
-func (m *Manager) serve(ctx context.Context) error {
-	if err := m.cfg.Root.MkdirAll(Dir, 0o750); err != nil {
-		return err
-	}
-	if err := m.cfg.Root.RemoveSockets(Dir); err != nil {
-		return err
-	}
-	listener, err := m.cfg.Root.ListenUnix(Socket, 0o660)
-	if err != nil {
-		return err
-	}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxRequests))
-	pluginapi.RegisterRegistrationServer(server, &registrar{m: m, limit: rate.NewLimiter(registrationsPerSecond, registrationsBurst)})
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
-	defer server.Stop()
+// remind has the Node looked at now and then: a plugin may have been gone for too long.
+func (m *Manager) remind(ctx context.Context) {
 	tick := time.NewTicker(gracePeriod / 10)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-ended:
-			return err
+			return
 		case <-tick.C:
-			m.cfg.Changed() // a plugin may have been gone for too long
+			m.cfg.Changed()
 		}
 	}
 }

@@ -5,5 +5,5 @@
 // Handler that takes it.
 //
 // Everything is looked up in the node's root directory, and no link leads out of it.
-// The package may import gRPC and host.
+// The package may import gRPC, host and node/nodesocket.
 package plugins

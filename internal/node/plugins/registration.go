@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"minato/internal/node/nodesocket"
 )
 
 // Bounds of the handshake, which are the kubelet's, and of the pause before the next
@@ -36,30 +38,22 @@ type registration struct {
 func (r *registration) run(ctx, life context.Context) {
 	defer r.cancel()
 	log := r.watcher.cfg.Logger
-	told := ""
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		taken, handler, err := r.register(life)
-		if err == nil {
-			log.Info("a plugin was registered", "plugin", taken.Name, "endpoint", taken.Endpoint, "socket", r.socket)
-			<-life.Done()
-			if ctx.Err() == nil {
-				handler.Deregister(taken)
-				log.Info("a plugin is gone", "plugin", taken.Name, "socket", r.socket)
-			}
-			return
-		}
-		if life.Err() != nil {
-			return
-		}
-		if err.Error() != told {
-			told = err.Error()
-			log.Warn("a plugin could not be registered; will try again", "socket", r.socket, "error", err)
-		}
-		select {
-		case <-life.Done():
-			return
-		case <-time.After(pause):
-		}
+	tries := &nodesocket.Tries{First: minPause, Most: maxPause, Tell: func(err error) {
+		log.Warn("a plugin could not be registered; will try again", "socket", r.socket, "error", err)
+	}}
+	var taken Plugin
+	var handler Handler
+	if !tries.Until(life, func(ctx context.Context) (err error) {
+		taken, handler, err = r.register(ctx)
+		return err
+	}) {
+		return
+	}
+	log.Info("a plugin was registered", "plugin", taken.Name, "endpoint", taken.Endpoint, "socket", r.socket)
+	<-life.Done()
+	if ctx.Err() == nil {
+		handler.Deregister(taken)
+		log.Info("a plugin is gone", "plugin", taken.Name, "socket", r.socket)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"minato/internal/host"
+	"minato/internal/node/nodesocket"
 )
 
 // Dir is where plugins put their sockets, on the node.
@@ -103,15 +104,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer notify.close()
 	tick := time.NewTicker(checkPeriod)
 	defer tick.Stop()
-	var told string
+	tries := &nodesocket.Tries{Tell: func(err error) {
+		w.cfg.Logger.Warn("the node's directory of plugins can't be read; will try again", "path", Dir, "error", err)
+	}}
 	for {
-		err := w.look(ctx, &group, notify)
-		switch {
-		case err == nil:
-			told = ""
-		case err.Error() != told:
-			told = err.Error()
-			w.cfg.Logger.Warn("the node's directory of plugins can't be read; will try again", "path", Dir, "error", err)
+		if err := w.look(ctx, &group, notify); err != nil {
+			tries.Failed(err)
+		} else {
+			tries.Worked()
 		}
 		select {
 		case <-ctx.Done():

@@ -10,14 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
-	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -27,21 +23,16 @@ import (
 	api "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"minato/internal/node/device"
+	"minato/internal/node/nodesocket"
 )
 
-// Dir is where the socket is, on the node.
-const (
-	Dir    = "/var/lib/kubelet/pod-resources"
-	Socket = Dir + "/kubelet.sock"
-)
+// Socket is where that is, on the node.
+const Socket = "/var/lib/kubelet/pod-resources/kubelet.sock"
 
-// Bounds of what clients may ask for, which are the kubelet's, and of how many there may
-// be: each has a file of this process, which serves other nodes too.
+// Bounds of how often clients may ask, which are the kubelet's.
 const (
 	requestsPerSecond = 100
 	burst             = 10
-	maxConnections    = 64
-	retryPause        = 5 * time.Second
 )
 
 // Devices tells who has what of device plugins.
@@ -55,15 +46,9 @@ type Claims interface {
 	Of(pod *v1.Pod, container *v1.Container) []*api.DynamicResource
 }
 
-// Root is the node's root directory.
-type Root interface {
-	MkdirAll(path string, mode fs.FileMode) error
-	ListenUnix(path string, mode fs.FileMode) (*net.UnixListener, error)
-}
-
 // Config is what a Server needs.
 type Config struct {
-	Root    Root
+	Root    nodesocket.Root
 	Devices Devices
 	// Claims may be nil: then no container has any.
 	Claims Claims
@@ -92,35 +77,17 @@ func New(cfg Config) (*Server, error) {
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	for told := ""; ; {
-		err := s.serve(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && err.Error() != told {
-			told = err.Error()
+	server, err := nodesocket.New(nodesocket.Config{
+		Root: s.cfg.Root, Path: Socket, Options: []grpc.ServerOption{grpc.UnaryInterceptor(s.bounded)},
+		Register: func(r grpc.ServiceRegistrar) { api.RegisterPodResourcesListerServer(r, s) },
+		Failed: func(err error) {
 			s.cfg.Logger.Warn("the node can't tell which container has which device; will try again", "socket", Socket, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retryPause):
-		}
-	}
-}
-
-func (s *Server) serve(ctx context.Context) error {
-	if err := s.cfg.Root.MkdirAll(Dir, 0o750); err != nil {
-		return err
-	}
-	listener, err := s.cfg.Root.ListenUnix(Socket, 0o660)
+		},
+	})
 	if err != nil {
 		return err
 	}
-	server := grpc.NewServer(grpc.UnaryInterceptor(s.bounded))
-	api.RegisterPodResourcesListerServer(server, s)
-	defer context.AfterFunc(ctx, server.Stop)()
-	return server.Serve(netutil.LimitListener(listener, maxConnections))
+	return server.Run(ctx)
 }
 
 // bounded refuses what comes too fast, in the kubelet's words.

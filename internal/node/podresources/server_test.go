@@ -2,7 +2,6 @@ package podresources
 
 import (
 	"context"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -109,59 +108,5 @@ func TestServer(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
-	}
-}
-
-// Whoever reaches the socket has few of the process's files.
-func TestManyConnections(t *testing.T) {
-	root, err := host.OpenInRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	s, err := New(Config{Root: root, Devices: fakeDevices{}, Pods: func() []*v1.Pod { return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		conn, err := root.DialUnix(t.Context(), Socket)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-	var all []net.Conn
-	for range maxConnections + 1 {
-		conn, err := root.DialUnix(t.Context(), Socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		all = append(all, conn)
-	}
-	// A server of HTTP/2 speaks first.
-	spoken := func(c net.Conn, within time.Duration) bool {
-		c.SetReadDeadline(time.Now().Add(within))
-		_, err := c.Read(make([]byte, 1))
-		return err == nil
-	}
-	for i, c := range all[:maxConnections] {
-		if !spoken(c, 20*time.Second) {
-			t.Fatalf("connection %d is not served", i)
-		}
-	}
-	if spoken(all[maxConnections], 100*time.Millisecond) {
-		t.Error("more connections are served than there may be")
-	}
-	all[0].Close()
-	if !spoken(all[maxConnections], 20*time.Second) {
-		t.Error("another one has ended, and it is not served")
 	}
 }

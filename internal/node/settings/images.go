@@ -9,7 +9,7 @@ import (
 // Images is when images that no container uses are removed.
 type Images struct {
 	// Where High percent of the disk or more are used, images go until Low percent
-	// are.
+	// are. With 100 none goes for the disk's sake.
 	High, Low int32
 	// MinAge is how long an image stays in any case, MaxAge how long without being
 	// used; 0 is for ever.
@@ -18,7 +18,7 @@ type Images struct {
 
 // images reads the settings of the images. The kubelet's 85 percent are no
 // default, for the disk is that of a whole machine: unused images are removed
-// where it is full, or where less is left than imagefs.available asks for.
+// where less is left than imagefs.available asks for.
 func (v *Values) images(k *Kubelet) error {
 	v.Images = Images{High: 100, Low: 80, MinAge: 2 * time.Minute}
 	high, low := k.ImageGCHighThresholdPercent, k.ImageGCLowThresholdPercent

@@ -1,15 +1,14 @@
 package image
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,17 +17,6 @@ import (
 
 // collectPeriod is how often a Collector looks at the disk, the kubelet's.
 const collectPeriod = 5 * time.Minute
-
-// Policy says which images that no container uses go, and when. It has the
-// kubelet's settings.
-type Policy struct {
-	// Where High percent of the disk or more are used, images go until Low percent
-	// are.
-	High, Low int
-	// MinAge is how long an image stays in any case, MaxAge how long without being
-	// used; 0 is for ever.
-	MinAge, MaxAge time.Duration
-}
 
 // CollectorConfig is what a Collector needs.
 type CollectorConfig struct {
@@ -76,53 +64,22 @@ func (c *Collector) Run(ctx context.Context) error {
 // RemoveUnused removes every image that no container uses and that is not too
 // new, whatever is left of the disk.
 func (c *Collector) RemoveUnused(ctx context.Context) error {
-	return c.locked(ctx, func(now time.Time, unused []*Image) error {
-		_, err := c.remove(ctx, chosen(unused, c.used, c.cfg.Policy.MinAge, now), 1<<62)
+	return c.locked(ctx, func(expired, others []*Image) error {
+		_, err := c.remove(ctx, append(expired, others...), math.MaxInt64)
 		return err
 	})
 }
 
 // collect removes images that are too old, and enough others for the disk.
 func (c *Collector) collect(ctx context.Context) error {
-	return c.locked(ctx, func(now time.Time, unused []*Image) error {
-		p := c.cfg.Policy
-		var old, rest []*Image
-		for _, img := range unused {
-			// Which images were used before is not known for as long after a start.
-			if last := later(c.used[img.ID], img.AddedAt); p.MaxAge > 0 && now.Sub(last) > p.MaxAge && now.Sub(c.began) > p.MaxAge {
-				old = append(old, img)
-			} else {
-				rest = append(rest, img)
-			}
-		}
-		_, err := c.remove(ctx, old, 1<<62)
-		capacity, available, errDisk := diskOf(c.cfg.Store.Dir())
-		if err = errors.Join(err, errDisk); err != nil || capacity == 0 {
-			return err
-		}
-		excess := toFree(p, capacity, available)
-		if excess <= 0 {
-			return nil
-		}
-		freed, err := c.remove(ctx, chosen(rest, c.used, p.MinAge, now), excess)
-		if err == nil && freed < excess {
-			err = fmt.Errorf("%d%% of the disk of %s are used, and the images that could be removed took %d bytes of the %d that were to be freed: containers, volumes, logs or other files take the rest",
-				100-int(available*100/capacity), c.cfg.Store.Dir(), freed, excess)
-		}
-		return err
+	return c.locked(ctx, func(expired, others []*Image) error {
+		remove := func(images []*Image, enough int64) (int64, error) { return c.remove(ctx, images, enough) }
+		return Clean(c.cfg.Policy, expired, others, func() (Disk, error) { return DiskOf(c.cfg.Store.Dir()) }, remove)
 	})
 }
 
-// toFree is how many bytes are to be freed on a disk; none where that is not due.
-func toFree(p Policy, capacity, available int64) int64 {
-	if 100-int(available*100/capacity) < p.High {
-		return 0
-	}
-	return capacity*int64(100-p.Low)/100 - available
-}
-
-// locked runs fn with the images that no container uses, one call at a time.
-func (c *Collector) locked(ctx context.Context, fn func(now time.Time, unused []*Image) error) error {
+// locked runs fn with the images that may go, one call at a time.
+func (c *Collector) locked(ctx context.Context, fn func(expired, others []*Image) error) error {
 	select {
 	case c.busy <- struct{}{}:
 	case <-ctx.Done():
@@ -138,14 +95,14 @@ func (c *Collector) locked(ctx context.Context, fn func(now time.Time, unused []
 		return err
 	}
 	now, known := c.cfg.Clock.Now(), map[string]bool{}
-	var unused []*Image
+	var unused []Unused[*Image]
 	for _, img := range images {
 		known[img.ID] = true
 		switch {
 		case pinned[img.ID]:
 			c.used[img.ID] = now
 		case len(img.Loaded) == 0:
-			unused = append(unused, img)
+			unused = append(unused, Unused[*Image]{img, img.ID, img.AddedAt, c.used[img.ID]})
 		}
 	}
 	for id := range c.used {
@@ -153,17 +110,7 @@ func (c *Collector) locked(ctx context.Context, fn func(now time.Time, unused []
 			delete(c.used, id)
 		}
 	}
-	return fn(now, unused)
-}
-
-// chosen are the images that may go, the first one first: those that were not
-// used for longest, and of these those that are here for longest.
-func chosen(unused []*Image, used map[string]time.Time, minAge time.Duration, now time.Time) []*Image {
-	out := slices.DeleteFunc(slices.Clone(unused), func(img *Image) bool { return now.Sub(img.AddedAt) < minAge })
-	slices.SortFunc(out, func(a, b *Image) int {
-		return cmp.Or(used[a.ID].Compare(used[b.ID]), a.AddedAt.Compare(b.AddedAt), cmp.Compare(a.ID, b.ID))
-	})
-	return out
+	return fn(Choose(c.cfg.Policy, unused, c.began, now))
 }
 
 // remove removes images until enough bytes are freed.
@@ -211,17 +158,11 @@ func (s *Store) pinned() (map[string]bool, error) {
 	return out, nil
 }
 
-func diskOf(dir string) (capacity, available int64, err error) {
+// DiskOf looks at the disk that dir is on.
+func DiskOf(dir string) (Disk, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, 0, fmt.Errorf("free space of %s: %w", dir, err)
+		return Disk{}, fmt.Errorf("look at the disk of the images, %s: %w", dir, err)
 	}
-	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+	return Disk{dir, int64(st.Blocks) * st.Frsize, int64(st.Bavail) * st.Frsize}, nil
 }

@@ -3,7 +3,6 @@ package image
 import (
 	"errors"
 	"log/slog"
-	"slices"
 	"testing"
 	"time"
 
@@ -70,26 +69,4 @@ func TestRemoveUnused(t *testing.T) {
 	}
 	has(reg.host+"/b:v1", false)
 	has("mine", true)
-}
-
-func TestWhichImagesGoFirst(t *testing.T) {
-	at := func(minutes int) time.Time { return time.Unix(0, 0).Add(time.Duration(minutes) * time.Minute) }
-	images := []*Image{{ID: "new", AddedAt: at(99)}, {ID: "used", AddedAt: at(1)}, {ID: "old", AddedAt: at(5)}, {ID: "older", AddedAt: at(2)}, {ID: "used-before", AddedAt: at(1)}}
-	used := map[string]time.Time{"used": at(50), "used-before": at(40)}
-	var got []string
-	for _, img := range chosen(images, used, 2*time.Minute, at(100)) {
-		got = append(got, img.ID)
-	}
-	if want := []string{"older", "old", "used-before", "used"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
-}
-
-func TestHowMuchIsFreed(t *testing.T) {
-	p := Policy{High: 85, Low: 80}
-	for available, want := range map[int64]int64{160: 0, 150: 50, 100: 100, 0: 200} {
-		if got := toFree(p, 1000, available); got != want {
-			t.Errorf("of 1000 with %d left, %d are freed, want %d", available, got, want)
-		}
-	}
 }

@@ -41,8 +41,7 @@ func (r *Runtime) newContainer(state containerState) *container {
 	return c
 }
 
-func (c *container) rootfs() string     { return filepath.Join(c.runDir, "rootfs") }
-func (c *container) configFile() string { return filepath.Join(c.runDir, "config.json") }
+func (c *container) rootfs() string { return filepath.Join(c.runDir, "rootfs") }
 
 // snapshot returns the state as it is now.
 func (c *container) snapshot() containerState {
@@ -60,7 +59,7 @@ func (c *container) change(fn func(*containerState)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fn(&c.state)
-	return c.saved.save(stateFile(c.dir), &c.state)
+	return c.saved.save(c.dir, &c.state)
 }
 
 // CreateContainer implements CRI. conmon and the OCI runtime are started here,

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 
 	"minato/internal/host"
 )
@@ -37,9 +37,7 @@ func unpinAll(cfg Config) error {
 	if cfg.Store == nil {
 		return nil
 	}
-	return eachState(filepath.Join(cfg.Dir, "containers"), func(dir string) error {
-		return cfg.Store.Unpin(filepath.Base(dir))
-	})
+	return eachState(cfg.Dir, "containers", func(_ *os.File, _, id string) error { return cfg.Store.Unpin(id) })
 }
 
 // Purge stops and removes every sandbox, telling the pod network, and then

@@ -89,7 +89,7 @@ type execFiles struct{ dir, process, pid, log string }
 // command.
 func (r *Runtime) prepareExec(s session) (execFiles, error) {
 	var spec specs.Spec
-	if err := load(s.c.configFile(), &spec); err != nil {
+	if err := load(s.c.runDir, configFile, &spec); err != nil {
 		return execFiles{}, err
 	}
 	p := spec.Process

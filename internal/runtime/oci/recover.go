@@ -15,11 +15,11 @@ import (
 // recover reads what an earlier process has written down. It changes nothing
 // outside of memory; sweep, which Run calls, does.
 func (r *Runtime) recover() error {
-	err := eachState(filepath.Join(r.cfg.Dir, "sandboxes"), func(dir string) error {
+	err := eachState(r.cfg.Dir, "sandboxes", func(parent *os.File, dir, id string) error {
 		var s sandboxState
-		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
+		if err := load(dir, stateFile, &s); err != nil || s.ID != id || s.Config == nil {
 			r.log.Warn("the state file of a Pod sandbox can't be read: the sandbox is forgotten and its directory removed", "dir", dir, "error", err)
-			return host.RemoveTree(dir)
+			return host.RemoveEntry(parent, id)
 		}
 		sb := r.newSandbox(s)
 		// Namespaces end when the machine restarts, or when the mounts that
@@ -33,11 +33,11 @@ func (r *Runtime) recover() error {
 	if err != nil {
 		return err
 	}
-	if err := eachState(filepath.Join(r.cfg.Dir, "containers"), func(dir string) error {
+	if err := eachState(r.cfg.Dir, "containers", func(parent *os.File, dir, id string) error {
 		var s containerState
-		if err := load(stateFile(dir), &s); err != nil || s.ID != filepath.Base(dir) || s.Config == nil {
+		if err := load(dir, stateFile, &s); err != nil || s.ID != id || s.Config == nil {
 			r.log.Warn("the state file of a container can't be read: the container is forgotten and its directory removed", "dir", dir, "error", err)
-			return host.RemoveTree(dir)
+			return host.RemoveEntry(parent, id)
 		}
 		c := r.newContainer(s)
 		r.containers[s.ID] = c
@@ -87,16 +87,24 @@ func (r *Runtime) awaitsStart(c *container) bool {
 	return err == nil
 }
 
-func eachState(parent string, fn func(dir string) error) error {
-	entries, err := os.ReadDir(parent)
+// eachState calls fn for each directory of a kind in one of the runtime's own. A Pod with
+// a hostPath may have replaced what is below the directory that has that one: no link is
+// followed out of it, and parent is what was opened.
+func eachState(runtimeDir, kind string, fn func(parent *os.File, dir, id string) error) error {
+	parent, err := host.OpenBeneath(filepath.Dir(runtimeDir), filepath.Join(filepath.Base(runtimeDir), kind))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	defer parent.Close()
+	entries, err := os.ReadDir(host.FilePath(parent))
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
-		if err := fn(filepath.Join(parent, e.Name())); err != nil {
+		if err := fn(parent, filepath.Join(runtimeDir, kind, e.Name()), e.Name()); err != nil {
 			return err
 		}
 	}
@@ -133,15 +141,13 @@ func (r *Runtime) sweep() {
 // sweepRunDirs removes directories whose state is gone. Operations that begin
 // meanwhile make their persistent directory first, and so are left alone.
 func (r *Runtime) sweepRunDirs(kind string, known func(id string) bool) {
-	parent := filepath.Join(r.cfg.RunDir, kind)
-	err := eachState(parent, func(dir string) error {
-		id := filepath.Base(dir)
+	err := eachState(r.cfg.RunDir, kind, func(parent *os.File, _, id string) error {
 		if _, err := os.Stat(filepath.Join(r.cfg.Dir, kind, id)); err == nil || known(id) {
 			return nil
 		}
-		return host.ClearTree(dir)
+		return host.ClearEntry(parent, id)
 	})
 	if err != nil {
-		r.log.Error("directories of sandboxes or containers that are not there any more could not be removed", "dir", parent, "error", err)
+		r.log.Error("directories of sandboxes or containers that are not there any more could not be removed", "dir", filepath.Join(r.cfg.RunDir, kind), "error", err)
 	}
 }

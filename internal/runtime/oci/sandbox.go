@@ -97,7 +97,7 @@ func (sb *sandbox) change(fn func(*sandboxState)) error {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	fn(&sb.state)
-	return sb.saved.save(stateFile(sb.dir), &sb.state)
+	return sb.saved.save(sb.dir, &sb.state)
 }
 
 // RunPodSandbox implements CRI.

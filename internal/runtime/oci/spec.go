@@ -3,7 +3,6 @@ package oci
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -63,7 +62,7 @@ func (r *Runtime) writeSpec(sb *sandbox, c *container, img *image.Image) error {
 		return fmt.Errorf("write container configuration: %w", err)
 	}
 	// The environment may hold secrets.
-	if err := os.WriteFile(c.configFile(), data, 0o600); err != nil {
+	if err := write(c.runDir, configFile, data); err != nil {
 		return fmt.Errorf("write container configuration: %w", err)
 	}
 	return nil

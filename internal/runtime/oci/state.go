@@ -12,6 +12,8 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // sandboxState is what is written down about a sandbox.
@@ -141,9 +143,9 @@ func bootID() (string, error) {
 // saved is what a state file holds, by its hash; none before the first save.
 type saved [sha256.Size]byte
 
-// save replaces a state file, unless it holds that state. Power failures are no
-// concern: nothing that the state is about survives them.
-func (s *saved) save(path string, state any) error {
+// save replaces the state file of what has dir, unless it holds that state. Power
+// failures are no concern: nothing that the state is about survives them.
+func (s *saved) save(dir string, state any) error {
 	data, err := json.Marshal(state)
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
@@ -152,27 +154,45 @@ func (s *saved) save(path string, state any) error {
 	if sum == *s {
 		return nil
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := write(dir, stateFile, data); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	*s = sum
 	return nil
 }
 
-func load(path string, state any) error {
-	data, err := os.ReadFile(path)
+// Names of files: of the state, and of what the OCI runtime is told about a container
+// and about changes of its limits.
+const (
+	stateFile  = "state.json"
+	configFile = "config.json"
+	updateFile = "update.json"
+)
+
+// place is where a file is of a sandbox or container that has the directory dir, which
+// is Config.Dir/KIND/ID or Config.RunDir/KIND/ID: name is its path from the directory top
+// that has Config.Dir. A Pod with a hostPath may replace what is below that.
+func place(dir, file string) (top, name string) {
+	kind := filepath.Dir(dir)
+	runtimeDir := filepath.Dir(kind)
+	return filepath.Dir(runtimeDir), filepath.Join(filepath.Base(runtimeDir), filepath.Base(kind), filepath.Base(dir), file)
+}
+
+// write replaces a file of what has dir.
+func write(dir, file string, data []byte) error {
+	top, name := place(dir, file)
+	return host.WriteBeneath(top, name, data)
+}
+
+// load reads a file of what has dir.
+func load(dir, file string, into any) error {
+	top, name := place(dir, file)
+	data, err := host.ReadBeneath(top, name)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, state); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
 	}
 	return nil
 }
-
-// stateFile is DIR/ID/state.json.
-func stateFile(dir string) string { return filepath.Join(dir, "state.json") }

@@ -14,19 +14,22 @@ import (
 )
 
 func TestSaveWritesWhatIsNew(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.json")
+	dir := filepath.Join(t.TempDir(), "runtime", "sandboxes", "a")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	var s saved
 	inode := func(state sandboxState) os.FileInfo {
 		t.Helper()
-		if err := s.save(path, &state); err != nil {
+		if err := s.save(dir, &state); err != nil {
 			t.Fatal(err)
 		}
-		info, err := os.Stat(path)
+		info, err := os.Stat(filepath.Join(dir, stateFile))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got sandboxState
-		if err := load(path, &got); err != nil || got.ID != state.ID || got.Ready != state.Ready {
+		if err := load(dir, stateFile, &got); err != nil || got.ID != state.ID || got.Ready != state.Ready {
 			t.Fatalf("the file has %+v, %v; want %+v", got, err, state)
 		}
 		return info
@@ -39,15 +42,94 @@ func TestSaveWritesWhatIsNew(t *testing.T) {
 	inode(sandboxState{ID: "a"})
 }
 
+// What a Pod with a hostPath has put in the place of the runtime's directories is not
+// followed: nothing is written or removed where it leads, neither while the runtime runs
+// nor by the next one.
+func TestReplacedDirectories(t *testing.T) {
+	outside := t.TempDir()
+	kind := filepath.Join(outside, "sandboxes")
+	precious := []string{filepath.Join(kind, "a", stateFile), filepath.Join(kind, "b", "precious")}
+	for _, path := range precious {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("mine"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		replaced string // below the directory of the node
+		to       string
+		written  bool // in place of what is there
+	}{
+		{"containers", outside, false}, {"containers/sandboxes", kind, false}, {"containers/sandboxes/a", filepath.Join(kind, "a"), false},
+		{"containers/sandboxes/a/" + stateFile, precious[0], true}, {"containers/sandboxes/a/" + stateFile + ".new", precious[0], true},
+		{"run", outside, true}, {"run/sandboxes", kind, true}, {"run/sandboxes/b", filepath.Join(kind, "b"), true},
+	} {
+		node := t.TempDir()
+		r := pure("/usr/bin/crun")
+		r.log, r.sandboxes, r.containers = slog.New(slog.DiscardHandler), map[string]*sandbox{}, map[string]*container{}
+		r.cfg.Dir, r.cfg.RunDir = filepath.Join(node, "containers"), filepath.Join(node, "run")
+		sb := r.newSandbox(sandboxState{ID: "a", Config: &runtimeapi.PodSandboxConfig{}})
+		replaced := filepath.Join(node, c.replaced)
+		if err := errors.Join(os.MkdirAll(sb.dir, 0o700), os.MkdirAll(sb.runDir, 0o700), os.RemoveAll(replaced), os.Symlink(c.to, replaced)); err != nil {
+			t.Fatal(err)
+		}
+		if err := sb.change(func(*sandboxState) {}); (err == nil) != c.written {
+			t.Errorf("%s: written, %v", c.replaced, err)
+		}
+		_ = r.recover() // may fail
+		r.sweepRunDirs("sandboxes", func(string) bool { return false })
+		for _, path := range precious {
+			if text, err := os.ReadFile(path); err != nil || string(text) != "mine" {
+				t.Errorf("%s: %s is %q, %v", c.replaced, path, text, err)
+			}
+		}
+		if left, err := os.ReadDir(kind); err != nil || len(left) != 2 {
+			t.Errorf("%s: outside are %v, %v", c.replaced, left, err)
+		}
+	}
+}
+
+// Something that is no state is no obstacle to the next runtime.
+func TestStrangeStates(t *testing.T) {
+	node := t.TempDir()
+	r := pure("/usr/bin/crun")
+	r.log, r.sandboxes, r.containers = slog.New(slog.DiscardHandler), map[string]*sandbox{}, map[string]*container{}
+	r.cfg.Dir, r.cfg.RunDir = filepath.Join(node, "containers"), filepath.Join(node, "run")
+	dir := filepath.Join(r.cfg.Dir, "sandboxes")
+	if err := errors.Join(
+		os.MkdirAll(filepath.Join(dir, "empty"), 0o700), os.MkdirAll(filepath.Join(dir, "fifo", "deep"), 0o700), unix.Mkfifo(filepath.Join(dir, "fifo", stateFile), 0o600),
+		os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), os.Symlink("/", filepath.Join(dir, "link")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.recover(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
 // A sandbox is stopped on a full disk, too: what its Pod has on it goes only after that.
 func TestSandboxIsStoppedOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("file systems are mounted by root")
+	}
 	r := pure("/usr/bin/crun")
 	r.log = slog.New(slog.DiscardHandler)
 	r.cfg.Dir, r.cfg.RunDir, r.cfg.Cgroup = t.TempDir(), t.TempDir(), host.Cgroup{Root: t.TempDir(), Path: "node"}
 	config := &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Uid: "uid"}}
 	sb := r.newSandbox(sandboxState{ID: newID(), Config: config, Ready: true})
 	r.sandboxes[sb.state.ID] = sb
-	if err := errors.Join(os.MkdirAll(sb.dir, 0o700), os.Symlink("/dev/full", stateFile(sb.dir)+".new")); err != nil {
+	disk := filepath.Dir(sb.dir)
+	if err := errors.Join(os.Mkdir(disk, 0o700), host.MountTmpfs(disk, "nr_inodes=2")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.Unmount(disk); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Mkdir(sb.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := sb.change(func(*sandboxState) {}); !errors.Is(err, unix.ENOSPC) {

@@ -29,10 +29,10 @@ func (r *Runtime) UpdateContainerResources(ctx context.Context, id string, resou
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(c.runDir, "update.json")
-	if err := os.WriteFile(file, data, 0o600); err != nil {
+	if err := write(c.runDir, updateFile, data); err != nil {
 		return err
 	}
+	file := filepath.Join(c.runDir, updateFile)
 	defer os.Remove(file)
 	if err := r.runOCI(ctx, c, "update", "--resources", file, id); err != nil {
 		return fmt.Errorf("update resources of container %s: %w", id, err)

@@ -1,17 +1,16 @@
 package remote
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/runtime/image"
@@ -60,7 +59,7 @@ func (c *Collector) Run(ctx context.Context) error {
 func (c *Collector) detect(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, err := c.unused(ctx)
+	_, _, err := c.unused(ctx)
 	return err
 }
 
@@ -68,88 +67,58 @@ func (c *Collector) detect(ctx context.Context) error {
 func (c *Collector) RemoveUnused(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	unused, err := c.unused(ctx)
+	expired, others, err := c.unused(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = c.remove(ctx, unused, 1<<62)
+	_, err = c.remove(ctx, append(expired, others...), math.MaxInt64)
 	return err
 }
 
-// collect removes images that are too old, and others while the disk is too full.
+// collect removes images that are too old, and enough others for the disk.
 func (c *Collector) collect(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	unused, err := c.unused(ctx)
+	expired, others, err := c.unused(ctx)
 	if err != nil {
 		return err
 	}
-	var old, rest []*runtimeapi.Image
-	for _, img := range unused {
-		if p := c.policy; p.MaxAge > 0 && time.Since(c.lastUse(img)) > p.MaxAge && time.Since(c.began) > p.MaxAge {
-			old = append(old, img)
-		} else {
-			rest = append(rest, img)
-		}
-	}
-	if _, err := c.remove(ctx, old, 1<<62); err != nil {
-		return err
-	}
-	excess, err := c.excess(ctx)
-	if err != nil || excess <= 0 {
-		return err
-	}
-	freed, err := c.remove(ctx, rest, excess)
-	if err == nil && freed < excess {
-		err = fmt.Errorf("failed to garbage collect required amount of images. Attempted to free %d bytes, but only found %d bytes eligible to free", excess, freed)
-	}
-	return err
+	remove := func(images []*runtimeapi.Image, enough int64) (int64, error) { return c.remove(ctx, images, enough) }
+	return image.Clean(c.policy, expired, others, func() (image.Disk, error) { return c.disk(ctx) }, remove)
 }
 
-// excess is how many bytes of images are too many. With a threshold of 100 none are.
-func (c *Collector) excess(ctx context.Context) (int64, error) {
-	if c.policy.High >= 100 {
-		return 0, nil
-	}
+// disk is the one that the runtime has its images on.
+func (c *Collector) disk(ctx context.Context) (image.Disk, error) {
 	info, err := c.r.Images().ImageFsInfo(ctx)
 	if err != nil {
-		return 0, err
+		return image.Disk{}, err
 	}
 	for _, fs := range info.GetImageFilesystems() {
-		var disk unix.Statfs_t
-		if err := unix.Statfs(fs.GetFsId().GetMountpoint(), &disk); err != nil {
-			return 0, fmt.Errorf("look at the disk of the images, %s: %w", fs.GetFsId().GetMountpoint(), err)
-		}
-		total, available := int64(disk.Blocks)*disk.Frsize, int64(disk.Bavail)*disk.Frsize
-		if total == 0 || (total-available)*100/total < int64(c.policy.High) {
-			return 0, nil
-		}
-		return total*int64(100-c.policy.Low)/100 - available, nil
+		return image.DiskOf(fs.GetFsId().GetMountpoint())
 	}
-	return 0, nil
+	return image.Disk{}, nil
 }
 
-// unused are the images that no container uses, old enough to go, those first that
-// were not used for longest.
-func (c *Collector) unused(ctx context.Context) ([]*runtimeapi.Image, error) {
+// unused are the images that no container uses and that may go, in order.
+func (c *Collector) unused(ctx context.Context) (expired, others []*runtimeapi.Image, err error) {
 	conn, now := c.r.conn, time.Now()
 	images, err := c.r.Images().ListImages(ctx, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := invoke(ctx, conn, patience, conn.runtime.ListContainers, &runtimeapi.ListContainersRequest{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	inUse := map[string]bool{}
 	for _, ctr := range all.GetContainers() {
 		inUse[ctr.GetImage().GetImage()], inUse[ctr.GetImageRef()], inUse[ctr.GetImageId()] = true, true, true
 	}
 	if err := c.addVolumes(ctx, inUse, all.GetContainers()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.forget(images)
-	var out []*runtimeapi.Image
+	var unused []image.Unused[*runtimeapi.Image]
 	for _, img := range images {
 		if c.seen[img.GetId()].IsZero() {
 			c.seen[img.GetId()] = now
@@ -158,15 +127,13 @@ func (c *Collector) unused(ctx context.Context) ([]*runtimeapi.Image, error) {
 		switch {
 		case slices.ContainsFunc(names, func(n string) bool { return inUse[n] }):
 			c.using[img.GetId()] = now
-		case img.GetPinned() || now.Sub(c.seen[img.GetId()]) < c.policy.MinAge:
+		case img.GetPinned():
 		default:
-			out = append(out, img)
+			unused = append(unused, image.Unused[*runtimeapi.Image]{Image: img, ID: img.GetId(), Added: c.seen[img.GetId()], Used: c.using[img.GetId()]})
 		}
 	}
-	slices.SortFunc(out, func(a, b *runtimeapi.Image) int {
-		return cmp.Or(c.lastUse(a).Compare(c.lastUse(b)), cmp.Compare(a.GetId(), b.GetId()))
-	})
-	return out, nil
+	expired, others = image.Choose(c.policy, unused, c.began, now)
+	return expired, others, nil
 }
 
 // addVolumes adds the images that containers have as volumes, where the runtime can
@@ -202,14 +169,6 @@ func (c *Collector) forget(images []*runtimeapi.Image) {
 	gone := func(id string, _ time.Time) bool { return !there[id] }
 	maps.DeleteFunc(c.seen, gone)
 	maps.DeleteFunc(c.using, gone)
-}
-
-// lastUse is when an image was used last, or else seen first.
-func (c *Collector) lastUse(img *runtimeapi.Image) time.Time {
-	if at := c.using[img.GetId()]; !at.IsZero() {
-		return at
-	}
-	return c.seen[img.GetId()]
 }
 
 // remove removes images until so many bytes are free.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -104,26 +103,6 @@ func (d *DataPlane) AttachPod(ifname string) error {
 		return fmt.Errorf("attach pod interface %s on node %s: %w", ifname, d.cfg.NodeName, err)
 	}
 	return errors.Join(d.attachPackets(l.Attrs().Index, inbound), d.addExit(l))
-}
-
-// DetachPod detaches them again; it is no error if the interface is gone.
-func (d *DataPlane) DetachPod(ifname string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.collection == nil {
-		return fmt.Errorf("detach pod interface %s: %w", ifname, errClosed)
-	}
-	l, err := d.links.LinkByName(ifname)
-	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("detach pod interface %s: %w", ifname, err)
-	}
-	if err := removeFilters(d.links, l.Attrs().Index, inbound); err != nil {
-		return fmt.Errorf("detach pod interface %s: %w", ifname, err)
-	}
-	return nil
 }
 
 func (d *DataPlane) attachSockets() error {

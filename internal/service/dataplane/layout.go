@@ -152,17 +152,6 @@ func (r sourceRange) Range() netip.Prefix {
 	return netip.PrefixFrom(addr, bits)
 }
 
-type clientKey struct {
-	Addr    address
-	Service uint32
-	Pad     uint32
-}
-
-type lastBackend struct {
-	Backend uint32
-	Seen    uint32
-}
-
 type backend struct {
 	Addr  address
 	Port  port

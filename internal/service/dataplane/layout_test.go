@@ -96,3 +96,15 @@ func FuzzFrontendKey(f *testing.F) {
 		}
 	})
 }
+
+// clientKey and lastBackend are the key and value of the table clients, which only the programs use.
+type clientKey struct {
+	Addr    address
+	Service uint32
+	Pad     uint32
+}
+
+type lastBackend struct {
+	Backend uint32
+	Seen    uint32
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"minato/internal/host"
@@ -99,12 +98,8 @@ func (d *DataPlane) attachLink(l netlink.Link) error {
 	return d.addExit(l)
 }
 
-const (
-	// linksBuffer is the size of the netlink receive buffer in bytes, large enough for many Pods that start at once.
-	linksBuffer = 1 << 20
-	// linksAgainAfter is the pause before interfaces are watched again after a failure.
-	linksAgainAfter = time.Second
-)
+// linksAgainAfter is the pause before interfaces are watched again after a failure.
+const linksAgainAfter = time.Second
 
 // FollowLinks attaches the programs to new interfaces until ctx ends. It is for a data plane with AllLinks, whose Open
 // attaches them to the interfaces that exist already.
@@ -123,33 +118,8 @@ func (d *DataPlane) FollowLinks(ctx context.Context) error {
 
 // followLinks handles the kernel's messages about interfaces until one was lost.
 func (d *DataPlane) followLinks(ctx context.Context) error {
-	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
-	var lost error
-	options := netlink.LinkSubscribeOptions{
-		ListExisting: true, ReceiveBufferSize: linksBuffer, ReceiveBufferForceSize: true,
-		ErrorCallback: func(err error) { lost = err },
-	}
-	if d.cfg.Netns.Path != "" {
-		ns, err := netns.GetFromPath(d.cfg.Netns.Path)
-		if err != nil {
-			return fmt.Errorf("open network namespace %s: %w", d.cfg.Netns.Name, err)
-		}
-		defer ns.Close()
-		options.Namespace = &ns
-	}
-	if err := netlink.LinkSubscribeWithOptions(updates, done, options); err != nil {
-		return fmt.Errorf("follow links: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { close(done) })
-	defer func() {
-		if stop() {
-			close(done)
-		}
-		for range updates { // the subscription ends only once all its messages were received
-		}
-	}()
 	attached := map[int]bool{}
-	for u := range updates {
+	return host.FollowLinks(ctx, d.cfg.Netns, func(u netlink.LinkUpdate) error {
 		switch {
 		case u.Header.Type == unix.RTM_DELLINK && u.IfInfomsg.Family == unix.AF_UNSPEC:
 			delete(attached, int(u.Index))
@@ -160,8 +130,8 @@ func (d *DataPlane) followLinks(ctx context.Context) error {
 			}
 			attached[int(u.Index)] = is
 		}
-	}
-	return lost
+		return nil
+	})
 }
 
 // linkCame attaches to an interface if it is to be served. Whether it is may change while it is being set up.

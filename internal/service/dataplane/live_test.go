@@ -414,3 +414,23 @@ func TestPodsComeAndGo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// DetachPod detaches what AttachPod attaches; it is no error if the interface is gone.
+func (d *DataPlane) DetachPod(ifname string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.collection == nil {
+		return fmt.Errorf("detach pod interface %s: %w", ifname, errClosed)
+	}
+	l, err := d.links.LinkByName(ifname)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("detach pod interface %s: %w", ifname, err)
+	}
+	if err := removeFilters(d.links, l.Attrs().Index, inbound); err != nil {
+		return fmt.Errorf("detach pod interface %s: %w", ifname, err)
+	}
+	return nil
+}

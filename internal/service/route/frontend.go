@@ -34,18 +34,6 @@ const (
 	Classes = 3
 )
 
-func (c Class) String() string {
-	switch c {
-	case FromPod:
-		return "pod"
-	case FromHost:
-		return "host"
-	case FromOutside:
-		return "outside"
-	}
-	return fmt.Sprintf("class %d", uint8(c))
-}
-
 // Verdict is what happens to traffic.
 type Verdict uint8
 

@@ -494,3 +494,15 @@ func TestSilentNodes(t *testing.T) {
 		}
 	}
 }
+
+func (c Class) String() string {
+	switch c {
+	case FromPod:
+		return "pod"
+	case FromHost:
+		return "host"
+	case FromOutside:
+		return "outside"
+	}
+	return fmt.Sprintf("class %d", uint8(c))
+}

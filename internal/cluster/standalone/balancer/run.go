@@ -91,19 +91,12 @@ type balancer struct {
 
 // connect makes clients of the API.
 func (b *balancer) connect() error {
-	c, err := b.cfg.Connection.Config(component, "the cluster whose load balancers are served")
+	c, err := b.cfg.Connection.Clients(component, "the cluster whose load balancers are served", b.log)
 	if err != nil {
 		return err
 	}
-	c.QPS = -1 // how much is written at once is bounded where it is written
-	if b.electing, err = kubernetes.NewForConfig(c); err != nil {
-		return fmt.Errorf("connect to the API server: %w", err)
-	}
-	c.Wrap(foreign.Patient(b.log))
-	if b.client, err = kubernetes.NewForConfig(c); err != nil {
-		return fmt.Errorf("connect to the API server: %w", err)
-	}
-	if b.objects, err = dynamic.NewForConfig(c); err != nil {
+	b.client, b.electing = c.Client, c.Electing
+	if b.objects, err = dynamic.NewForConfig(c.Config); err != nil {
 		return fmt.Errorf("connect to the API server: %w", err)
 	}
 	return nil

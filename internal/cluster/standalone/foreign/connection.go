@@ -2,9 +2,11 @@ package foreign
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/pflag"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -40,5 +42,28 @@ func (c *Connection) Config(component, cluster string) (*rest.Config, error) {
 	out.UserAgent = component
 	out.ContentType = kruntime.ContentTypeProtobuf
 	out.AcceptContentTypes = kruntime.ContentTypeProtobuf + "," + kruntime.ContentTypeJSON
+	return out, nil
+}
+
+// Clients are those of a process that writes to the API, of which one at a time does more.
+type Clients struct {
+	// Client waits for an API server that can't be reached, as do others that are made with Config. Electing does not.
+	Client, Electing kubernetes.Interface
+	Config           *rest.Config
+}
+
+// Clients makes clients with what Config returns. How much is written at once is bounded where it is written.
+func (c *Connection) Clients(component, cluster string, log *slog.Logger) (out Clients, err error) {
+	if out.Config, err = c.Config(component, cluster); err != nil {
+		return Clients{}, err
+	}
+	out.Config.QPS = -1
+	if out.Electing, err = kubernetes.NewForConfig(out.Config); err != nil {
+		return Clients{}, fmt.Errorf("connect to the API server: %w", err)
+	}
+	out.Config.Wrap(Patient(log))
+	if out.Client, err = kubernetes.NewForConfig(out.Config); err != nil {
+		return Clients{}, fmt.Errorf("connect to the API server: %w", err)
+	}
 	return out, nil
 }

@@ -78,19 +78,9 @@ type alone struct {
 
 // connect makes clients of the API.
 func (a *alone) connect() error {
-	c, err := a.cfg.Connection.Config(component, "the cluster whose Ingresses are served")
-	if err != nil {
-		return err
-	}
-	c.QPS = -1 // how much is written at once is bounded where it is written
-	if a.electing, err = kubernetes.NewForConfig(c); err != nil {
-		return fmt.Errorf("connect to the API server: %w", err)
-	}
-	c.Wrap(foreign.Patient(a.log))
-	if a.client, err = kubernetes.NewForConfig(c); err != nil {
-		return fmt.Errorf("connect to the API server: %w", err)
-	}
-	return nil
+	c, err := a.cfg.Connection.Clients(component, "the cluster whose Ingresses are served", a.log)
+	a.client, a.electing = c.Client, c.Electing
+	return err
 }
 
 // listen opens the ports for clients.

@@ -46,12 +46,3 @@ func explain[T any](content map[string]any, err error) error {
 	}
 	return err
 }
-
-// Encode makes the content of an unstructured object from a typed one.
-func Encode[T any](object *T) (map[string]any, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	if err != nil {
-		return nil, fmt.Errorf("encode an object of %s: %w", Group, err)
-	}
-	return content, nil
-}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
 
@@ -140,7 +141,7 @@ func TestDecodeAndEncode(t *testing.T) {
 	if ad.Name != "a" || ad.Spec.PreferredNodeSelectors[0].Weight != 5 {
 		t.Errorf("decoded %+v", ad)
 	}
-	back, err := Encode(&ad)
+	back, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&ad)
 	if err != nil {
 		t.Fatal(err)
 	}
