@@ -144,7 +144,7 @@ func (c Config) validate() error {
 			return fmt.Errorf("--allowed-unsafe-sysctls %s: the kernel has one value of it for the whole machine; only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.* can be a Pod's own", name)
 		}
 	}
-	if err := c.Claim.validate(); err != nil {
+	if err := c.validateClaims(); err != nil {
 		return err
 	}
 	if err := c.validateKubelets(); err != nil {

@@ -25,11 +25,11 @@ const (
 func (s *Server) AddNode(ctx context.Context, want NodeSpec) (NodeStatus, error) {
 	s.nodes.changing.Lock()
 	defer s.nodes.changing.Unlock()
-	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet, RuntimeEndpoint: want.RuntimeEndpoint})
+	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet, Claim: want.Claim, RuntimeEndpoint: want.RuntimeEndpoint})
 	if err != nil {
 		return NodeStatus{}, err
 	}
-	if err := c.checkRuntime(ctx, spec); err != nil {
+	if err := errors.Join(c.checkRuntime(ctx, spec), c.checkClaim(spec)); err != nil {
 		return NodeStatus{}, err
 	}
 	if err := s.saveNodes(c); err != nil {

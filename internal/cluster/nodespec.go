@@ -27,6 +27,8 @@ type NodeSpec struct {
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
 	// RuntimeEndpoint is that of the node, in place of the cluster's.
 	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
+	// Claim is what the node has of the machine, in place of that of the cluster.
+	Claim Claim `json:"claim,omitzero"`
 	// Stopped nodes do not run until they are started again.
 	Stopped bool `json:"stopped,omitempty"`
 	// Removing says that what is left of the node is to be removed.

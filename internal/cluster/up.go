@@ -72,7 +72,7 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		return UpResult{}, fmt.Errorf("cluster %q is running, and its settings in %s are gone: `minato delete%s` removes it", c.Name, paths.Config(), nameFlag(c.Name))
 	case running && known && !sameMounts(existing.Mounts, c.Mounts):
 		return UpResult{}, fmt.Errorf("cluster %q is running with other directories of the machine (--mount %q): `minato down%s`, and then `up` with those that its nodes are to have", c.Name, existing.Mounts.String(), nameFlag(c.Name))
-	case running && known && existing.Claim != c.Claim:
+	case running && known && !reflect.DeepEqual(existing.Claim, c.Claim):
 		return UpResult{}, fmt.Errorf("cluster %q is running, and each node has %s: `minato down%s`, and then `up` with what each is to have", c.Name, existing.Claim, nameFlag(c.Name))
 	case running && known && existing.Registries != c.Registries:
 		return UpResult{}, fmt.Errorf("cluster %q is running with other settings for registries: `minato down%s`, and then `up` with those that it is to have", c.Name, nameFlag(c.Name))

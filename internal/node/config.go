@@ -144,6 +144,9 @@ type Config struct {
 	// MemoryLimit and ProcessLimit are those of Cgroup, in bytes and in processes
 	// and threads; where they are 0, the machine's count.
 	MemoryLimit, ProcessLimit int64
+	// HugePageLimits are those of Cgroup, in bytes by the size of a page in bytes; of a size
+	// that is not there the node has what the machine has.
+	HugePageLimits map[int64]int64
 	// HugePages counts the machine's; host.MachineHugePages if nil.
 	HugePages func() ([]host.HugePages, error)
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which

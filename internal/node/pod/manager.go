@@ -135,8 +135,9 @@ type Config struct {
 	// OpenLog opens a file below LogDir; os.Open if nil.
 	OpenLog func(path string) (*os.File, error)
 	// LogLinks are the links to logs of containers; nil makes none.
-	LogLinks    *loglink.Links
-	Allocatable v1.ResourceList
+	LogLinks *loglink.Links
+	// Allocatable is what stands in for limits that a container does not set.
+	Allocatable func() v1.ResourceList
 	Memory      resource.Quantity
 	// HugePages are the sizes of huge pages that the machine has, in bytes.
 	HugePages []int64

@@ -340,3 +340,41 @@ func TestLimitsAboveTheNodes(t *testing.T) {
 	}
 	(&Runtime{}).translateLimits(nil)
 }
+
+// A runtime is told of huge pages as kubelets tell it: of those of containers. The Pod's are
+// limited in its cgroup.
+func TestHugePagesOfPods(t *testing.T) {
+	limits := func(bytes uint64) *runtimeapi.LinuxContainerResources {
+		return &runtimeapi.LinuxContainerResources{CpuShares: 2, HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "2MB", Limit: bytes}}}
+	}
+	given := &runtimeapi.PodSandboxConfig{Linux: &runtimeapi.LinuxPodSandboxConfig{Resources: limits(4 << 20), Overhead: limits(2 << 20)}}
+	own, _ := (&Runtime{}).sandboxConfig(given)
+	if r, o := own.GetLinux().GetResources(), own.GetLinux().GetOverhead(); r.GetHugepageLimits() != nil || o.GetHugepageLimits() != nil || r.GetCpuShares() != 2 {
+		t.Errorf("a runtime is told %v, %v", r, o)
+	}
+	if given.GetLinux().GetResources().GetHugepageLimits() == nil {
+		t.Error("the node's own configuration has changed")
+	}
+	if err := host.HugePagesLimits(); err != nil {
+		t.Skip(err)
+	}
+	f, endpoint := serve(t)
+	f.address = "10.122.1.5"
+	r := open(t, endpoint, "node-1")
+	config := sandboxOf(r, "huge", runtimeapi.NamespaceMode_POD)
+	config.Linux.Resources = limits(4 << 20)
+	id, err := r.RunPodSandbox(t.Context(), config, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(r.PodCgroup("uid-huge").V2(), "hugetlb.2MB.max")
+	if root := r.layout.Controllers["hugetlb"]; root != "" {
+		file = filepath.Join(root, r.PodCgroup("uid-huge").Path, "hugetlb.2MB.limit_in_bytes")
+	}
+	if text, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(text)) != "4194304" {
+		t.Errorf("the limit of the Pod is %q, %v", text, err)
+	}
+	if err := r.RemovePodSandbox(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
