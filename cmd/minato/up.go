@@ -74,7 +74,7 @@ What is mostly asked first:
 			if err != nil {
 				return err
 			}
-			if err := f.check(); err != nil {
+			if err := f.check(config); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("not within %s (--wait)", wait))

@@ -71,12 +71,17 @@ func (f *clusterFile) dir() string {
 }
 
 // check looks whether the files are there that finish needs, before anything is
-// made.
-func (f *clusterFile) check() error {
+// made, and whether they can be loaded into a cluster with these settings.
+func (f *clusterFile) check(c cluster.Config) error {
 	if f == nil {
 		return nil
 	}
 	images, manifests := f.Paths(f.dir())
+	if len(images) > 0 {
+		if err := c.OwnImages(); err != nil {
+			return usageError{fmt.Errorf("--config %s: images: %w", f.path, err)}
+		}
+	}
 	for field, paths := range map[string][]string{"images": images, "manifests": manifests} {
 		for i, p := range paths {
 			if _, err := os.Stat(p); err != nil {

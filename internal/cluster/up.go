@@ -210,7 +210,8 @@ func undo(c Config, known, left bool) (took string, err error) {
 	defer cancel()
 	switch {
 	case !known:
-		return "what the start had made of the cluster is removed again", Delete(ctx, c.Name)
+		_, err := Delete(ctx, c.Name) // whose settings are there
+		return "what the start had made of the cluster is removed again", err
 	case left:
 		return "the server is ended again; the Pods that an earlier one left go on", endServer(ctx, Paths{Name: c.Name}, 0)
 	}
