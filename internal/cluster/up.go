@@ -58,7 +58,7 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		if err := errors.Join(c.Validate(), sameCluster(existing, c)); err != nil {
 			return UpResult{}, err
 		}
-		c.NodeList = existing.NodeList
+		c.NodeList, c.PodUsers = existing.NodeList, existing.PodUsers
 	}
 	var chosen []string
 	running, err := awaitServer(ctx, paths)
@@ -163,6 +163,10 @@ func prepare(ctx context.Context, c Config, known bool) error {
 	if err := Preflight(ctx, c, known); err != nil {
 		return err
 	}
+	c, err := c.withUsers(known)
+	if err != nil {
+		return SettingError{err}
+	}
 	return c.Save()
 }
 
@@ -222,7 +226,8 @@ func undo(c Config, known, left bool) (took string, err error) {
 // cluster that can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
-	old.NodeList, new.NodeList = nil, nil // `minato node` changes it
+	old.NodeList, new.NodeList = nil, nil // `minato node` changes it, and the next
+	old.PodUsers, new.PodUsers = nil, nil
 	old.Created = new.Created
 	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
 	old.Mounts, new.Mounts = nil, nil       // nodes are made anew by each start

@@ -120,7 +120,7 @@ type Config struct {
 	// Users are those of the machine that Pods with hostUsers: false may have to
 	// themselves; those of the kubelet's defaults unless set. Nodes of one machine
 	// must not share them.
-	Users agent.UserRange
+	Users []agent.UserRange
 	// RuntimeHandlers are OCI runtimes beside the default one, by the names that
 	// RuntimeClasses have for them.
 	RuntimeHandlers map[string]string

@@ -137,7 +137,7 @@ type Config struct {
 	EvictionTurn chan struct{}
 	// Users are those of the machine that Pods with hostUsers: false may have to
 	// themselves; those of the kubelet's defaults unless set.
-	Users UserRange
+	Users []UserRange
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
@@ -225,8 +225,8 @@ func (c *Config) complete() error {
 		}
 		c.Settings = values
 	}
-	if c.Users.Pods == 0 {
-		c.Users = UserRange{First: allocation.UsersPerPod, Pods: c.Settings.MaxPods}
+	if len(c.Users) == 0 {
+		c.Users = []UserRange{{First: allocation.UsersPerPod, Pods: c.Settings.MaxPods}}
 	}
 	if c.RunDir == "" {
 		c.RunDir = c.Dir
