@@ -56,11 +56,13 @@ func (c Config) validateClaims() error {
 	return nil
 }
 
-// checkClaims tells what this machine can't give the nodes.
+// checkClaims tells what this machine can't give the nodes that run.
 func (c Config) checkClaims() error {
 	errs := []error{c.Claim.check()}
 	for _, n := range c.NodeList {
-		errs = append(errs, c.checkClaim(n))
+		if !n.Stopped && !n.Removing {
+			errs = append(errs, c.checkClaim(n))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -108,6 +108,9 @@ func (s *Server) StartNode(ctx context.Context, name string) (NodeStatus, error)
 	if spec.Removing {
 		return NodeStatus{}, fmt.Errorf("node %s is being removed; `minato node remove %s%s` ends that", name, name, nameFlag(s.cfg.Name))
 	}
+	if err := s.cfg.checkClaim(spec); err != nil {
+		return NodeStatus{}, err
+	}
 	spec.Stopped = false
 	if err := s.saveNodes(s.config().changeNode(name, func(n *NodeSpec) { n.Stopped = false })); err != nil {
 		return NodeStatus{}, err
