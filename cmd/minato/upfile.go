@@ -105,6 +105,9 @@ func (f *clusterFile) finish(ctx context.Context, out io.Writer, name string) er
 		}
 		printLoaded(out, "Loaded", loaded)
 	}
+	if len(images) > 0 {
+		tellNodesWithout(os.Stderr, name)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err

@@ -148,6 +148,29 @@ func leftInRuntimes(name string) string {
 		name, p.Config(), what, list)
 }
 
+// NodesWithoutImages says in words which nodes don't have the images of a cluster's store,
+// beside others that do; empty if there are none.
+func NodesWithoutImages(name string) string {
+	c, err := LoadConfig(name)
+	if err != nil {
+		return ""
+	}
+	return c.nodesWithoutImages()
+}
+
+func (c Config) nodesWithoutImages() string {
+	var without []string
+	for _, n := range c.NodeSpecs() {
+		if endpoint := c.runtimeEndpoint(n); endpoint != "" {
+			without = append(without, fmt.Sprintf("%s (%s)", n.Name, endpoint))
+		}
+	}
+	if len(without) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("These nodes have images of their own, in the container runtimes that run their Pods: %s. For containerd `ctr --address SOCKET --namespace k8s.io images import FILE` loads them.", strings.Join(without, ", "))
+}
+
 // OwnImages returns an error if no node runs images of the cluster's store.
 func (c Config) OwnImages() error {
 	endpoints := c.runtimeEndpoints()

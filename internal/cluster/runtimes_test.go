@@ -51,3 +51,14 @@ func TestLeftInRuntimes(t *testing.T) {
 		}
 	}
 }
+
+func TestNodesWithoutImages(t *testing.T) {
+	c := DefaultConfig()
+	if got := c.nodesWithoutImages(); got != "" {
+		t.Errorf("all nodes have the cluster's: %q", got)
+	}
+	c.NodeList = append(c.NodeSpecs(), NodeSpec{Number: 4, Name: "other", RuntimeEndpoint: "unix:///run/{node}.sock"})
+	if got := c.nodesWithoutImages(); !strings.Contains(got, "run their Pods: other (unix:///run/other.sock). For containerd `ctr ") {
+		t.Errorf("one of four: %q", got)
+	}
+}
