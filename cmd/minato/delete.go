@@ -23,7 +23,10 @@ with --ignore-not-found it is 0.`,
 		Example: "  minato delete\n  minato delete --name test --ignore-not-found",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := cluster.Delete(cmd.Context(), o.name)
+			left, err := cluster.Delete(cmd.Context(), o.name)
+			if left != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), left)
+			}
 			if ignore && errors.Is(err, cluster.ErrNoCluster) {
 				fmt.Fprintf(cmd.OutOrStdout(), "There is no cluster %q.\n", o.name)
 				return nil

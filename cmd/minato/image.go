@@ -48,7 +48,7 @@ Pod's imagePullPolicy.`,
 			if len(args) == 0 {
 				return usageError{errors.New("name the files to load: `minato image load FILE...`, with - for standard input")}
 			}
-			return forEachImage(cmd, args, output, "Loaded", func(file string) ([]cluster.LoadedImage, error) {
+			return forEachImage(cmd, o.name, args, output, "Loaded", func(file string) ([]cluster.LoadedImage, error) {
 				return cluster.LoadImages(cmd.Context(), o.name, file, cmd.InOrStdin(), imageProgress(cmd.ErrOrStderr()))
 			})
 		},
@@ -58,8 +58,8 @@ Pod's imagePullPolicy.`,
 }
 
 // forEachImage gets images by each of the arguments and tells which came, also where
-// others fail. A signal ends it.
-func forEachImage(cmd *cobra.Command, args []string, output, verb string, get func(arg string) ([]cluster.LoadedImage, error)) error {
+// others fail, and which nodes of the cluster have images of their own. A signal ends it.
+func forEachImage(cmd *cobra.Command, name string, args []string, output, verb string, get func(arg string) ([]cluster.LoadedImage, error)) error {
 	out := cmd.OutOrStdout()
 	all := []cluster.LoadedImage{}
 	var errs []error
@@ -79,10 +79,19 @@ func forEachImage(cmd *cobra.Command, args []string, output, verb string, get fu
 	if output == "json" {
 		errs = append(errs, printJSON(out, all))
 	}
+	if len(all) > 0 {
+		tellNodesWithout(cmd.ErrOrStderr(), name)
+	}
 	if len(errs) == 1 {
 		return errs[0] // which says by its kind what is wrong
 	}
 	return errors.Join(errs...)
+}
+
+func tellNodesWithout(out io.Writer, name string) {
+	if text := cluster.NodesWithoutImages(name); text != "" {
+		fmt.Fprintln(out, text)
+	}
 }
 
 // printLoaded prints a line for each name, or for an image without one its ID.

@@ -46,7 +46,7 @@ Always.`,
 				}
 				login.Password = strings.TrimRight(string(data), "\r\n")
 			}
-			return forEachImage(cmd, args, output, "Pulled", func(ref string) ([]cluster.LoadedImage, error) {
+			return forEachImage(cmd, o.name, args, output, "Pulled", func(ref string) ([]cluster.LoadedImage, error) {
 				pulled, err := cluster.PullImage(cmd.Context(), o.name, ref, login, imageProgress(cmd.ErrOrStderr()))
 				if err != nil {
 					return nil, err

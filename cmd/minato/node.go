@@ -34,13 +34,15 @@ func newNodeCommand(o *options) *cobra.Command {
 func newNodeAddCommand(o *options) *cobra.Command {
 	var labels, taints []string
 	var output, kubeletFile, runtime string
+	var claim cluster.Claim
 	cmd := &cobra.Command{
 		Use:   "add [NAME]",
 		Short: "Add a node, and return when it is Ready",
 		Long: `Add a node to a running cluster, and return when it is Ready and its DNS answers.
 Without a name it is called node-N, with the smallest number that is free.`,
 		Example: `  minato node add
-  minato node add big --label topology.kubernetes.io/zone=b --label disk=fast --taint dedicated=db:NoSchedule`,
+  minato node add big --label topology.kubernetes.io/zone=b --label disk=fast --taint dedicated=db:NoSchedule
+  minato node add --node-memory 2Gi --node-hugepages 2Mi=64Mi`,
 		Args: atMostOne("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, err := nodeSpec(args, labels, taints)
@@ -50,7 +52,7 @@ Without a name it is called node-N, with the smallest number that is free.`,
 			if spec.Kubelet, err = readKubeletFile(kubeletFile); err != nil {
 				return err
 			}
-			spec.RuntimeEndpoint = runtime
+			spec.RuntimeEndpoint, spec.Claim = runtime, claim
 			began := time.Now()
 			st, err := cluster.AddNode(cmd.Context(), o.name, spec)
 			if err != nil {
@@ -62,6 +64,10 @@ Without a name it is called node-N, with the smallest number that is free.`,
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "a label of the node, KEY=VALUE; may be given again")
 	cmd.Flags().StringArrayVar(&taints, "taint", nil, "a taint that the node begins with, KEY=VALUE:EFFECT; may be given again")
 	cmd.Flags().StringVar(&kubeletFile, "kubelet-config", "", "a KubeletConfiguration with settings of the node's agent, in place of those of the cluster (docs/kubelet-config.md)")
+	cmd.Flags().Int64Var(&claim.CPUs, "node-cpu", 0, "CPUs that the node has, in place of what each node of the cluster has")
+	cmd.Flags().Var(&claim.Memory, "node-memory", "memory that the node has, such as 4Gi, in place of the cluster's")
+	cmd.Flags().Int64Var(&claim.PIDs, "node-pids", 0, "processes and threads that the node may have, in place of the cluster's")
+	cmd.Flags().Var(&claim.HugePages, "node-hugepages", "huge pages that the node has of a size, such as 2Mi=128Mi, in place of the cluster's of that size")
 	cmd.Flags().StringVar(&runtime, "container-runtime-endpoint", "", "the socket of the container runtime that runs the node's Pods, in place of that of the cluster; \"minato\" for Minato's own (docs/cri.md)")
 	outputFlag(cmd, &output)
 	return cmd

@@ -46,6 +46,7 @@ What is mostly asked first:
   minato up --nodes 5 --ephemeral                # five nodes, data in memory
   minato up --ip-family dual
   minato up --nodes 2 --node-cpu 2 --node-memory 4Gi
+  minato up --node-hugepages 2Mi=128Mi
   minato up --mount /srv/data:/data --mount /home/me/src:ro
   minato up --config cluster.yaml
   minato up --registry-config /etc/containerd/certs.d
@@ -73,7 +74,7 @@ What is mostly asked first:
 			if err != nil {
 				return err
 			}
-			if err := f.check(); err != nil {
+			if err := f.check(config); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), wait, fmt.Errorf("not within %s (--wait)", wait))
@@ -103,6 +104,7 @@ What is mostly asked first:
 	f.Int64Var(&c.Claim.CPUs, "node-cpu", 0, "CPUs that each node has; its Pods get no more (default all of the machine's)")
 	f.Var(&c.Claim.Memory, "node-memory", "memory that each node has, such as 4Gi; its Pods get no more (default all of the machine's)")
 	f.Int64Var(&c.Claim.PIDs, "node-pids", 0, "processes and threads that each node may have (default no limit but the machine's)")
+	f.Var(&c.Claim.HugePages, "node-hugepages", "huge pages that each node has of a size, such as 2Mi=128Mi, with commas between sizes; its Pods get no more (default all of the machine's)")
 	f.StringVar(&kubeletFile, "kubelet-config", "", "a KubeletConfiguration with settings of the nodes' agents, such as evictionHard (docs/kubelet-config.md)")
 	f.Var(&c.Mounts, "mount", "give all nodes a directory of this machine, at the same path or at DST, read-only with :ro; may be given several times")
 	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
@@ -169,6 +171,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clust
 		"node-cpu":                          func() { c.Claim.CPUs = flags.Claim.CPUs },
 		"node-memory":                       func() { c.Claim.Memory = flags.Claim.Memory },
 		"node-pids":                         func() { c.Claim.PIDs = flags.Claim.PIDs },
+		"node-hugepages":                    func() { c.Claim.HugePages = flags.Claim.HugePages },
 		"kubelet-config":                    func() { c.Kubelet = flags.Kubelet },
 		"mount":                             func() { c.Mounts = flags.Mounts },
 		"old-apis":                          func() { c.OldAPIs = flags.OldAPIs },

@@ -71,12 +71,17 @@ func (f *clusterFile) dir() string {
 }
 
 // check looks whether the files are there that finish needs, before anything is
-// made.
-func (f *clusterFile) check() error {
+// made, and whether they can be loaded into a cluster with these settings.
+func (f *clusterFile) check(c cluster.Config) error {
 	if f == nil {
 		return nil
 	}
 	images, manifests := f.Paths(f.dir())
+	if len(images) > 0 {
+		if err := c.OwnImages(); err != nil {
+			return usageError{fmt.Errorf("--config %s: images: %w", f.path, err)}
+		}
+	}
 	for field, paths := range map[string][]string{"images": images, "manifests": manifests} {
 		for i, p := range paths {
 			if _, err := os.Stat(p); err != nil {
@@ -99,6 +104,9 @@ func (f *clusterFile) finish(ctx context.Context, out io.Writer, name string) er
 			return fmt.Errorf("--config %s: images[%d]: %w", f.path, i, err)
 		}
 		printLoaded(out, "Loaded", loaded)
+	}
+	if len(images) > 0 {
+		tellNodesWithout(os.Stderr, name)
 	}
 	self, err := os.Executable()
 	if err != nil {

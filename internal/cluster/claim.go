@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 
@@ -19,6 +20,59 @@ type Claim struct {
 	Memory Size  `json:"memory,omitempty"`
 	// PIDs counts processes and threads.
 	PIDs int64 `json:"pids,omitempty"`
+	// HugePages are those of each size that is in it; of others it is all of them.
+	HugePages HugePages `json:"hugePages,omitempty"`
+}
+
+// claim is what a node has: what is its own, and else what every node of the cluster has.
+func (c Config) claim(n NodeSpec) Claim {
+	own := n.Claim
+	if own.CPUs == 0 {
+		own.CPUs = c.Claim.CPUs
+	}
+	if own.Memory == 0 {
+		own.Memory = c.Claim.Memory
+	}
+	if own.PIDs == 0 {
+		own.PIDs = c.Claim.PIDs
+	}
+	own.HugePages = maps.Clone(c.Claim.HugePages)
+	for size, bytes := range n.Claim.HugePages {
+		own.HugePages = own.HugePages.with(size, bytes)
+	}
+	return own
+}
+
+// validateClaims returns an error for the first claim that no machine can meet.
+func (c Config) validateClaims() error {
+	if err := c.Claim.validate(); err != nil {
+		return err
+	}
+	for _, n := range c.NodeList {
+		if err := n.Claim.validate(); err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkClaims tells what this machine can't give the nodes that run.
+func (c Config) checkClaims() error {
+	errs := []error{c.Claim.check()}
+	for _, n := range c.NodeList {
+		if !n.Stopped && !n.Removing {
+			errs = append(errs, c.checkClaim(n))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkClaim is the same for what one node has other than all of them.
+func (c Config) checkClaim(n NodeSpec) error {
+	if err := n.Claim.check(); err != nil {
+		return fmt.Errorf("node %s: %w", n.Name, err)
+	}
+	return nil
 }
 
 // Size is a number of bytes, and a flag with Kubernetes' suffixes, such as 4Gi.
@@ -62,11 +116,11 @@ func (c Claim) validate() error {
 	case c.PIDs != 0 && c.PIDs < minNodePIDs:
 		return fmt.Errorf("--node-pids %d: a node needs at least %d", c.PIDs, minNodePIDs)
 	}
-	return nil
+	return c.HugePages.validate()
 }
 
 // check tells what this machine can't give a node.
-func (c Claim) check(nodes host.Cgroup) error {
+func (c Claim) check() error {
 	var errs []error
 	if have := int64(runtime.NumCPU()); c.CPUs > have {
 		errs = append(errs, fmt.Errorf("--node-cpu %d: this machine has %d CPUs, and a node can't have more", c.CPUs, have))
@@ -86,16 +140,16 @@ func (c Claim) check(nodes host.Cgroup) error {
 		if !claimed.is {
 			continue
 		}
-		if _, _, err := nodes.Controller(claimed.controller); err != nil {
+		if _, _, err := (host.Cgroup{}).Controller(claimed.controller); err != nil {
 			errs = append(errs, fmt.Errorf("%s can't be enforced: %w: leave it out, or boot with a kernel that has the cgroup controller", claimed.flag, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.HugePages.check(host.MachineHugePages))...)
 }
 
 // member is the claim for a node.
 func (c Claim) member() member.Claim {
-	return member.Claim{CPUs: c.CPUs, Memory: int64(c.Memory), Processes: c.PIDs}
+	return member.Claim{CPUs: c.CPUs, Memory: int64(c.Memory), Processes: c.PIDs, HugePages: c.HugePages.bytes()}
 }
 
 // String says what a node has, as flags.
@@ -109,6 +163,9 @@ func (c Claim) String() string {
 	}
 	if c.PIDs != 0 {
 		flags = append(flags, fmt.Sprintf("--node-pids %d", c.PIDs))
+	}
+	if len(c.HugePages) != 0 {
+		flags = append(flags, "--node-hugepages "+c.HugePages.String())
 	}
 	if len(flags) == 0 {
 		return "all of the machine"

@@ -63,6 +63,9 @@ type Config struct {
 	// NodeList has the nodes once they are others than the first so many by their
 	// numbers.
 	NodeList []NodeSpec `json:"nodeList,omitempty"`
+	// PodUsers are the blocks of the machine's users that each node, by its number, has for
+	// Pods with hostUsers: false.
+	PodUsers map[int][]UserBlocks `json:"podUsers,omitempty"`
 	// Created is when the cluster was made; zero if a version made it that did not
 	// write it down.
 	Created time.Time `json:"created,omitzero"`
@@ -144,7 +147,7 @@ func (c Config) validate() error {
 			return fmt.Errorf("--allowed-unsafe-sysctls %s: the kernel has one value of it for the whole machine; only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.* can be a Pod's own", name)
 		}
 	}
-	if err := c.Claim.validate(); err != nil {
+	if err := c.validateClaims(); err != nil {
 		return err
 	}
 	if err := c.validateKubelets(); err != nil {

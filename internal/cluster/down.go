@@ -48,13 +48,14 @@ func Down(ctx context.Context, name string, grace time.Duration) (kept string, e
 
 // Delete ends the cluster as Down does, but kills its Pods without grace, and
 // removes the data and the kubeconfig context as well. It returns ErrNoCluster
-// where nothing on the machine is of a cluster of that name.
-func Delete(ctx context.Context, name string) error {
+// where nothing on the machine is of a cluster of that name. left says in words what may
+// be left elsewhere, of a cluster whose settings are lost.
+func Delete(ctx context.Context, name string) (left string, err error) {
 	if err := ValidateName(name); err != nil {
-		return err
+		return "", err
 	}
 	if err := RequireRoot(); err != nil {
-		return err
+		return "", err
 	}
 	c, err := LoadConfig(name)
 	if err != nil {
@@ -64,15 +65,16 @@ func Delete(ctx context.Context, name string) error {
 		c = unknownConfig(name)
 		switch found, err := leavesTraces(c); {
 		case err != nil:
-			return err
+			return "", err
 		case missing && !found:
-			return nothingDeleted(name)
+			return "", nothingDeleted(name)
 		}
+		left = leftInRuntimes(name)
 	}
 	if err := stop(ctx, name, 0, true); err != nil {
-		return err
+		return left, err
 	}
-	return errors.Join(removeKubeconfig(c), removeData(Paths{Name: name}.Data()), removeEmpty(dataRoot))
+	return left, errors.Join(removeKubeconfig(c), removeData(Paths{Name: name}.Data()), removeEmpty(dataRoot))
 }
 
 // removeData removes the cluster's directory. Where it is a disk of its own, that

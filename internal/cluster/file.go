@@ -48,6 +48,8 @@ type File struct {
 	// Kubelet are settings of the nodes' agents, by the names of a
 	// KubeletConfiguration.
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
+	// Resources are what each node has of the machine.
+	Resources FileResources `json:"resources,omitempty"`
 	// Images are files to load, and Manifests files or directories of objects to
 	// apply, once the cluster is up. Like all paths, they begin at the file.
 	Images    []string `json:"images,omitempty"`
@@ -61,6 +63,8 @@ type FileNode struct {
 	Taints []FileTaint       `json:"taints,omitempty"`
 	// Kubelet are in place of those of the File.
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
+	// Resources are in place of those of the File, one by one.
+	Resources FileResources `json:"resources,omitempty"`
 	// ContainerRuntimeEndpoint is in place of that of the File.
 	ContainerRuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
 }
@@ -130,6 +134,9 @@ func (f File) validate() error {
 			}
 		}
 	}
+	if _, err := f.Resources.claim(); err != nil {
+		return fmt.Errorf("resources.%w", err)
+	}
 	if f.Etcd != nil && len(f.Etcd.Servers) == 0 {
 		return errors.New("etcd.servers: give the URLs of the etcd, or leave etcd out")
 	}
@@ -145,6 +152,10 @@ func (f File) nodeList() ([]NodeSpec, error) {
 		spec := NodeSpec{Number: number, Name: n.Name, Labels: n.Labels, Kubelet: n.Kubelet, RuntimeEndpoint: n.ContainerRuntimeEndpoint}
 		if spec.Name == "" {
 			spec.Name = NodeName(number)
+		}
+		var err error
+		if spec.Claim, err = n.Resources.claim(); err != nil {
+			return nil, fmt.Errorf("nodes[%d].resources.%w", i, err)
 		}
 		if number == firstNode && spec.Name != NodeName(firstNode) {
 			return nil, fmt.Errorf("nodes[0].name %q: the first node, which stands for the control plane, is %s; leave the name out", n.Name, NodeName(firstNode))
@@ -211,6 +222,12 @@ func (f File) Apply(c Config, dir string, exists bool) (Config, error) {
 	}
 	if f.Kubelet != nil {
 		c.Kubelet = f.Kubelet
+	}
+	if f.Resources != nil {
+		var err error
+		if c.Claim, err = f.Resources.claim(); err != nil {
+			return c, fmt.Errorf("resources.%w", err)
+		}
 	}
 	if f.AllowedUnsafeSysctls != nil {
 		c.AllowedUnsafeSysctls = f.AllowedUnsafeSysctls

@@ -12,7 +12,8 @@ name: dev
 nodes:
 - {}
 - labels: {topology.kubernetes.io/zone: a}
-- {name: big, taints: [{key: dedicated, value: db, effect: NoSchedule}]}
+- {name: big, taints: [{key: dedicated, value: db, effect: NoSchedule}], resources: {memory: 2Gi, hugepages-2Mi: 0}}
+resources: {cpu: 1, memory: 1Gi, pids: 500, hugepages-2Mi: 128Mi}
 ipFamily: dual
 lanCIDR: 172.31.0.0/16,fd00:31::/64
 podCIDR: 10.245.0.0/16,fd00:45::/56
@@ -47,6 +48,9 @@ func TestFile(t *testing.T) {
 	}
 	if c.IPFamily != DualStack || c.LAN.String() != "172.31.0.0/16,fd00:31::/64" || c.APIPort != 7443 || !c.Ephemeral || c.OldAPIs || c.ClusterDomain != "example.test" || c.LoadBalancerRange != "none" || len(c.AllowedUnsafeSysctls) != 1 {
 		t.Errorf("%+v", c)
+	}
+	if got, own := c.claim(c.NodeList[1]).String(), c.claim(c.NodeList[2]).String(); got != "--node-cpu 1 --node-memory 1Gi --node-pids 500 --node-hugepages 2Mi=128Mi" || own != "--node-cpu 1 --node-memory 2Gi --node-pids 500 --node-hugepages 2Mi=0" {
+		t.Errorf("nodes claim %s, and the one with its own %s", got, own)
 	}
 	if images, manifests := f.Paths("/dir"); c.Kubeconfig != "/dir/dev.conf" || c.Registries.Config != "/dir/certs.d" || strings.Join(images, " ") != "/dir/app.tar /abs/app.tar" || manifests[0] != "/dir/k8s" {
 		t.Errorf("paths: %s %v %v", c.Kubeconfig, images, manifests)
@@ -90,6 +94,12 @@ func TestFileRefused(t *testing.T) {
 		head + "nodes: [{labels: {node-role.kubernetes.io/x: ''}}]": "nodes[0].labels",
 		head + "nodes: [{taints: [{key: a, effect: Never}]}]":       "nodes[0].taints[0]",
 		head + "nodes: [{taints: [{key: a}]}]":                      "nodes[0].taints[0]",
+		head + "resources: {disk: 1Gi}":                             "resources.disk: is nothing that a node can claim; these are cpu, memory, pids",
+		head + "resources: {cpu: 500m}":                             "resources.cpu: 500m: give a whole number",
+		head + "resources: {memory: much}":                          `resources.memory: "much" is no quantity`,
+		head + "resources: {hugepages-x: 2Mi}":                      "resources.hugepages-x: give a size of pages",
+		head + "nodes: [{resources: {memory: 1Mi}}]":                "nodes[0].resources.memory: --node-memory 1Mi: a node needs at least 256Mi",
+		head + "nodes: [{resources: {hugepages-2Mi: 3Mi}}]":         "nodes[0].resources.hugepages-2Mi: --node-hugepages 2Mi=3Mi: give a multiple",
 		head + "etcd: {caFile: x}":                                  "etcd.servers",
 	} {
 		if _, err := ParseFile([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -216,7 +216,7 @@ func openImages(name string) (*image.Store, error) {
 	}
 	c, err := LoadConfig(name)
 	if err == nil {
-		err = c.ownImages()
+		err = c.OwnImages()
 	}
 	if err != nil {
 		return nil, err

@@ -84,7 +84,7 @@ func (n *node) config(ns host.Netns, files *host.MountNSConfig) member.Config {
 		Netns: ns, Link: nodeLink, MTU: s.lan.mtu,
 		Addresses: s.cfg.NodeIPs(n.number), PodCIDRs: s.cfg.NodePodCIDRs(n.number), ServiceCIDRs: s.cfg.ServiceCIDR,
 		Gateways: s.cfg.Gateways(), ClusterDNS: s.cfg.DNSIPs(), ClusterDomain: s.cfg.ClusterDomain, ResolvConf: hostResolvConf,
-		Files: files, Claim: s.cfg.Claim.member(), Users: s.cfg.podUsers(n.number),
+		Files: files, Claim: s.cfg.claim(n.spec).member(), Users: s.config().podUsers(n.number),
 		Cgroup:  s.paths.Cgroup().Child(n.name),
 		DataDir: s.paths.NodeData(n.name), RunDir: s.paths.NodeRun(n.name), PinDir: filepath.Join(s.paths.BPF(), n.name),
 		Cluster: s.cfg.Name, RuntimeEndpoint: s.cfg.runtimeEndpoint(n.spec), CNIRecords: s.paths.CNIRecords(),

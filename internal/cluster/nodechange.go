@@ -25,11 +25,11 @@ const (
 func (s *Server) AddNode(ctx context.Context, want NodeSpec) (NodeStatus, error) {
 	s.nodes.changing.Lock()
 	defer s.nodes.changing.Unlock()
-	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet, RuntimeEndpoint: want.RuntimeEndpoint})
+	c, spec, err := s.config().withNode(NodeSpec{Name: want.Name, Labels: want.Labels, Taints: want.Taints, Kubelet: want.Kubelet, Claim: want.Claim, RuntimeEndpoint: want.RuntimeEndpoint})
 	if err != nil {
 		return NodeStatus{}, err
 	}
-	if err := c.checkRuntime(ctx, spec); err != nil {
+	if err := errors.Join(c.checkRuntime(ctx, spec), c.checkClaim(spec)); err != nil {
 		return NodeStatus{}, err
 	}
 	if err := s.saveNodes(c); err != nil {
@@ -107,6 +107,9 @@ func (s *Server) StartNode(ctx context.Context, name string) (NodeStatus, error)
 	}
 	if spec.Removing {
 		return NodeStatus{}, fmt.Errorf("node %s is being removed; `minato node remove %s%s` ends that", name, name, nameFlag(s.cfg.Name))
+	}
+	if err := s.cfg.checkClaim(spec); err != nil {
+		return NodeStatus{}, err
 	}
 	spec.Stopped = false
 	if err := s.saveNodes(s.config().changeNode(name, func(n *NodeSpec) { n.Stopped = false })); err != nil {

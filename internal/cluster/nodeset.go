@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -23,6 +24,8 @@ type nodeSet struct {
 	// list is the cluster's NodeList now; that of the server's configuration is
 	// what it was at the start.
 	list []NodeSpec
+	// users are the cluster's PodUsers now.
+	users map[int][]UserBlocks
 }
 
 // config is the cluster's configuration with the nodes that it has now.
@@ -30,7 +33,7 @@ func (s *Server) config() Config {
 	s.nodes.mu.Lock()
 	defer s.nodes.mu.Unlock()
 	c := s.cfg
-	c.NodeList = slices.Clone(s.nodes.list)
+	c.NodeList, c.PodUsers = slices.Clone(s.nodes.list), maps.Clone(s.nodes.users)
 	return c
 }
 
@@ -112,12 +115,12 @@ func (s *Server) saveNodes(c Config) error {
 	if err != nil {
 		return err
 	}
-	saved.NodeList = c.NodeList
+	saved.NodeList, saved.PodUsers = c.NodeList, c.PodUsers
 	if err := saved.Save(); err != nil {
 		return err
 	}
 	s.nodes.mu.Lock()
 	defer s.nodes.mu.Unlock()
-	s.nodes.list = c.NodeList
+	s.nodes.list, s.nodes.users = c.NodeList, c.PodUsers
 	return nil
 }

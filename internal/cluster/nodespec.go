@@ -27,6 +27,8 @@ type NodeSpec struct {
 	Kubelet *settings.Kubelet `json:"kubelet,omitempty"`
 	// RuntimeEndpoint is that of the node, in place of the cluster's.
 	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
+	// Claim is what the node has of the machine, in place of that of the cluster.
+	Claim Claim `json:"claim,omitzero"`
 	// Stopped nodes do not run until they are started again.
 	Stopped bool `json:"stopped,omitempty"`
 	// Removing says that what is left of the node is to be removed.
@@ -103,11 +105,21 @@ func (c Config) withNode(n NodeSpec) (Config, NodeSpec, error) {
 	}
 	c.NodeList = append(all, n)
 	slices.SortFunc(c.NodeList, func(a, b NodeSpec) int { return a.Number - b.Number })
-	return c, n, c.Validate()
+	if err := c.Validate(); err != nil {
+		return c, n, err
+	}
+	var err error
+	c, err = c.withUsers(true)
+	return c, n, err
 }
 
 // withoutNode returns the configuration without a node.
 func (c Config) withoutNode(name string) Config {
+	for _, n := range c.NodeSpecs() {
+		if n.Name == name {
+			c = c.withoutUsers(n.Number)
+		}
+	}
 	c.NodeList = slices.DeleteFunc(c.NodeSpecs(), func(n NodeSpec) bool { return n.Name == name })
 	return c
 }

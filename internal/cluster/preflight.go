@@ -35,7 +35,7 @@ func Preflight(ctx context.Context, c Config, known bool) error {
 	if err := RequireRoot(); err != nil {
 		return err
 	}
-	return errors.Join(checkCgroups(), checkRuntimes(ctx, c), checkHandlers(c.RuntimeHandlers), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c, known), checkPort(ctx, c, known), checkEtcd(ctx, c.EtcdServers), checkMounts(c.Mounts), c.Registries.check(), c.Claim.check(Paths{Name: c.Name}.Cgroup()))
+	return errors.Join(checkCgroups(), checkRuntimes(ctx, c), checkHandlers(c.RuntimeHandlers), checkKernel(), checkIPv6(c.IPFamily), checkRanges(c, known), checkPort(ctx, c, known), checkEtcd(ctx, c.EtcdServers), checkMounts(c.Mounts), c.Registries.check(), c.checkClaims())
 }
 
 func checkHandlers(handlers map[string]string) error {

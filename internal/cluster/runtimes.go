@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -55,14 +56,13 @@ func (c Config) validateRuntimes() error {
 			return fmt.Errorf("--container-runtime-endpoint: %w", err)
 		}
 	}
-	if c.RuntimeEndpoint == "" || c.RuntimeEndpoint == OwnRuntime {
-		return nil
+	for _, n := range c.NodeSpecs() {
+		if c.Registries.Config != "" && c.runtimeEndpoint(n) != "" {
+			return fmt.Errorf("--registry-config is nothing to the container runtime at %s, which runs the Pods of node %s and pulls their images itself: give that runtime the settings (for containerd the config_path of its registry) and leave --registry-config out, or give all nodes Minato's own runtime (--container-runtime-endpoint %s)", c.runtimeEndpoint(n), n.Name, OwnRuntime)
+		}
 	}
-	if c.Registries.Config != "" {
-		return errors.New("--registry-config and --container-runtime-endpoint exclude each other: that runtime pulls images itself, so give it the settings (for containerd the config_path of its registry)")
-	}
-	if len(c.RuntimeHandlers) > 0 {
-		return errors.New("--runtime-handler and --container-runtime-endpoint exclude each other: the handlers of RuntimeClasses are those in that runtime's own configuration")
+	if len(c.RuntimeHandlers) > 0 && !slices.Contains(c.runtimeEndpoints(), "") {
+		return fmt.Errorf("--runtime-handler is for Minato's own runtime, and the container runtime at %s runs the Pods: the handlers of RuntimeClasses are those in that runtime's own configuration; leave --runtime-handler out", c.runtimeEndpoints()[0])
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (c Config) clearRuntime(ctx context.Context, n NodeSpec, remove bool) error
 func clearRuntimes(ctx context.Context, name string, remove bool) error {
 	c, err := LoadConfig(name)
 	if err != nil {
-		return nil // which runtimes it had is not known any more; processes are killed with the cgroups
+		return nil // which runtimes it had is not known any more: see leftInRuntimes
 	}
 	var errs []error
 	for _, endpoint := range c.runtimeEndpoints() {
@@ -135,8 +135,44 @@ func clearRuntimes(ctx context.Context, name string, remove bool) error {
 	return errors.Join(errs...)
 }
 
-// ownImages returns an error if no node runs images of the cluster's store.
-func (c Config) ownImages() error {
+// leftInRuntimes says in words what may be left in container runtimes of a cluster whose
+// configuration is lost, so that nobody knows which ones it had.
+func leftInRuntimes(name string) string {
+	p := Paths{Name: name}
+	what := "If a container runtime other than Minato's own ran Pods of the cluster, it still has"
+	if records, err := os.ReadDir(p.CNIRecords()); err == nil && len(records) > 0 {
+		what = "A container runtime other than Minato's own ran Pods of the cluster, and may still have"
+	}
+	list := "crictl -r unix:///run/containerd/containerd.sock pods " + remote.SelectorFlags(name)
+	return fmt.Sprintf("The settings of cluster %q in %s can't be read, so it is not known which container runtimes it had. %s what it made for them: `%s` lists that, with the socket of the runtime in question, and `crictl rmp -f ID` removes it.",
+		name, p.Config(), what, list)
+}
+
+// NodesWithoutImages says in words which nodes don't have the images of a cluster's store,
+// beside others that do; empty if there are none.
+func NodesWithoutImages(name string) string {
+	c, err := LoadConfig(name)
+	if err != nil {
+		return ""
+	}
+	return c.nodesWithoutImages()
+}
+
+func (c Config) nodesWithoutImages() string {
+	var without []string
+	for _, n := range c.NodeSpecs() {
+		if endpoint := c.runtimeEndpoint(n); endpoint != "" {
+			without = append(without, fmt.Sprintf("%s (%s)", n.Name, endpoint))
+		}
+	}
+	if len(without) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("These nodes have images of their own, in the container runtimes that run their Pods: %s. For containerd `ctr --address SOCKET --namespace k8s.io images import FILE` loads them.", strings.Join(without, ", "))
+}
+
+// OwnImages returns an error if no node runs images of the cluster's store.
+func (c Config) OwnImages() error {
 	endpoints := c.runtimeEndpoints()
 	if slices.Contains(endpoints, "") {
 		return nil

@@ -279,7 +279,11 @@ func (s *Server) assemble(listeners []net.Listener) (err error) {
 		return err
 	}
 	s.evicting = make(chan struct{}, 1)
-	s.nodes.list = s.cfg.NodeList
+	withUsers, err := s.cfg.withUsers(true) // they are written down with the next change of the nodes, if `up` has not
+	if err != nil {
+		return err
+	}
+	s.nodes.list, s.nodes.users = s.cfg.NodeList, withUsers.PodUsers
 	for _, spec := range s.cfg.NodeSpecs() {
 		if !spec.Stopped && !spec.Removing {
 			s.nodes.running = append(s.nodes.running, newNode(s, spec))

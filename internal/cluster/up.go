@@ -58,7 +58,7 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		if err := errors.Join(c.Validate(), sameCluster(existing, c)); err != nil {
 			return UpResult{}, err
 		}
-		c.NodeList = existing.NodeList
+		c.NodeList, c.PodUsers = existing.NodeList, existing.PodUsers
 	}
 	var chosen []string
 	running, err := awaitServer(ctx, paths)
@@ -72,7 +72,7 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 		return UpResult{}, fmt.Errorf("cluster %q is running, and its settings in %s are gone: `minato delete%s` removes it", c.Name, paths.Config(), nameFlag(c.Name))
 	case running && known && !sameMounts(existing.Mounts, c.Mounts):
 		return UpResult{}, fmt.Errorf("cluster %q is running with other directories of the machine (--mount %q): `minato down%s`, and then `up` with those that its nodes are to have", c.Name, existing.Mounts.String(), nameFlag(c.Name))
-	case running && known && existing.Claim != c.Claim:
+	case running && known && !reflect.DeepEqual(existing.Claim, c.Claim):
 		return UpResult{}, fmt.Errorf("cluster %q is running, and each node has %s: `minato down%s`, and then `up` with what each is to have", c.Name, existing.Claim, nameFlag(c.Name))
 	case running && known && existing.Registries != c.Registries:
 		return UpResult{}, fmt.Errorf("cluster %q is running with other settings for registries: `minato down%s`, and then `up` with those that it is to have", c.Name, nameFlag(c.Name))
@@ -163,6 +163,10 @@ func prepare(ctx context.Context, c Config, known bool) error {
 	if err := Preflight(ctx, c, known); err != nil {
 		return err
 	}
+	c, err := c.withUsers(known)
+	if err != nil {
+		return SettingError{err}
+	}
 	return c.Save()
 }
 
@@ -210,7 +214,8 @@ func undo(c Config, known, left bool) (took string, err error) {
 	defer cancel()
 	switch {
 	case !known:
-		return "what the start had made of the cluster is removed again", Delete(ctx, c.Name)
+		_, err := Delete(ctx, c.Name) // whose settings are there
+		return "what the start had made of the cluster is removed again", err
 	case left:
 		return "the server is ended again; the Pods that an earlier one left go on", endServer(ctx, Paths{Name: c.Name}, 0)
 	}
@@ -221,7 +226,8 @@ func undo(c Config, known, left bool) (took string, err error) {
 // cluster that can't be changed.
 func sameCluster(old, new Config) error {
 	old.Kubeconfig, new.Kubeconfig = "", ""
-	old.NodeList, new.NodeList = nil, nil // `minato node` changes it
+	old.NodeList, new.NodeList = nil, nil // `minato node` changes it, and the next
+	old.PodUsers, new.PodUsers = nil, nil
 	old.Created = new.Created
 	old.OldAPIs, new.OldAPIs = false, false // objects are stored in today's versions either way
 	old.Mounts, new.Mounts = nil, nil       // nodes are made anew by each start

@@ -20,6 +20,20 @@ type HugePages struct {
 	Total int64
 }
 
+// Name is what cgroups call pages of that size, such as 2MB.
+func (p HugePages) Name() string {
+	units, size, i := []string{"B", "KB", "MB", "GB", "TB", "PB"}, p.Size, 0
+	for ; i < len(units)-1 && size >= 1024 && size%1024 == 0; i++ {
+		size /= 1024
+	}
+	return strconv.FormatInt(size, 10) + units[i]
+}
+
+// Grow is the command that gives the machine a pool of so many pages of that size.
+func (p HugePages) Grow(pages int64) string {
+	return fmt.Sprintf("echo %d > %s/hugepages-%dkB/nr_hugepages", pages, hugePagesDir, p.Size>>10)
+}
+
 const hugePagesDir = "/sys/kernel/mm/hugepages"
 
 // MachineHugePages lists the pools of the machine, sorted by size; a machine whose
@@ -68,13 +82,32 @@ func MountHugePages(path string, size, limit int64, options string) error {
 	return nil
 }
 
-// DelegateHugePages has the cgroups below c limit huge pages, on a hybrid machine whose
-// cgroup2 has that controller alone. No process may be in c itself, or in a cgroup
-// above it but the root.
+// HugePagesLimits returns ErrNoController where nothing on this machine can limit the
+// huge pages of a cgroup: neither a hierarchy of version 1 nor cgroup2, which may have
+// this controller alone.
+func HugePagesLimits() error {
+	l, err := Cgroups()
+	if err != nil || l.Controllers["hugetlb"] != "" {
+		return err
+	}
+	offered, err := os.ReadFile(filepath.Join(l.V2Root, "cgroup.controllers"))
+	if err == nil && !slices.Contains(strings.Fields(string(offered)), "hugetlb") {
+		err = fmt.Errorf("hugetlb: %w", ErrNoController)
+	}
+	return err
+}
+
+// DelegateHugePages has cgroup2 limit the huge pages of c and of the cgroups below it, also on
+// a hybrid machine, whose cgroup2 may have that controller alone. No process may be in c
+// itself, or in a cgroup above it but the root. Where version 1 has the controller, there is
+// nothing to do.
 func (c Cgroup) DelegateHugePages() error {
 	l, err := Cgroups()
 	if err != nil {
 		return err
+	}
+	if l.Controllers["hugetlb"] != "" && c.Root == "" {
+		return nil
 	}
 	dir := l.V2Root
 	for _, part := range append([]string{""}, strings.Split(c.Path, "/")...) {
@@ -86,12 +119,24 @@ func (c Cgroup) DelegateHugePages() error {
 	return nil
 }
 
-// LimitHugePages bounds, in bytes, the huge pages of one kind that the processes of a
-// cgroup2 directory may have, and those that they may reserve.
+// LimitHugePages bounds, in bytes, the huge pages of the kind that cgroups call name, such
+// as 2MB, which the processes of a cgroup may have, and those that they may reserve. In
+// cgroup2 the controller has to be delegated to the cgroup.
 func (c Cgroup) LimitHugePages(name string, limit uint64) error {
-	for _, file := range []string{"hugetlb." + name + ".max", "hugetlb." + name + ".rsvd.max"} {
-		err := os.WriteFile(filepath.Join(c.V2(), file), []byte(strconv.FormatUint(limit, 10)), 0o644)
-		if err != nil && !(errors.Is(err, os.ErrNotExist) && strings.Contains(file, "rsvd")) {
+	l, err := Cgroups()
+	if err != nil {
+		return err
+	}
+	dir, files := c.V2(), []string{"hugetlb." + name + ".max", "hugetlb." + name + ".rsvd.max"}
+	if root := l.Controllers["hugetlb"]; root != "" && c.Root == "" {
+		dir, files = filepath.Join(root, c.Path), []string{"hugetlb." + name + ".limit_in_bytes", "hugetlb." + name + ".rsvd.limit_in_bytes"}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("limit the huge pages of cgroup %s: %w", c.Path, err)
+		}
+	}
+	for _, file := range files {
+		err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.FormatUint(limit, 10)), 0)
+		if err != nil && !(errors.Is(err, os.ErrNotExist) && strings.Contains(file, "rsvd")) { // Linux 5.7
 			return fmt.Errorf("limit the huge pages of cgroup %s: %w", c.Path, err)
 		}
 	}

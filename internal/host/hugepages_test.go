@@ -20,6 +20,11 @@ func TestHugePages(t *testing.T) {
 	if err != nil || len(got) != 3 || got[0] != (HugePages{64 << 10, 0}) || got[1] != (HugePages{2 << 20, 512}) || got[2] != (HugePages{1 << 30, 2}) {
 		t.Errorf("%v, %v", got, err)
 	}
+	for i, want := range []string{"64KB", "2MB", "1GB"} {
+		if name := got[i].Name(); name != want {
+			t.Errorf("%v is %s, want %s", got[i], name, want)
+		}
+	}
 	if got, err := readHugePages(filepath.Join(dir, "none")); err != nil || len(got) != 0 {
 		t.Errorf("a kernel without: %v, %v", got, err)
 	}

@@ -91,6 +91,7 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		EvictionTurn:             cfg.EvictionTurn,
 		MemoryLimit:              cfg.Claim.Memory,
 		ProcessLimit:             cfg.Claim.Processes,
+		HugePageLimits:           cfg.Claim.HugePages,
 		Users:                    cfg.Users,
 		AllowedUnsafeSysctls:     cfg.AllowedUnsafeSysctls,
 		OwnPorts:                 hostPorts(ownPorts()),

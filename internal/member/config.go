@@ -120,7 +120,7 @@ type Config struct {
 	// Users are those of the machine that Pods with hostUsers: false may have to
 	// themselves; those of the kubelet's defaults unless set. Nodes of one machine
 	// must not share them.
-	Users agent.UserRange
+	Users []agent.UserRange
 	// RuntimeHandlers are OCI runtimes beside the default one, by the names that
 	// RuntimeClasses have for them.
 	RuntimeHandlers map[string]string
@@ -166,6 +166,9 @@ type Claim struct {
 	Memory int64
 	// Processes counts threads, too.
 	Processes int64
+	// HugePages are in bytes, by the size of a page in bytes; a size that is not there is
+	// all of the machine's.
+	HugePages map[int64]int64
 }
 
 func (c *Config) complete() error {

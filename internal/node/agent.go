@@ -270,7 +270,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 	}
 	volumes := volume.Config{
 		Dir: a.cfg.podsDir(), MemoryDir: a.cfg.memoryDir(),
-		Objects: a.objects.Volumes(), Claims: a.objects, NodeLabels: a.nodeLabels, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.allocatable(),
+		Objects: a.objects.Volumes(), Claims: a.objects, NodeLabels: a.nodeLabels, Tokens: tokens{a}, Mounter: a.cfg.Mounter, Root: a.cfg.MountNS.Root(), Allocatable: a.cfg.podDefaults,
 	}
 	if a.drivers != nil {
 		volumes.Drivers = a.drivers
@@ -306,7 +306,7 @@ func (a *Agent) assemble(ctx context.Context) error {
 			return string(text)
 		},
 		CgroupParent: a.cfg.Cgroup.Path, LogDir: a.cfg.logDir(), LogLinks: newLogLinks(&a.cfg), OpenLog: a.cfg.openLog,
-		Allocatable: a.cfg.allocatable(), Memory: a.cfg.Capacity[v1.ResourceMemory], HugePages: a.cfg.hugePageSizes(),
+		Allocatable: a.cfg.podDefaults, Memory: a.cfg.Capacity[v1.ResourceMemory], HugePages: a.cfg.hugePageSizes(),
 		Dial: a.cfg.Netns.DialContext, Events: a.events, Logger: a.cfg.Logger,
 	})
 	a.mirrors = mirror.New(mirror.Config{

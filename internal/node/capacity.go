@@ -69,18 +69,31 @@ func (c *Config) hugePages() []host.HugePages {
 	return pools
 }
 
-// addHugePages adds the machine's huge pages, which the nodes of a machine share as
-// they share memory, and takes them off the memory that Pods may ask for: nobody else
+// addHugePages adds huge pages to what the node has. Those of the machine, which its nodes
+// share as they share memory, are taken off the memory that Pods may ask for: nobody else
 // gets that, whether the pages are used or not. A node whose memory is limited has
-// what it has, pages or not.
-func (c *Config) addHugePages(s *v1.NodeStatus) {
+// what it has, pages or not. Of a size that the node has a limit of, it has that much, as
+// long as the machine has it.
+func (c *Config) addHugePages(capacity, allocatable v1.ResourceList) {
 	for _, p := range c.hugePages() {
-		name, q := spec.HugePageResource(p.Size), *resource.NewQuantity(p.Size*p.Total, resource.BinarySI)
-		s.Capacity[name], s.Allocatable[name] = q, q
-		if memory, ok := s.Allocatable[v1.ResourceMemory]; ok && c.MemoryLimit == 0 {
-			s.Allocatable[v1.ResourceMemory] = *resource.NewQuantity(max(0, memory.Value()-p.Size*p.Total), resource.BinarySI)
+		bytes := p.Size * p.Total
+		if memory, ok := allocatable[v1.ResourceMemory]; ok && c.MemoryLimit == 0 {
+			allocatable[v1.ResourceMemory] = *resource.NewQuantity(max(0, memory.Value()-bytes), resource.BinarySI)
 		}
+		if limit, limited := c.HugePageLimits[p.Size]; limited {
+			bytes = min(bytes, limit)
+		}
+		name, q := spec.HugePageResource(p.Size), *resource.NewQuantity(bytes, resource.BinarySI)
+		capacity[name], allocatable[name] = q, q
 	}
+}
+
+// podDefaults are what the downward API tells of limits that nobody has set: what of the
+// node Pods may ask for, as its Node says.
+func (c *Config) podDefaults() v1.ResourceList {
+	list := c.allocatable()
+	c.addHugePages(v1.ResourceList{}, list)
+	return list
 }
 
 // setResources sets what the node has. Extended resources are those of whoever
@@ -100,5 +113,5 @@ func (c *Config) setResources(s *v1.NodeStatus, old v1.NodeStatus) {
 	for name, q := range c.allocatable() {
 		s.Allocatable[name] = q
 	}
-	c.addHugePages(s)
+	c.addHugePages(s.Capacity, s.Allocatable)
 }

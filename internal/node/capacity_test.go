@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/clock"
 
+	"minato/internal/host"
 	"minato/internal/node/fakecri"
 	"minato/internal/node/settings"
 )
@@ -67,5 +68,39 @@ func TestNodeReportsEphemeralStorage(t *testing.T) {
 	}
 	if n.Status.Allocatable.Pods().Value() != 110 || n.Status.Capacity.Pods().Value() != 110 {
 		t.Errorf("Pods: %v of %v", n.Status.Allocatable.Pods(), n.Status.Capacity.Pods())
+	}
+}
+
+// A node has the machine's huge pages, or as many as it claims of them, and what is in a pool
+// is no memory that Pods may ask for, whichever node has the pages.
+func TestHugePagesOfANode(t *testing.T) {
+	pools := []host.HugePages{{Size: 2 << 20, Total: 8}, {Size: 1 << 30, Total: 1}}
+	c := Config{
+		Capacity:  v1.ResourceList{v1.ResourceMemory: resource.MustParse("4Gi")},
+		HugePages: func() ([]host.HugePages, error) { return pools, nil },
+	}
+	has := func() (capacity, allocatable [3]string) {
+		var s v1.NodeStatus
+		c.setResources(&s, v1.NodeStatus{})
+		for i, name := range []v1.ResourceName{"hugepages-2Mi", "hugepages-1Gi", v1.ResourceMemory} {
+			cap, all := s.Capacity[name], s.Allocatable[name]
+			capacity[i], allocatable[i] = cap.String(), all.String()
+			if told := c.podDefaults()[name]; told.Cmp(all) != 0 {
+				t.Errorf("Pods are told of %s of %s, and the Node has %s", told.String(), name, all.String())
+			}
+		}
+		return capacity, allocatable
+	}
+	if capacity, allocatable := has(); capacity != [3]string{"16Mi", "1Gi", "4Gi"} || allocatable != [3]string{"16Mi", "1Gi", "3056Mi"} {
+		t.Errorf("all of the machine's: %v, %v", capacity, allocatable)
+	}
+	c.HugePageLimits = map[int64]int64{2 << 20: 4 << 20, 1 << 30: 0}
+	if capacity, allocatable := has(); capacity != [3]string{"4Mi", "0", "4Gi"} || allocatable != [3]string{"4Mi", "0", "3056Mi"} {
+		t.Errorf("limited: %v, %v", capacity, allocatable)
+	}
+	pools[0].Total = 1
+	c.MemoryLimit = 4 << 30
+	if capacity, allocatable := has(); capacity != [3]string{"2Mi", "0", "4Gi"} || allocatable != [3]string{"2Mi", "0", "4Gi"} {
+		t.Errorf("more than the machine has now: %v, %v", capacity, allocatable)
 	}
 }

@@ -137,13 +137,16 @@ type Config struct {
 	EvictionTurn chan struct{}
 	// Users are those of the machine that Pods with hostUsers: false may have to
 	// themselves; those of the kubelet's defaults unless set.
-	Users UserRange
+	Users []UserRange
 	// Capacity has at least cpu and memory. Without ephemeral-storage it gets
 	// the size of the file system that Dir is on.
 	Capacity v1.ResourceList
 	// MemoryLimit and ProcessLimit are those of Cgroup, in bytes and in processes
 	// and threads; where they are 0, the machine's count.
 	MemoryLimit, ProcessLimit int64
+	// HugePageLimits are those of Cgroup, in bytes by the size of a page in bytes; of a size
+	// that is not there the node has what the machine has.
+	HugePageLimits map[int64]int64
 	// HugePages counts the machine's; host.MachineHugePages if nil.
 	HugePages func() ([]host.HugePages, error)
 	// AllowedUnsafeSysctls are names of sysctls, or prefixes that end in *, which
@@ -222,8 +225,8 @@ func (c *Config) complete() error {
 		}
 		c.Settings = values
 	}
-	if c.Users.Pods == 0 {
-		c.Users = UserRange{First: allocation.UsersPerPod, Pods: c.Settings.MaxPods}
+	if len(c.Users) == 0 {
+		c.Users = []UserRange{{First: allocation.UsersPerPod, Pods: c.Settings.MaxPods}}
 	}
 	if c.RunDir == "" {
 		c.RunDir = c.Dir

@@ -18,9 +18,9 @@ type UserRange struct {
 }
 
 // Users returns the first of the UsersPerPod users that the Pod has to itself. The
-// first call for a Pod chooses the lowest that no other Pod of the node has; they
-// are the Pod's until Remove. The Pod must have a record.
-func (s *Store) Users(uid types.UID, within UserRange) (first uint32, err error) {
+// first call for a Pod chooses the first ones within the ranges that no other Pod of the node
+// has; they are the Pod's until Remove. The Pod must have a record.
+func (s *Store) Users(uid types.UID, within []UserRange) (first uint32, err error) {
 	s.choosing.Lock()
 	defer s.choosing.Unlock()
 	s.mu.Lock()
@@ -36,15 +36,19 @@ func (s *Store) Users(uid types.UID, within UserRange) (first uint32, err error)
 	if r.Users != 0 {
 		return r.Users, nil
 	}
-	for i := range within.Pods {
-		first := int64(within.First) + i*UsersPerPod
-		if first <= 0 || first+UsersPerPod-1 > 1<<32-2 { // the kernel's "nobody" has the last number
-			break
+	var pods int64
+	for _, part := range within {
+		pods += part.Pods
+		for i := range part.Pods {
+			first := int64(part.First) + i*UsersPerPod
+			if first <= 0 || first+UsersPerPod-1 > 1<<32-2 { // the kernel's "nobody" has the last number
+				break
+			}
+			if taken[uint32(first)] {
+				continue
+			}
+			return uint32(first), s.amend(uid, func(r *Record) { r.Users = uint32(first) })
 		}
-		if taken[uint32(first)] {
-			continue
-		}
-		return uint32(first), s.amend(uid, func(r *Record) { r.Users = uint32(first) })
 	}
-	return 0, fmt.Errorf("no users are left for pod %s: %d pods of the node have a user namespace", uid, within.Pods)
+	return 0, fmt.Errorf("no users are left for pod %s: %d pods of the node have a user namespace", uid, pods)
 }

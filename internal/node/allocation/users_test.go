@@ -12,7 +12,7 @@ import (
 )
 
 func TestUsers(t *testing.T) {
-	dir, within := t.TempDir(), UserRange{First: 5 * UsersPerPod, Pods: 3}
+	dir, within := t.TempDir(), []UserRange{{First: 5 * UsersPerPod, Pods: 2}, {First: 7 * UsersPerPod, Pods: 1}}
 	open := func() *Store {
 		t.Helper()
 		s, err := Open(dir, slog.New(slog.DiscardHandler))
@@ -54,7 +54,7 @@ func TestUsers(t *testing.T) {
 	if _, err := s.Users("unknown", within); err == nil {
 		t.Error("a Pod without a record has users")
 	}
-	for _, outside := range []UserRange{{First: 0, Pods: 1}, {First: 1<<32 - 65536, Pods: 1}, {}} {
+	for _, outside := range [][]UserRange{{{First: 0, Pods: 1}}, {{First: 1<<32 - 65536, Pods: 1}}, {{}}, nil} {
 		if first, err := open().Users("pod2x", outside); err == nil {
 			t.Errorf("%+v: users from %d on", outside, first)
 		}

@@ -76,7 +76,7 @@ type Allocations interface {
 	Set(uid types.UID, r allocation.Record) error
 	Remove(uid types.UID) error
 	UIDs() []types.UID
-	Users(uid types.UID, within allocation.UserRange) (first uint32, err error)
+	Users(uid types.UID, within []allocation.UserRange) (first uint32, err error)
 }
 
 // Probes asks containers how they are.
@@ -113,7 +113,7 @@ type Config struct {
 	// Claims are what drivers of dynamic resources prepare; nil is a node that has none.
 	Claims Claims
 	// Users are those of the node that Pods may have to themselves.
-	Users   allocation.UserRange
+	Users   []allocation.UserRange
 	Objects Objects
 	// Providers have logins for images beside those of imagePullSecrets; may be nil.
 	Providers Providers
@@ -135,8 +135,9 @@ type Config struct {
 	// OpenLog opens a file below LogDir; os.Open if nil.
 	OpenLog func(path string) (*os.File, error)
 	// LogLinks are the links to logs of containers; nil makes none.
-	LogLinks    *loglink.Links
-	Allocatable v1.ResourceList
+	LogLinks *loglink.Links
+	// Allocatable is what stands in for limits that a container does not set.
+	Allocatable func() v1.ResourceList
 	Memory      resource.Quantity
 	// HugePages are the sizes of huge pages that the machine has, in bytes.
 	HugePages []int64

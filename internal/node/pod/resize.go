@@ -243,7 +243,7 @@ func (a *actuation) setContainer(ctx context.Context, name v1.ResourceName, u *U
 	}
 	c := *u.Spec
 	c.Resources = spec.With(u.Has, u.Spec.Resources, name)
-	limits := &runtimeapi.ContainerResources{Linux: spec.Limits(a.pod, &c, a.w.m.cfg.Memory)}
+	limits := &runtimeapi.ContainerResources{Linux: spec.Limits(a.pod, &c, a.w.m.cfg.Memory, a.w.m.cfg.HugePages)}
 	if err := a.w.m.cfg.Runtime.UpdateContainerResources(ctx, u.Run.ID, limits); err != nil {
 		return err
 	}

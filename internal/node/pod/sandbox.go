@@ -84,6 +84,7 @@ func (w *worker) sandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSand
 		ClusterDomain: r.Domain,
 		DNS:           dns,
 		Users:         users,
+		HugePages:     w.m.cfg.HugePages,
 	})
 }
 

@@ -65,7 +65,7 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 		StdinOnce:   c.StdinOnce,
 		Tty:         c.TTY,
 		Linux: &runtimeapi.LinuxContainerConfig{
-			Resources:       resources(pod, c, in.Memory),
+			Resources:       Limits(pod, c, in.Memory, in.HugePages),
 			SecurityContext: sc,
 		},
 	}
@@ -74,7 +74,6 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 			config.Annotations[k] = v
 		}
 	}
-	config.Linux.Resources.HugepageLimits = hugePageLimits(pod, c, in.HugePages)
 	if l := c.Lifecycle; l != nil && l.StopSignal != nil {
 		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value[string(*l.StopSignal)])
 	}

@@ -31,7 +31,7 @@ type EnvInput struct {
 	// the downward API.
 	PodIPs, HostIPs []string
 	// Allocatable stands in for limits that the container does not set.
-	Allocatable v1.ResourceList
+	Allocatable func() v1.ResourceList
 	// Services are all Services that the node knows.
 	Services []*v1.Service
 	Objects  Objects
@@ -194,7 +194,11 @@ func (e *environment) field(ref *v1.ObjectFieldSelector) (string, error) {
 }
 
 func (e *environment) resource(ref *v1.ResourceFieldSelector) (string, error) {
-	return ResourceField(e.Pod, e.Container.Name, ref, e.Allocatable)
+	var allocatable v1.ResourceList
+	if e.Allocatable != nil {
+		allocatable = e.Allocatable()
+	}
+	return ResourceField(e.Pod, e.Container.Name, ref, allocatable)
 }
 
 // ResourceField returns the value of a resource of a container, for the

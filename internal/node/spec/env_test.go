@@ -148,7 +148,7 @@ func TestEnvironmentSources(t *testing.T) {
 	pod.Spec.Containers = []v1.Container{*c}
 	got := environ(t, EnvInput{
 		Pod: pod, Container: c, PodIPs: []string{"10.244.1.2", "fd00:10:244:1::2"}, HostIPs: []string{"172.30.0.11", "fd00:172:30::b"},
-		Allocatable: v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Gi")},
+		Allocatable: func() v1.ResourceList { return v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Gi")} },
 		Objects:     objects{configMaps: map[string]map[string]string{"cm": {"k": "v", "OVER": "cm"}}, secrets: map[string]map[string]string{"sec": {"key": "s"}}},
 	})
 	want := map[string]string{

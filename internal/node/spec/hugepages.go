@@ -6,6 +6,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	podresource "k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper"
 )
@@ -38,6 +39,24 @@ func hugePageLimits(pod *v1.Pod, c *v1.Container, sizes []int64) []*runtimeapi.H
 		out = append(out, &runtimeapi.HugepageLimit{PageSize: hugePageName(size), Limit: uint64(max(0, limit.Value()))})
 	}
 	return out
+}
+
+// podHugePages are what all containers of a Pod may have of each size together, and what
+// its RuntimeClass adds for the sandbox: as kubelets limit the cgroups of Pods, by their
+// requests, which huge pages have the same as limits.
+func podHugePages(pod *v1.Pod, sizes []int64) (containers, overhead []*runtimeapi.HugepageLimit) {
+	if len(sizes) == 0 {
+		return nil, nil
+	}
+	requests := podresource.PodRequests(pod, podresource.PodResourcesOptions{ExcludeOverhead: true})
+	for _, size := range sizes {
+		q := requests[HugePageResource(size)]
+		containers = append(containers, &runtimeapi.HugepageLimit{PageSize: hugePageName(size), Limit: uint64(max(0, q.Value()))})
+		if q, ok := pod.Spec.Overhead[HugePageResource(size)]; ok {
+			overhead = append(overhead, &runtimeapi.HugepageLimit{PageSize: hugePageName(size), Limit: uint64(max(0, q.Value()))})
+		}
+	}
+	return containers, overhead
 }
 
 // HugePageVolume is the size of the pages, in bytes, of a volume with that medium. The

@@ -1,11 +1,13 @@
 package spec
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 func hugePod(names ...v1.ResourceName) *v1.Pod {
@@ -40,6 +42,38 @@ func TestHugePageLimits(t *testing.T) {
 	}
 	if got := HugePageResource(1 << 30); got != "hugepages-1Gi" {
 		t.Error(got)
+	}
+}
+
+// A Pod as a whole has what its containers may have together, or what it says itself.
+func TestHugePagesOfPods(t *testing.T) {
+	pod := hugePod("hugepages-2Mi")
+	pod.Spec.Containers = append(pod.Spec.Containers, pod.Spec.Containers[1])
+	pod.Spec.Overhead = v1.ResourceList{"hugepages-2Mi": resource.MustParse("2Mi")}
+	limits := func(sizes ...int64) (out [2][]uint64) {
+		t.Helper()
+		config, err := Sandbox(SandboxInput{Pod: pod, HugePages: sizes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, list := range [][]*runtimeapi.HugepageLimit{config.Linux.Resources.HugepageLimits, config.Linux.Overhead.HugepageLimits} {
+			for _, l := range list {
+				out[i] = append(out[i], l.Limit)
+			}
+		}
+		return out
+	}
+	if got := limits(2<<20, 1<<30); !slices.Equal(got[0], []uint64{8 << 20, 0}) || !slices.Equal(got[1], []uint64{2 << 20}) {
+		t.Errorf("of two containers and overhead: %v", got)
+	}
+	pod.Spec.Overhead = nil
+	whole := v1.ResourceList{"hugepages-2Mi": resource.MustParse("10Mi")}
+	pod.Spec.Resources = &v1.ResourceRequirements{Limits: whole, Requests: whole}
+	if got := limits(2<<20, 1<<30); !slices.Equal(got[0], []uint64{10 << 20, 0}) || got[1] != nil {
+		t.Errorf("of the Pod as a whole: %v", got)
+	}
+	if got := limits(); got[0] != nil {
+		t.Errorf("on a machine without: %v", got)
 	}
 }
 

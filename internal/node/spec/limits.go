@@ -67,7 +67,9 @@ func (l PodLimits) Update(sandbox string, pod *v1.Pod, name v1.ResourceName) *ru
 }
 
 // Limits are the limits of one container for the runtime, memory being the
-// node's capacity.
-func Limits(pod *v1.Pod, c *v1.Container, memory resource.Quantity) *runtimeapi.LinuxContainerResources {
-	return resources(pod, c, memory)
+// node's capacity and hugePages the sizes that the machine has, in bytes.
+func Limits(pod *v1.Pod, c *v1.Container, memory resource.Quantity, hugePages []int64) *runtimeapi.LinuxContainerResources {
+	r := resources(pod, c, memory)
+	r.HugepageLimits = hugePageLimits(pod, c, hugePages)
+	return r
 }

@@ -121,7 +121,7 @@ func TestContainerOfAPodWithResources(t *testing.T) {
 		{CpuShares: 2048, CpuPeriod: 100_000, CpuQuota: 200_000, MemoryLimitInBytes: 8 << 30, MemorySwapLimitInBytes: 8 << 30, OomScoreAdj: 1000 - 1000*1/16},
 		{CpuShares: 512, CpuPeriod: 100_000, CpuQuota: 150_000, MemoryLimitInBytes: 3 << 30, MemorySwapLimitInBytes: 3 << 30, OomScoreAdj: 1000 - 1000*3/16},
 	} {
-		got := Limits(pod, &pod.Spec.Containers[i], memory)
+		got := Limits(pod, &pod.Spec.Containers[i], memory, nil)
 		got.Unified = nil
 		if diff := cmp.Diff(want, got, values()); diff != "" {
 			t.Errorf("container %s:\n%s", pod.Spec.Containers[i].Name, diff)
@@ -138,7 +138,7 @@ func TestContainerOfAPodWithResources(t *testing.T) {
 		}
 	}
 	pod.Spec.Resources.Requests = quantities("2", "8Gi")
-	if got := Limits(pod, &pod.Spec.Containers[0], memory).OomScoreAdj; got != oomCritical {
+	if got := Limits(pod, &pod.Spec.Containers[0], memory, nil).OomScoreAdj; got != oomCritical {
 		t.Errorf("a Pod whose requests are its limits is guaranteed, but the score is %d", got)
 	}
 }

@@ -19,6 +19,8 @@ type SandboxInput struct {
 	DNS           *runtimeapi.DNSConfig
 	// Users is the Pod's user namespace; nil is the node's.
 	Users *runtimeapi.UserNamespace
+	// HugePages are the sizes of huge pages that the machine has, in bytes.
+	HugePages []int64
 }
 
 // Sandbox is the configuration of a Pod's sandbox.
@@ -40,6 +42,7 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, error) {
 			Resources:       podResources(pod),
 		},
 	}
+	c.Linux.Resources.HugepageLimits, c.Linux.Overhead.HugepageLimits = podHugePages(pod, in.HugePages)
 	if !pod.Spec.HostNetwork { // such a Pod has the node's own name
 		hostname, err := kernelHostname(pod, in.ClusterDomain)
 		if err != nil {

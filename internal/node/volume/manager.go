@@ -78,8 +78,9 @@ type Config struct {
 	// Root is where hostPath volumes are; nil is this process's own root
 	// directory. With another one, Mounter has to mount files that were opened
 	// in it.
-	Root        Root
-	Allocatable v1.ResourceList
+	Root Root
+	// Allocatable is what stands in for limits that a container does not set.
+	Allocatable func() v1.ResourceList
 	Clock       clock.PassiveClock
 }
 

@@ -101,6 +101,14 @@ func pick(data map[string][]byte, items []v1.KeyToPath, defaultMode int32, optio
 	return files, nil
 }
 
+// allocatable is what the node tells of limits that a container has not set.
+func (m *Manager) allocatable() v1.ResourceList {
+	if m.cfg.Allocatable == nil {
+		return nil
+	}
+	return m.cfg.Allocatable()
+}
+
 func (m *Manager) downward(pod *v1.Pod, items []v1.DownwardAPIVolumeFile, defaultMode int32) (map[string]file, error) {
 	files := map[string]file{}
 	for _, item := range items {
@@ -110,7 +118,7 @@ func (m *Manager) downward(pod *v1.Pod, items []v1.DownwardAPIVolumeFile, defaul
 		case item.FieldRef != nil:
 			value, err = fieldpath.ExtractFieldPathAsString(pod, item.FieldRef.FieldPath)
 		case item.ResourceFieldRef != nil:
-			value, err = spec.ResourceField(pod, "", item.ResourceFieldRef, m.cfg.Allocatable)
+			value, err = spec.ResourceField(pod, "", item.ResourceFieldRef, m.allocatable())
 		}
 		if err != nil {
 			return nil, err

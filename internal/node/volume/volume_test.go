@@ -138,7 +138,7 @@ func newBench(t *testing.T) *bench {
 	b.Manager = New(Config{
 		Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"),
 		Objects: b.objects, Claims: &fakeClaims{}, Tokens: b.tokens, Mounter: b.mounter, Clock: clk,
-		Allocatable: v1.ResourceList{v1.ResourceCPU: resource.MustParse("4")},
+		Allocatable: func() v1.ResourceList { return v1.ResourceList{v1.ResourceCPU: resource.MustParse("4")} },
 	})
 	return b
 }

@@ -18,8 +18,32 @@ func (r *Runtime) actualResources(c *container, s containerState) *runtimeapi.Li
 	if s.Resources == nil || s.Phase != phaseRunning {
 		return s.Resources
 	}
-	cg := r.cgroupOf(c)
-	out := proto.CloneOf(s.Resources)
+	return r.resourcesOf(r.cgroupOf(c), s.Resources)
+}
+
+// ResourcesOf is the same for a container of a runtime that another program is, given
+// being what it was given last as far as that runtime tells, or nil.
+func ResourcesOf(cg host.Cgroup, given *runtimeapi.LinuxContainerResources) (*runtimeapi.LinuxContainerResources, error) {
+	layout, err := host.Cgroups()
+	if err != nil {
+		return nil, err
+	}
+	r := &Runtime{layout: layout}
+	if _, err := r.readControl(cg, "memory.max", "memory.limit_in_bytes"); err != nil {
+		return given, nil // it has ended meanwhile
+	}
+	if given == nil {
+		given = &runtimeapi.LinuxContainerResources{}
+	}
+	out := r.resourcesOf(cg, given)
+	if layout.Unified && given.GetCpuShares() == 0 {
+		out.CpuShares = 0 // many shares have the same weight
+	}
+	return out, nil
+}
+
+func (r *Runtime) resourcesOf(cg host.Cgroup, given *runtimeapi.LinuxContainerResources) *runtimeapi.LinuxContainerResources {
+	out := proto.CloneOf(given)
 	if n, ok := r.readNumber(cg, "cpu.shares"); ok {
 		out.CpuShares = int64(n)
 	} else if n, ok := r.readNumber(cg, "cpu.weight"); ok {

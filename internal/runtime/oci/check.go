@@ -176,8 +176,6 @@ func checkPodResources(res *runtimeapi.LinuxContainerResources) error {
 		return fmt.Errorf("oom_score_adj: %w", ErrUnsupported)
 	case res.GetCpusetCpus() != "" || res.GetCpusetMems() != "":
 		return fmt.Errorf("cpusets: %w", ErrUnsupported)
-	case len(res.GetHugepageLimits()) > 0:
-		return fmt.Errorf("limits of huge pages: %w", ErrUnsupported)
 	case len(res.GetUnified()) > 0:
 		return fmt.Errorf("unified: %w", ErrUnsupported)
 	case res.GetMemorySwapLimitInBytes() != 0:

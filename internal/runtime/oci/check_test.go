@@ -111,7 +111,7 @@ func fields() map[reflect.Type]map[string]treatment {
 			"OomScoreAdj":            honoured("TestContainerLimits"),
 			"CpusetCpus":             honoured("TestContainerLimits"),
 			"CpusetMems":             honoured("TestContainerLimits"),
-			"HugepageLimits":         honoured("TestLinuxResources"),
+			"HugepageLimits":         honoured("TestLinuxResources, TestHugePageLimitsInCgroups"),
 			"Unified":                honoured("TestUnifiedSettings"),
 			"MemorySwapLimitInBytes": honoured("TestLinuxResources"),
 		},

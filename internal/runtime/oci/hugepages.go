@@ -1,10 +1,16 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"minato/internal/host"
 )
 
 // hugetlb is what limits the huge pages of containers on this machine.
@@ -20,21 +26,77 @@ const (
 	hugetlbOwn
 )
 
-// findHugetlb looks at the machine. The node's cgroup must exist.
-func (r *Runtime) findHugetlb() hugetlb {
+// hugetlbOf is what limits huge pages on a machine with that layout.
+func hugetlbOf(layout host.CgroupLayout) hugetlb {
 	switch {
-	case r.layout.Controllers["hugetlb"] != "":
+	case layout.Controllers["hugetlb"] != "":
 		return hugetlbOCI
-	case !hasController(r.layout.V2Root, "hugetlb"):
+	case !hasController(layout.V2Root, "hugetlb"):
 		return hugetlbNone
-	case r.layout.Unified:
+	case layout.Unified:
 		return hugetlbOCI
-	}
-	if err := r.cfg.Cgroup.DelegateHugePages(); err != nil {
-		r.cfg.Logger.Warn("huge pages can't be limited, so no container gets any that asks for a limit", "error", err)
-		return hugetlbNone
 	}
 	return hugetlbOwn
+}
+
+// findHugetlb looks at the machine, and has the node's cgroup, which must exist, limit
+// huge pages.
+func (r *Runtime) findHugetlb() hugetlb {
+	by := hugetlbOf(r.layout)
+	if by != hugetlbOwn {
+		return by
+	}
+	if err := r.cfg.Cgroup.DelegateHugePages(); err != nil {
+		r.log.Warn("huge pages can't be limited, so no container gets any that asks for a limit", "error", err)
+		return hugetlbNone
+	}
+	return by
+}
+
+// limitNodeHugePages bounds what all Pods of the node may have, of each size that there is
+// a limit of.
+func (r *Runtime) limitNodeHugePages() error {
+	for _, size := range slices.Sorted(maps.Keys(r.cfg.Limits.HugePages)) {
+		name := host.HugePages{Size: size}.Name()
+		if r.hugetlb == hugetlbNone {
+			return fmt.Errorf("huge pages of %s: %w", name, host.ErrNoController)
+		}
+		if err := r.cfg.Cgroup.LimitHugePages(name, uint64(max(0, r.cfg.Limits.HugePages[size]))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// podHugePages are the limits of a Pod as a whole, its overhead included. A size that is
+// not listed stays as it is.
+func podHugePages(config *runtimeapi.LinuxPodSandboxConfig) []*runtimeapi.HugepageLimit {
+	var out []*runtimeapi.HugepageLimit
+	for _, l := range append(slices.Clone(config.GetResources().GetHugepageLimits()), config.GetOverhead().GetHugepageLimits()...) {
+		if i := slices.IndexFunc(out, func(o *runtimeapi.HugepageLimit) bool { return o.GetPageSize() == l.GetPageSize() }); i >= 0 {
+			out[i].Limit += l.GetLimit()
+			continue
+		}
+		out = append(out, &runtimeapi.HugepageLimit{PageSize: l.GetPageSize(), Limit: l.GetLimit()})
+	}
+	return out
+}
+
+// limitPodHugePages bounds what the containers of a Pod may have together.
+func (r *Runtime) limitPodHugePages(uid string, limits []*runtimeapi.HugepageLimit) error {
+	for _, l := range limits {
+		var err error
+		if r.hugetlb == hugetlbNone {
+			err = fmt.Errorf("%w: this machine's cgroups have no controller hugetlb to limit them with", ErrUnsupported)
+		} else {
+			err = r.podCgroup(uid).LimitHugePages(l.GetPageSize(), l.GetLimit())
+		}
+		// Nobody asked for the limit of 0 that every Pod is given.
+		if err != nil && (l.GetLimit() > 0 || !errors.Is(err, ErrUnsupported) && !errors.Is(err, os.ErrNotExist)) {
+			return fmt.Errorf("huge pages of %s: %w", l.GetPageSize(), err)
+		}
+	}
+	return nil
 }
 
 // hugePages are a container's limits as the OCI runtime takes them. A limit of 0, which

@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -16,6 +18,9 @@ type Limits struct {
 	Memory int64
 	// Processes counts threads, too.
 	Processes int64
+	// HugePages are in bytes, by the size of a page in bytes; a size that is not there has
+	// no limit.
+	HugePages map[int64]int64
 }
 
 // limitNode sets the limits of the node's cgroup, in which the Pods' are.
@@ -26,7 +31,7 @@ func (r *Runtime) limitNode() error {
 		}
 	}
 	l := podLimits{cpuQuota: r.cfg.Limits.CPUs * defaultCPUPeriod, cpuPeriod: defaultCPUPeriod, memory: r.cfg.Limits.Memory, processes: r.cfg.Limits.Processes}
-	if err := setLimits(r.cfg.Cgroup, l); err != nil {
+	if err := errors.Join(setLimits(r.cfg.Cgroup, l), r.limitNodeHugePages()); err != nil {
 		return fmt.Errorf("limit the node: %w", err)
 	}
 	return nil
@@ -52,12 +57,14 @@ func (l Limits) Within(layout host.CgroupLayout, quota, period int64) int64 {
 
 // LimitNode sets the limits of a node's cgroup, for a runtime that has its
 // containers run by another program.
-func LimitNode(cg host.Cgroup, limits Limits) error {
+func LimitNode(cg host.Cgroup, limits Limits, logger *slog.Logger) error {
 	layout, err := host.Cgroups()
 	if err != nil {
 		return err
 	}
-	return (&Runtime{cfg: Config{Cgroup: cg, Limits: limits}, layout: layout}).limitNode()
+	r := &Runtime{cfg: Config{Cgroup: cg, Limits: limits}, layout: layout, log: logger}
+	r.hugetlb = r.findHugetlb()
+	return r.limitNode()
 }
 
 // LimitPod does the same for a Pod's, a child of the node's.
@@ -73,7 +80,7 @@ func LimitPod(node host.Cgroup, limits Limits, uid string, config *runtimeapi.Li
 	}
 	l := podLimitsOf(config)
 	l.processes = podProcesses(0, readPIDMax())
-	return (&Runtime{cfg: Config{Cgroup: node, Limits: limits}, layout: layout}).limitPod(uid, l)
+	return (&Runtime{cfg: Config{Cgroup: node, Limits: limits}, layout: layout, hugetlb: hugetlbOf(layout)}).limitPod(uid, l, podHugePages(config))
 }
 
 // UsageOf is what the processes in a cgroup use, as the CRI tells it.

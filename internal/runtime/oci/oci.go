@@ -189,10 +189,10 @@ func (r *Runtime) makeDirs() error {
 	if err := r.cfg.Cgroup.Create(); err != nil {
 		return err
 	}
+	r.hugetlb = r.findHugetlb()
 	if err := r.limitNode(); err != nil {
 		return err
 	}
-	r.hugetlb = r.findHugetlb()
 	return r.makeLeaf(r.conmonCgroup())
 }
 

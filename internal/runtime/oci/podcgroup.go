@@ -74,9 +74,12 @@ func readPIDMax() int64 {
 }
 
 // limitPod sets the limits of a Pod's cgroup.
-func (r *Runtime) limitPod(uid string, l podLimits) error {
+func (r *Runtime) limitPod(uid string, l podLimits, hugePages []*runtimeapi.HugepageLimit) error {
 	l.cpuQuota = r.withinNode(l.cpuQuota, l.cpuPeriod)
-	return setLimits(r.podCgroup(uid), l)
+	if err := setLimits(r.podCgroup(uid), l); err != nil {
+		return err
+	}
+	return r.limitPodHugePages(uid, hugePages)
 }
 
 // setLimits sets the limits of the cgroup of a Pod or a node. Shares and the number of

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"errors"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,6 +28,61 @@ func TestPodLimitsOf(t *testing.T) {
 		if got := podLimitsOf(tc.config); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
+	}
+}
+
+// What a Pod's overhead needs is added to what its containers may have.
+func TestPodHugePages(t *testing.T) {
+	of := func(size string, limit uint64) *runtimeapi.HugepageLimit {
+		return &runtimeapi.HugepageLimit{PageSize: size, Limit: limit}
+	}
+	got := podHugePages(&runtimeapi.LinuxPodSandboxConfig{
+		Resources: &runtimeapi.LinuxContainerResources{HugepageLimits: []*runtimeapi.HugepageLimit{of("2MB", 4), of("1GB", 0)}},
+		Overhead:  &runtimeapi.LinuxContainerResources{HugepageLimits: []*runtimeapi.HugepageLimit{of("1GB", 3), of("64KB", 1)}},
+	})
+	if len(got) != 3 || got[0].Limit != 4 || got[1].Limit != 3 || got[2].Limit != 1 || podHugePages(nil) != nil {
+		t.Errorf("got %v", got)
+	}
+	none := &Runtime{}
+	if err := none.limitPodHugePages("uid", []*runtimeapi.HugepageLimit{of("2MB", 0)}); err != nil {
+		t.Errorf("none asked for, where nothing limits them: %v", err)
+	}
+	if err := none.limitPodHugePages("uid", got[:1]); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("asked for where nothing limits them: %v", err)
+	}
+	none.cfg.Limits.HugePages = map[int64]int64{2 << 20: 0}
+	if err := none.limitNodeHugePages(); !errors.Is(err, host.ErrNoController) {
+		t.Errorf("a node's where nothing limits them: %v", err)
+	}
+}
+
+// The limits are in the cgroups of the node and of the Pod.
+func TestHugePageLimitsInCgroups(t *testing.T) {
+	n := newNode(t)
+	if err := host.HugePagesLimits(); err != nil {
+		t.Skip(err)
+	}
+	n.stop()
+	n.cfg.Limits = Limits{HugePages: map[int64]int64{2 << 20: 8 << 20}}
+	n.start()
+	cfg := sandboxConfig("huge")
+	cfg.Linux.Resources = &runtimeapi.LinuxContainerResources{HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "2MB", Limit: 4 << 20}}}
+	sb := n.pod(cfg)
+	limit := func(cg host.Cgroup) string {
+		t.Helper()
+		if root := n.layout.Controllers["hugetlb"]; root != "" {
+			return readTestFile(t, filepath.Join(root, cg.Path), "hugetlb.2MB.limit_in_bytes")
+		}
+		return readTestFile(t, cg.V2(), "hugetlb.2MB.max")
+	}
+	if got := [2]string{limit(n.cfg.Cgroup), limit(n.podCgroup("uid-huge"))}; got != [2]string{"8388608", "4194304"} {
+		t.Errorf("limits of the node and the Pod: %v", got)
+	}
+	if _, err := n.UpdatePodSandboxResources(t.Context(), &runtimeapi.UpdatePodSandboxResourcesRequest{PodSandboxId: sb, Resources: &runtimeapi.LinuxContainerResources{CpuShares: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := limit(n.podCgroup("uid-huge")); got != "4194304" {
+		t.Errorf("after a change that does not tell of them: %s", got)
 	}
 }
 

@@ -183,7 +183,7 @@ func (r *Runtime) makePodCgroup(sb *sandbox) error {
 	}
 	limits := podLimitsOf(sb.state.Config.GetLinux())
 	limits.processes = podProcesses(r.cfg.PodPidsLimit, readPIDMax())
-	return r.limitPod(sb.info().UID, limits)
+	return r.limitPod(sb.info().UID, limits, podHugePages(sb.state.Config.GetLinux()))
 }
 
 // StopPodSandbox implements CRI.

@@ -57,8 +57,8 @@ func (r *Runtime) UpdatePodSandboxResources(_ context.Context, req *runtimeapi.U
 			return nil, fmt.Errorf("update resources of pod sandbox %s: %s of the Pod: %w", sb.state.ID, name, err)
 		}
 	}
-	limits := podLimitsOf(&runtimeapi.LinuxPodSandboxConfig{Resources: req.GetResources(), Overhead: req.GetOverhead()})
-	if err := r.limitPod(sb.info().UID, limits); err != nil {
+	config := &runtimeapi.LinuxPodSandboxConfig{Resources: req.GetResources(), Overhead: req.GetOverhead()}
+	if err := r.limitPod(sb.info().UID, podLimitsOf(config), podHugePages(config)); err != nil {
 		return nil, fmt.Errorf("update resources of pod sandbox %s: %w", sb.state.ID, err)
 	}
 	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	utilexec "k8s.io/utils/exec"
+
+	"minato/internal/runtime/oci"
 )
 
 // CreateContainer implements CRI.
@@ -118,7 +120,24 @@ func (r *Runtime) ContainerStatus(ctx context.Context, id string, verbose bool) 
 	if err == nil && resp.GetStatus() == nil {
 		err = fmt.Errorf("status of container %s: the container runtime gives none", id)
 	}
+	if st := resp.GetStatus(); err == nil && st.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING {
+		err = r.addResources(st)
+	}
 	return resp, err
+}
+
+// addResources says what a container has, as its cgroup does: older runtimes don't tell, and
+// others tell what was asked of them.
+func (r *Runtime) addResources(st *runtimeapi.ContainerStatus) error {
+	cg, err := r.ContainerCgroup(st.GetId())
+	if err != nil {
+		return nil // none of this node's, which is asked about when it is removed
+	}
+	linux, err := oci.ResourcesOf(cg, st.GetResources().GetLinux())
+	if linux != nil {
+		st.Resources = &runtimeapi.ContainerResources{Linux: linux}
+	}
+	return err
 }
 
 // UpdateContainerResources implements CRI.

@@ -167,7 +167,7 @@ func (f *fake) ContainerStatus(_ context.Context, req *runtimeapi.ContainerStatu
 	if !ok {
 		return nil, status.Error(codes.NotFound, "no such container")
 	}
-	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{Id: req.GetContainerId(), Metadata: c.GetMetadata(), Mounts: c.GetMounts()}}, nil
+	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{Id: req.GetContainerId(), Metadata: c.GetMetadata(), Mounts: c.GetMounts(), State: f.states[req.GetContainerId()]}}, nil
 }
 
 func (f *fake) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {

@@ -73,3 +73,6 @@ func (r *Runtime) known(id string) string {
 	defer r.mu.Unlock()
 	return r.owners[id]
 }
+
+// SelectorFlags are the flags that have crictl list what a cluster has in a runtime.
+func SelectorFlags(cluster string) string { return "--label " + labelCluster + "=" + cluster }

@@ -340,3 +340,102 @@ func TestLimitsAboveTheNodes(t *testing.T) {
 	}
 	(&Runtime{}).translateLimits(nil)
 }
+
+// A runtime is told of huge pages as kubelets tell it: of those of containers. The Pod's are
+// limited in its cgroup.
+func TestHugePagesOfPods(t *testing.T) {
+	limits := func(bytes uint64) *runtimeapi.LinuxContainerResources {
+		return &runtimeapi.LinuxContainerResources{CpuShares: 2, HugepageLimits: []*runtimeapi.HugepageLimit{{PageSize: "2MB", Limit: bytes}}}
+	}
+	given := &runtimeapi.PodSandboxConfig{Linux: &runtimeapi.LinuxPodSandboxConfig{Resources: limits(4 << 20), Overhead: limits(2 << 20)}}
+	own, _ := (&Runtime{}).sandboxConfig(given)
+	if r, o := own.GetLinux().GetResources(), own.GetLinux().GetOverhead(); r.GetHugepageLimits() != nil || o.GetHugepageLimits() != nil || r.GetCpuShares() != 2 {
+		t.Errorf("a runtime is told %v, %v", r, o)
+	}
+	if given.GetLinux().GetResources().GetHugepageLimits() == nil {
+		t.Error("the node's own configuration has changed")
+	}
+	if err := host.HugePagesLimits(); err != nil {
+		t.Skip(err)
+	}
+	f, endpoint := serve(t)
+	f.address = "10.122.1.5"
+	r := open(t, endpoint, "node-1")
+	config := sandboxOf(r, "huge", runtimeapi.NamespaceMode_POD)
+	config.Linux.Resources = limits(4 << 20)
+	id, err := r.RunPodSandbox(t.Context(), config, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(r.PodCgroup("uid-huge").V2(), "hugetlb.2MB.max")
+	if root := r.layout.Controllers["hugetlb"]; root != "" {
+		file = filepath.Join(root, r.PodCgroup("uid-huge").Path, "hugetlb.2MB.limit_in_bytes")
+	}
+	if text, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(text)) != "4194304" {
+		t.Errorf("the limit of the Pod is %q, %v", text, err)
+	}
+	config2 := &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: "main"}, Linux: &runtimeapi.LinuxContainerConfig{Resources: limits(2 << 20)}}
+	container, err := r.CreateContainer(t.Context(), id, config2, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.containers[container].GetLinux().GetResources().GetHugepageLimits(); len(got) != 1 || got[0].GetPageSize() != "2MB" || got[0].GetLimit() != 2<<20 {
+		t.Errorf("the runtime is told %v of a container", got)
+	}
+	if err := r.RemovePodSandbox(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a container has is what its cgroup says, also where the runtime tells nothing.
+func TestResourcesOfAContainer(t *testing.T) {
+	f, endpoint := serve(t)
+	r := open(t, endpoint, "node-1")
+	f.address = "10.122.1.5"
+	config := sandboxOf(r, "web", runtimeapi.NamespaceMode_POD)
+	sandbox, err := r.RunPodSandbox(t.Context(), config, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := r.CreateContainer(t.Context(), sandbox, &runtimeapi.ContainerConfig{Metadata: &runtimeapi.ContainerMetadata{Name: "main"}}, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := func() *runtimeapi.LinuxContainerResources {
+		t.Helper()
+		st, err := r.ContainerStatus(t.Context(), id, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.GetStatus().GetResources().GetLinux()
+	}
+	if err := r.StartContainer(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if got := has(); got != nil {
+		t.Errorf("without a cgroup: %v", got)
+	}
+	cg := r.PodCgroup("uid-web").Child(id)
+	for _, set := range []struct{ controller, v1, v2, one, two string }{
+		{"memory", "memory.limit_in_bytes", "memory.max", "67108864", "67108864"},
+		{"cpu", "cpu.cfs_quota_us", "cpu.max", "30000", "30000 100000"},
+	} {
+		dir, unified, err := cg.Controller(set.controller)
+		if err != nil {
+			t.Skip(err)
+		}
+		file, text := set.v1, set.one
+		if unified {
+			file, text = set.v2, set.two
+		}
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, file), []byte(text), 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := has(); got.GetMemoryLimitInBytes() != 64<<20 || got.GetCpuQuota() != 30000 || got.GetCpuPeriod() != 100000 {
+		t.Errorf("it has %v", got)
+	}
+	if err := r.RemovePodSandbox(t.Context(), sandbox); err != nil {
+		t.Error(err)
+	}
+}

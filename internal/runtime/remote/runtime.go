@@ -109,7 +109,7 @@ func New(cfg Config) (*Runtime, error) {
 		err = cfg.Cgroup.Create()
 	}
 	if err == nil {
-		err = oci.LimitNode(cfg.Cgroup, cfg.Limits)
+		err = oci.LimitNode(cfg.Cgroup, cfg.Limits, cfg.Logger)
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.conn.Close())

@@ -62,6 +62,12 @@ func (r *Runtime) sandboxConfig(config *runtimeapi.PodSandboxConfig) (own *runti
 		own.Hostname = r.cfg.Hostname
 	}
 	r.translateSeccomp(sc.GetSeccomp())
+	// Kubelets limit the huge pages of Pods in cgroups alone, as is done here.
+	for _, res := range []*runtimeapi.LinuxContainerResources{own.GetLinux().GetResources(), own.GetLinux().GetOverhead()} {
+		if res != nil {
+			res.HugepageLimits = nil
+		}
+	}
 	return own, onNode
 }
 
