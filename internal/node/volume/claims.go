@@ -140,6 +140,9 @@ func (m *Manager) fits(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.Pe
 	if !isBlock(pv) && device {
 		return errors.New("its volumeMode is Filesystem, and the Pod names it in volumeDevices; name it in volumeMounts")
 	}
+	if pv.Spec.HostPath != nil && len(mountOptions(pv)) > 0 {
+		return errNoOptions
+	}
 	if isBlock(pv) && pv.Spec.NFS != nil {
 		return errors.New("its volumeMode is Block, and an NFS export is no device; use Filesystem")
 	}
