@@ -153,7 +153,7 @@ func TestClaimRefused(t *testing.T) {
 			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{ISCSI: &v1.ISCSIPersistentVolumeSource{}}
 		}, "volumes of type iscsi are not supported"},
 		"no directory": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path += "/missing" }, "does not exist"},
-		"a device":     {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path = "/dev/null" }, "is not a directory"},
+		"a device":     {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path = "/dev/null" }, "neither a directory nor a block device"},
 		"options of a hostPath": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
 			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{HostPath: &v1.HostPathVolumeSource{Path: "/tmp"}}
 			v.Spec.MountOptions = []string{"noexec"}
