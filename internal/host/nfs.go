@@ -119,33 +119,20 @@ type nfsOptions struct {
 	hasLocal bool
 }
 
-// mountFlags are the options of mount(8) that are bits of the call.
-var mountFlags = map[string]uintptr{
-	"ro": unix.MS_RDONLY, "rw": 0, "nosuid": unix.MS_NOSUID, "suid": 0, "nodev": unix.MS_NODEV, "dev": 0, "noexec": unix.MS_NOEXEC, "exec": 0,
-	"sync": unix.MS_SYNCHRONOUS, "async": 0, "dirsync": unix.MS_DIRSYNC, "noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME,
-	"relatime": unix.MS_RELATIME, "strictatime": unix.MS_STRICTATIME, "defaults": 0,
-}
-
-// asides are options for the programs that mount at boot, and mean nothing here.
-var asides = []string{"_netdev", "auto", "noauto", "nofail", "nouser", "fg"}
-
 // versionFlags are another form of vers=VERSION.
 var versionFlags = []string{"v2", "v3", "v4", "v4.0", "v4.1", "v4.2"}
 
 // parseNFSOptions sorts options, and refuses those that nobody here would follow.
 func parseNFSOptions(all []string) (nfsOptions, error) {
-	o := nfsOptions{port: "2049"}
-	for _, option := range all {
-		if strings.ContainsAny(option, ",\x00\n") || option == "" {
-			return o, fmt.Errorf("the mount option %q is not one option", option)
-		}
+	sorted, err := sortMountOptions(all)
+	o := nfsOptions{port: "2049", flags: sorted.flags}
+	if err != nil {
+		return o, err
+	}
+	for _, option := range sorted.rest {
 		key, value, _ := strings.Cut(option, "=")
-		flag, isFlag := mountFlags[option]
 		switch {
-		case isFlag:
-			o.flags |= flag
-			continue
-		case slices.Contains(asides, option), key == "retry":
+		case key == "retry": // for the program of the NFS client
 			continue
 		case option == "bg":
 			return o, errors.New("the mount option bg would have a Pod start before its volume is there; leave it out")

@@ -73,6 +73,10 @@ func TestMountNFS(t *testing.T) {
 			want: []string{"[2001:db8::1]:/e /t nfs4 0x1 vers=4.2,addr=2001:db8::1,clientaddr=127.0.0.1"}},
 		"by name, options": {export: NFS{Server: "files", Path: "/e", Options: []string{"hard", "noatime", "nosuid", "_netdev", "nfsvers=4.1", "timeo=50"}},
 			want: []string{"192.0.2.1:/e /t nfs4 0x402 hard,timeo=50,vers=4.1,addr=192.0.2.1,clientaddr=127.0.0.1"}},
+		"both ways": {export: NFS{Server: "192.0.2.1", Path: "/e", Options: []string{"rw", "ro"}},
+			want: []string{"192.0.2.1:/e /t nfs4 0x0 vers=4.2,addr=192.0.2.1,clientaddr=127.0.0.1"}},
+		"both ways, read-only": {export: NFS{Server: "192.0.2.1", Path: "/e", ReadOnly: true, Options: []string{"ro", "rw"}},
+			want: []string{"192.0.2.1:/e /t nfs4 0x1 vers=4.2,addr=192.0.2.1,clientaddr=127.0.0.1"}},
 		"an old server": {export: NFS{Server: "192.0.2.1", Path: "/e"}, answer: old, want: []string{
 			"192.0.2.1:/e /t nfs4 0x0 vers=4.2,addr=192.0.2.1,clientaddr=127.0.0.1", "192.0.2.1:/e /t nfs4 0x0 vers=4.1,addr=192.0.2.1,clientaddr=127.0.0.1",
 			"192.0.2.1:/e /t nfs4 0x0 vers=4.0,addr=192.0.2.1,clientaddr=127.0.0.1"}},

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -24,6 +25,7 @@ import (
 
 	"minato/internal/host"
 	"minato/internal/node/fakecri"
+	"minato/internal/node/volume"
 )
 
 // eventually waits until ok says so, for at most ten seconds.
@@ -47,6 +49,9 @@ func (noMounts) MountsUnder(string) ([]string, error)              { return nil,
 func (noMounts) ShareMounts(string) error                          { return nil }
 func (noMounts) MountHugePages(string, int64, int64, string) error { return nil }
 func (noMounts) MountNFS(context.Context, string, host.NFS) error  { return host.ErrNoNFS }
+
+func (noMounts) BindWith(*os.File, string, []string, bool) error { return nil }
+func (noMounts) OpenDevice(*os.File) (volume.Device, error)      { return nil, errors.ErrUnsupported }
 
 type noStreams struct{}
 

@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"os"
 
 	"k8s.io/apimachinery/pkg/labels"
 
 	"minato/internal/host"
+	"minato/internal/node/volume"
 )
 
 // hostMounter is the machine's own mount table. What is mounted from a file that
@@ -25,6 +27,12 @@ func (m hostMounter) MountNFS(ctx context.Context, path string, export host.NFS)
 }
 func (m hostMounter) BindMount(source, target string, readOnly bool) error {
 	return m.node.BindMount(source, target, readOnly)
+}
+func (m hostMounter) BindWith(source *os.File, target string, options []string, readOnly bool) error {
+	return m.node.Do(func() error { return host.BindWith(source, target, options, readOnly) })
+}
+func (hostMounter) OpenDevice(place *os.File) (volume.Device, error) {
+	return host.OpenBlockDevice(place)
 }
 func (hostMounter) Unmount(path string) error                { return host.Unmount(path) }
 func (hostMounter) UnmountAllUnder(dir string) error         { return host.UnmountAllUnder(dir) }

@@ -76,11 +76,12 @@ func TestRefuse(t *testing.T) {
 			c.VolumeMode = to(v1.PersistentVolumeBlock)
 		}, "spec.volumeMode Block"},
 		"source": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) {
-			c.DataSource = &v1.TypedLocalObjectReference{}
-		}, "spec.dataSource"},
+			c.DataSource = &v1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "c"}
+			c.DataSourceRef = &v1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "c"}
+		}, "spec.dataSource, the PersistentVolumeClaim c, is not supported"},
 		"source ref": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) {
-			c.DataSourceRef = &v1.TypedObjectReference{}
-		}, "spec.dataSourceRef"},
+			c.DataSourceRef = &v1.TypedObjectReference{APIGroup: to("backups.example"), Kind: "Backup", Name: "b"}
+		}, "spec.dataSourceRef, the Backup.backups.example b, is not supported"},
 		"selector": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) { c.Selector = &metav1.LabelSelector{} }, "spec.selector"},
 		"attributes": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) {
 			c.VolumeAttributesClassName = to("fast")

@@ -40,7 +40,7 @@ func Refuse(claim *v1.PersistentVolumeClaim, class *storagev1.StorageClass) *Ref
 	spec := &claim.Spec
 	switch {
 	case spec.DataSource != nil || spec.DataSourceRef != nil:
-		return refuse("spec.dataSource and spec.dataSourceRef are not supported: a directory begins empty; leave them out and copy the data by a Pod")
+		return refuse("%s: a directory of StorageClass %s begins empty; leave it out and copy the data by a Pod, or name the StorageClass of a CSI driver", source(spec), class.Name)
 	case spec.VolumeMode != nil && *spec.VolumeMode == v1.PersistentVolumeBlock:
 		return refuse("spec.volumeMode Block is not supported by StorageClass %s, which makes directories; use Filesystem", class.Name)
 	case spec.Selector != nil:
@@ -56,6 +56,21 @@ func Refuse(claim *v1.PersistentVolumeClaim, class *storagev1.StorageClass) *Ref
 		}
 	}
 	return nil
+}
+
+// source says what a claim is to be made from: what the API server has taken of the two
+// fields, which are the same but for kinds that only volume populators know.
+func source(spec *v1.PersistentVolumeClaimSpec) string {
+	const text = "spec.%s, the %s %s, is not supported"
+	if d := spec.DataSource; d != nil {
+		return fmt.Sprintf(text, "dataSource", d.Kind, d.Name)
+	}
+	d := spec.DataSourceRef
+	kind := d.Kind
+	if d.APIGroup != nil && *d.APIGroup != "" {
+		kind += "." + *d.APIGroup
+	}
+	return fmt.Sprintf(text, "dataSourceRef", kind, d.Name)
 }
 
 func refuseClass(class *storagev1.StorageClass) *Refusal {

@@ -79,7 +79,7 @@ func (m *Manager) claim(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 	case c.device:
 		err = m.deviceOf(pod, v, &c)
 	default:
-		err = m.prepare(ctx, pod, v, pv, c, first)
+		err = m.prepare(ctx, pod, v, pv, &c, first)
 	}
 	if err != nil {
 		if !had {
@@ -140,6 +140,9 @@ func (m *Manager) fits(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.Pe
 	if !isBlock(pv) && device {
 		return errors.New("its volumeMode is Filesystem, and the Pod names it in volumeDevices; name it in volumeMounts")
 	}
+	if pv.Spec.HostPath != nil && len(mountOptions(pv)) > 0 {
+		return errNoOptions
+	}
 	if isBlock(pv) && pv.Spec.NFS != nil {
 		return errors.New("its volumeMode is Block, and an NFS export is no device; use Filesystem")
 	}
@@ -199,33 +202,28 @@ func (m *Manager) give(uid types.UID, volume string) {
 	}
 }
 
-// prepare checks that the volume's files are there, and gives them to the Pod's
-// group: for its first Pod on the node, once, as kubelet does. Volumes of type
-// hostPath never change hands, in kubelet either.
-func (m *Manager) prepare(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.PersistentVolume, c claimed, first bool) error {
-	if m.wasSetUp(pod.UID, v) {
-		return nil
-	}
+// prepare checks that the volume's files are there, mounts those that are on a device of
+// their own, and gives them to the Pod's group: for its first Pod on the node, once, as
+// kubelet does. Volumes of type hostPath never change hands, in kubelet either.
+func (m *Manager) prepare(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.PersistentVolume, c *claimed, first bool) error {
+	done := m.wasSetUp(pod.UID, v)
 	if pv.Spec.HostPath != nil {
+		if done {
+			return nil
+		}
 		if err := checkHostPath(m.cfg.Root, pv.Spec.HostPath); err != nil {
 			return err
 		}
 		return m.noteSetUp(pod.UID, v)
 	}
-	dir, err := m.cfg.Root.OpenPath(c.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the directory %s of the local volume does not exist on this node; make it there", c.path)
-	}
-	if err != nil {
+	dir, err := m.localFiles(ctx, pod, v, pv, c, done)
+	if err != nil || dir == nil {
 		return err
 	}
 	defer dir.Close()
-	info, err := dir.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory, and this node formats and mounts no devices for local volumes; mount it and give the directory", c.path)
+	m.note(pod.UID, v.Name, *c)
+	if done {
+		return nil
 	}
 	if gid := fsGroup(pod); gid >= 0 && first && !c.readOnly {
 		if err := host.OwnByGroup(ctx, dir, gid, onRootMismatch(pod)); err != nil {
@@ -233,6 +231,42 @@ func (m *Manager) prepare(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1
 		}
 	}
 	return m.noteSetUp(pod.UID, v)
+}
+
+// localFiles opens the directory of a local volume, which it mounts if need be. There is
+// none to look at where one that is mounted nowhere else was set up before.
+func (m *Manager) localFiles(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv *v1.PersistentVolume, c *claimed, done bool) (*os.File, error) {
+	if mounted, err := m.localMounted(pod.UID, pv.Name); err != nil {
+		return nil, err
+	} else if mounted {
+		c.path = m.localPlace(pod.UID, pv.Name)
+		return m.openPlace(c.path)
+	}
+	source, err := m.cfg.Root.OpenPath(c.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if done && !m.hadPlace(pod.UID, pv.Name) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("the directory or block device %s of the local volume does not exist on this node; make it there", c.path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := source.Stat()
+	if err == nil && info.IsDir() && len(mountOptions(pv)) == 0 {
+		return source, nil
+	}
+	defer source.Close()
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() && !isBlockDevice(info) {
+		return nil, fmt.Errorf("%s is neither a directory nor a block device", c.path)
+	}
+	if err := m.mountLocal(ctx, pod, v, pv, c, source, !info.IsDir()); err != nil {
+		return nil, err
+	}
+	return m.openPlace(c.path)
 }
 
 // onRootMismatch is the Pod's fsGroupChangePolicy.

@@ -153,7 +153,11 @@ func TestClaimRefused(t *testing.T) {
 			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{ISCSI: &v1.ISCSIPersistentVolumeSource{}}
 		}, "volumes of type iscsi are not supported"},
 		"no directory": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path += "/missing" }, "does not exist"},
-		"a device":     {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path = "/dev/null" }, "is not a directory"},
+		"a device":     {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) { v.Spec.Local.Path = "/dev/null" }, "neither a directory nor a block device"},
+		"options of a hostPath": {func(_ *v1.PersistentVolumeClaim, v *v1.PersistentVolume, _ *v1.Pod) {
+			v.Spec.PersistentVolumeSource = v1.PersistentVolumeSource{HostPath: &v1.HostPathVolumeSource{Path: "/tmp"}}
+			v.Spec.MountOptions = []string{"noexec"}
+		}, "mountOptions are not supported for volumes of type hostPath"},
 		"another Pod's": {func(_ *v1.PersistentVolumeClaim, _ *v1.PersistentVolume, p *v1.Pod) {
 			p.Spec.Volumes[0].VolumeSource = v1.VolumeSource{Ephemeral: &v1.EphemeralVolumeSource{}}
 			p.Name = "other" // whose claim would be named other-data

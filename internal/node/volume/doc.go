@@ -13,6 +13,9 @@
 // through an os.Root, and what is mounted has been opened without leaving the
 // volume.
 //
-// It may import client-go, the CRI messages, node/spec, node/csi, node/guard and host; mounting is
+// A local PersistentVolume that is a block device is mounted for each Pod that has it, and
+// formatted before if nothing is on it, by the machine's programs.
+//
+// It may import client-go, the CRI messages, k8s.io/mount-utils, node/spec, node/csi, node/guard and host; mounting is
 // done by an interface it is given.
 package volume

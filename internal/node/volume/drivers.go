@@ -25,7 +25,7 @@ func (m *Manager) inline(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.T
 
 // driven has a CSI driver make a volume, and notes where it is.
 func (m *Manager) driven(ctx context.Context, pod *v1.Pod, v *v1.Volume, c *claimed, want csi.Volume) error {
-	want.Pod, want.Name, want.ReadOnly = pod, v.Name, c.readOnly
+	want.Pod, want.Name, want.ReadOnly = pod, v.Name, c.readOnly && (want.Claim == nil || readsOnly(pod, v))
 	made, err := m.cfg.Drivers.SetUp(ctx, want)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	utilexec "k8s.io/utils/exec"
 
 	"minato/internal/host"
 	"minato/internal/node/csi"
@@ -42,6 +43,11 @@ type Mounter interface {
 	MountHugePages(path string, size, limit int64, options string) error
 	MountNFS(ctx context.Context, path string, export host.NFS) error
 	BindMount(source, target string, readOnly bool) error
+	// BindWith is BindMount with options of mount(8) and a directory of the node that is
+	// open.
+	BindWith(source *os.File, target string, options []string, readOnly bool) error
+	// OpenDevice opens the block device that an open file is.
+	OpenDevice(place *os.File) (Device, error)
 	Unmount(path string) error
 	// UnmountAllUnder detaches every mount at dir and below; MountsUnder lists them.
 	// ClearTree detaches them and removes dir.
@@ -71,6 +77,9 @@ type Config struct {
 	Claims         Claims
 	Tokens         Tokens
 	Mounter        Mounter
+	// Exec runs the machine's programs that make and check file systems; nil is the
+	// machine's own.
+	Exec utilexec.Interface
 	// Drivers, if set, makes volumes of type csi.
 	Drivers Drivers
 	// NodeLabels are those of the Node, for the nodeAffinity of PersistentVolumes.
@@ -102,6 +111,9 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Exec == nil {
+		cfg.Exec = utilexec.New()
 	}
 	if cfg.Root == nil {
 		cfg.Root = (*host.InRoot)(nil)

@@ -31,7 +31,8 @@ func (m *Manager) claimedNFS(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv 
 	c.path, c.remote = filepath.Join(m.PodDir(pod.UID), nfsDir, pv.Name), true
 	c.readOnly = c.readOnly || pv.Spec.NFS.ReadOnly
 	err := m.mountNFS(ctx, c.path, host.NFS{
-		Server: pv.Spec.NFS.Server, Path: pv.Spec.NFS.Path, ReadOnly: c.readOnly, Options: pv.Spec.MountOptions,
+		Server: pv.Spec.NFS.Server, Path: pv.Spec.NFS.Path, Options: mountOptions(pv),
+		ReadOnly: pv.Spec.NFS.ReadOnly || c.readOnly && readsOnly(pod, v),
 	})
 	if err != nil {
 		return err

@@ -67,6 +67,7 @@ type fakeMounter struct {
 	stuck  bool
 	nfs    func(path string, e host.NFS) error
 	looked []string // where mounts were looked for
+	device *fakeDevice
 }
 
 func (m *fakeMounter) MountNFS(_ context.Context, path string, e host.NFS) error {
@@ -88,6 +89,14 @@ func (m *fakeMounter) BindMount(source, target string, _ bool) error {
 	real, err := os.Readlink(source)
 	m.mounts[target] = real
 	return err
+}
+func (m *fakeMounter) BindWith(source *os.File, target string, options []string, readOnly bool) error {
+	m.mounts[target] = fmt.Sprintf("%s %v %v", source.Name(), options, readOnly)
+	return nil
+}
+func (m *fakeMounter) OpenDevice(place *os.File) (Device, error) {
+	m.device.opened = append(m.device.opened, place.Name())
+	return m.device, nil
 }
 func (m *fakeMounter) Unmount(path string) error { delete(m.mounts, path); return nil }
 func (m *fakeMounter) UnmountAllUnder(dir string) error {
