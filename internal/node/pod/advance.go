@@ -291,7 +291,7 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 			return status.Probes{Started: h.Started, Ready: h.Ready}
 		},
 		Resize:   w.resizing.conditions(),
-		Devices:  func(container string) []v1.ResourceStatus { return w.m.cfg.Devices.Status(w.uid, container) },
+		Devices:  func(c *v1.Container) []v1.ResourceStatus { return w.deviceStatus(pod, c) },
 		Has:      w.containerHas,
 		Waiting:  w.waiting,
 		Failed:   w.verdict,

@@ -42,7 +42,7 @@ type Input struct {
 	Resize []v1.PodCondition
 	Has    func(c *v1.Container, run *observe.Container) v1.ResourceRequirements
 	// Devices tells how the devices of a regular container are; nil is of no devices.
-	Devices func(container string) []v1.ResourceStatus
+	Devices func(c *v1.Container) []v1.ResourceStatus
 	// Waiting holds why containers have not started, by name.
 	Waiting map[string]Waiting
 	// Failed is set where the node itself ends the Pod.

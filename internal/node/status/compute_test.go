@@ -142,8 +142,8 @@ func TestContainerStatuses(t *testing.T) {
 		}
 	})
 	t.Run("devices", func(t *testing.T) {
-		list := func(container string) []v1.ResourceStatus {
-			return []v1.ResourceStatus{{Name: "example.com/gpu", Resources: []v1.ResourceHealth{{ResourceID: v1.ResourceID(container), Health: v1.ResourceHealthStatusUnhealthy}}}}
+		list := func(c *v1.Container) []v1.ResourceStatus {
+			return []v1.ResourceStatus{{Name: "example.com/gpu", Resources: []v1.ResourceHealth{{ResourceID: v1.ResourceID(c.Name), Health: v1.ResourceHealthStatusUnhealthy}}}}
 		}
 		s := compute(Input{Pod: p, View: view(run("a", running, 0, 0)), Devices: list}).ContainerStatuses[0]
 		if d := s.AllocatedResourcesStatus; len(d) != 1 || d[0].Name != "example.com/gpu" || d[0].Resources[0].ResourceID != "a" {

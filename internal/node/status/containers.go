@@ -57,7 +57,7 @@ func (c containers) regular() []v1.ContainerStatus {
 		ctr := &c.Pod.Spec.Containers[i]
 		s := c.one(ctr, old(c.Old.ContainerStatuses, ctr.Name))
 		if c.Devices != nil {
-			s.AllocatedResourcesStatus = c.Devices(ctr.Name)
+			s.AllocatedResourcesStatus = c.Devices(ctr)
 		}
 		out = append(out, s)
 	}
