@@ -74,6 +74,10 @@ func Upstream() []Recipe {
 		{Name: "e2e-pause", Tags: []string{"registry.k8s.io/pause:3.10.2"}, layer: pause, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "65535:65535",
 		}},
+		{Name: "e2e-device-plugin", Tags: []string{suiteRegistry + "sample-device-plugin:1.7"}, layer: devicePluginLayer, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
+		}},
+		hostpathPlugin(),
 	}
 	for _, animal := range []string{"kitten", "nautilus"} {
 		out = append(out, Recipe{
