@@ -25,7 +25,7 @@
 //	                           preempts for those that it places
 //	AppArmor                   appArmor: AppArmor
 //	Pod features               none: resources of a Pod as a whole are given
-//	declared features          declaredFeatures: PodFeatureUnsupported
+//	declared features          none: the node has those that a Pod can ask for
 //	node shutdown              none: a node that is shut down starts no worker for a new Pod
 //
 // Of no handler, because a kubelet finds out when it makes the sandbox, or would

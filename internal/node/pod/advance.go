@@ -83,6 +83,9 @@ func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
 // execute acts on a plan. acted says that the runtime has changed and has to be
 // read again; wait is when a start that was postponed is due.
 func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) (acted bool, wait time.Time, err error) {
+	if plan.Again {
+		return true, wait, w.stopRound(ctx, pod, plan.Kill)
+	}
 	for _, k := range plan.Kill {
 		if k.Resize {
 			w.resizing.stopped[k.Container.ID] = true

@@ -204,6 +204,16 @@ func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) er
 	return nil
 }
 
+// stopRound stops containers that are to be started anew with all others. As a kubelet's,
+// they are given no time, and their hooks are not run.
+func (w *worker) stopRound(ctx context.Context, pod *v1.Pod, kills []Kill) error {
+	var g guard.Group
+	for _, k := range kills {
+		g.Go("stop container "+k.Container.Name, func() error { return w.kill(ctx, pod, k, 0) })
+	}
+	return g.Wait()
+}
+
 // kill stops one container: preStop hook, the stop signal, and SIGKILL when the
 // seconds are over. It returns early if ctx ends, which leaves the runtime to go
 // on; a later call with fewer seconds cuts that short.

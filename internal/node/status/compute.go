@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"time"
 	"unicode/utf8"
 
@@ -90,7 +91,7 @@ func Compute(in Input) v1.PodStatus {
 		now := apiTime(in.Now)
 		s.StartTime = &now
 	}
-	c := containers{Input: in}
+	c := containers{Input: in, round: in.View.Round(&pod.Spec)}
 	s.InitContainerStatuses = c.init()
 	s.ContainerStatuses = c.regular()
 	s.EphemeralContainerStatuses = c.ephemeral()
@@ -100,8 +101,8 @@ func Compute(in Input) v1.PodStatus {
 	s.AllocatedResources, s.Resources = podResources(pod, in.View)
 	limitMessages(&s)
 	setAddresses(&s, in)
-	setPhase(&s, in)
-	s.Conditions = conditions(in, &s)
+	setPhase(&s, c)
+	s.Conditions = conditions(c, &s)
 	return s
 }
 
@@ -109,8 +110,11 @@ func Compute(in Input) v1.PodStatus {
 // same afterwards.
 func apiTime(t time.Time) metav1.Time { return metav1.NewTime(t).Rfc3339Copy() }
 
-func setPhase(s *v1.PodStatus, in Input) {
+func setPhase(s *v1.PodStatus, in containers) {
 	s.Phase = Phase(in.Pod, s, in.Terminal)
+	if in.restarting() {
+		s.Phase = cmp.Or(in.Old.Phase, v1.PodPending) // nothing of before counts
+	}
 	if old := in.Old.Phase; podutil.IsPodPhaseTerminal(old) {
 		s.Phase = old // a final phase stays
 	}
