@@ -313,10 +313,13 @@ func runtimeHandlers(resp *runtimeapi.StatusResponse) []v1.NodeRuntimeHandler {
 }
 
 // declaredFeatures are those that the API server asks nodes about (KEP-5328) and
-// that this node has, sorted: without the names, it refuses a resize of an init container,
-// and the scheduler sends no Pod here with a rule that has all containers restarted.
+// that this node has, sorted: without the names, it refuses a resize of an init container
+// or of a Pod as a whole, and the scheduler sends no Pod here with a rule that has all containers restarted.
 func declaredFeatures() []string {
-	return []string{inplacepodresize.NonSidecarInitContainerResizeFeature.Name(), restartallcontainers.Feature.Name()}
+	return []string{
+		inplacepodresize.PodLevelResourcesResizeFeature.Name(), inplacepodresize.NonSidecarInitContainerResizeFeature.Name(),
+		restartallcontainers.Feature.Name(),
+	}
 }
 
 // setCondition sets a condition; the time of the last transition stays unless

@@ -20,7 +20,7 @@
 //	predicates: node name      placement: NodeName
 //	predicates: host ports     ports: NodePorts
 //	predicates: NoExecute      placement: TaintToleration
-//	resizes                    CheckResize: Infeasible, and Deferred for whatever Check refuses
+//	resizes                    CheckResize: Deferred for whatever Check refuses
 //	critical Pods              none: a critical Pod that does not fit is refused like any other; the scheduler
 //	                           preempts for those that it places
 //	AppArmor                   appArmor: AppArmor

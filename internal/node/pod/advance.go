@@ -15,6 +15,7 @@ import (
 	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
+	"minato/internal/node/spec"
 	"minato/internal/node/status"
 )
 
@@ -296,6 +297,7 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 		Resize:   w.resizing.conditions(),
 		Devices:  func(c *v1.Container) []v1.ResourceStatus { return w.deviceStatus(pod, c) },
 		Has:      w.containerHas,
+		PodHas:   func() spec.PodLimits { return w.sandboxHas(pod, view) },
 		Waiting:  w.waiting,
 		Failed:   w.verdict,
 		Terminal: !w.life.now().Starts(),

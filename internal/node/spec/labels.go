@@ -25,6 +25,7 @@ const (
 	AnnotationRound        = "minato.container.round"
 	AnnotationGracePeriod  = "io.kubernetes.pod.terminationGracePeriod"
 	annotationResources    = "minato.container.resources"
+	annotationLimits       = "minato.container.limits"
 	annotationPodLimits    = "minato.pod.limits"
 	annotationMessagePath  = "io.kubernetes.container.terminationMessagePath"
 	annotationMessageRule  = "io.kubernetes.container.terminationMessagePolicy"
@@ -65,6 +66,11 @@ func containerAnnotations(pod *v1.Pod, c *v1.Container, restarts uint32, round i
 	}
 	if text, err := json.Marshal(c.Resources); err == nil { // quantities always encode
 		a[annotationResources] = string(text)
+	}
+	if pod.Spec.Resources != nil {
+		if text, err := json.Marshal(EffectiveLimits(pod, c)); err == nil {
+			a[annotationLimits] = string(text)
+		}
 	}
 	return a
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"minato/internal/node/observe"
+	"minato/internal/node/spec"
 )
 
 // Waiting is why a container has not started.
@@ -42,6 +43,9 @@ type Input struct {
 	// container was given last; nil stands for what was granted.
 	Resize []v1.PodCondition
 	Has    func(c *v1.Container, run *observe.Container) v1.ResourceRequirements
+	// PodHas tells what the cgroup of a Pod that has a sandbox was given last; nil
+	// stands for what it was made with.
+	PodHas func() spec.PodLimits
 	// Devices tells how the devices of a regular container are; nil is of no devices.
 	Devices func(c *v1.Container) []v1.ResourceStatus
 	// Waiting holds why containers have not started, by name.
@@ -98,7 +102,7 @@ func Compute(in Input) v1.PodStatus {
 	if in.Over {
 		c.settle(&s)
 	}
-	s.AllocatedResources, s.Resources = podResources(pod, in.View)
+	s.AllocatedResources, s.Resources = podResources(in)
 	limitMessages(&s)
 	setAddresses(&s, in)
 	setPhase(&s, c)
