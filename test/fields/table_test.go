@@ -110,7 +110,7 @@ var table = map[string]string{
 	"Container.Resources":                "parts TestResources script:allocatable",
 	"Container.ResizePolicy":             "parts script:resize",
 	"Container.RestartPolicy":            "TestPlans TestSidecarOutlivesTheMainContainer",
-	"Container.RestartPolicyRules":       "parts suite:Container_Restart_Rules",
+	"Container.RestartPolicyRules":       "parts TestPlansOfARestartOfAll suite:Container_Restart_Rules script:restartall",
 	"Container.VolumeMounts":             "parts TestSubPaths script:volumes",
 	"Container.VolumeDevices":            "parts TestBlock script:csi-node",
 	"Container.LivenessProbe":            "parts TestLiveness",
