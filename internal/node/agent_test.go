@@ -199,7 +199,7 @@ func TestNodeRegisters(t *testing.T) {
 		t.Errorf("runtime handlers = %+v", handlers)
 	}
 	// Without it, the API server refuses resizes of init containers.
-	if got := fmt.Sprint(n.Status.DeclaredFeatures); got != "[InPlacePodVerticalScalingInitContainers]" {
+	if got := fmt.Sprint(n.Status.DeclaredFeatures); got != "[InPlacePodLevelResourcesVerticalScaling InPlacePodVerticalScalingInitContainers RestartAllContainersOnContainerExits]" {
 		t.Errorf("declared features = %s", got)
 	}
 	conditions := map[v1.NodeConditionType]string{}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
@@ -312,9 +313,13 @@ func runtimeHandlers(resp *runtimeapi.StatusResponse) []v1.NodeRuntimeHandler {
 }
 
 // declaredFeatures are those that the API server asks nodes about (KEP-5328) and
-// that this node has: without the name, it refuses a resize of an init container.
+// that this node has, sorted: without the names, it refuses a resize of an init container
+// or of a Pod as a whole, and the scheduler sends no Pod here with a rule that has all containers restarted.
 func declaredFeatures() []string {
-	return []string{inplacepodresize.NonSidecarInitContainerResizeFeature.Name()}
+	return []string{
+		inplacepodresize.PodLevelResourcesResizeFeature.Name(), inplacepodresize.NonSidecarInitContainerResizeFeature.Name(),
+		restartallcontainers.Feature.Name(),
+	}
 }
 
 // setCondition sets a condition; the time of the last transition stays unless

@@ -16,6 +16,7 @@ type operations struct {
 	took          *prometheus.HistogramVec
 	sandboxes     *prometheus.HistogramVec
 	notSandboxes  *prometheus.CounterVec
+	userns        *usernsStarts
 }
 
 func newOperations() *operations {
@@ -33,6 +34,7 @@ func newOperations() *operations {
 		notSandboxes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kubelet_run_podsandbox_errors_total", Help: "Cumulative number of the run_podsandbox operation errors by RuntimeClass.Handler.",
 		}, []string{"runtime_handler"}),
+		userns: newUsernsStarts(),
 	}
 }
 
@@ -51,7 +53,7 @@ func (o *operations) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (o *operations) all() []prometheus.Collector {
-	return []prometheus.Collector{o.total, o.errors, o.took, o.sandboxes, o.notSandboxes}
+	return []prometheus.Collector{o.total, o.errors, o.took, o.sandboxes, o.notSandboxes, o.userns.started, o.userns.failed}
 }
 
 // count counts one operation that began at a time.
@@ -78,6 +80,7 @@ func (r countedRuntime) RunPodSandbox(ctx context.Context, config *runtimeapi.Po
 	if err != nil {
 		r.notSandboxes.WithLabelValues(handler).Inc()
 	}
+	r.userns.sandbox(config, id, err)
 	return id, err
 }
 
@@ -88,6 +91,7 @@ func (r countedRuntime) StopPodSandbox(ctx context.Context, id string) (err erro
 
 func (r countedRuntime) RemovePodSandbox(ctx context.Context, id string) (err error) {
 	defer func(t time.Time) { r.count("remove_podsandbox", t, err) }(time.Now())
+	r.userns.removed(id)
 	return r.RuntimeService.RemovePodSandbox(ctx, id)
 }
 
@@ -103,12 +107,16 @@ func (r countedRuntime) ListPodSandbox(ctx context.Context, f *runtimeapi.PodSan
 
 func (r countedRuntime) CreateContainer(ctx context.Context, sandbox string, c *runtimeapi.ContainerConfig, s *runtimeapi.PodSandboxConfig) (id string, err error) {
 	defer func(t time.Time) { r.count("create_container", t, err) }(time.Now())
-	return r.RuntimeService.CreateContainer(ctx, sandbox, c, s)
+	id, err = r.RuntimeService.CreateContainer(ctx, sandbox, c, s)
+	r.userns.created(sandbox, id, err)
+	return id, err
 }
 
 func (r countedRuntime) StartContainer(ctx context.Context, id string) (err error) {
 	defer func(t time.Time) { r.count("start_container", t, err) }(time.Now())
-	return r.RuntimeService.StartContainer(ctx, id)
+	err = r.RuntimeService.StartContainer(ctx, id)
+	r.userns.ran(id, err)
+	return err
 }
 
 func (r countedRuntime) StopContainer(ctx context.Context, id string, timeout int64) (err error) {

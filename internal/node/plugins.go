@@ -41,7 +41,8 @@ func (a *Agent) assemblePlugins() (err error) {
 	}
 	a.node.devices = a.devices.Resources
 	a.claims, err = dra.Open(dra.Config{
-		NodeName: a.cfg.Name, Client: a.cfg.Client, Root: root, File: filepath.Join(a.cfg.Dir, "claims.json"), Logger: a.cfg.Logger,
+		NodeName: a.cfg.Name, Client: a.cfg.Client, Root: root, File: filepath.Join(a.cfg.Dir, "claims.json"),
+		Wake: func(uid uid) { a.pods.Wake(uid) }, Logger: a.cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -61,6 +61,8 @@ var (
 	toolsLayer   = &layer{name: "tools", on: webLayer, packages: []string{"bind9-dnsutils", "bind9-host", "netcat-openbsd"}, finish: finishTools}
 	busyboxLayer = &layer{name: "busybox", packages: []string{"busybox-static"}, finish: finishBusybox}
 	nginxLayer   = &layer{name: "nginx", on: webLayer, packages: []string{"nginx"}, finish: finishNginx}
+
+	devicePluginLayer = &layer{name: "sample-device-plugin", program: "k8s.io/kubernetes/test/images/sample-device-plugin"}
 )
 
 func nginxConfig() v1.Config {
@@ -87,7 +89,6 @@ func Recipes() []Recipe {
 	whoami := &layer{name: "whoami", program: "minato/test/images/demo/whoami", finish: finishWhoami}
 	minatoDNS := &layer{name: "minato-dns", program: "minato/cmd/minato-dns"}
 	minato := &layer{name: "minato", program: "minato/cmd/minato"}
-	devicePlugin := &layer{name: "sample-device-plugin", program: "k8s.io/kubernetes/test/images/sample-device-plugin"}
 	draDriver := &layer{name: "dra-driver", program: "minato/test/dra/driver"}
 	shell := v1.Config{Env: []string{debianPath}, Cmd: []string{"/bin/bash"}}
 	adapter := Program("metrics-adapter", "minato.local/metrics-adapter:latest", "test/images/adapter", "sigs.k8s.io/custom-metrics-apiserver/test-adapter")
@@ -116,7 +117,7 @@ func Recipes() []Recipe {
 		}},
 		Drivers()[0],
 		pauseRecipe(),
-		{Name: "device-plugin", Tags: []string{"registry.k8s.io/e2e-test-images/sample-device-plugin:1.8.0"}, layer: devicePlugin, Config: v1.Config{
+		{Name: "device-plugin", Tags: []string{"registry.k8s.io/e2e-test-images/sample-device-plugin:1.8.0"}, layer: devicePluginLayer, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
 		}},
 		{Name: "dra-driver", Tags: []string{"minato.local/dra-driver:latest"}, layer: draDriver, Config: v1.Config{

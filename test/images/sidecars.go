@@ -38,19 +38,33 @@ func Sidecars() []Recipe {
 	return out
 }
 
-// Drivers lists the images of our CSI driver for tests: its own, and those in the place
-// of csi-driver-host-path and of csi-node-driver-registrar, which Kubernetes' suite runs
-// to have a driver within itself serve on a node. They are small.
+// Drivers lists the images of our CSI driver for tests: its own, and the one in the place
+// of csi-node-driver-registrar. They are small.
 func Drivers() []Recipe {
 	driver := csiDriverLayer()
 	env := []string{debianPath}
 	return []Recipe{
 		{Name: "csi-driver", Tags: []string{"minato.local/csi-driver:latest"}, layer: driver, Config: v1.Config{Env: env, Entrypoint: []string{"/driver"}}},
-		{Name: "e2e-hostpathplugin", Tags: []string{storageRegistry + "hostpathplugin:v1.17.1"}, layer: driver, Config: v1.Config{Env: env, Entrypoint: []string{"/driver"}}},
 		{Name: "e2e-csi-registrar", Tags: []string{storageRegistry + "csi-node-driver-registrar:v2.16.0"}, layer: driver, Config: v1.Config{Env: env, Entrypoint: []string{"/driver", "registrar"}}},
+	}
+}
+
+// hostpathPlugin is our CSI driver for tests in the place of csi-driver-host-path, which
+// Kubernetes' suite runs to have a driver within itself, of volumes or of dynamic
+// resources, serve on a node. Specs of the latter run the program by its path.
+func hostpathPlugin() Recipe {
+	return Recipe{
+		Name: "e2e-hostpathplugin", Tags: []string{storageRegistry + "hostpathplugin:v1.17.1"},
+		layer:  &layer{name: "hostpathplugin", on: csiDriverLayer(), finish: finishHostpathPlugin},
+		Config: v1.Config{Env: []string{debianPath}, Entrypoint: []string{"/hostpathplugin"}},
 	}
 }
 
 func csiDriverLayer() *layer {
 	return &layer{name: "csi-driver", on: busyboxLayer, program: "minato/test/csi/driver"}
+}
+
+func finishHostpathPlugin(_ *kitchen, t *tree) error {
+	t.link("hostpathplugin", "driver")
+	return nil
 }

@@ -71,6 +71,10 @@ func Upstream() []Recipe {
 			Env: []string{debianPath}, Entrypoint: []string{"/sample-apiserver"},
 		}},
 		pauseRecipe(),
+		{Name: "e2e-device-plugin", Tags: []string{suiteRegistry + "sample-device-plugin:1.7"}, layer: devicePluginLayer, Config: v1.Config{
+			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
+		}},
+		hostpathPlugin(),
 	}
 	for _, animal := range []string{"kitten", "nautilus"} {
 		out = append(out, Recipe{

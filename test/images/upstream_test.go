@@ -46,6 +46,33 @@ func TestUpstreamNamesAreTheSuites(t *testing.T) {
 	}
 }
 
+// Specs with drivers of dynamic resources run a program by its path in an image that they
+// name themselves.
+func TestHostpathPluginIsWhereItIsRun(t *testing.T) {
+	dir, err := moduleDir(t.Context(), "k8s.io/kubernetes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(dir, "test/e2e/dra/utils/deploy.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := regexp.MustCompile(`Command: \[\]string\{\s*"/([^"]+)",\s*"--v`).FindSubmatch(source)
+	r := hostpathPlugin()
+	name, _, _ := strings.Cut(r.Tags[0], ":")
+	if run == nil || !strings.Contains(string(source), `"`+name+`"`) {
+		t.Fatalf("the suite no longer runs a program of the image %s", name)
+	}
+	made := &tree{entries: map[string]*entry{}}
+	if err := r.layer.finish(nil, made); err != nil {
+		t.Fatal(err)
+	}
+	e := made.entries[string(run[1])]
+	if e == nil || e.header.Linkname != filepath.Base(r.layer.on.program) {
+		t.Errorf("/%s is not the program %s", run[1], r.layer.on.program)
+	}
+}
+
 // manifestImages are the images that the suite's manifests name.
 func manifestImages(t *testing.T, dir string) (images []string) {
 	t.Helper()

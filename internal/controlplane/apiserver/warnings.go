@@ -26,27 +26,6 @@ var podWarnings = []func(*core.PodSpec, *field.Path) (*field.Path, string){
 	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
 		return appArmorField(s, at), "nodes of this cluster have no AppArmor profile of their own and refuse the Pod; leave the field out, or use the type Localhost or Unconfined"
 	},
-	func(s *core.PodSpec, at *field.Path) (*field.Path, string) {
-		return restartAllField(s, at), "nodes of this cluster restart no other containers and refuse the Pod; use the action Restart"
-	},
-}
-
-// restartAllField is the first rule that asks for the restart of all containers.
-func restartAllField(s *core.PodSpec, at *field.Path) *field.Path {
-	inside := func(list *field.Path, containers []core.Container) *field.Path {
-		for i, c := range containers {
-			for j, rule := range c.RestartPolicyRules {
-				if rule.Action == core.ContainerRestartRuleActionRestartAllContainers {
-					return list.Index(i).Child("restartPolicyRules").Index(j).Child("action")
-				}
-			}
-		}
-		return nil
-	}
-	if p := inside(at.Child("initContainers"), s.InitContainers); p != nil {
-		return p
-	}
-	return inside(at.Child("containers"), s.Containers)
 }
 
 // appArmorField is the first field that asks for the nodes' own AppArmor profile.

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
-	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"minato/internal/node/spec"
@@ -54,14 +53,13 @@ const (
 	reasonOS             = "PodOSNotSupported"
 	reasonGroups         = "SupplementalGroupsPolicyNotSupported"
 	reasonAppArmor       = "AppArmor"
-	reasonFeature        = "PodFeatureUnsupported"
 	reasonResourceClaims = "ResourceClaimsNotSupported"
 	reasonUserNamespaces = "UserNamespacesNotSupported"
 )
 
 // Check returns why the node does not take the Pod, nil if it does.
 func Check(in Input) *Refusal {
-	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, declaredFeatures, resourceClaims, userNamespaces} {
+	for _, check := range []func(Input) *Refusal{pressure, sysctls, os, groups, predicates, appArmor, resourceClaims, userNamespaces} {
 		if r := check(in); r != nil {
 			return r
 		}
@@ -221,16 +219,6 @@ func eachContainer(pod *v1.Pod, fn func(*v1.Container)) {
 		c := v1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		fn(&c)
 	}
-}
-
-// declaredFeatures refuses what kubelet has as a feature that nodes declare. The
-// scheduler keeps such a Pod away from this node, which does not declare it; one
-// that names the node itself comes here.
-func declaredFeatures(in Input) *Refusal {
-	if !podutil.AllContainersCouldRestart(&in.Pod.Spec) {
-		return nil
-	}
-	return refuse(reasonFeature, "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart")
 }
 
 // resourceClaims refuses devices that a driver would have to prepare, on a node that

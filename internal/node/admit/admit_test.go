@@ -150,8 +150,7 @@ func TestCheck(t *testing.T) {
 		}), reason: "OutOfcpu", message: "Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000"},
 		{name: "restart of all containers", pod: testPod(func(p *v1.Pod) {
 			p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{Action: v1.ContainerRestartRuleActionRestartAllContainers}}
-		}), reason: "PodFeatureUnsupported",
-			message: "Pod requires node features that are not available: RestartAllContainersOnContainerExits, for the action RestartAllContainers in restartPolicyRules; use the action Restart"},
+		})},
 		{name: "resource claim", pod: testPod(func(p *v1.Pod) { p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu"}} }), reason: "ResourceClaimsNotSupported",
 			message: "This node takes no drivers for dynamic resources, which the pod asks for with spec.resourceClaims; remove the field"},
 		{name: "user namespace", pod: testPod(func(p *v1.Pod) { p.Spec.HostUsers = &no }), reason: "UserNamespacesNotSupported",

@@ -20,12 +20,12 @@
 //	predicates: node name      placement: NodeName
 //	predicates: host ports     ports: NodePorts
 //	predicates: NoExecute      placement: TaintToleration
-//	resizes                    CheckResize: Infeasible, and Deferred for whatever Check refuses
+//	resizes                    CheckResize: Deferred for whatever Check refuses
 //	critical Pods              none: a critical Pod that does not fit is refused like any other; the scheduler
 //	                           preempts for those that it places
 //	AppArmor                   appArmor: AppArmor
 //	Pod features               none: resources of a Pod as a whole are given
-//	declared features          declaredFeatures: PodFeatureUnsupported
+//	declared features          none: the node has those that a Pod can ask for
 //	node shutdown              none: a node that is shut down starts no worker for a new Pod
 //
 // Of no handler, because a kubelet finds out when it makes the sandbox, or would

@@ -6,22 +6,17 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	podresource "k8s.io/component-helpers/resource"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 )
 
 // CheckResize returns why the node does not give a Pod the resources that its
-// spec asks for by now, nil if it does. The reason is one of the condition
-// PodResizePending: Deferred, where it may fit later, or Infeasible. granted is
-// the Pod with what it has.
+// spec asks for by now, nil if it does. The reason is that of the condition
+// PodResizePending: Deferred, for it may fit later.
 //
 // As kubelet, it asks what it asks of a new Pod. More than the whole node has is
 // deferred too: a node may grow.
-func CheckResize(in Input, granted *v1.Pod) *Refusal {
-	if !equality.Semantic.DeepEqual(in.Pod.Spec.Resources, granted.Spec.Resources) {
-		return refuse(v1.PodReasonInfeasible, "This node does not resize spec.resources, requests and limits of a pod as a whole, while the pod runs; resize spec.containers[*].resources instead")
-	}
+func CheckResize(in Input) *Refusal {
 	if r := Check(in); r != nil {
 		return &Refusal{Reason: v1.PodReasonDeferred, Message: r.Message}
 	}

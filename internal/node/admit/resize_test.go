@@ -15,7 +15,6 @@ func TestCheckResize(t *testing.T) {
 			p.Spec.Resources = &v1.ResourceRequirements{Requests: v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu)}}
 		}
 	}
-	granted := testPod(asks(v1.ResourceCPU, "500m"))
 	for _, c := range []struct {
 		name            string
 		pod             *v1.Pod
@@ -31,8 +30,9 @@ func TestCheckResize(t *testing.T) {
 			reason: "Deferred", message: "Node didn't have enough resource: memory, requested: 2147483648, used: 0, capacity: 1073741824"},
 		{name: "pressure", pod: testPod(asks(v1.ResourceCPU, "1")), node: testNode(condition(v1.NodeDiskPressure)),
 			reason: "Deferred", message: "The node had condition: [DiskPressure]. "},
-		{name: "the pod as a whole", pod: testPod(asks(v1.ResourceCPU, "500m"), whole("1")),
-			reason: "Infeasible", message: "This node does not resize spec.resources, requests and limits of a pod as a whole, while the pod runs; resize spec.containers[*].resources instead"},
+		{name: "the pod as a whole", pod: testPod(asks(v1.ResourceCPU, "500m"), whole("1"))},
+		{name: "too much for the pod as a whole", pod: testPod(asks(v1.ResourceCPU, "500m"), whole("3")),
+			reason: "Deferred", message: "Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000"},
 	} {
 		node := c.node
 		if node == nil {
@@ -42,7 +42,7 @@ func TestCheckResize(t *testing.T) {
 		if c.reason != "" {
 			want = &Refusal{c.reason, c.message}
 		}
-		got := CheckResize(Input{Pod: c.pod, Node: node, Others: c.others}, granted)
+		got := CheckResize(Input{Pod: c.pod, Node: node, Others: c.others})
 		if (got == nil) != (want == nil) || got != nil && *got != *want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, want)
 		}

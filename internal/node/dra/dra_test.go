@@ -135,12 +135,6 @@ func (b *bench) register() plugins.Plugin {
 	return p
 }
 
-func (b *bench) connected(d *driver) bool {
-	b.m.drivers.mu.Lock()
-	defer b.m.drivers.mu.Unlock()
-	return d.connected
-}
-
 func (b *bench) asked(want ...string) {
 	b.Helper()
 	if got := b.driver.taken(); !slices.Equal(got, want) {
@@ -355,7 +349,7 @@ func TestDrivers(t *testing.T) {
 	}
 	p := b.register()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if d, err := b.m.drivers.get(driverName); err == nil && b.connected(d) {
+		if d, err := b.m.drivers.get(driverName); err == nil && b.m.drivers.has(d) {
 			break
 		}
 		if time.Now().After(deadline) {

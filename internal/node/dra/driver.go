@@ -38,9 +38,14 @@ type driver struct {
 	plugin plugins.Plugin
 	conn   *grpc.ClientConn
 	// old is set where the driver speaks v1beta1 only.
-	old bool
-	// connected is guarded by drivers.mu.
+	old  bool
+	stop context.CancelFunc // ends what follows the health of its devices
+	up   chan struct{}      // is told of connections
+
+	// These are guarded by drivers.mu.
 	connected bool
+	states    states
+	expiry    *time.Timer // of the first of the states
 }
 
 // services are those of a driver's API that the node speaks, in its order.
@@ -97,16 +102,20 @@ func (d *driver) unprepare(ctx context.Context, c *api.Claim) error {
 // drivers are those that have registered.
 type drivers struct {
 	cfg Config
+	// differ is told which devices of a driver are otherwise than before.
+	differ func(driver string, at []place)
+	wg     sync.WaitGroup
 
 	mu  sync.Mutex
 	all map[string][]*driver // by name, the newest last
 	// gone says since when a driver has no instance that is connected.
 	gone    map[string]time.Time
+	closed  bool
 	changed chan struct{}
 }
 
-func newDrivers(cfg Config) *drivers {
-	return &drivers{cfg: cfg, all: map[string][]*driver{}, gone: map[string]time.Time{}, changed: make(chan struct{}, 1)}
+func newDrivers(cfg Config, differ func(driver string, at []place)) *drivers {
+	return &drivers{cfg: cfg, differ: differ, all: map[string][]*driver{}, gone: map[string]time.Time{}, changed: make(chan struct{}, 1)}
 }
 
 // get returns the instance of a driver to ask: the newest that is connected.
@@ -142,7 +151,7 @@ func (s *drivers) add(p plugins.Plugin) error {
 	if err := checkName(p.Name); err != nil {
 		return err
 	}
-	d := &driver{plugin: p}
+	d := &driver{plugin: p, up: make(chan struct{}, 1)}
 	i := slices.IndexFunc(services[:], func(service string) bool { return slices.Contains(p.Versions, service) })
 	if i < 0 {
 		return fmt.Errorf("the driver %s serves %q; this node asks for one of %q", p.Name, p.Versions, services)
@@ -150,6 +159,9 @@ func (s *drivers) add(p plugins.Plugin) error {
 	d.old = services[i] == v1beta1.DRAPluginService
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("this node takes no drivers any more, such as %s; it is being stopped", p.Name)
+	}
 	for _, other := range s.all[p.Name] {
 		if other.plugin.Endpoint == p.Endpoint && other.plugin.Socket != p.Socket {
 			return fmt.Errorf("endpoint %s already registered for DRA driver plugin %s", p.Endpoint, p.Name)
@@ -162,6 +174,9 @@ func (s *drivers) add(p plugins.Plugin) error {
 	d.conn = conn
 	s.all[p.Name] = append(s.all[p.Name], d)
 	conn.Connect()
+	var ctx context.Context
+	ctx, d.stop = context.WithCancel(context.Background()) // remove or close ends it
+	s.wg.Go(func() { s.watch(ctx, d) })
 	s.note(p.Name)
 	return nil
 }
@@ -181,6 +196,7 @@ func (s *drivers) remove(p plugins.Plugin) {
 	}
 	s.note(p.Name)
 	s.mu.Unlock()
+	d.stop()
 	d.conn.Close() // which tells the monitor, who takes the lock
 }
 
@@ -220,12 +236,21 @@ func (m *monitor) HandleConn(_ context.Context, event grpcstats.ConnStats) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	m.d.connected = connected
+	if connected {
+		select {
+		case m.d.up <- struct{}{}:
+		default:
+		}
+	}
 	m.s.note(m.d.plugin.Name)
 }
 
 // run removes the ResourceSlices of the node: all of them now, when no driver has
 // registered yet, and those of a driver that has been gone for a while.
 func (s *drivers) run(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = false
+	s.mu.Unlock()
 	defer s.close()
 	tick := time.NewTicker(wipeDelay / 6)
 	defer tick.Stop()
@@ -274,17 +299,18 @@ func (s *drivers) wipe(ctx context.Context, name string) error {
 	return err
 }
 
-// close ends all connections.
+// close ends all connections, and what waits for their drivers.
 func (s *drivers) close() {
 	s.mu.Lock()
-	var conns []*grpc.ClientConn
+	s.closed = true
+	var all []*driver
 	for _, list := range s.all {
-		for _, d := range list {
-			conns = append(conns, d.conn)
-		}
+		all = append(all, list...)
 	}
 	s.mu.Unlock()
-	for _, c := range conns {
-		c.Close()
+	for _, d := range all {
+		d.stop()
+		d.conn.Close()
 	}
+	s.wg.Wait()
 }

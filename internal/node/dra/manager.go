@@ -31,7 +31,9 @@ type Config struct {
 	// Root is the node's root directory.
 	Root plugins.Dialer
 	// File keeps what was begun for which claim. No Pod may see it.
-	File   string
+	File string
+	// Wake is called when devices of a Pod are otherwise than before; nil is nothing.
+	Wake   func(pod types.UID)
 	Logger *slog.Logger
 }
 
@@ -57,7 +59,11 @@ func Open(cfg Config) (*Manager, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Manager{cfg: cfg, ledger: ledger{}, drivers: newDrivers(cfg)}
+	if cfg.Wake == nil {
+		cfg.Wake = func(types.UID) {}
+	}
+	m := &Manager{cfg: cfg, ledger: ledger{}}
+	m.drivers = newDrivers(cfg, m.wake)
 	data, err := host.ReadRecord(cfg.File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

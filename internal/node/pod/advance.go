@@ -15,6 +15,7 @@ import (
 	"minato/internal/node/guard"
 	"minato/internal/node/observe"
 	"minato/internal/node/probe"
+	"minato/internal/node/spec"
 	"minato/internal/node/status"
 )
 
@@ -83,6 +84,9 @@ func (w *worker) read(ctx context.Context, pod *v1.Pod) (*observe.Pod, error) {
 // execute acts on a plan. acted says that the runtime has changed and has to be
 // read again; wait is when a start that was postponed is due.
 func (w *worker) execute(ctx context.Context, pod *v1.Pod, view *observe.Pod, plan Plan) (acted bool, wait time.Time, err error) {
+	if plan.Again {
+		return true, wait, w.stopRound(ctx, pod, plan.Kill)
+	}
 	for _, k := range plan.Kill {
 		if k.Resize {
 			w.resizing.stopped[k.Container.ID] = true
@@ -291,8 +295,9 @@ func (w *worker) compute(pod *v1.Pod, view *observe.Pod, over bool) v1.PodStatus
 			return status.Probes{Started: h.Started, Ready: h.Ready}
 		},
 		Resize:   w.resizing.conditions(),
-		Devices:  func(container string) []v1.ResourceStatus { return w.m.cfg.Devices.Status(w.uid, container) },
+		Devices:  func(c *v1.Container) []v1.ResourceStatus { return w.deviceStatus(pod, c) },
 		Has:      w.containerHas,
+		PodHas:   func() spec.PodLimits { return w.sandboxHas(pod, view) },
 		Waiting:  w.waiting,
 		Failed:   w.verdict,
 		Terminal: !w.life.now().Starts(),

@@ -145,7 +145,7 @@ func (m *Manager) decideResize(node *v1.Node, x *worker, r admit.Resize, known [
 	in := admit.Input{Pod: r.Pod, Node: node, Options: m.cfg.Admission}
 	in.Others, _, _ = m.others(x, r.Pod, known)
 	c := &x.candidate.resize
-	why := admit.CheckResize(in, r.Granted)
+	why := admit.CheckResize(in)
 	if why == nil {
 		record, _ := m.cfg.Allocations.Get(x.uid)
 		record.Granted = spec.AllocationOf(r.Pod)

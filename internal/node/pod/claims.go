@@ -20,6 +20,8 @@ type Claims interface {
 	Pods() []types.UID
 	// CDI are the names of the devices that a container gets.
 	CDI(pod *v1.Pod, c *v1.Container) ([]string, error)
+	// Status tells how the devices are that a container has by claims.
+	Status(pod *v1.Pod, c *v1.Container) []v1.ResourceStatus
 }
 
 // prepareClaims prepares what the Pod has claimed, or tells why that can't be.
@@ -59,10 +61,16 @@ func (w *worker) given(ctx context.Context, pod *v1.Pod, c *v1.Container) (devic
 	return given, nil
 }
 
+// deviceStatus tells how the devices of a container are, whoever has given them to the Pod.
+func (w *worker) deviceStatus(pod *v1.Pod, c *v1.Container) []v1.ResourceStatus {
+	return append(w.m.cfg.Devices.Status(w.uid, c.Name), w.m.cfg.Claims.Status(pod, c)...)
+}
+
 // noClaims are those of a node that takes no drivers, and no Pods that need one.
 type noClaims struct{}
 
-func (noClaims) Prepare(context.Context, *v1.Pod) error       { return nil }
-func (noClaims) Unprepare(context.Context, types.UID) error   { return nil }
-func (noClaims) Pods() []types.UID                            { return nil }
-func (noClaims) CDI(*v1.Pod, *v1.Container) ([]string, error) { return nil, nil }
+func (noClaims) Prepare(context.Context, *v1.Pod) error            { return nil }
+func (noClaims) Unprepare(context.Context, types.UID) error        { return nil }
+func (noClaims) Pods() []types.UID                                 { return nil }
+func (noClaims) CDI(*v1.Pod, *v1.Container) ([]string, error)      { return nil, nil }
+func (noClaims) Status(*v1.Pod, *v1.Container) []v1.ResourceStatus { return nil }

@@ -67,6 +67,12 @@ func (f *fakeClaims) Unprepare(context.Context, types.UID) error {
 	f.calls.add("unprepare")
 	return nil
 }
+func (f *fakeClaims) Status(*v1.Pod, *v1.Container) []v1.ResourceStatus {
+	if slices.Contains(f.calls.all(), "unprepare") {
+		return nil
+	}
+	return []v1.ResourceStatus{{Name: "claim:c", Resources: []v1.ResourceHealth{{ResourceID: "x.y/z=a", Health: v1.ResourceHealthStatusHealthy}}}}
+}
 func (f *fakeClaims) CDI(*v1.Pod, *v1.Container) ([]string, error) {
 	return []string{"x.y/z=a"}, nil
 }
@@ -120,8 +126,14 @@ func TestDevicesAndClaims(t *testing.T) {
 		t.Errorf("when its end is told: %q", got)
 	}
 	for _, st := range b.reporter.all() {
-		if len(st.ContainerStatuses) != 1 || len(st.ContainerStatuses[0].AllocatedResourcesStatus) != 1 || st.ContainerStatuses[0].AllocatedResourcesStatus[0].Resources[0].Health != v1.ResourceHealthStatusUnhealthy {
-			t.Errorf("the %s Pod's device is not told of: %+v", st.Phase, st.ContainerStatuses)
+		told := map[v1.ResourceName]v1.ResourceHealthStatus{}
+		for _, s := range st.ContainerStatuses {
+			for _, d := range s.AllocatedResourcesStatus {
+				told[d.Name] = d.Resources[0].Health
+			}
+		}
+		if told["example.com/gpu"] != v1.ResourceHealthStatusUnhealthy || told["claim:c"] != v1.ResourceHealthStatusHealthy {
+			t.Errorf("of the %s Pod's devices is told %v", st.Phase, told)
 		}
 	}
 }

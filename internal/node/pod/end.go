@@ -106,6 +106,7 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	if view, err = w.read(ctx, pod); err != nil {
 		return err
 	}
+	last := w.compute(pod, view, true) // with the devices that it had until now
 	// Before the API hears that the Pod has ended: its claims may be another Pod's then.
 	if err := w.m.cfg.Claims.Unprepare(ctx, w.uid); err != nil {
 		if ctx.Err() != nil {
@@ -116,7 +117,6 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod) error {
 	}
 	w.m.cfg.Probes.Remove(w.uid)
 	w.m.cfg.Objects.Release(w.uid)
-	last := w.compute(pod, view, true) // with the devices that it had until now
 	w.m.cfg.Devices.Release(w.uid)
 	inAPI := w.life.take(stepStop).InAPI()
 	w.m.wakeArriving()
@@ -202,6 +202,16 @@ func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) er
 		}
 	}
 	return nil
+}
+
+// stopRound stops containers that are to be started anew with all others. As a kubelet's,
+// they are given no time, and their hooks are not run.
+func (w *worker) stopRound(ctx context.Context, pod *v1.Pod, kills []Kill) error {
+	var g guard.Group
+	for _, k := range kills {
+		g.Go("stop container "+k.Container.Name, func() error { return w.kill(ctx, pod, k, 0) })
+	}
+	return g.Wait()
 }
 
 // kill stops one container: preStop hook, the stop signal, and SIGKILL when the

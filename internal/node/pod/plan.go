@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
@@ -21,6 +22,9 @@ type Plan struct {
 	Replace    *observe.Sandbox
 	Kill       []Kill
 	Start      []*v1.Container
+	// Again says that the containers to stop are to be started anew with all others:
+	// they are stopped at once, side by side.
+	Again bool
 	// Update are containers that get other resources as they run. Limits says that
 	// the Pod's cgroup has others than it should, Restarting that containers which
 	// were stopped for that have yet to be started, and Resizing that there is any
@@ -58,12 +62,15 @@ type Facts struct {
 
 // MakePlan decides what to do next for a Pod as it was granted.
 func MakePlan(pod *v1.Pod, view *observe.Pod, facts Facts) Plan {
-	p := planner{pod: pod, view: view, Facts: facts}
+	p := planner{pod: pod, view: view, Facts: facts, round: view.Round(&pod.Spec)}
 	if !p.sandboxGood() {
 		p.planSandbox()
 		return p.plan
 	}
 	p.sandbox = view.Sandbox().ID
+	if p.planRound(); p.plan.Again {
+		return p.plan
+	}
 	if p.planInit() {
 		p.planRegular()
 	}
@@ -79,7 +86,27 @@ type planner struct {
 	pod     *v1.Pod
 	view    *observe.Pod
 	sandbox string
+	round   int
 	plan    Plan
+}
+
+// earlier tells whether a run is one of before all containers were to be started anew.
+func (p *planner) earlier(run *observe.Container) bool { return run != nil && run.Round() < p.round }
+
+// planRound stops what still runs of before all containers were to be started anew.
+func (p *planner) planRound() {
+	for _, run := range p.view.Running() {
+		c := spec.FindContainer(p.pod, run.Name)
+		if !p.earlier(run) || isEphemeral(p.pod, run.Name) {
+			continue
+		}
+		p.plan.Again = true
+		p.plan.Kill = append(p.plan.Kill, Kill{Container: run, Spec: c, Message: fmt.Sprintf("Container %s is started anew with all others", run.Name)})
+	}
+}
+
+func isEphemeral(pod *v1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c v1.EphemeralContainer) bool { return c.Name == name })
 }
 
 func (p *planner) sandboxGood() bool {
@@ -107,6 +134,9 @@ func (p *planner) unfinished() bool {
 	for i := range p.pod.Spec.InitContainers {
 		c := &p.pod.Spec.InitContainers[i]
 		latest := p.view.Latest(c.Name)
+		if p.earlier(latest) {
+			return true
+		}
 		if latest.Exited() && latest.ExitCode != 0 && !podutil.ContainerShouldRestart(*c, p.pod.Spec, latest.ExitCode) {
 			return false
 		}
@@ -118,16 +148,17 @@ func (p *planner) unfinished() bool {
 		if latest.Exited() {
 			code = latest.ExitCode
 		}
-		if latest == nil || podutil.ContainerShouldRestart(*c, p.pod.Spec, code) {
+		if latest == nil || p.earlier(latest) || podutil.ContainerShouldRestart(*c, p.pod.Spec, code) {
 			return true
 		}
 	}
 	return false
 }
 
-// here is the newest run of a container if it belongs to the present sandbox.
+// here is the newest run of a container if it belongs to the present sandbox, and was
+// not before all containers were to be started anew.
 func (p *planner) here(name string) *observe.Container {
-	if c := p.view.Latest(name); c != nil && c.SandboxID == p.sandbox {
+	if c := p.view.Latest(name); c != nil && c.SandboxID == p.sandbox && !p.earlier(c) {
 		return c
 	}
 	return nil
@@ -188,6 +219,9 @@ func (p *planner) planRegular() {
 		c := &p.pod.Spec.Containers[i]
 		latest := p.view.Latest(c.Name)
 		switch {
+		case p.earlier(latest):
+			p.plan.Start = append(p.plan.Start, c)
+			unfinished++
 		case latest.Running() && latest.SandboxID == p.sandbox:
 			p.checkRunning(c, latest)
 			unfinished++

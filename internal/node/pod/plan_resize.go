@@ -16,10 +16,10 @@ func (p *planner) planResize(c *v1.Container, run *observe.Container) (stop bool
 	if p.ContainerHas == nil {
 		return false
 	}
-	has := p.ContainerHas(c, run)
+	has, wants := p.ContainerHas(c, run), spec.Given(p.pod, c)
 	differs, restart := false, false
 	for _, name := range spec.Resizable() {
-		if !spec.Same(has, c.Resources, name) {
+		if !spec.Same(has, wants, name) {
 			differs, restart = true, restart || restartsFor(c, name)
 		}
 	}
@@ -27,7 +27,7 @@ func (p *planner) planResize(c *v1.Container, run *observe.Container) (stop bool
 	case restart:
 		p.plan.Kill = append(p.plan.Kill, Kill{Container: run, Spec: c, Message: fmt.Sprintf("Container %s resize requires restart", c.Name), Resize: true})
 	case differs:
-		p.plan.Update = append(p.plan.Update, Update{Run: run, Spec: c, Has: has})
+		p.plan.Update = append(p.plan.Update, Update{Run: run, Spec: c, Wants: wants, Has: has})
 	}
 	return restart
 }

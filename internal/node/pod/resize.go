@@ -21,8 +21,9 @@ import (
 // Update is a container that gets other resources while it runs.
 type Update struct {
 	Run  *observe.Container
-	Spec *v1.Container // with the resources that it gets
-	Has  v1.ResourceRequirements
+	Spec *v1.Container
+	// Wants and Has are what it gets and what it was given last, as spec.Given has them.
+	Wants, Has v1.ResourceRequirements
 }
 
 // resizing is what a worker keeps of its Pod's resizes.
@@ -107,7 +108,7 @@ func (w *worker) containerHas(c *v1.Container, run *observe.Container) v1.Resour
 	if has, changed := r.Containers[run.ID]; changed {
 		return has
 	}
-	return spec.Created(c, run.Annotations)
+	return spec.Created(w.latest(), c, run.Annotations)
 }
 
 // forgetRun drops what is kept of a run that was removed.
@@ -137,7 +138,7 @@ func (w *worker) sandboxHas(pod *v1.Pod, view *observe.Pod) spec.PodLimits {
 	first := spec.AllocationOf(pod)
 	for name := range first {
 		if run := view.Latest(name); run != nil && run.SandboxID == sandbox.ID {
-			first[name] = spec.Created(spec.FindContainer(pod, name), run.Annotations)
+			first[name] = spec.Created(pod, spec.FindContainer(pod, name), run.Annotations)
 		}
 	}
 	pod, _ = first.Apply(pod)
@@ -211,7 +212,7 @@ func (a *actuation) run(ctx context.Context, plan Plan) error {
 // growth is negative for a container that gets less of a resource: its limit
 // decides, or its request where the limit stays.
 func growth(u Update, name v1.ResourceName) int {
-	limit, request := u.Spec.Resources.Limits[name], u.Spec.Resources.Requests[name]
+	limit, request := u.Wants.Limits[name], u.Wants.Requests[name]
 	return cmp.Or(limit.Cmp(u.Has.Limits[name]), request.Cmp(u.Has.Requests[name]))
 }
 
@@ -238,11 +239,11 @@ func (a *actuation) setPod(ctx context.Context, name v1.ResourceName, limits spe
 
 // setContainer gives a container what it is to have of one resource.
 func (a *actuation) setContainer(ctx context.Context, name v1.ResourceName, u *Update) error {
-	if spec.Same(u.Has, u.Spec.Resources, name) {
+	if spec.Same(u.Has, u.Wants, name) {
 		return nil
 	}
 	c := *u.Spec
-	c.Resources = spec.With(u.Has, u.Spec.Resources, name)
+	c.Resources = spec.With(u.Has, u.Wants, name)
 	limits := &runtimeapi.ContainerResources{Linux: spec.Limits(a.pod, &c, a.w.m.cfg.Memory, a.w.m.cfg.HugePages)}
 	if err := a.w.m.cfg.Runtime.UpdateContainerResources(ctx, u.Run.ID, limits); err != nil {
 		return err
@@ -259,7 +260,7 @@ func (a *actuation) setContainer(ctx context.Context, name v1.ResourceName, u *U
 func (a *actuation) checkMemory(ctx context.Context) error {
 	lower := map[string]int64{}
 	for _, u := range a.updates {
-		limit, had := u.Spec.Resources.Limits[v1.ResourceMemory], u.Has.Limits[v1.ResourceMemory]
+		limit, had := u.Wants.Limits[v1.ResourceMemory], u.Has.Limits[v1.ResourceMemory]
 		if !limit.IsZero() && (had.IsZero() || limit.Cmp(had) < 0) {
 			lower[u.Run.ID] = limit.Value()
 		}

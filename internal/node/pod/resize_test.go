@@ -129,6 +129,79 @@ func TestResizeByRestart(t *testing.T) {
 	}
 }
 
+// wholeGets are resources of the Pod as a whole, of which the first container has no part of
+// its own, and the second one has.
+func wholeGets(cpu, memory string) func(*v1.Pod) {
+	return func(p *v1.Pod) {
+		list := v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu), v1.ResourceMemory: resource.MustParse(memory)}
+		p.Spec.Resources = &v1.ResourceRequirements{Requests: list, Limits: list.DeepCopy()}
+		own := p.Spec.Containers[0].DeepCopy()
+		own.Name, own.ResizePolicy = "own", nil
+		small := v1.ResourceList{v1.ResourceCPU: resource.MustParse("50m"), v1.ResourceMemory: resource.MustParse("16Mi")}
+		own.Resources = v1.ResourceRequirements{Requests: small, Limits: small.DeepCopy()}
+		p.Spec.Containers = append(p.Spec.Containers[:1], *own)
+	}
+}
+
+func TestResizeOfTheWhole(t *testing.T) {
+	b := newBench(t)
+	p := newPod("web", wholeGets("200m", "128Mi"))
+	b.manager.Update(p)
+	b.eventually("it runs", b.phase("web", v1.PodRunning))
+	p = b.resized(p, wholeGets("500m", "64Mi"))
+	has := func() bool {
+		s := b.reporter.get("web")
+		return b.settled(p)() && s.Resources != nil && s.Resources.Limits.Cpu().String() == "500m" && s.Resources.Limits.Memory().String() == "64Mi" && s.AllocatedResources.Memory().String() == "64Mi"
+	}
+	b.eventually("it has what it asks for", has)
+	// Memory shrinks: the container first. CPU grows: the Pod first.
+	want := []string{
+		"UpdateContainerResources main shares=204 quota=20000 memory=67108864",
+		"UpdatePodSandboxResources web shares=0 quota=0 memory=67108864",
+		"UpdatePodSandboxResources web shares=512 quota=50000 memory=0",
+		"UpdateContainerResources main shares=512 quota=50000 memory=67108864",
+	}
+	if got := b.changes(); !slices.Equal(got, want) {
+		t.Errorf("calls = %q, want %q", got, want)
+	}
+	for _, s := range b.reporter.get("web").ContainerStatuses {
+		if limit := s.Resources.Limits.Memory().String(); s.Name == "main" && len(s.Resources.Limits) > 0 || s.Name == "own" && limit != "16Mi" || s.RestartCount > 0 {
+			t.Errorf("container %s has %v", s.Name, s.Resources)
+		}
+	}
+	b.restart()
+	b.manager.Update(p)
+	b.runtime.Exit("main", 1)
+	b.eventually("it is started again", func() bool { return b.count("StartContainer main") == 2 })
+	if r := b.runtime.Config("main").Linux.Resources; r.MemoryLimitInBytes != 64<<20 || r.CpuQuota != 50_000 {
+		t.Errorf("it was started with %v", r)
+	}
+	b.eventually("it still has what it asks for", has)
+	if got := b.changes(); len(got) != len(want) {
+		t.Errorf("more was changed: %q", got)
+	}
+}
+
+// A container that has the limit of the Pod as a whole is restarted for it as for one of
+// its own.
+func TestResizeOfTheWholeByRestart(t *testing.T) {
+	b := newBench(t)
+	p := newPod("web", wholeGets("200m", "128Mi"), restartsOn(v1.ResourceMemory))
+	b.manager.Update(p)
+	b.eventually("it runs", b.phase("web", v1.PodRunning))
+	p = b.resized(p, wholeGets("200m", "256Mi"), restartsOn(v1.ResourceMemory))
+	b.eventually("it has what it asks for", func() bool {
+		return b.settled(p)() && b.count("StartContainer main") == 2 && b.runtime.Limits("web").MemoryLimitInBytes == 256<<20
+	})
+	p = b.resized(p, wholeGets("300m", "256Mi"), restartsOn(v1.ResourceMemory))
+	b.eventually("it has what it asks for", func() bool {
+		return b.settled(p)() && b.reporter.get("web").Resources.Limits.Cpu().String() == "300m"
+	})
+	if main, own := b.count("StartContainer main"), b.count("StartContainer own"); main != 2 || own != 1 {
+		t.Errorf("main was started %d times, and own %d times", main, own)
+	}
+}
+
 func TestResizeOfSeveral(t *testing.T) {
 	b := newBench(t)
 	two := func(a, c string) func(*v1.Pod) {

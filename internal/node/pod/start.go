@@ -44,8 +44,11 @@ func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c
 		return false, at, nil
 	}
 	latest := view.Latest(c.Name)
-	if at := w.crashPause(pod, c, latest); !at.IsZero() {
-		return false, at, nil
+	// One that was stopped, or had ended, before all were to be started anew did not fail.
+	if earlier := latest.Round() < view.Round(&pod.Spec) && !latest.RestartsAll(&pod.Spec); !earlier {
+		if at := w.crashPause(pod, c, latest); !at.IsZero() {
+			return false, at, nil
+		}
 	}
 	err = w.start(ctx, pod, view, c)
 	if ctx.Err() != nil {
@@ -121,7 +124,7 @@ func (w *worker) startMade(ctx context.Context, pod *v1.Pod, view *observe.Pod, 
 // start pulls, creates and starts a container and runs its postStart hook.
 func (w *worker) start(ctx context.Context, pod *v1.Pod, view *observe.Pod, c *v1.Container) error {
 	sandbox := view.Sandbox()
-	if made := view.Latest(c.Name); made != nil && made.State == runtimeapi.ContainerState_CONTAINER_CREATED && made.SandboxID == sandbox.ID && made.Annotations[spec.AnnotationHash] == spec.Hash(c) {
+	if made := view.Latest(c.Name); made != nil && made.State == runtimeapi.ContainerState_CONTAINER_CREATED && made.SandboxID == sandbox.ID && made.Annotations[spec.AnnotationHash] == spec.Hash(c) && made.Round() == view.Round(&pod.Spec) {
 		return w.startMade(ctx, pod, view, c, made)
 	}
 	sandboxConfig, err := w.sandboxConfig(pod, sandbox.Attempt)
@@ -209,7 +212,7 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, view *observe
 		return nil, err
 	}
 	return spec.Container(spec.ContainerInput{
-		Pod: pod, Container: c, Restarts: restarts,
+		Pod: pod, Container: c, Restarts: restarts, Round: view.Round(&pod.Spec),
 		ImageRef: image.Id, User: imageUser(image),
 		Env: withEnv(given.Envs, env), Mounts: append(given.Mounts, mounts...), Devices: append(given.Devices, devices...),
 		Annotations: given.Annotations, CDI: given.CDI, Target: w.target(pod, view, c),

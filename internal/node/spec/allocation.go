@@ -9,13 +9,19 @@ import (
 )
 
 // Allocation is what a node has given a Pod: the requests and limits of each of
-// its containers, by name. Where the Pod's spec asks for something else by now
+// its containers, by name, and by whole those of the Pod as a whole. Where the Pod's spec asks for something else by now
 // (KEP-1287), the node has yet to grant that.
 type Allocation map[string]v1.ResourceRequirements
+
+// whole is no container's name.
+const whole = ""
 
 // AllocationOf is what the Pod's spec asks for.
 func AllocationOf(pod *v1.Pod) Allocation {
 	a := Allocation{}
+	if pod.Spec.Resources != nil {
+		a[whole] = *pod.Spec.Resources.DeepCopy()
+	}
 	for i := range pod.Spec.InitContainers {
 		a[pod.Spec.InitContainers[i].Name] = *pod.Spec.InitContainers[i].Resources.DeepCopy()
 	}
@@ -30,6 +36,10 @@ func AllocationOf(pod *v1.Pod) Allocation {
 // what its spec asks for.
 func AllocationFromStatus(pod *v1.Pod) Allocation {
 	a := AllocationOf(pod)
+	if r, known := a[whole]; known && pod.Status.Resources != nil {
+		r.Requests, r.Limits = told(r.Requests, pod.Status.AllocatedResources), told(r.Limits, pod.Status.Resources.Limits)
+		a[whole] = r
+	}
 	for _, list := range [][]v1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range list {
 			s := &list[i]
@@ -44,10 +54,34 @@ func AllocationFromStatus(pod *v1.Pod) Allocation {
 	return a
 }
 
+// told are those of the resources of a list that another list tells of: a status has
+// also those of the containers.
+func told(list, status v1.ResourceList) v1.ResourceList {
+	out := v1.ResourceList{}
+	for name, q := range list {
+		if s, known := status[name]; known {
+			q = s
+		}
+		out[name] = q.DeepCopy()
+	}
+	return out
+}
+
 // Apply returns the Pod as the node has granted it, and whether that differs
 // from what its spec asks for. The Pod itself stays as it is.
 func (a Allocation) Apply(pod *v1.Pod) (granted *v1.Pod, differs bool) {
 	granted = pod
+	if len(a) == 0 {
+		return pod, false // nothing is known
+	}
+	var has *v1.ResourceRequirements
+	if r, known := a[whole]; known {
+		has = &r
+	}
+	if !equality.Semantic.DeepEqual(pod.Spec.Resources, has) {
+		granted, differs = pod.DeepCopy(), true
+		granted.Spec.Resources = has.DeepCopy()
+	}
 	for _, list := range []func(*v1.Pod) []v1.Container{
 		func(p *v1.Pod) []v1.Container { return p.Spec.InitContainers },
 		func(p *v1.Pod) []v1.Container { return p.Spec.Containers },
@@ -66,12 +100,25 @@ func (a Allocation) Apply(pod *v1.Pod) (granted *v1.Pod, differs bool) {
 	return granted, differs
 }
 
-// Created are the requests and limits that a run of a container was created
-// with. A run without the annotation that tells has those of the spec.
-func Created(c *v1.Container, annotations map[string]string) v1.ResourceRequirements {
-	var r v1.ResourceRequirements
-	if err := json.Unmarshal([]byte(annotations[annotationResources]), &r); err != nil {
-		return *c.Resources.DeepCopy()
+// Given are a container's requests, and its limits or those of the Pod as a whole.
+func Given(pod *v1.Pod, c *v1.Container) v1.ResourceRequirements {
+	r := *c.Resources.DeepCopy()
+	r.Limits = EffectiveLimits(pod, c).DeepCopy()
+	return r
+}
+
+// Created are the requests and limits, as Given has them, that a run of a container was
+// created with. A run without the annotations that tell has those of the spec.
+func Created(pod *v1.Pod, c *v1.Container, annotations map[string]string) v1.ResourceRequirements {
+	own := *c
+	own.Resources = v1.ResourceRequirements{} // nothing is read into the container's own lists
+	if err := json.Unmarshal([]byte(annotations[annotationResources]), &own.Resources); err != nil {
+		own.Resources = *c.Resources.DeepCopy()
+	}
+	r := Given(pod, &own)
+	var limits v1.ResourceList
+	if err := json.Unmarshal([]byte(annotations[annotationLimits]), &limits); err == nil {
+		r.Limits = limits
 	}
 	return r
 }

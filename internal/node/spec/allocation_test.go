@@ -34,6 +34,52 @@ func TestAllocationApplies(t *testing.T) {
 	}
 }
 
+// The Pod as a whole has a record of its own, and one from before there were such has none.
+func TestAllocationOfTheWhole(t *testing.T) {
+	whole := requirements(quantities("1", "1Gi"), quantities("2", "2Gi"))
+	old := &v1.Pod{Spec: v1.PodSpec{Resources: &whole, Containers: []v1.Container{{Name: "a", Resources: requirements(nil, quantities("1", ""))}}}}
+	a := AllocationOf(old)
+	next := old.DeepCopy()
+	next.Spec.Resources.Limits[v1.ResourceCPU] = resource.MustParse("3")
+	granted, differs := a.Apply(next)
+	if !differs || granted.Spec.Resources.Limits.Cpu().String() != "2" || next.Spec.Resources.Limits.Cpu().String() != "3" {
+		t.Errorf("granted %v", granted.Spec.Resources)
+	}
+	if p, differs := a.Apply(old); differs || p != old {
+		t.Error("a Pod that has what it asks for was changed")
+	}
+	if granted, differs := a.Apply(&v1.Pod{}); !differs || granted.Spec.Resources == nil {
+		t.Error("what was granted is taken back unasked")
+	}
+	if granted, differs := (Allocation{"a": old.Spec.Containers[0].Resources}).Apply(old); !differs || granted.Spec.Resources != nil {
+		t.Error("resources of the whole that are new count as granted")
+	}
+	if _, differs := Allocation(nil).Apply(old); differs {
+		t.Error("nothing is known, and something was granted")
+	}
+	next.Status.AllocatedResources = quantities("500m", "1Gi")
+	next.Status.AllocatedResources[v1.ResourceEphemeralStorage] = resource.MustParse("1Gi")
+	next.Status.Resources = &v1.ResourceRequirements{Limits: quantities("2", "2Gi")}
+	want := requirements(quantities("500m", "1Gi"), quantities("2", "2Gi"))
+	if got := AllocationFromStatus(next)[""]; !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("from the status %v, want %v", got, want)
+	}
+	// What a run was given is known after the whole has other limits.
+	c := &old.Spec.Containers[0]
+	annotations := containerAnnotations(old, c, 0, 0)
+	if got, want := Created(next, c, annotations), requirements(nil, quantities("1", "2Gi")); !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("created with %v, want %v", got, want)
+	}
+	other := c.DeepCopy()
+	other.Resources.Limits[v1.ResourceCPU] = resource.MustParse("9")
+	if got := Created(next, other, annotations); got.Limits.Cpu().String() != "1" || other.Resources.Limits.Cpu().String() != "9" {
+		t.Errorf("created with %v, and the container has %v", got, other.Resources)
+	}
+	if got, want := Given(old, c), requirements(nil, quantities("1", "2Gi")); !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("it is given %v, want %v", got, want)
+	}
+}
+
 // A node without a record takes what the status says.
 func TestAllocationFromStatus(t *testing.T) {
 	p := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{

@@ -15,6 +15,8 @@ type ContainerInput struct {
 	Pod       *v1.Pod
 	Container *v1.Container
 	Restarts  uint32
+	// Round is how often all containers of the Pod have been started anew.
+	Round int
 	// ImageRef is the runtime's name of the image, User the user that the image
 	// names.
 	ImageRef string
@@ -58,7 +60,7 @@ func Container(in ContainerInput) (*runtimeapi.ContainerConfig, error) {
 		Mounts:      in.Mounts,
 		Devices:     in.Devices,
 		Labels:      containerLabels(pod, c),
-		Annotations: containerAnnotations(pod, c, in.Restarts),
+		Annotations: containerAnnotations(pod, c, in.Restarts, in.Round),
 		CDIDevices:  cdiDevices(in.CDI),
 		LogPath:     LogPath(c.Name, in.Restarts),
 		Stdin:       c.Stdin,

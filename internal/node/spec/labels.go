@@ -22,8 +22,10 @@ const (
 const (
 	AnnotationHash         = "io.kubernetes.container.hash"
 	AnnotationRestartCount = "io.kubernetes.container.restartCount"
+	AnnotationRound        = "minato.container.round"
 	AnnotationGracePeriod  = "io.kubernetes.pod.terminationGracePeriod"
 	annotationResources    = "minato.container.resources"
+	annotationLimits       = "minato.container.limits"
 	annotationPodLimits    = "minato.pod.limits"
 	annotationMessagePath  = "io.kubernetes.container.terminationMessagePath"
 	annotationMessageRule  = "io.kubernetes.container.terminationMessagePolicy"
@@ -49,18 +51,26 @@ func containerLabels(pod *v1.Pod, c *v1.Container) map[string]string {
 	}
 }
 
-func containerAnnotations(pod *v1.Pod, c *v1.Container, restarts uint32) map[string]string {
+func containerAnnotations(pod *v1.Pod, c *v1.Container, restarts uint32, round int) map[string]string {
 	a := map[string]string{
 		AnnotationHash:         Hash(c),
 		AnnotationRestartCount: strconv.FormatUint(uint64(restarts), 10),
 		annotationMessagePath:  c.TerminationMessagePath,
 		annotationMessageRule:  string(c.TerminationMessagePolicy),
 	}
+	if round > 0 {
+		a[AnnotationRound] = strconv.Itoa(round)
+	}
 	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
 		a[AnnotationGracePeriod] = strconv.FormatInt(*g, 10)
 	}
 	if text, err := json.Marshal(c.Resources); err == nil { // quantities always encode
 		a[annotationResources] = string(text)
+	}
+	if pod.Spec.Resources != nil {
+		if text, err := json.Marshal(EffectiveLimits(pod, c)); err == nil {
+			a[annotationLimits] = string(text)
+		}
 	}
 	return a
 }

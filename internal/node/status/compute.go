@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"time"
 	"unicode/utf8"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
 
 	"minato/internal/node/observe"
+	"minato/internal/node/spec"
 )
 
 // Waiting is why a container has not started.
@@ -41,8 +43,11 @@ type Input struct {
 	// container was given last; nil stands for what was granted.
 	Resize []v1.PodCondition
 	Has    func(c *v1.Container, run *observe.Container) v1.ResourceRequirements
+	// PodHas tells what the cgroup of a Pod that has a sandbox was given last; nil
+	// stands for what it was made with.
+	PodHas func() spec.PodLimits
 	// Devices tells how the devices of a regular container are; nil is of no devices.
-	Devices func(container string) []v1.ResourceStatus
+	Devices func(c *v1.Container) []v1.ResourceStatus
 	// Waiting holds why containers have not started, by name.
 	Waiting map[string]Waiting
 	// Failed is set where the node itself ends the Pod.
@@ -90,18 +95,18 @@ func Compute(in Input) v1.PodStatus {
 		now := apiTime(in.Now)
 		s.StartTime = &now
 	}
-	c := containers{Input: in}
+	c := containers{Input: in, round: in.View.Round(&pod.Spec)}
 	s.InitContainerStatuses = c.init()
 	s.ContainerStatuses = c.regular()
 	s.EphemeralContainerStatuses = c.ephemeral()
 	if in.Over {
 		c.settle(&s)
 	}
-	s.AllocatedResources, s.Resources = podResources(pod, in.View)
+	s.AllocatedResources, s.Resources = podResources(in)
 	limitMessages(&s)
 	setAddresses(&s, in)
-	setPhase(&s, in)
-	s.Conditions = conditions(in, &s)
+	setPhase(&s, c)
+	s.Conditions = conditions(c, &s)
 	return s
 }
 
@@ -109,8 +114,11 @@ func Compute(in Input) v1.PodStatus {
 // same afterwards.
 func apiTime(t time.Time) metav1.Time { return metav1.NewTime(t).Rfc3339Copy() }
 
-func setPhase(s *v1.PodStatus, in Input) {
+func setPhase(s *v1.PodStatus, in containers) {
 	s.Phase = Phase(in.Pod, s, in.Terminal)
+	if in.restarting() {
+		s.Phase = cmp.Or(in.Old.Phase, v1.PodPending) // nothing of before counts
+	}
 	if old := in.Old.Phase; podutil.IsPodPhaseTerminal(old) {
 		s.Phase = old // a final phase stays
 	}

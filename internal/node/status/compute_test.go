@@ -10,6 +10,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/node/observe"
+	"minato/internal/node/spec"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -109,6 +110,62 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+// Of a Pod whose containers have all to start anew, none has ended for good.
+func TestRestartOfAll(t *testing.T) {
+	p := pod(v1.RestartPolicyNever, "init:i", "source", "a")
+	never := v1.ContainerRestartPolicyNever
+	p.Spec.Containers[0].RestartPolicy = &never
+	p.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{
+		Action:    v1.ContainerRestartRuleActionRestartAllContainers,
+		ExitCodes: &v1.ContainerRestartRuleOnExitCodes{Operator: v1.ContainerRestartRuleOnExitCodesOpNotIn, Values: []int32{0, 137}},
+	}}
+	again := func(c observe.Container) observe.Container {
+		c.Annotations = map[string]string{spec.AnnotationRound: "1"}
+		return c
+	}
+	old := v1.PodStatus{Phase: v1.PodRunning}
+	init, source, stopped := run("i", exited, 0, 0), run("source", exited, 42, 0), run("a", exited, 137, 0)
+	for name, c := range map[string]struct {
+		view       *observe.Pod
+		terminal   bool
+		phase      v1.PodPhase
+		restarting v1.ConditionStatus
+		states     string // of i, source and a: r, w, t
+	}{
+		"not yet":             {view(init, run("source", running, 0, 0), run("a", running, 0, 0)), false, v1.PodRunning, v1.ConditionFalse, "trr"},
+		"one has to stop":     {view(init, source, run("a", running, 0, 0)), false, v1.PodRunning, v1.ConditionTrue, "wwr"},
+		"all have stopped":    {view(init, source, stopped), false, v1.PodRunning, v1.ConditionTrue, "www"},
+		"init runs again":     {view(again(run("i", running, 0, 1)), init, source, stopped), false, v1.PodRunning, v1.ConditionTrue, "rww"},
+		"init fails":          {view(again(run("i", exited, 1, 1)), init, source, stopped), false, v1.PodRunning, v1.ConditionTrue, "tww"},
+		"the first has ended": {view(again(run("i", exited, 0, 1)), again(run("source", exited, 0, 1)), init, source, stopped), false, v1.PodRunning, v1.ConditionTrue, "ttw"},
+		"all run again":       {view(again(run("i", exited, 0, 1)), again(run("source", running, 0, 1)), again(run("a", running, 0, 1)), init, source, stopped), false, v1.PodRunning, v1.ConditionFalse, "trr"},
+		"all have ended":      {view(again(run("i", exited, 0, 1)), again(run("source", exited, 0, 1)), again(run("a", exited, 0, 1)), init, source, stopped), false, v1.PodSucceeded, v1.ConditionFalse, "ttt"},
+		"the Pod is deleted":  {view(init, source, stopped), true, v1.PodFailed, v1.ConditionFalse, "ttt"},
+	} {
+		s := compute(Input{Pod: p, Old: old, View: c.view, Terminal: c.terminal})
+		states := ""
+		for _, st := range append(s.InitContainerStatuses, s.ContainerStatuses...) {
+			switch {
+			case st.State.Running != nil:
+				states += "r"
+			case st.State.Waiting != nil:
+				states += "w"
+				if st.State.Waiting.Reason != "PodInitializing" || st.LastTerminationState.Terminated == nil || st.RestartCount != 0 {
+					t.Errorf("%s: %+v", name, st)
+				}
+			case st.State.Terminated != nil:
+				states += "t"
+			}
+		}
+		if got := condition(s, v1.AllContainersRestarting).Status; s.Phase != c.phase || got != c.restarting || states != c.states {
+			t.Errorf("%s: phase %s, restarting %s, containers %s; want %s, %s, %s", name, s.Phase, got, states, c.phase, c.restarting, c.states)
+		}
+	}
+	if c := condition(compute(Input{Pod: pod(v1.RestartPolicyNever, "a")}), v1.AllContainersRestarting); c.Type != "" {
+		t.Errorf("a Pod without such a rule has %+v", c)
+	}
+}
+
 func condition(s v1.PodStatus, kind v1.PodConditionType) v1.PodCondition {
 	for _, c := range s.Conditions {
 		if c.Type == kind {
@@ -142,8 +199,8 @@ func TestContainerStatuses(t *testing.T) {
 		}
 	})
 	t.Run("devices", func(t *testing.T) {
-		list := func(container string) []v1.ResourceStatus {
-			return []v1.ResourceStatus{{Name: "example.com/gpu", Resources: []v1.ResourceHealth{{ResourceID: v1.ResourceID(container), Health: v1.ResourceHealthStatusUnhealthy}}}}
+		list := func(c *v1.Container) []v1.ResourceStatus {
+			return []v1.ResourceStatus{{Name: "example.com/gpu", Resources: []v1.ResourceHealth{{ResourceID: v1.ResourceID(c.Name), Health: v1.ResourceHealthStatusUnhealthy}}}}
 		}
 		s := compute(Input{Pod: p, View: view(run("a", running, 0, 0)), Devices: list}).ContainerStatuses[0]
 		if d := s.AllocatedResourcesStatus; len(d) != 1 || d[0].Name != "example.com/gpu" || d[0].Resources[0].ResourceID != "a" {

@@ -15,20 +15,22 @@ const (
 	reasonNotReady       = "ContainersNotReady"
 	reasonNotInitialized = "ContainersNotInitialized"
 	reasonGates          = "ReadinessGatesNotReady"
+	reasonRestarting     = "RestartAllContainersStarted"
 )
 
 // Owned tells whether the node sets conditions of that type.
 func Owned(t v1.PodConditionType) bool {
 	switch t {
 	case v1.PodScheduled, v1.PodReady, v1.PodInitialized, v1.ContainersReady, v1.PodReadyToStartContainers,
-		v1.PodResizePending, v1.PodResizeInProgress:
+		v1.PodResizePending, v1.PodResizeInProgress, v1.AllContainersRestarting:
 		return true
 	}
 	return false
 }
 
 // conditions are those of others as they are, then the node's own.
-func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
+func conditions(all containers, s *v1.PodStatus) []v1.PodCondition {
+	in := all.Input
 	var out []v1.PodCondition
 	for _, c := range in.Pod.Status.Conditions {
 		if !Owned(c.Type) && !(c.Type == v1.DisruptionTarget && disrupted(in) != nil) {
@@ -39,6 +41,9 @@ func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 	ready := podReady(in.Pod, containersReady, out)
 	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}
 	own := []v1.PodCondition{sandboxReady(in), initialized(in.Pod, s), ready, containersReady, scheduled}
+	if podutil.AllContainersCouldRestart(&in.Pod.Spec) {
+		own = append(own, allRestarting(all))
+	}
 	if c := disrupted(in); c != nil {
 		own = append(own, *c)
 	}
@@ -53,6 +58,16 @@ func conditions(in Input, s *v1.PodStatus) []v1.PodCondition {
 		}
 	}
 	return out
+}
+
+// allRestarting tells whether a container has yet to be started anew because another one
+// has ended (KEP-5532).
+func allRestarting(in containers) v1.PodCondition {
+	c := v1.PodCondition{Type: v1.AllContainersRestarting, Status: v1.ConditionFalse}
+	if in.restarting() {
+		c.Status, c.Reason, c.Message = v1.ConditionTrue, reasonRestarting, "a container has exited, and its restartPolicyRules have all containers started anew"
+	}
+	return c
 }
 
 // disrupted says that the Pod ends for the sake of others on its node (KEP-3329),

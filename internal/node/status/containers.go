@@ -16,7 +16,29 @@ const (
 	statusUnknown     = "ContainerStatusUnknown"
 )
 
-type containers struct{ Input }
+// containers computes their statuses.
+type containers struct {
+	Input
+	round int // observe.Pod.Round
+}
+
+// again tells whether a container has yet to be started anew, with all others, since a
+// run of it.
+func (c containers) again(run *observe.Container) bool {
+	return run != nil && run.Round() < c.round && !c.Terminal
+}
+
+// restarting tells whether that is so of any.
+func (c containers) restarting() bool {
+	for _, list := range [][]v1.Container{c.Pod.Spec.InitContainers, c.Pod.Spec.Containers} {
+		for i := range list {
+			if c.again(c.View.Latest(list[i].Name)) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func (c containers) init() []v1.ContainerStatus {
 	var out []v1.ContainerStatus
@@ -57,7 +79,7 @@ func (c containers) regular() []v1.ContainerStatus {
 		ctr := &c.Pod.Spec.Containers[i]
 		s := c.one(ctr, old(c.Old.ContainerStatuses, ctr.Name))
 		if c.Devices != nil {
-			s.AllocatedResourcesStatus = c.Devices(ctr.Name)
+			s.AllocatedResourcesStatus = c.Devices(ctr)
 		}
 		out = append(out, s)
 	}
@@ -99,6 +121,10 @@ func (c containers) one(ctr *v1.Container, old *v1.ContainerStatus) v1.Container
 		p := c.Probes(latest.ID)
 		*started, s.Ready = p.Started, p.Ready
 	}
+	if c.again(latest) && s.State.Terminated != nil {
+		s.LastTerminationState = s.State
+		s.State = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: c.initialReason()}}
+	}
 	c.applyWaiting(ctr, &s, latest)
 	if latest != nil {
 		c.resources(ctr, &s, latest)
@@ -106,13 +132,17 @@ func (c containers) one(ctr *v1.Container, old *v1.ContainerStatus) v1.Container
 	return s
 }
 
+// initialReason is why a container waits of which nothing else is known.
+func (c containers) initialReason() string {
+	if len(c.Pod.Spec.InitContainers) > 0 {
+		return podInitializing
+	}
+	return containerCreating
+}
+
 // unseen is a container that the runtime does not have.
 func (c containers) unseen(s *v1.ContainerStatus, old *v1.ContainerStatus) {
-	reason := containerCreating
-	if len(c.Pod.Spec.InitContainers) > 0 {
-		reason = podInitializing
-	}
-	s.State.Waiting = &v1.ContainerStateWaiting{Reason: reason}
+	s.State.Waiting = &v1.ContainerStateWaiting{Reason: c.initialReason()}
 	if old == nil {
 		return
 	}
@@ -188,7 +218,7 @@ func (c containers) applyWaiting(ctr *v1.Container, s *v1.ContainerStatus, lates
 	if !ok || c.Terminal || latest.Running() {
 		return
 	}
-	if latest.Exited() && !podutil.ContainerShouldRestart(*ctr, c.Pod.Spec, latest.ExitCode) {
+	if latest.Exited() && !c.again(latest) && !podutil.ContainerShouldRestart(*ctr, c.Pod.Spec, latest.ExitCode) {
 		return
 	}
 	if s.State.Terminated != nil {

@@ -33,7 +33,9 @@ func (c containers) resources(ctr *v1.Container, s *v1.ContainerStatus, latest *
 	}
 	for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
 		s.Resources.Requests = replace(s.Resources.Requests, name, given.Requests)
-		s.Resources.Limits = replace(s.Resources.Limits, name, given.Limits)
+		if !c.fromPod(ctr, name) {
+			s.Resources.Limits = replace(s.Resources.Limits, name, given.Limits)
+		}
 	}
 	if r := latest.Resources; r != nil {
 		// The machine may have no weights, and one that comes from a limit of the Pod
@@ -59,8 +61,9 @@ func (c containers) fromPod(ctr *v1.Container, name v1.ResourceName) bool {
 }
 
 // podResources are the requests and limits of the Pod as a whole, as its cgroup
-// was made with them; nil for a Pod that asks for none.
-func podResources(pod *v1.Pod, view *observe.Pod) (granted v1.ResourceList, has *v1.ResourceRequirements) {
+// has them; nil for a Pod that asks for none.
+func podResources(in Input) (granted v1.ResourceList, has *v1.ResourceRequirements) {
+	pod := in.Pod
 	if !podresource.IsPodLevelResourcesSet(pod) {
 		return nil, nil
 	}
@@ -68,11 +71,14 @@ func podResources(pod *v1.Pod, view *observe.Pod) (granted v1.ResourceList, has 
 	has = &v1.ResourceRequirements{
 		Requests: granted.DeepCopy(), Limits: podresource.PodLimits(pod, podresource.PodResourcesOptions{}),
 	}
-	sandbox := view.Sandbox()
+	sandbox := in.View.Sandbox()
 	if sandbox == nil {
 		return granted, has
 	}
 	limits, known := spec.PodLimitsCreated(sandbox.Annotations)
+	if in.PodHas != nil {
+		limits, known = in.PodHas(), true
+	}
 	if !known {
 		return granted, has
 	}

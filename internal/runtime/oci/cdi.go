@@ -42,12 +42,19 @@ func checkEdits(names []string, edits []*cdispecs.ContainerEdits) error {
 	return nil
 }
 
-// addToProcess sets the variables and groups that come with CDI devices.
+// addToProcess sets the variables and groups that come with CDI devices. HOME stays the
+// last variable, as it is where runc adds it: Kubernetes' own specs look for lines in what
+// env prints, and read it without the end of the last one.
 func addToProcess(p *specs.Process, edits []*cdispecs.ContainerEdits) {
 	for _, e := range edits {
 		for _, v := range e.Env {
 			name, _, _ := strings.Cut(v, "=")
-			p.Env = append(slices.DeleteFunc(p.Env, func(old string) bool { return strings.HasPrefix(old, name+"=") }), v)
+			p.Env = slices.DeleteFunc(p.Env, func(old string) bool { return strings.HasPrefix(old, name+"=") })
+			at := len(p.Env)
+			if at > 0 && strings.HasPrefix(p.Env[at-1], "HOME=") {
+				at--
+			}
+			p.Env = slices.Insert(p.Env, at, v)
 		}
 		for _, gid := range e.AdditionalGIDs {
 			if gid != 0 && !slices.Contains(p.User.AdditionalGids, gid) {

@@ -40,10 +40,15 @@ func TestCDIDevices(t *testing.T) {
 			{HostPath: "tmpfs", ContainerPath: "/scratch", Type: "tmpfs", Options: []string{"size=1m"}},
 		},
 	})
-	p := &specs.Process{Env: []string{"A=old", "AB=2"}}
+	p := &specs.Process{Env: []string{"A=old", "AB=2", "HOME=/"}}
 	addToProcess(p, b.edits)
-	if !slices.Equal(p.Env, []string{"AB=2", "A=new", "B=1"}) || !slices.Equal(p.User.AdditionalGids, []uint32{44}) {
+	if !slices.Equal(p.Env, []string{"AB=2", "A=new", "B=1", "HOME=/"}) || !slices.Equal(p.User.AdditionalGids, []uint32{44}) {
 		t.Errorf("the process has %v and %v", p.Env, p.User.AdditionalGids)
+	}
+	home := &specs.Process{Env: []string{"HOME=/"}}
+	addToProcess(home, []*cdispecs.ContainerEdits{{Env: []string{"HOME=/x", "C=3"}}})
+	if !slices.Equal(home.Env, []string{"C=3", "HOME=/x"}) {
+		t.Errorf("a device with a home gives %v", home.Env)
 	}
 	mounts, err := b.cdiMounts()
 	if err != nil || len(mounts) != 2 || mounts[0].Source != dir || mounts[0].Type != "bind" || !slices.Contains(mounts[0].Options, "rbind") || !slices.Contains(mounts[0].Options, "ro") || mounts[1].Type != "tmpfs" {

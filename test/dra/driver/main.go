@@ -1,7 +1,8 @@
 // Command driver is a driver of dynamic resources for tests: a few devices that are a
 // variable and a file each, on the node that it runs on. What talks to the node and
 // publishes the devices is Kubernetes' own package for drivers. A file
-// /var/lib/dra-driver/fail makes it refuse to prepare.
+// /var/lib/dra-driver/fail makes it refuse to prepare, and what is in the file hot is
+// what ails all devices, which are well without it.
 package main
 
 import (
@@ -13,7 +14,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
+	healthapi "k8s.io/kubelet/pkg/apis/dra-health/v1alpha1"
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
@@ -55,13 +59,13 @@ func run(ctx context.Context) error {
 		}
 	}
 	node := os.Getenv("NODE_NAME")
-	helper, err := kubeletplugin.Start(ctx, driver{}, kubeletplugin.DriverName(name), kubeletplugin.NodeName(node), kubeletplugin.KubeClient(client))
+	helper, err := kubeletplugin.Start(ctx, driver{node: node}, kubeletplugin.DriverName(name), kubeletplugin.NodeName(node), kubeletplugin.KubeClient(client))
 	if err != nil {
 		return err
 	}
 	defer helper.Stop()
 	var devices []resourceapi.Device
-	for _, d := range []string{"one", "two"} {
+	for _, d := range names {
 		devices = append(devices, resourceapi.Device{Name: d})
 	}
 	err = helper.PublishResources(ctx, resourceslice.DriverResources{Pools: map[string]resourceslice.Pool{
@@ -74,8 +78,44 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// driver implements kubeletplugin.DRAPlugin.
-type driver struct{}
+// names are those of the devices.
+var names = [...]string{"one", "two"}
+
+// driver implements kubeletplugin.DRAPlugin, and tells how its devices are.
+type driver struct {
+	healthapi.UnimplementedDRAResourceHealthServer
+	node string
+}
+
+// NodeWatchResources looks at the file twice a second.
+func (d driver) NodeWatchResources(_ *healthapi.NodeWatchResourcesRequest, s healthapi.DRAResourceHealth_NodeWatchResourcesServer) error {
+	tick := time.NewTicker(time.Second / 2)
+	defer tick.Stop()
+	for {
+		health := healthapi.HealthStatus_HEALTHY
+		ails, err := os.ReadFile(filepath.Join(stateDir, "hot"))
+		switch {
+		case err == nil:
+			health = healthapi.HealthStatus_UNHEALTHY
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+		message := &healthapi.NodeWatchResourcesResponse{}
+		for _, name := range names {
+			message.Devices = append(message.Devices, &healthapi.DeviceHealth{
+				Device: &healthapi.DeviceIdentifier{PoolName: d.node, DeviceName: name}, Health: health, Message: strings.TrimSpace(string(ails)),
+			})
+		}
+		if err := s.Send(message); err != nil {
+			return err
+		}
+		select {
+		case <-s.Context().Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
 
 // PrepareResourceClaims writes a CDI spec for each claim.
 func (driver) PrepareResourceClaims(_ context.Context, claims []*resourceapi.ResourceClaim) (map[types.UID]kubeletplugin.PrepareResult, error) {
