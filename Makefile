@@ -111,11 +111,12 @@ bench-start: build images ## measure a cold start, stage by stage, and idle memo
 bench-nodes: build ## measure what nodes cost, up to a hundred of them: time, memory, idle processor time (as root; 6 minutes)
 	$(GO) run ./bench/nodes -minato $(BIN) -out build/bench/nodes.json
 
-bench-pods: build images ## measure the life of Pods: single ones and hundreds at once, memory, idle processor time (as root; 8 minutes)
+bench-pods: build images ## measure the life of Pods: single ones and hundreds at once, memory, idle processor time, beside containerd (as root; 15 minutes)
+	scripts/deps.sh bench-containerd
 	$(GO) run ./bench/pods -minato $(BIN) -images $(IMAGES) -out build/bench/pods.json
 
 bench-image: build ## measure loads and pulls of an image of 1 GB, beside Debian's containerd (as root; 10 minutes, 3 GB of disk)
-	scripts/deps.sh bench-image
+	scripts/deps.sh bench-containerd
 	$(GO) run ./bench/image -minato $(BIN) -out build/bench/image.json
 
 bench-service: build kube-proxy ## measure what Services cost, compared with no proxy and with kube-proxy (as root; 12 minutes)

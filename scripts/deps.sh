@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what Minato needs from the distribution's packages, if it is missing.
-#   deps.sh run         crun or runc, conmon, and curl for the demo
-#   deps.sh run test    and what the tests use
-#   deps.sh bench       what the benchmarks use besides
-#   deps.sh bench-image     what the benchmark of images compares with
-#   deps.sh bench-ingress   what the benchmark of the Ingress compares with, and loads it with
+#   deps.sh run               crun or runc, conmon, and curl for the demo
+#   deps.sh run test          and what the tests use
+#   deps.sh bench             what the benchmarks use besides
+#   deps.sh bench-containerd  what the benchmarks of images and of Pods compare with
+#   deps.sh bench-ingress     what the benchmark of the Ingress compares with, and loads it with
 set -eu
 
 missing=
@@ -53,8 +53,9 @@ for what in "$@"; do
 		need ipset ipset
 		need conntrack conntrack
 		;;
-	bench-image)
+	bench-containerd)
 		need containerd containerd
+		[ -e /usr/lib/cni/loopback ] || [ -e /opt/cni/bin/loopback ] || missing="$missing containernetworking-plugins"
 		;;
 	bench-ingress)
 		need nginx nginx-light
@@ -63,7 +64,7 @@ for what in "$@"; do
 		need h2load nghttp2-client
 		;;
 	*)
-		echo "deps.sh: $what: give run, test, bench, bench-image or bench-ingress" >&2
+		echo "deps.sh: $what: give run, test, bench, bench-containerd or bench-ingress" >&2
 		exit 2
 		;;
 	esac

@@ -112,6 +112,25 @@ func CPUOf(pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
+// BusyTime is the time that all of the machine's processors together have worked since its start, without the time that a
+// hypervisor gave to others; 0 if the kernel does not tell.
+func BusyTime() time.Duration {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := bytes.Cut(data, []byte("\n"))
+	ticks := 0
+	for i, text := range strings.Fields(string(first)) { // "cpu", user, nice, system, idle, iowait, irq, softirq (proc_stat(5))
+		switch i {
+		case 1, 2, 3, 6, 7:
+			n, _ := strconv.Atoi(text)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
 // ResidentOf is a process's resident memory in bytes, without pages of files; 0 if there is no such process.
 func ResidentOf(pid int) int64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

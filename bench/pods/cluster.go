@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"minato/bench/lab"
+	"minato/test/containerd"
 )
 
 const (
@@ -28,14 +29,20 @@ type cluster struct {
 	dir string
 	api kubernetes.Interface
 	pid int // of the server
+	// daemon runs the Pods of all nodes; nil if Minato's own runtime does.
+	daemon *containerd.Daemon
 }
 
-func newCluster(o options) (*cluster, error) {
+func newCluster(o options, runtime string) (*cluster, error) {
 	dir, err := os.MkdirTemp("", "minato-pods-")
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{options: o, dir: dir}, nil
+	c := &cluster{options: o, dir: dir}
+	if runtime == theirs {
+		c.daemon, err = containerd.New("/run/mt-" + o.name + "-containerd")
+	}
+	return c, err
 }
 
 func (c *cluster) start(ctx context.Context) error {
@@ -45,6 +52,13 @@ func (c *cluster) start(ctx context.Context) error {
 	lab.Progress("start a cluster of %d nodes", c.nodes)
 	kubeconfig := filepath.Join(c.dir, "kubeconfig")
 	args := append([]string{"up", "--name", c.name, "--nodes", strconv.Itoa(c.nodes), "--kubeconfig", kubeconfig}, c.up...)
+	archive := filepath.Join(c.images, "whoami.tar")
+	if c.daemon != nil {
+		args = append(args, "--container-runtime-endpoint", c.daemon.Endpoint())
+		if err := c.startDaemon(ctx, archive); err != nil {
+			return err
+		}
+	}
 	if _, err := c.run(ctx, args...); err != nil {
 		return err
 	}
@@ -57,8 +71,10 @@ func (c *cluster) start(ctx context.Context) error {
 		return fmt.Errorf("the status does not tell the server's process: %s", status)
 	}
 	c.pid = server.PID
-	if _, err := c.run(ctx, "image", "load", "--name", c.name, filepath.Join(c.images, "whoami.tar")); err != nil {
-		return err
+	if c.daemon == nil {
+		if _, err := c.run(ctx, "image", "load", "--name", c.name, archive); err != nil {
+			return err
+		}
 	}
 	if c.api, err = lab.Connect(kubeconfig); err != nil {
 		return err
@@ -67,6 +83,18 @@ func (c *cluster) start(ctx context.Context) error {
 		_, err := c.api.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil, err
 	})
+}
+
+// startDaemon runs containerd with the image and the Pod network.
+func (c *cluster) startDaemon(ctx context.Context, archive string) error {
+	if err := c.daemon.Start(ctx); err != nil {
+		return err
+	}
+	if err := c.daemon.Import(ctx, archive, filepath.Join(c.images, "pause.tar")); err != nil {
+		return err
+	}
+	_, err := c.run(ctx, "cni", "install", "--container-runtime-endpoint", c.daemon.Endpoint())
+	return err
 }
 
 // run runs minato.
@@ -81,6 +109,9 @@ func (c *cluster) close(ctx context.Context) error {
 		_ = os.WriteFile(strings.TrimSuffix(c.out, ".json")+".minato.log", log, 0o600)
 	}
 	_, err := c.run(ctx, "delete", "--ignore-not-found", "--name", c.name)
+	if c.daemon != nil {
+		err = errors.Join(err, c.daemon.Remove())
+	}
 	return errors.Join(err, os.RemoveAll(c.dir))
 }
 
@@ -95,19 +126,35 @@ func (c *cluster) idle(ctx context.Context, pods int) (idle, error) {
 	if err := lab.Sleep(ctx, c.settle); err != nil {
 		return idle{}, err
 	}
-	before, began := lab.CPUOf(c.pid), time.Now()
+	others, err := c.others()
+	if err != nil {
+		return idle{}, err
+	}
+	all := append(others, c.pid)
+	before, began := cpuOf(all), time.Now()
 	if err := lab.Sleep(ctx, c.settle); err != nil {
 		return idle{}, err
 	}
-	i := idle{Pods: pods, Processor: 100 * float64(lab.CPUOf(c.pid)-before) / float64(time.Since(began)), Server: mebi(lab.ResidentOf(c.pid))}
-	shims, err := c.conmons()
-	if err != nil {
-		return i, err
-	}
-	for _, pid := range shims {
-		i.Shims += mebi(lab.ResidentOf(pid))
+	i := idle{Pods: pods, Processor: 100 * float64(cpuOf(all)-before) / float64(time.Since(began)), Server: mebi(lab.ResidentOf(c.pid))}
+	for _, pid := range others {
+		i.Others += mebi(lab.ResidentOf(pid))
 	}
 	return i, nil
+}
+
+func cpuOf(pids []int) (sum time.Duration) {
+	for _, pid := range pids {
+		sum += lab.CPUOf(pid)
+	}
+	return sum
+}
+
+// others are the processes besides the server that are there for Pods.
+func (c *cluster) others() ([]int, error) {
+	if c.daemon != nil {
+		return c.daemon.Processes()
+	}
+	return c.conmons()
 }
 
 func mebi(bytes int64) float64 { return float64(bytes) / (1 << 20) }

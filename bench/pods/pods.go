@@ -176,7 +176,7 @@ func (c *cluster) burst(ctx context.Context, n int) (b burst, still idle, err er
 	}
 	defer func() { f.stop(); <-f.done }()
 	reads := c.read(ctx)
-	began, used := time.Now(), lab.CPUOf(c.pid)
+	began, used := time.Now(), c.used()
 	if err := c.create(ctx, n); err != nil {
 		return b, still, err
 	}
@@ -189,7 +189,7 @@ func (c *cluster) burst(ctx context.Context, n int) (b burst, still idle, err er
 	if err != nil {
 		return b, still, err
 	}
-	b.Ready, b.MadeCPU = time.Since(began).Seconds(), c.perPod(used, n)
+	b.Ready, b.Made = time.Since(began).Seconds(), c.perPod(used, n)
 	latencies := reads()
 	b.ReadP50, b.ReadMax = lab.Quantile(latencies, 0.5), lab.Quantile(latencies, 1)
 	var each []float64
@@ -205,7 +205,7 @@ func (c *cluster) burst(ctx context.Context, n int) (b burst, still idle, err er
 	if b.Restarts, err = c.restarts(ctx); err != nil {
 		return b, still, err
 	}
-	began, used = time.Now(), lab.CPUOf(c.pid)
+	began, used = time.Now(), c.used()
 	if err := c.api.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: ofThisRun}); err != nil {
 		return b, still, err
 	}
@@ -213,14 +213,19 @@ func (c *cluster) burst(ctx context.Context, n int) (b burst, still idle, err er
 		list, err := c.api.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: ofThisRun, Limit: 1})
 		return err == nil && len(list.Items) == 0, err
 	})
-	b.Gone, b.EndedCPU = time.Since(began).Seconds(), c.perPod(used, n)
+	b.Gone, b.Ended = time.Since(began).Seconds(), c.perPod(used, n)
 	return b, still, err
 }
 
-// perPod is what the server and the programs that it has waited for have used of the processors since then, in milliseconds
-// for each of n Pods.
-func (c *cluster) perPod(since time.Duration, n int) float64 {
-	return millis(lab.CPUOf(c.pid)-since) / float64(n)
+// used is what the processors have done until now.
+func (c *cluster) used() processor {
+	return processor{Server: millis(lab.CPUOf(c.pid)), Machine: millis(lab.BusyTime())}
+}
+
+// perPod is what they have done since then, for each of n Pods.
+func (c *cluster) perPod(since processor, n int) processor {
+	now := c.used()
+	return processor{Server: (now.Server - since.Server) / float64(n), Machine: (now.Machine - since.Machine) / float64(n)}
 }
 
 func (c *cluster) create(ctx context.Context, n int) error {

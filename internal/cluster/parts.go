@@ -44,7 +44,7 @@ func (s *Server) controlParts() []agent.Part {
 		part(controlplane.KubeScheduler.Name, controlplane.PartControllers, components(controlplane.KubeScheduler), restart(controlplane.PartControllers)),
 	}
 	if len(s.cfg.EtcdServers) == 0 {
-		etcd := part(controlplane.Etcd, controlplane.PartEtcd, s.control.CheckEtcd, restart(controlplane.PartEtcd))
+		etcd := part(controlplane.Etcd, controlplane.PartEtcd, s.control.CheckEtcd, s.restartEtcd)
 		etcd.Exec = s.execEtcd
 		out = append(out, etcd)
 	}
@@ -61,29 +61,49 @@ func (s *Server) restartServer() error {
 	if !s.kept {
 		return errors.New("this server was started by hand or by a service manager, and nobody would start it again: restart it there")
 	}
-	select {
-	case s.restarting <- struct{}{}:
-	default: // it is under way
-	}
+	s.restartSoon(func() { s.stop(errRestart) })
 	return nil
 }
 
-// restartAfter lets the Pod that shows the API server be made again first, so that
-// the next server can count on.
+// restartEtcd has etcd started again. Requests to the API that are under way at that
+// moment fail.
+func (s *Server) restartEtcd() error {
+	s.restartSoon(func() {
+		if err := s.control.Restart(controlplane.PartEtcd); err != nil {
+			s.log.Error("etcd can't be started again", "error", err)
+		}
+	})
+	return nil
+}
+
+func (s *Server) restartSoon(restart func()) {
+	select {
+	case s.restarting <- restart:
+	default: // some are under way already
+	}
+}
+
+// restartAfter is how long what the API is served from goes on after its Pod was
+// deleted: whoever deleted it gets his answer, and the Pod is made again, so that the
+// next run can count on.
 const restartAfter = time.Second
 
-func (s *Server) awaitRestart(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.restarting:
+// restartParts starts parts again that restartSoon was told of, until ctx ends.
+func (s *Server) restartParts(ctx context.Context) error {
+	for {
+		var restart func()
+		select {
+		case <-ctx.Done():
+			return nil
+		case restart = <-s.restarting:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartAfter):
+			restart()
+		}
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(restartAfter):
-		s.stop(errRestart)
-	}
-	return nil
 }
 
 // partLogs writes the lines of parts that are about the node, or about none, from

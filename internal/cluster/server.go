@@ -79,7 +79,7 @@ type Server struct {
 
 	ready      atomic.Bool
 	renewed    chan struct{}      // holds something when certificates were renewed
-	restarting chan struct{}      // holds something when the server is to be started again
+	restarting chan func()        // start the server or etcd again
 	downing    chan time.Duration // holds the longest grace of a Pod when `down` was asked for
 	stop       context.CancelCauseFunc
 }
@@ -108,7 +108,7 @@ func NewServer(cfg Config, o ServerOptions) (*Server, error) {
 	return &Server{
 		cfg: cfg, paths: Paths{Name: cfg.Name}, log: o.Logger, progress: newProgress(o.Began, o.Progress),
 		began: o.Began, kept: o.Keep, gate: oci.NewGate(), slack: slack.New(o.Logger.With("part", "slack")), started: make(chan struct{}),
-		downing: make(chan time.Duration, 1), restarting: make(chan struct{}, 1),
+		downing: make(chan time.Duration, 1), restarting: make(chan func(), 2),
 		renewed: make(chan struct{}, 1),
 	}, nil
 }
@@ -222,7 +222,7 @@ func (s *Server) runParts(ctx context.Context, listeners []net.Listener) error {
 		{Name: "shutdown", Run: s.holdShutdowns},
 		{Name: "log", Run: s.rotateLog},
 		{Name: "slack", Run: s.beIdle},
-		{Name: "restart", Run: s.awaitRestart},
+		{Name: "restart", Run: s.restartParts},
 		{Name: "keeper", Run: func(ctx context.Context) error { return s.keep(ctx, listeners) }},
 	}
 	parts = append(parts, s.watch.Parts()...)

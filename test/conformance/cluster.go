@@ -148,7 +148,7 @@ func (c *cluster) startContainerd(ctx context.Context) error {
 	if err := c.daemon.Start(ctx); err != nil {
 		return err
 	}
-	if err := c.daemon.Import(ctx, filepath.Join(c.images, "e2e-pause.tar")); err != nil {
+	if err := c.daemon.Import(ctx, filepath.Join(c.images, "pause.tar")); err != nil {
 		return err
 	}
 	c.endpoint = c.daemon.Endpoint()

@@ -175,21 +175,38 @@ func (d *Daemon) Remove() error {
 	return errors.Join(err, host.UnmountAllUnder(d.dir), host.RemoveTree(d.dir))
 }
 
-func (d *Daemon) endShims() error {
+// Processes are the daemon and the shims of its Pods, which have its socket's path in
+// their arguments.
+func (d *Daemon) Processes() ([]int, error) {
+	shims, err := d.shims()
+	if d.cmd != nil {
+		shims = append(shims, d.cmd.Process.Pid)
+	}
+	return shims, err
+}
+
+func (d *Daemon) shims() ([]int, error) {
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var errs []error
+	var pids []int
 	for _, path := range found {
 		text, err := os.ReadFile(path)
 		if args := strings.Split(string(text), "\x00"); err != nil || !strings.Contains(args[0], "containerd-shim") || !slices.Contains(args, d.path("sock")) {
 			continue
 		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			continue
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
 		}
+	}
+	return pids, nil
+}
+
+func (d *Daemon) endShims() error {
+	shims, err := d.shims()
+	errs := []error{err}
+	for _, pid := range shims {
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 		errs = append(errs, end(pid))
 		for child := range strings.FieldsSeq(string(children)) {

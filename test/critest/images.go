@@ -48,7 +48,7 @@ func recipes() []recipe {
 		// A spec looks for the server's name in its log.
 		{base: "e2e-nginx", paths: []string{suiteImages + "httpd:2.4.39-4"}, cmd: []string{"sh", "-c", "echo httpd starts; exec nginx -g 'daemon off;'"}},
 		{base: "e2e-nonewprivs", paths: []string{suiteImages + "nonewprivs:1.3"}},
-		{base: "e2e-pause", paths: []string{"pause:3.9"}},
+		{base: "pause", paths: []string{"pause:3.9"}},
 		{base: "e2e-nginx", paths: []string{toolImages + "hostnet-nginx-" + runtime.GOARCH}, files: map[string]string{
 			"etc/nginx/conf.d/default.conf": "server {\n  listen 12003;\n  root /usr/share/nginx/html;\n}\n",
 		}},

@@ -94,29 +94,30 @@ func TestScripts(t *testing.T) {
 			env.Values[watchedKey] = &watchedCommand{}
 			containers := &daemons{}
 			env.Values[daemonKey{}] = containers
+			script := env.T().(sequential)
 			env.Defer(func() {
 				// A script that failed leaves its cluster; the log says why.
-				if t.Failed() {
+				if script.Failed() {
 					if log, err := os.ReadFile(filepath.Join("/var/lib/minato", clusterName, "minato.log")); err == nil {
 						lines := strings.Split(string(log), "\n")
-						t.Logf("the cluster's log:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
+						script.Logf("the cluster's log:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
 					}
 				}
 				if err := deleteClusters(minato); err != nil {
-					t.Error(err)
+					script.Error(err)
 				}
-				if err := containers.end(t.Failed(), t.Logf); err != nil {
-					t.Errorf("end containerd: %v", err)
+				if err := containers.end(script.Failed(), script.Logf); err != nil {
+					script.Errorf("end containerd: %v", err)
 				}
 				// A script may have given the cluster a disk of its own.
 				if dir := filepath.Join("/var/lib/minato", clusterName); host.UnmountAllUnder(dir) != nil || os.Remove(dir) != nil && dirExists(dir) {
-					t.Errorf("%s is left", dir)
+					script.Errorf("%s is left", dir)
 				}
 				if err := sweep(); err != nil {
-					t.Errorf("remove the outside hosts: %v", err)
+					script.Errorf("remove the outside hosts: %v", err)
 				}
 				if err := host.UnmountAllUnder(env.WorkDir); err != nil {
-					t.Errorf("unmount what the script mounted: %v", err)
+					script.Errorf("unmount what the script mounted: %v", err)
 				}
 			})
 			return nil
@@ -210,6 +211,14 @@ func (s sequential) Parallel() {}
 // Run runs f as a subtest.
 func (s sequential) Run(name string, f func(testscript.T)) {
 	s.T.Run(name, func(t *testing.T) { f(sequential{t}) })
+}
+
+// Log logs what a script printed, which is the last that it does.
+func (s sequential) Log(args ...any) {
+	s.T.Log(args...)
+	if s.Failed() {
+		failed.add(s.Name(), fmt.Sprint(args...))
+	}
 }
 
 // Verbose tells whether to log what passes.

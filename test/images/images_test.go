@@ -240,8 +240,37 @@ func checkShared(t *testing.T, b *Builder, recipes []Recipe) {
 		}
 		bottom[digest.String()]++
 	}
-	if len(bottom) != 8 {
+	if len(bottom) != 9 {
 		t.Errorf("lowest layers: %v; want one for the Debian images, one for busybox, and one for each program in an image of its own", bottom)
+	}
+}
+
+// What scripts load has to be made before they run, by `make images` or by what makes
+// the images of CSI drivers.
+func TestImagesOfScriptsAreMade(t *testing.T) {
+	made := map[string]bool{}
+	for _, r := range slices.Concat(Recipes(), Sidecars(), Drivers()) {
+		made[r.Name+".tar"] = true
+	}
+	scripts, err := filepath.Glob("../e2e/testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	below, err := filepath.Glob("../e2e/testdata/*/*.txtar")
+	if err != nil || len(scripts) == 0 || len(below) == 0 {
+		t.Fatalf("%d and %d scripts: %v", len(scripts), len(below), err)
+	}
+	archive := regexp.MustCompile(`\$IMAGES/([-a-z0-9]+\.tar)`)
+	for _, path := range slices.Concat(scripts, below) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range archive.FindAllSubmatch(text, -1) {
+			if name := string(m[1]); !made[name] {
+				t.Errorf("%s: nothing makes %s", path, name)
+			}
+		}
 	}
 }
 

@@ -72,6 +72,15 @@ func nginxConfig() v1.Config {
 	}
 }
 
+// pauseRecipe is the image of the containers that hold a Pod's namespaces in other
+// runtimes, and of Pods that do nothing.
+func pauseRecipe() Recipe {
+	return Recipe{
+		Name: "pause", Tags: []string{"registry.k8s.io/pause:3.10.2"}, layer: &layer{name: "pause", program: "minato/test/images/pause"},
+		Config: v1.Config{Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "65535:65535"},
+	}
+}
+
 // Recipes lists all images.
 func Recipes() []Recipe {
 	web, tools := webLayer, toolsLayer
@@ -107,6 +116,7 @@ func Recipes() []Recipe {
 			Env: []string{debianPath}, Cmd: []string{"prometheus"}, User: "65534:65534",
 		}},
 		Drivers()[0],
+		pauseRecipe(),
 		{Name: "device-plugin", Tags: []string{"registry.k8s.io/e2e-test-images/sample-device-plugin:1.8.0"}, layer: devicePluginLayer, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
 		}},

@@ -29,7 +29,6 @@ func Upstream() []Recipe {
 		packages: []string{"busybox-static", "util-linux"}, finish: finishAgnhost,
 	}
 	shell := &layer{name: "busybox-shell", on: baseLayer, packages: []string{"busybox-static"}, program: "minato/test/images/shell", finish: finishShell}
-	pause := &layer{name: "pause", program: "minato/test/images/pause"}
 	etcd := &layer{name: "etcd", module: upstreamModule, program: "go.etcd.io/etcd/server/v3", finish: finishEtcd}
 	sampleAPI := &layer{name: "sample-apiserver", module: upstreamModule, program: "k8s.io/sample-apiserver"}
 	leakyTCP := &layer{name: "regression-issue-74839", module: upstreamModule, program: "k8s.io/kubernetes/test/images/regression-issue-74839"}
@@ -71,9 +70,7 @@ func Upstream() []Recipe {
 		{Name: "e2e-sample-apiserver", Tags: []string{suiteRegistry + "sample-apiserver:1.29.2"}, layer: sampleAPI, Config: v1.Config{
 			Env: []string{debianPath}, Entrypoint: []string{"/sample-apiserver"},
 		}},
-		{Name: "e2e-pause", Tags: []string{"registry.k8s.io/pause:3.10.2"}, layer: pause, Config: v1.Config{
-			Env: []string{"PATH=/"}, Entrypoint: []string{"/pause"}, User: "65535:65535",
-		}},
+		pauseRecipe(),
 		{Name: "e2e-device-plugin", Tags: []string{suiteRegistry + "sample-device-plugin:1.7"}, layer: devicePluginLayer, Config: v1.Config{
 			Env: []string{"PATH=/"}, Entrypoint: []string{"/sample-device-plugin"},
 		}},
@@ -102,7 +99,7 @@ func Validation() []Recipe {
 	}}}
 	for _, r := range Upstream() {
 		switch r.Name {
-		case "e2e-nginx", "e2e-nonewprivs", "e2e-pause":
+		case "e2e-nginx", "e2e-nonewprivs", "pause":
 			out = append(out, r)
 		}
 	}
