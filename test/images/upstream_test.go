@@ -34,7 +34,7 @@ func TestUpstreamNamesAreTheSuites(t *testing.T) {
 	}
 	names := map[string]bool{}
 	for _, r := range Upstream() {
-		if !strings.HasPrefix(r.Name, "e2e-") || names[r.Name] {
+		if own := strings.HasPrefix(r.Name, "e2e-") || r.Name == pauseRecipe().Name; !own || names[r.Name] { // other tests run that one too
 			t.Errorf("image %s: its archive should have a name of its own that begins with e2e-", r.Name)
 		}
 		names[r.Name] = true
