@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -228,7 +229,7 @@ func (s sequential) Verbose() bool { return testing.Verbose() }
 const eventuallyFor = 60 * time.Second
 
 // eventually 'REGEXP' COMMAND ARG...: runs the command until it succeeds and
-// its standard output matches.
+// what it prints, without the newline at its end, matches: '^$' is nothing at all.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: eventually 'REGEXP' COMMAND ARG...")
@@ -240,7 +241,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	for {
 		cmd := command(ts, args[1], args[2:]...)
 		out, err := cmd.CombinedOutput()
-		if err == nil && re.Match(out) {
+		if err == nil && re.Match(bytes.TrimRight(out, "\n")) {
 			transcriptOf(ts).command(shellLine(args[1:]), string(out), nil, time.Since(began))
 			return
 		}

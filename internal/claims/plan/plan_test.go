@@ -79,6 +79,13 @@ func TestRefuse(t *testing.T) {
 			c.DataSource = &v1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "c"}
 			c.DataSourceRef = &v1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "c"}
 		}, "spec.dataSource, the PersistentVolumeClaim c, is not supported"},
+		"source of a populator": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) {
+			c.DataSource = &v1.TypedLocalObjectReference{APIGroup: to("backups.example"), Kind: "Backup", Name: "b"}
+			c.DataSourceRef = &v1.TypedObjectReference{APIGroup: to("backups.example"), Kind: "Backup", Name: "b"}
+		}, "spec.dataSourceRef, the Backup.backups.example b, is not supported"},
+		"source without a ref": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) {
+			c.DataSource = &v1.TypedLocalObjectReference{APIGroup: to("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot", Name: "s"}
+		}, "spec.dataSource, the VolumeSnapshot.snapshot.storage.k8s.io s, is not supported"},
 		"source ref": {func(c *v1.PersistentVolumeClaimSpec, _ *storagev1.StorageClass) {
 			c.DataSourceRef = &v1.TypedObjectReference{APIGroup: to("backups.example"), Kind: "Backup", Name: "b"}
 		}, "spec.dataSourceRef, the Backup.backups.example b, is not supported"},

@@ -58,19 +58,28 @@ func Refuse(claim *v1.PersistentVolumeClaim, class *storagev1.StorageClass) *Ref
 	return nil
 }
 
-// source says what a claim is to be made from: what the API server has taken of the two
-// fields, which are the same but for kinds that only volume populators know.
+// source says what a claim is to be made from. The API server has each of the two fields
+// say what the other one does; dataSource by itself takes claims and snapshots only.
 func source(spec *v1.PersistentVolumeClaimSpec) string {
-	const text = "spec.%s, the %s %s, is not supported"
-	if d := spec.DataSource; d != nil {
-		return fmt.Sprintf(text, "dataSource", d.Kind, d.Name)
+	field, group, kind, name := "dataSource", "", "", ""
+	if d := spec.DataSourceRef; d != nil {
+		kind, name = d.Kind, d.Name
+		if d.APIGroup != nil {
+			group = *d.APIGroup
+		}
+		if group != "" && group != "snapshot.storage.k8s.io" || spec.DataSource == nil {
+			field = "dataSourceRef"
+		}
+	} else {
+		kind, name = spec.DataSource.Kind, spec.DataSource.Name
+		if spec.DataSource.APIGroup != nil {
+			group = *spec.DataSource.APIGroup
+		}
 	}
-	d := spec.DataSourceRef
-	kind := d.Kind
-	if d.APIGroup != nil && *d.APIGroup != "" {
-		kind += "." + *d.APIGroup
+	if group != "" {
+		kind += "." + group
 	}
-	return fmt.Sprintf(text, "dataSourceRef", kind, d.Name)
+	return fmt.Sprintf("spec.%s, the %s %s, is not supported", field, kind, name)
 }
 
 func refuseClass(class *storagev1.StorageClass) *Refusal {
