@@ -174,6 +174,34 @@ func TestOpenBlockDeviceOfSomethingElse(t *testing.T) {
 	}
 }
 
+// Programs resolve the path of an open device to its name: one that is another file on
+// the machine than where it was opened is refused.
+func TestOpenBlockDeviceOfAnotherName(t *testing.T) {
+	requireRoot(t)
+	base := t.TempDir()
+	t.Cleanup(func() { UnmountAllUnder(base) })
+	path, other, file := filepath.Join(base, "device"), filepath.Join(base, "other"), filepath.Join(base, "file")
+	if err := errors.Join(
+		unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 0))), unix.Mknod(other, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 1))),
+		os.WriteFile(file, nil, 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	place, err := (*InRoot)(nil).OpenPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Close()
+	for _, over := range []string{other, file} {
+		if err := unix.Mount(over, path, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := OpenBlockDevice(place); err == nil || !strings.Contains(err.Error(), path+" is another file on the machine") {
+			t.Errorf("with %s there: %v %v", over, d, err)
+		}
+	}
+}
+
 func TestBindWith(t *testing.T) {
 	requireRoot(t)
 	base := t.TempDir()
