@@ -126,6 +126,11 @@ func (d *BlockDevice) mount(target string, m DeviceMount) error {
 	if err != nil {
 		return err
 	}
+	if deviceless, err := hasNoDevice(m.Type); err != nil {
+		return err
+	} else if deviceless {
+		return fmt.Errorf("%w: %s is no file system of a device, and what is written to it would not be on %s", unix.EINVAL, m.Type, d.name)
+	}
 	if fixed, err := unix.IoctlGetInt(int(d.file.Fd()), unix.BLKROGET); err == nil && fixed != 0 {
 		o.flags |= unix.MS_RDONLY
 	}
@@ -140,6 +145,18 @@ func (d *BlockDevice) mount(target string, m DeviceMount) error {
 	}
 	defer place.Close()
 	return attach(mount, place)
+}
+
+// hasNoDevice tells whether the kernel has a file system of that kind that takes no
+// device, such as tmpfs or overlay.
+func hasNoDevice(kind string) (bool, error) {
+	text, err := os.ReadFile("/proc/filesystems")
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == "nodev" && f[1] == kind {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // fileSystem makes a mount that is nowhere yet. The device has its name in the list of

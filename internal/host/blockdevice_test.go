@@ -134,6 +134,7 @@ func TestBlockDevice(t *testing.T) {
 	for want, m := range map[string]DeviceMount{
 		"mounted read-only and now to be written to or the other way round": {Type: "ext4", Options: []string{"ro"}},
 		"the machine's kernel has no file system nofs":                      {Type: "nofs"},
+		"tmpfs is no file system of a device":                               {Type: "tmpfs"},
 		"the mount option nonsense":                                         {Type: "ext4", Options: []string{"nonsense"}},
 	} {
 		if err := d.Mount(dirs["third"], m); err == nil || !strings.Contains(err.Error(), want) {
