@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -105,7 +106,7 @@ func (c Config) withNode(n NodeSpec) (Config, NodeSpec, error) {
 	}
 	c.NodeList = append(all, n)
 	slices.SortFunc(c.NodeList, func(a, b NodeSpec) int { return a.Number - b.Number })
-	if err := c.Validate(); err != nil {
+	if err := errors.Join(c.Validate(), c.validateRegistries([]NodeSpec{n})); err != nil {
 		return c, n, err
 	}
 	var err error

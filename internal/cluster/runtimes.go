@@ -56,13 +56,20 @@ func (c Config) validateRuntimes() error {
 			return fmt.Errorf("--container-runtime-endpoint: %w", err)
 		}
 	}
-	for _, n := range c.NodeSpecs() {
+	if len(c.RuntimeHandlers) > 0 && !slices.Contains(c.runtimeEndpoints(), "") {
+		return fmt.Errorf("--runtime-handler is for Minato's own runtime, and the container runtime at %s runs the Pods: the handlers of RuntimeClasses are those in that runtime's own configuration; leave --runtime-handler out", c.runtimeEndpoints()[0])
+	}
+	return nil
+}
+
+// validateRegistries returns an error for the first of some nodes that --registry-config
+// would be nothing to. It is for those that are made: a cluster that an earlier version
+// gave such a node goes on with it, since nothing changes a cluster's registries.
+func (c Config) validateRegistries(nodes []NodeSpec) error {
+	for _, n := range nodes {
 		if c.Registries.Config != "" && c.runtimeEndpoint(n) != "" {
 			return fmt.Errorf("--registry-config is nothing to the container runtime at %s, which runs the Pods of node %s and pulls their images itself: give that runtime the settings (for containerd the config_path of its registry) and leave --registry-config out, or give all nodes Minato's own runtime (--container-runtime-endpoint %s)", c.runtimeEndpoint(n), n.Name, OwnRuntime)
 		}
-	}
-	if len(c.RuntimeHandlers) > 0 && !slices.Contains(c.runtimeEndpoints(), "") {
-		return fmt.Errorf("--runtime-handler is for Minato's own runtime, and the container runtime at %s runs the Pods: the handlers of RuntimeClasses are those in that runtime's own configuration; leave --runtime-handler out", c.runtimeEndpoints()[0])
 	}
 	return nil
 }

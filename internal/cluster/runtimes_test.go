@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -30,7 +31,7 @@ func TestSettingsOfAnotherRuntime(t *testing.T) {
 	} {
 		c := DefaultConfig()
 		c.RuntimeEndpoint, c.NodeList, c.Registries, c.RuntimeHandlers = tc.config.RuntimeEndpoint, tc.config.NodeList, tc.config.Registries, tc.config.RuntimeHandlers
-		if err := c.Validate(); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+		if err := errors.Join(c.Validate(), c.validateRegistries(c.NodeSpecs())); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}
@@ -39,6 +40,15 @@ func TestSettingsOfAnotherRuntime(t *testing.T) {
 	c.Registries = registries
 	if _, _, err := c.withNode(NodeSpec{RuntimeEndpoint: containerd}); err == nil || !strings.Contains(err.Error(), "node node-4") {
 		t.Errorf("a node that is added: %v", err)
+	}
+	// A cluster that has been given both by an earlier version goes on, and has other
+	// nodes added.
+	c.NodeList = mixed
+	if err := c.Validate(); err != nil {
+		t.Errorf("a cluster that has both: %v", err)
+	}
+	if _, _, err := c.withNode(NodeSpec{}); err != nil {
+		t.Errorf("a node of Minato's own runtime that is added to it: %v", err)
 	}
 }
 

@@ -138,7 +138,7 @@ func found(ctx context.Context, c Config) (_ Config, chosen []string, err error)
 			chosen = append(chosen, fmt.Sprintf("--api-port %d", c.APIPort))
 		}
 	}
-	if err := c.Validate(); err != nil {
+	if err := errors.Join(c.Validate(), c.validateRegistries(c.NodeSpecs())); err != nil {
 		return c, nil, err
 	}
 	c.Created = time.Now().UTC().Truncate(time.Second)

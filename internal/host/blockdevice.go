@@ -22,7 +22,8 @@ type BlockDevice struct {
 }
 
 // OpenBlockDevice opens the device that place, a file that may be open with O_PATH
-// alone, leads to. Nothing is read.
+// alone, leads to. Nothing is read. A device whose name leads to something else for this
+// process is refused: fsck(8) resolves Path to that name and opens what is there.
 func OpenBlockDevice(place *os.File) (*BlockDevice, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(place.Fd()), &st); err != nil {
@@ -35,6 +36,9 @@ func OpenBlockDevice(place *os.File) (*BlockDevice, error) {
 	if err != nil {
 		return nil, err
 	}
+	if here, err := statDevice(name); err == nil && here != st.Rdev {
+		return nil, fmt.Errorf("the device %s is another file on the machine than on this node, and would be taken for it: give the path that the device has on the machine, such as one in /dev", name)
+	}
 	f, err := os.OpenFile(FilePath(place), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOMEDIUM) {
 		return nil, fmt.Errorf("the device %s has nothing behind it: %w", name, err)
@@ -43,6 +47,15 @@ func OpenBlockDevice(place *os.File) (*BlockDevice, error) {
 		return nil, err
 	}
 	return &BlockDevice{file: f, name: name, number: st.Rdev}, nil
+}
+
+// statDevice is the number of the block device at path, and 0 for another file.
+func statDevice(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return 0, err
+	}
+	return st.Rdev, nil
 }
 
 // Name is the path of the device, for people.
@@ -113,6 +126,11 @@ func (d *BlockDevice) mount(target string, m DeviceMount) error {
 	if err != nil {
 		return err
 	}
+	if deviceless, err := hasNoDevice(m.Type); err != nil {
+		return err
+	} else if deviceless {
+		return fmt.Errorf("%w: %s is no file system of a device, and what is written to it would not be on %s", unix.EINVAL, m.Type, d.name)
+	}
 	if fixed, err := unix.IoctlGetInt(int(d.file.Fd()), unix.BLKROGET); err == nil && fixed != 0 {
 		o.flags |= unix.MS_RDONLY
 	}
@@ -129,16 +147,28 @@ func (d *BlockDevice) mount(target string, m DeviceMount) error {
 	return attach(mount, place)
 }
 
+// hasNoDevice tells whether the kernel has a file system of that kind that takes no
+// device, such as tmpfs or overlay.
+func hasNoDevice(kind string) (bool, error) {
+	text, err := os.ReadFile("/proc/filesystems")
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == "nodev" && f[1] == kind {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
 // fileSystem makes a mount that is nowhere yet. The device has its name in the list of
 // mounts if that leads to it here: what it led to is looked at afterwards, and a file
 // system that has no number of a device goes without the name.
 func (d *BlockDevice) fileSystem(kind string, o mountOptions, readOnly bool) (*os.File, error) {
-	var st unix.Stat_t
-	if unix.Stat(d.name, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == d.number {
+	if here, err := statDevice(d.name); err == nil && here == d.number {
 		mount, err := newDeviceMount(kind, d.name, o, readOnly)
 		if err != nil {
 			return nil, err
 		}
+		var st unix.Stat_t
 		if err := unix.Fstat(int(mount.Fd()), &st); err == nil && st.Dev == d.number {
 			return mount, nil
 		}

@@ -134,6 +134,7 @@ func TestBlockDevice(t *testing.T) {
 	for want, m := range map[string]DeviceMount{
 		"mounted read-only and now to be written to or the other way round": {Type: "ext4", Options: []string{"ro"}},
 		"the machine's kernel has no file system nofs":                      {Type: "nofs"},
+		"tmpfs is no file system of a device":                               {Type: "tmpfs"},
 		"the mount option nonsense":                                         {Type: "ext4", Options: []string{"nonsense"}},
 	} {
 		if err := d.Mount(dirs["third"], m); err == nil || !strings.Contains(err.Error(), want) {
@@ -171,6 +172,34 @@ func TestOpenBlockDeviceOfSomethingElse(t *testing.T) {
 	defer dir.Close()
 	if _, err := OpenBlockDevice(dir); err == nil || !strings.Contains(err.Error(), "is not a block device") {
 		t.Error(err)
+	}
+}
+
+// Programs resolve the path of an open device to its name: one that is another file on
+// the machine than where it was opened is refused.
+func TestOpenBlockDeviceOfAnotherName(t *testing.T) {
+	requireRoot(t)
+	base := t.TempDir()
+	t.Cleanup(func() { UnmountAllUnder(base) })
+	path, other, file := filepath.Join(base, "device"), filepath.Join(base, "other"), filepath.Join(base, "file")
+	if err := errors.Join(
+		unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 0))), unix.Mknod(other, unix.S_IFBLK|0o600, int(unix.Mkdev(7, 1))),
+		os.WriteFile(file, nil, 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	place, err := (*InRoot)(nil).OpenPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Close()
+	for _, over := range []string{other, file} {
+		if err := unix.Mount(over, path, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := OpenBlockDevice(place); err == nil || !strings.Contains(err.Error(), path+" is another file on the machine") {
+			t.Errorf("with %s there: %v %v", over, d, err)
+		}
 	}
 }
 

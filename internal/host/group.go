@@ -19,7 +19,8 @@ const (
 
 // OwnByGroup gives dir, a directory that is open, and everything below it to the
 // group gid, which may then read and write there. With onlyRoot, nothing is done
-// where dir itself is like that already (fsGroupChangePolicy OnRootMismatch).
+// where dir itself is like that already (fsGroupChangePolicy OnRootMismatch). What is
+// mounted read-only stays as it is, as kubelets have it.
 //
 // Containers may change the tree at the same time, and not in good faith: no
 // link is followed, and each file is changed as it was opened, whatever its name
@@ -32,6 +33,13 @@ func OwnByGroup(ctx context.Context, dir *os.File, gid int, onlyRoot bool) error
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return fmt.Errorf("give %s to group %d: it is not a directory", dir.Name(), gid)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return fmt.Errorf("give %s to group %d: %w", dir.Name(), gid, err)
+	}
+	if fs.Flags&unix.ST_RDONLY != 0 {
+		return nil
 	}
 	if onlyRoot && int(st.Gid) == gid && st.Mode&groupDir == groupDir {
 		return nil

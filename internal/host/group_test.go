@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // groupOf is a file's group and mode, the file itself where it is a link.
@@ -86,6 +89,37 @@ func TestOwnByGroup(t *testing.T) {
 	}
 	if own(t, dir, false); groupOf(t, plain) != "2000 660" {
 		t.Errorf("a tree was not changed: %s", groupOf(t, plain))
+	}
+}
+
+// What is mounted read-only keeps its group, and its Pod starts.
+func TestOwnByGroupReadOnly(t *testing.T) {
+	requireRoot(t)
+	base := t.TempDir()
+	t.Cleanup(func() { UnmountAllUnder(base) })
+	source, target := filepath.Join(base, "source"), filepath.Join(base, "target")
+	if err := errors.Join(os.Mkdir(source, 0o755), os.Mkdir(target, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := BindWith(dir, target, []string{"ro"}, false); err != nil {
+		t.Fatal(err)
+	}
+	mounted, err := os.Open(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mounted.Close()
+	if err := OwnByGroup(t.Context(), mounted, 4000, false); err != nil {
+		t.Error(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(source, &st); err != nil || st.Gid == 4000 {
+		t.Error(st.Gid, err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
@@ -54,6 +55,7 @@ type fakePrograms struct {
 	format string
 	fsck   error
 	ran    []string
+	lasts  func() // called by mkfs
 }
 
 func (p *fakePrograms) LookPath(name string) (string, error) {
@@ -77,6 +79,9 @@ func (p *fakePrograms) Command(name string, args ...string) utilexec.Cmd {
 			return []byte(p.format), nil, nil
 		case name == "fsck":
 			return nil, nil, p.fsck
+		}
+		if p.lasts != nil {
+			p.lasts()
 		}
 		p.format = "TYPE=" + strings.TrimPrefix(name, "mkfs.") + "\n"
 		return nil, nil, nil
@@ -150,6 +155,50 @@ func TestLocalDevice(t *testing.T) {
 	}
 	if _, there := b.mounter.mounts[path]; there || d.locked {
 		t.Error("still mounted or locked after the Pod")
+	}
+}
+
+// A program that does not end keeps no Pod that is to go, and is not run for a second
+// time: whoever comes back waits for it.
+func TestLocalDeviceThatLasts(t *testing.T) {
+	b, _, d, p := deviceBench(t)
+	began, end := make(chan struct{}), make(chan struct{})
+	p.lasts = func() { close(began); <-end }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.SetUp(ctx, claiming("u", false))
+		ended <- err
+	}()
+	<-began
+	cancel()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		close(end)
+		t.Fatal("the Pod is kept")
+	}
+	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	if _, err := b.SetUp(short, claiming("u", false)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error("while it lasts:", err)
+	}
+	under := func() *deviceCall {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.deviceCalls[b.localPlace("u", "pv")]
+	}
+	call := under()
+	close(end)
+	<-call.done
+	if _, err := b.SetUp(t.Context(), claiming("u", false)); err != nil || under() != nil {
+		t.Error(err)
+	}
+	if len(d.mounts) != 1 || len(d.opened) != 1 || d.locked {
+		t.Errorf("mounted %q, opened %q, locked: %v", d.mounts, d.opened, d.locked)
 	}
 }
 
