@@ -28,12 +28,15 @@ import (
 	"minato/internal/node/volume"
 )
 
-// eventually waits until ok says so, for at most ten seconds.
+// patience is how long the tests wait for something at most: machines may be busy.
+const patience = time.Minute
+
+// eventually waits until ok says so.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within ten seconds: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -103,6 +106,7 @@ func startWith(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir st
 	if b.agent, err = New(b.cfg); err != nil {
 		t.Fatal(err)
 	}
+	watches := podWatches(client)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.agent.Run(ctx) }()
@@ -129,17 +133,30 @@ func startWith(t *testing.T, client *fake.Clientset, rt *fakecri.Runtime, dir st
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Error("Run did not end")
 		}
 	}
 	t.Cleanup(b.stop)
 	select {
 	case <-b.agent.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("node did not get ready")
 	}
+	// A watch of the fake API server tells nothing of what came between the list and it.
+	eventually(t, "the pods are watched", func() bool { return podWatches(client) > watches })
 	return b
+}
+
+// podWatches counts the watches of Pods that were begun.
+func podWatches(client *fake.Clientset) int {
+	n := 0
+	for _, a := range client.Actions() {
+		if a.Matches("watch", "pods") {
+			n++
+		}
+	}
+	return n
 }
 
 func testPod(name string) *v1.Pod {

@@ -65,7 +65,11 @@ func (w *podWatch) run(ctx context.Context) error {
 			}
 		},
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil // the informer has ended with it
+	default:
 		return fmt.Errorf("watch pods of node %s: %w", w.cfg.Name, err)
 	}
 	defer func() { _ = w.informer.RemoveEventHandler(registration) }() // it fails only if the informer has stopped

@@ -213,8 +213,9 @@ func TestHealth(t *testing.T) {
 	if err := b.m.Register(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	send(t, second, says("d1", unhealthy, "hot", 3600), says("d2", healthy, "", 1))
+	send(t, second, says("d1", unhealthy, "hot", 3600), says("d2", healthy, "", 3600))
 	is("Unhealthy", "Healthy", "hot")
+	send(t, second, says("d2", healthy, "", 1))
 	is("Unhealthy", "Unknown", "hot") // a second later, though the driver says nothing
 	for deadline := time.Now().Add(20 * time.Second); w.count("one") < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -209,6 +209,7 @@ func (w *worker) killAll(ctx context.Context, pod *v1.Pod, view *observe.Pod) er
 func (w *worker) stopRound(ctx context.Context, pod *v1.Pod, kills []Kill) error {
 	var g guard.Group
 	for _, k := range kills {
+		w.replaced[k.Container.ID] = true
 		g.Go("stop container "+k.Container.Name, func() error { return w.kill(ctx, pod, k, 0) })
 	}
 	return g.Wait()

@@ -114,6 +114,7 @@ func (w *worker) containerHas(c *v1.Container, run *observe.Container) v1.Resour
 // forgetRun drops what is kept of a run that was removed.
 func (w *worker) forgetRun(id string) {
 	delete(w.resizing.stopped, id)
+	delete(w.replaced, id)
 	if r, _ := w.m.cfg.Allocations.Get(w.uid); len(r.Containers) == 0 {
 		return
 	}

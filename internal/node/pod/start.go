@@ -44,8 +44,10 @@ func (w *worker) tryStart(ctx context.Context, pod *v1.Pod, view *observe.Pod, c
 		return false, at, nil
 	}
 	latest := view.Latest(c.Name)
-	// One that was stopped, or had ended, before all were to be started anew did not fail.
-	if earlier := latest.Round() < view.Round(&pod.Spec) && !latest.RestartsAll(&pod.Spec); !earlier {
+	// One that was stopped, or had ended, before all were to be started anew did not fail: the one
+	// that has asked for that did.
+	asked := latest.RestartsAll(&pod.Spec) && !w.replaced[latest.ID]
+	if latest.Round() == view.Round(&pod.Spec) || asked {
 		if at := w.crashPause(pod, c, latest); !at.IsZero() {
 			return false, at, nil
 		}

@@ -64,12 +64,14 @@ type worker struct {
 	// Services have been read that are at least as new.
 	servicesSince string
 	resizing      resizing
-	stepped       string // the resource version of the Pod in the last step, empty before the first
-	mounted       bool
-	mountedFor    int  // ephemeral containers there were then
-	tornDown      bool // the volumes are gone
-	renewAt       time.Time
-	failures      int
+	// replaced are the runs, by ID, that were stopped only because all containers are started anew.
+	replaced   map[string]bool
+	stepped    string // the resource version of the Pod in the last step, empty before the first
+	mounted    bool
+	mountedFor int  // ephemeral containers there were then
+	tornDown   bool // the volumes are gone
+	renewAt    time.Time
+	failures   int
 	// lastError is what failed last, told what the Pod waits for, and keeping why its
 	// volumes can't be given up: each is to be told once.
 	lastError, told, keeping string
@@ -86,6 +88,7 @@ func newWorker(m *Manager, pod *v1.Pod, order uint64) *worker {
 		retryAt:   map[string]time.Time{},
 		crashKeys: map[string]bool{}, futureEnds: map[string]time.Time{},
 		killing:  map[string]bool{},
+		replaced: map[string]bool{},
 		resizing: recall(pod),
 	}
 	if m.view.Knows(pod.UID) || len(pod.Status.ContainerStatuses) > 0 {

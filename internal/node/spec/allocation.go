@@ -9,8 +9,10 @@ import (
 )
 
 // Allocation is what a node has given a Pod: the requests and limits of each of
-// its containers, by name, and by whole those of the Pod as a whole. Where the Pod's spec asks for something else by now
-// (KEP-1287), the node has yet to grant that.
+// its containers, by name, and by whole those of the Pod as a whole, empty if it
+// has none. Where the Pod's spec asks for something else by now (KEP-1287), the
+// node has yet to grant that. One that an earlier version has recorded has no
+// whole: what the spec says of that was granted with the Pod.
 type Allocation map[string]v1.ResourceRequirements
 
 // whole is no container's name.
@@ -18,10 +20,7 @@ const whole = ""
 
 // AllocationOf is what the Pod's spec asks for.
 func AllocationOf(pod *v1.Pod) Allocation {
-	a := Allocation{}
-	if pod.Spec.Resources != nil {
-		a[whole] = *pod.Spec.Resources.DeepCopy()
-	}
+	a := Allocation{whole: ofWhole(pod)}
 	for i := range pod.Spec.InitContainers {
 		a[pod.Spec.InitContainers[i].Name] = *pod.Spec.InitContainers[i].Resources.DeepCopy()
 	}
@@ -31,12 +30,21 @@ func AllocationOf(pod *v1.Pod) Allocation {
 	return a
 }
 
+// ofWhole are the resources of the Pod as a whole, empty if its spec has none.
+func ofWhole(pod *v1.Pod) v1.ResourceRequirements {
+	if pod.Spec.Resources == nil {
+		return v1.ResourceRequirements{}
+	}
+	return *pod.Spec.Resources.DeepCopy()
+}
+
 // AllocationFromStatus is what the Pod's status says that it was given, for a
 // node that has lost its own record. A container without such a status has
 // what its spec asks for.
 func AllocationFromStatus(pod *v1.Pod) Allocation {
 	a := AllocationOf(pod)
-	if r, known := a[whole]; known && pod.Status.Resources != nil {
+	if pod.Status.Resources != nil {
+		r := a[whole]
 		r.Requests, r.Limits = told(r.Requests, pod.Status.AllocatedResources), told(r.Limits, pod.Status.Resources.Limits)
 		a[whole] = r
 	}
@@ -71,16 +79,12 @@ func told(list, status v1.ResourceList) v1.ResourceList {
 // from what its spec asks for. The Pod itself stays as it is.
 func (a Allocation) Apply(pod *v1.Pod) (granted *v1.Pod, differs bool) {
 	granted = pod
-	if len(a) == 0 {
-		return pod, false // nothing is known
-	}
-	var has *v1.ResourceRequirements
-	if r, known := a[whole]; known {
-		has = &r
-	}
-	if !equality.Semantic.DeepEqual(pod.Spec.Resources, has) {
+	if r, known := a[whole]; known && !equality.Semantic.DeepEqual(ofWhole(pod), r) {
 		granted, differs = pod.DeepCopy(), true
-		granted.Spec.Resources = has.DeepCopy()
+		granted.Spec.Resources = nil
+		if !equality.Semantic.DeepEqual(r, v1.ResourceRequirements{}) {
+			granted.Spec.Resources = r.DeepCopy()
+		}
 	}
 	for _, list := range []func(*v1.Pod) []v1.Container{
 		func(p *v1.Pod) []v1.Container { return p.Spec.InitContainers },
@@ -108,7 +112,8 @@ func Given(pod *v1.Pod, c *v1.Container) v1.ResourceRequirements {
 }
 
 // Created are the requests and limits, as Given has them, that a run of a container was
-// created with. A run without the annotations that tell has those of the spec.
+// created with. A run without the annotations that tell, of an earlier version, has those
+// of the spec.
 func Created(pod *v1.Pod, c *v1.Container, annotations map[string]string) v1.ResourceRequirements {
 	own := *c
 	own.Resources = v1.ResourceRequirements{} // nothing is read into the container's own lists

@@ -34,7 +34,7 @@ func TestAllocationApplies(t *testing.T) {
 	}
 }
 
-// The Pod as a whole has a record of its own, and one from before there were such has none.
+// The Pod as a whole has a record of its own, which one of an earlier version lacks.
 func TestAllocationOfTheWhole(t *testing.T) {
 	whole := requirements(quantities("1", "1Gi"), quantities("2", "2Gi"))
 	old := &v1.Pod{Spec: v1.PodSpec{Resources: &whole, Containers: []v1.Container{{Name: "a", Resources: requirements(nil, quantities("1", ""))}}}}
@@ -51,8 +51,17 @@ func TestAllocationOfTheWhole(t *testing.T) {
 	if granted, differs := a.Apply(&v1.Pod{}); !differs || granted.Spec.Resources == nil {
 		t.Error("what was granted is taken back unasked")
 	}
-	if granted, differs := (Allocation{"a": old.Spec.Containers[0].Resources}).Apply(old); !differs || granted.Spec.Resources != nil {
+	if p, differs := (Allocation{"a": old.Spec.Containers[0].Resources}).Apply(old); differs || p != old {
+		t.Error("an earlier version's record takes resources of the whole away")
+	}
+	without := old.DeepCopy()
+	without.Spec.Resources = nil
+	if granted, differs := AllocationOf(without).Apply(old); !differs || granted.Spec.Resources != nil {
 		t.Error("resources of the whole that are new count as granted")
+	}
+	without.Spec.Resources = &v1.ResourceRequirements{}
+	if p, differs := AllocationOf(without).Apply(without); differs || p != without {
+		t.Error("empty resources of the whole are others than none")
 	}
 	if _, differs := Allocation(nil).Apply(old); differs {
 		t.Error("nothing is known, and something was granted")
@@ -75,6 +84,10 @@ func TestAllocationOfTheWhole(t *testing.T) {
 	if got := Created(next, other, annotations); got.Limits.Cpu().String() != "1" || other.Resources.Limits.Cpu().String() != "9" {
 		t.Errorf("created with %v, and the container has %v", got, other.Resources)
 	}
+	without.Spec.Resources = nil
+	if got, want := Created(old, c, containerAnnotations(without, c, 0, 0)), requirements(nil, quantities("1", "")); !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("created before the whole had limits: with %v, want %v", got, want)
+	}
 	if got, want := Given(old, c), requirements(nil, quantities("1", "2Gi")); !equality.Semantic.DeepEqual(got, want) {
 		t.Errorf("it is given %v, want %v", got, want)
 	}
@@ -87,7 +100,7 @@ func TestAllocationFromStatus(t *testing.T) {
 	}}}
 	had := requirements(quantities("500m", ""), quantities("1", ""))
 	p.Status.ContainerStatuses = []v1.ContainerStatus{{Name: "a", AllocatedResources: quantities("1", ""), Resources: &had}, {Name: "b"}, {Name: "gone", Resources: &had}}
-	want := Allocation{"a": requirements(quantities("1", ""), quantities("1", "")), "b": requirements(quantities("1", ""), nil)}
+	want := Allocation{"": {}, "a": requirements(quantities("1", ""), quantities("1", "")), "b": requirements(quantities("1", ""), nil)}
 	if got := AllocationFromStatus(p); !equality.Semantic.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -67,10 +67,9 @@ func containerAnnotations(pod *v1.Pod, c *v1.Container, restarts uint32, round i
 	if text, err := json.Marshal(c.Resources); err == nil { // quantities always encode
 		a[annotationResources] = string(text)
 	}
-	if pod.Spec.Resources != nil {
-		if text, err := json.Marshal(EffectiveLimits(pod, c)); err == nil {
-			a[annotationLimits] = string(text)
-		}
+	// Also where the Pod as a whole has none: a resize may give it some.
+	if text, err := json.Marshal(EffectiveLimits(pod, c)); err == nil {
+		a[annotationLimits] = string(text)
 	}
 	return a
 }
