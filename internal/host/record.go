@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -53,10 +54,13 @@ func replaceFile(dir *os.File, name string, data []byte, sync bool) error {
 	if err == nil && sync {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = unix.Renameat(at, next, at, name)
 	}
-	return unix.Renameat(at, next, at, name)
+	if err != nil { // what is half written would take room of a full disk
+		_ = unix.Unlinkat(at, next, 0)
+	}
+	return err
 }
 
 func createNew(dir int, name string) (fd int, err error) {
@@ -80,14 +84,51 @@ func beneath(op, dir, name string, fn func(at *os.File, base string) error) erro
 		err = fn(at, filepath.Base(name))
 		at.Close()
 	}
+	return beneathError(op, dir, name, err)
+}
+
+func beneathError(op, dir, name string, err error) error {
 	var errno unix.Errno
 	switch {
 	case errors.Is(err, unix.EXDEV):
-		err = fmt.Errorf("a link in its place leads out of %s: %w", dir, unix.EXDEV)
+		err = fmt.Errorf("a link on this path leads out of %s, and is not followed: put back what was in its place, or remove the link: %w", dir, unix.EXDEV)
 	case errors.As(err, &errno): // the path that it came with says nothing
 		err = errno
 	}
 	return pathError(op, filepath.Join(dir, name), err)
+}
+
+// DirBeneath opens the directory name, with a path, below the directory dir. Containers
+// may be able to replace every directory on that path, but not dir: no link leads out of
+// it.
+func DirBeneath(dir, name string) (*os.File, error) {
+	at, err := OpenBeneath(dir, name)
+	if err != nil {
+		return nil, beneathError("open", dir, name, err)
+	}
+	defer at.Close()
+	path := filepath.Join(dir, name)
+	fd, err := unix.Open(FilePath(at), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, pathError("open", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// MkdirBeneath makes the directory name, with a path that exists, below the directory dir,
+// unless it is there. No link leads out of dir.
+func MkdirBeneath(dir, name string, mode fs.FileMode) error {
+	err := beneath("mkdir", dir, name, func(at *os.File, base string) error {
+		return unix.Mkdirat(int(at.Fd()), base, uint32(mode.Perm()))
+	})
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	there, err := DirBeneath(dir, name)
+	if err != nil {
+		return err
+	}
+	return there.Close()
 }
 
 // ReadRecord reads a file that WriteRecord has written. Something else than a regular

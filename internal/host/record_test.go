@@ -103,6 +103,64 @@ func TestBeneath(t *testing.T) {
 	}
 }
 
+// A directory is made below another, or found there, and no link leads out.
+func TestMkdirBeneath(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "real"), 0o700), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600),
+		os.Symlink("real", filepath.Join(dir, "in")), os.Symlink(outside, filepath.Join(dir, "out")), os.Symlink(filepath.Join(outside, "new"), filepath.Join(dir, "nowhere"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		err  error
+	}{
+		{"made", nil}, {"made/below", nil}, {"real", nil}, {"in", nil}, {"in/linked", nil},
+		{"out", unix.EXDEV}, {"out/new", unix.EXDEV}, {"nowhere", unix.EXDEV}, {"../new", unix.EXDEV},
+		{"file", unix.ENOTDIR}, {"file/new", unix.ENOTDIR}, {"none/new", fs.ErrNotExist},
+	} {
+		for range 2 { // it is there, at the second time
+			err := MkdirBeneath(dir, c.name, 0o700)
+			var pathErr *fs.PathError
+			if !errors.Is(err, c.err) || c.err != nil && (!errors.As(err, &pathErr) || pathErr.Path != filepath.Join(dir, c.name)) {
+				t.Errorf("%s: %v, want %v", c.name, err, c.err)
+			}
+			if info, err := os.Stat(filepath.Join(dir, c.name)); c.err == nil && (err != nil || !info.IsDir()) {
+				t.Errorf("%s is not there: %v", c.name, err)
+			}
+		}
+		if d, err := DirBeneath(dir, c.name); !errors.Is(err, c.err) {
+			t.Errorf("%s: opened, %v, want %v", c.name, err, c.err)
+		} else if err == nil {
+			if d.Name() != filepath.Join(dir, c.name) {
+				t.Errorf("%s has the name %s", c.name, d.Name())
+			}
+			d.Close()
+		}
+	}
+	if left, err := os.ReadDir(outside); err != nil || len(left) != 0 {
+		t.Errorf("outside are %v, %v", left, err)
+	}
+}
+
+// A write that fails leaves nothing of what it has written.
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "place", "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for how, write := range map[string]func() error{
+		"beneath": func() error { return WriteBeneath(dir, "place", []byte("text")) },
+		"record":  func() error { return WriteRecord(filepath.Join(dir, "place"), []byte("text")) },
+	} {
+		if err := write(); err == nil {
+			t.Errorf("%s: a directory is replaced with a file", how)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+			t.Errorf("%s: %v are left, %v", how, left, err)
+		}
+	}
+}
+
 // An entry is removed whatever it is, and what a link leads to is not.
 func TestRemoveEntry(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()

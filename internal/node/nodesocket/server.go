@@ -85,9 +85,37 @@ func (s *Server) listen() (net.Listener, error) {
 }
 
 // serve answers at a socket that is there, until ctx ends or the socket fails.
-func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+func (s *Server) serve(ctx context.Context, socket net.Listener) error {
 	server := grpc.NewServer(s.cfg.Options...)
 	s.cfg.Register(server)
+	defer server.Stop() // connections outlive a socket that fails
+	life, end := context.WithCancel(ctx)
+	defer end()
 	defer context.AfterFunc(ctx, server.Stop)()
-	return server.Serve(netutil.LimitListener(listener, maxConnections))
+	return server.Serve(netutil.LimitListener(listener{socket, life}, maxConnections))
+}
+
+// listener closes its connections when life ends. The server waits for those whose
+// clients have said nothing yet, for as long as two minutes, before it ends.
+type listener struct {
+	net.Listener
+	life context.Context
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &connection{c, context.AfterFunc(l.life, func() { c.Close() })}, nil
+}
+
+type connection struct {
+	net.Conn
+	forget func() bool
+}
+
+func (c *connection) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }

@@ -3,6 +3,7 @@ package nodesocket
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,6 +83,72 @@ func TestManyConnections(t *testing.T) {
 	all[0].Close()
 	if !spoken(all[maxConnections], 20*time.Second) {
 		t.Error("another one has ended, and it is not served")
+	}
+}
+
+// listeners are a root directory that hands out the sockets that are made in it.
+type listeners struct {
+	*host.InRoot
+	made chan *net.UnixListener
+}
+
+func (l listeners) ListenUnix(path string, mode os.FileMode) (*net.UnixListener, error) {
+	listener, err := l.InRoot.ListenUnix(path, mode)
+	if err == nil {
+		l.made <- listener
+	}
+	return listener, err
+}
+
+// Where a socket fails, connections to it end too, also of a client that says nothing, and
+// the next one is made. Neither does such a client hold up the end.
+func TestSocketThatFails(t *testing.T) {
+	root, err := host.OpenInRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	made, failed := make(chan *net.UnixListener, 10), make(chan error, 10)
+	s, err := New(Config{Root: listeners{root, made}, Path: socket, Register: func(grpc.ServiceRegistrar) {}, Failed: func(err error) { failed <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	late := time.After(60 * time.Second)
+	for _, last := range []bool{false, true} {
+		var listener *net.UnixListener
+		select {
+		case listener = <-made:
+		case <-late:
+			t.Fatal("no other socket is made")
+		}
+		conn := dial(t, root)
+		if !spoken(conn, 20*time.Second) {
+			t.Fatal("nobody answers at the socket")
+		}
+		if last {
+			cancel()
+			break
+		}
+		listener.Close()
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("a connection to the socket that has failed is served still")
+		}
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-late:
+		t.Fatal("a client that says nothing holds up the end")
+	}
+	if err := <-failed; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("told %v", err)
 	}
 }
 

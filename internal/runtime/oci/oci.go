@@ -152,11 +152,12 @@ func (c *Config) complete() error {
 	case c.Cgroup.Path == "":
 		return errors.New("Cgroup is required")
 	}
+	c.Dir, c.RunDir = filepath.Clean(c.Dir), filepath.Clean(c.RunDir)
 	if c.Hostname == "" {
 		c.Hostname = c.NodeName
 	}
 	if c.SeccompDir == "" {
-		c.SeccompDir = filepath.Join(filepath.Dir(filepath.Clean(c.Dir)), "seccomp")
+		c.SeccompDir = filepath.Join(filepath.Dir(c.Dir), "seccomp")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -165,24 +166,25 @@ func (c *Config) complete() error {
 }
 
 func (r *Runtime) makeDirs() error {
-	for _, dir := range []string{
-		filepath.Join(r.cfg.Dir, "sandboxes"), filepath.Join(r.cfg.Dir, "containers"),
-		filepath.Join(r.cfg.RunDir, "sandboxes"), filepath.Join(r.cfg.RunDir, "containers"),
-		filepath.Join(r.cfg.RunDir, "exits"), r.oci.root, r.cfg.SeccompDir,
-	} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(r.cfg.SeccompDir, 0o700); err != nil {
+		return err
 	}
+	run := []string{"sandboxes", "containers", "exits", filepath.Base(r.oci.root)}
 	for _, p := range r.handlers {
-		if err := os.MkdirAll(p.root, 0o700); err != nil {
-			return err
-		}
+		run = append(run, filepath.Base(p.root))
+	}
+	if err := errors.Join(makeOwn(r.cfg.Dir, []string{"sandboxes", "containers"}), makeOwn(r.cfg.RunDir, run)); err != nil {
+		return err
 	}
 	// Those of a user namespace who know the name of their container get to its
 	// directory, and nobody can list the names.
-	for _, dir := range []string{r.cfg.RunDir, filepath.Join(r.cfg.RunDir, "containers")} {
-		if err := os.Chmod(dir, 0o711); err != nil {
+	top, name := filepath.Split(r.cfg.RunDir)
+	for _, name := range []string{name, filepath.Join(name, "containers")} {
+		dir, err := host.DirBeneath(top, name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(dir.Chmod(0o711), dir.Close()); err != nil {
 			return err
 		}
 	}
@@ -194,6 +196,24 @@ func (r *Runtime) makeDirs() error {
 		return err
 	}
 	return r.makeLeaf(r.conmonCgroup())
+}
+
+// makeOwn makes one of the runtime's directories and those in it. A Pod with a hostPath may
+// have replaced it, but not the directory that has it: no link is followed out of that one.
+func makeOwn(dir string, kinds []string) error {
+	top, name := filepath.Dir(dir), filepath.Base(dir)
+	if err := os.MkdirAll(top, 0o700); err != nil {
+		return err
+	}
+	if err := host.MkdirBeneath(top, name, 0o700); err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		if err := host.MkdirBeneath(top, filepath.Join(name, kind), 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Run waits for containers to exit, and writes down their exit codes, until ctx

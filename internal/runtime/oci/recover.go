@@ -91,7 +91,7 @@ func (r *Runtime) awaitsStart(c *container) bool {
 // a hostPath may have replaced what is below the directory that has that one: no link is
 // followed out of it, and parent is what was opened.
 func eachState(runtimeDir, kind string, fn func(parent *os.File, dir, id string) error) error {
-	parent, err := host.OpenBeneath(filepath.Dir(runtimeDir), filepath.Join(filepath.Base(runtimeDir), kind))
+	parent, err := host.DirBeneath(filepath.Dir(runtimeDir), filepath.Join(filepath.Base(runtimeDir), kind))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

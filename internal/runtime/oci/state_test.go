@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,56 @@ func TestReplacedDirectories(t *testing.T) {
 		if left, err := os.ReadDir(kind); err != nil || len(left) != 2 {
 			t.Errorf("%s: outside are %v, %v", c.replaced, left, err)
 		}
+	}
+}
+
+// Where a runtime's directory was replaced by a link, the next runtime makes and changes
+// nothing where that leads, and says what is to be done.
+func TestReplacedDirectoriesAreNotMade(t *testing.T) {
+	for _, replaced := range []string{"containers", "containers/sandboxes", "containers/containers", "run", "run/containers", "run/exits", "run/runtime"} {
+		outside, node := t.TempDir(), t.TempDir()
+		if err := os.Chmod(outside, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r := pure("/usr/bin/crun")
+		r.cfg.Dir, r.cfg.RunDir, r.cfg.SeccompDir = filepath.Join(node, "containers"), filepath.Join(node, "run"), filepath.Join(node, "seccomp")
+		r.oci.root = filepath.Join(r.cfg.RunDir, "runtime")
+		r.handlers = map[string]program{"": r.oci}
+		path := filepath.Join(node, replaced)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.Symlink(outside, path)); err != nil {
+			t.Fatal(err)
+		}
+		err := r.makeDirs()
+		if !errors.Is(err, unix.EXDEV) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "put back") {
+			t.Errorf("%s: %v, want the path and what to do", replaced, err)
+		}
+		if left, err := os.ReadDir(outside); err != nil || len(left) != 0 {
+			t.Errorf("%s: outside are %v, %v", replaced, left, err)
+		}
+		if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: the directory outside has the mode %v, %v", replaced, info.Mode(), err)
+		}
+	}
+}
+
+// What can't be read or removed at the start is named by its whole path.
+func TestStatesAreNamed(t *testing.T) {
+	outside, node := t.TempDir(), t.TempDir()
+	dir := filepath.Join(node, "containers")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "containers", "a"), 0o700), os.Symlink(outside, filepath.Join(dir, "sandboxes"))); err != nil {
+		t.Fatal(err)
+	}
+	err := eachState(dir, "sandboxes", nil)
+	if !errors.Is(err, unix.EXDEV) || !strings.Contains(err.Error(), filepath.Join(dir, "sandboxes")) || !strings.Contains(err.Error(), "put back") {
+		t.Errorf("a link in place of the states: %v", err)
+	}
+	if err := eachState(dir, "containers", func(parent *os.File, path, id string) error {
+		if filepath.Join(parent.Name(), id) != path || path != filepath.Join(dir, "containers", "a") {
+			t.Errorf("%s is in %s and has the path %s", id, parent.Name(), path)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
 
