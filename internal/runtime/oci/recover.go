@@ -37,7 +37,7 @@ func (r *Runtime) recover() error {
 		var s containerState
 		if err := load(dir, stateFile, &s); err != nil || s.ID != id || s.Config == nil {
 			r.log.Warn("the state file of a container can't be read: the container is forgotten and its directory removed", "dir", dir, "error", err)
-			return host.RemoveEntry(parent, id)
+			return errors.Join(r.cfg.Store.Unpin(id), host.RemoveEntry(parent, id)) // else its image could never be removed
 		}
 		c := r.newContainer(s)
 		r.containers[s.ID] = c

@@ -12,6 +12,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
+	"minato/internal/runtime/image"
 )
 
 func TestSaveWritesWhatIsNew(t *testing.T) {
@@ -157,6 +158,29 @@ func TestStrangeStates(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// A container whose state was lost, as by a loss of power, keeps no image from being removed.
+func TestLostStateUnpins(t *testing.T) {
+	node := t.TempDir()
+	store, err := image.Open(filepath.Join(node, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := pure("/usr/bin/crun")
+	r.log, r.cfg.Store, r.cfg.Dir, r.cfg.RunDir = slog.New(slog.DiscardHandler), store, filepath.Join(node, "containers"), filepath.Join(node, "run")
+	dir, pins := filepath.Join(r.cfg.Dir, "containers", "lost"), filepath.Join(store.Dir(), "pins")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, stateFile), nil, 0o600), os.MkdirAll(filepath.Join(pins, "lost"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.recover(); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range []string{filepath.Dir(dir), pins} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("%s has %v, %v", dir, left, err)
+		}
 	}
 }
 
