@@ -33,6 +33,7 @@ func FollowLinks(ctx context.Context, ns Netns, each func(netlink.LinkUpdate) er
 		options.Namespace = &handle
 	}
 	if err := netlink.LinkSubscribeWithOptions(updates, done, options); err != nil {
+		close(done) // its socket may be open
 		return fmt.Errorf("follow links: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { close(done) })

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"minato/internal/host"
 )
 
@@ -17,7 +19,11 @@ import (
 func (r *Runtime) recover() error {
 	err := eachState(r.cfg.Dir, "sandboxes", func(parent *os.File, dir, id string) error {
 		var s sandboxState
-		if err := load(dir, stateFile, &s); err != nil || s.ID != id || s.Config == nil {
+		err := load(dir, stateFile, &s)
+		if exhausted(err) {
+			return err
+		}
+		if err != nil || s.ID != id || s.Config == nil {
 			r.log.Warn("the state file of a Pod sandbox can't be read: the sandbox is forgotten and its directory removed", "dir", dir, "error", err)
 			return host.RemoveEntry(parent, id)
 		}
@@ -35,9 +41,13 @@ func (r *Runtime) recover() error {
 	}
 	if err := eachState(r.cfg.Dir, "containers", func(parent *os.File, dir, id string) error {
 		var s containerState
-		if err := load(dir, stateFile, &s); err != nil || s.ID != id || s.Config == nil {
+		err := load(dir, stateFile, &s)
+		if exhausted(err) {
+			return err
+		}
+		if err != nil || s.ID != id || s.Config == nil {
 			r.log.Warn("the state file of a container can't be read: the container is forgotten and its directory removed", "dir", dir, "error", err)
-			return host.RemoveEntry(parent, id)
+			return errors.Join(r.cfg.Store.Unpin(id), host.RemoveEntry(parent, id)) // else its image could never be removed
 		}
 		c := r.newContainer(s)
 		r.containers[s.ID] = c
@@ -55,6 +65,12 @@ func (r *Runtime) recover() error {
 	}
 	r.recoverStarts()
 	return nil
+}
+
+// exhausted tells whether an error says nothing about a file, but that this process can
+// open none now: what is running is not forgotten for that.
+func exhausted(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // startPatience is how long the OCI runtime's command may still be under way that

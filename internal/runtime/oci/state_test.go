@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"minato/internal/host"
+	"minato/internal/runtime/image"
 )
 
 func TestSaveWritesWhatIsNew(t *testing.T) {
@@ -158,6 +160,92 @@ func TestStrangeStates(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
+}
+
+// A container whose state was lost, as by a loss of power, keeps no image from being removed.
+func TestLostStateUnpins(t *testing.T) {
+	node := t.TempDir()
+	store, err := image.Open(filepath.Join(node, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := pure("/usr/bin/crun")
+	r.log, r.cfg.Store, r.cfg.Dir, r.cfg.RunDir = slog.New(slog.DiscardHandler), store, filepath.Join(node, "containers"), filepath.Join(node, "run")
+	dir, pins := filepath.Join(r.cfg.Dir, "containers", "lost"), filepath.Join(store.Dir(), "pins")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, stateFile), nil, 0o600), os.MkdirAll(filepath.Join(pins, "lost"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.recover(); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range []string{filepath.Dir(dir), pins} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("%s has %v, %v", dir, left, err)
+		}
+	}
+}
+
+// A process that has no file left to open forgets nothing for that.
+func TestRecoverWithoutFiles(t *testing.T) {
+	for _, kind := range []string{"sandboxes", "containers"} {
+		r := pure("/usr/bin/crun")
+		r.log, r.cfg.Dir, r.cfg.RunDir = slog.New(slog.DiscardHandler), filepath.Join(t.TempDir(), "containers"), filepath.Join(t.TempDir(), "run")
+		state := filepath.Join(r.cfg.Dir, kind, "a", stateFile)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(state), 0o700), os.WriteFile(state, []byte(`{"ID":"a","Config":{}}`), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		// Enough files for the list of states, not for one of them.
+		// Files that something else closes meanwhile are more.
+		err := withFiles(t, 2, r.recover)
+		for try := 0; err == nil && try < 20; try++ {
+			err = withFiles(t, 2, r.recover)
+		}
+		if !errors.Is(err, unix.EMFILE) {
+			t.Errorf("%s: recovered, %v", kind, err)
+		}
+		if _, err := os.Stat(state); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// withFiles calls fn while this process may open only so many files more.
+func withFiles(t *testing.T, more int, fn func() error) error {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, top := 0, 0
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Name()); err == nil {
+			last = max(last, n)
+		}
+	}
+	for took := -1; took < last; { // no number below that of the last one stays free
+		f, err := os.Open("/dev/null")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		took = int(f.Fd())
+		top = max(top, took)
+	}
+	few := limit
+	few.Cur = uint64(top + 1 + more)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	}()
+	return fn()
 }
 
 // A sandbox is stopped on a full disk, too: what its Pod has on it goes only after that.
