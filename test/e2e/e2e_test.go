@@ -6,7 +6,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -229,19 +228,23 @@ func (s sequential) Verbose() bool { return testing.Verbose() }
 const eventuallyFor = 60 * time.Second
 
 // eventually 'REGEXP' COMMAND ARG...: runs the command until it succeeds and
-// what it prints, without the newline at its end, matches: '^$' is nothing at all.
+// what it prints matches. '' is anything, and '\A\z' nothing at all: '^$' matches
+// whatever ends in a newline.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: eventually 'REGEXP' COMMAND ARG...")
 	}
 	re, err := regexp.Compile(`(?m)` + args[0])
 	ts.Check(err)
+	if args[0] != "" && re.MatchString("") && re.MatchString("x\n") {
+		ts.Fatalf("eventually: '%s' matches both nothing and anything; write '\\A\\z' for nothing", args[0])
+	}
 	began := time.Now()
 	deadline := began.Add(eventuallyFor)
 	for {
 		cmd := command(ts, args[1], args[2:]...)
 		out, err := cmd.CombinedOutput()
-		if err == nil && re.Match(bytes.TrimRight(out, "\n")) {
+		if err == nil && re.Match(out) {
 			transcriptOf(ts).command(shellLine(args[1:]), string(out), nil, time.Since(began))
 			return
 		}
