@@ -228,8 +228,8 @@ func (s sequential) Verbose() bool { return testing.Verbose() }
 const eventuallyFor = 60 * time.Second
 
 // eventually 'REGEXP' COMMAND ARG...: runs the command until it succeeds and
-// what it prints matches. '' is anything, and '\A\z' nothing at all: '^$' matches
-// whatever ends in a newline.
+// what it prints matches. An empty one is anything, and '\A\z' nothing at all: '^$'
+// matches whatever ends in a newline.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: eventually 'REGEXP' COMMAND ARG...")
