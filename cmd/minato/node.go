@@ -67,6 +67,7 @@ Without a name it is called node-N, with the smallest number that is free.`,
 	cmd.Flags().Int64Var(&claim.CPUs, "node-cpu", 0, "CPUs that the node has, in place of what each node of the cluster has")
 	cmd.Flags().Var(&claim.Memory, "node-memory", "memory that the node has, such as 4Gi, in place of the cluster's")
 	cmd.Flags().Int64Var(&claim.PIDs, "node-pids", 0, "processes and threads that the node may have, in place of the cluster's")
+	cmd.Flags().Var(&claim.EphemeralStorage, "node-ephemeral-storage", "disk that the node's files and Pods may take, such as 20Gi, in place of the cluster's")
 	cmd.Flags().Var(&claim.HugePages, "node-hugepages", "huge pages that the node has of a size, such as 2Mi=128Mi, in place of the cluster's of that size")
 	cmd.Flags().StringVar(&runtime, "container-runtime-endpoint", "", "the socket of the container runtime that runs the node's Pods, in place of that of the cluster; \"minato\" for Minato's own (docs/cri.md)")
 	outputFlag(cmd, &output)

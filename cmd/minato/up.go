@@ -104,6 +104,7 @@ What is mostly asked first:
 	f.Int64Var(&c.Claim.CPUs, "node-cpu", 0, "CPUs that each node has; its Pods get no more (default all of the machine's)")
 	f.Var(&c.Claim.Memory, "node-memory", "memory that each node has, such as 4Gi; its Pods get no more (default all of the machine's)")
 	f.Int64Var(&c.Claim.PIDs, "node-pids", 0, "processes and threads that each node may have (default no limit but the machine's)")
+	f.Var(&c.Claim.EphemeralStorage, "node-ephemeral-storage", "disk that each node's files and Pods may take, such as 20Gi, without claims and images (default all of the machine's)")
 	f.Var(&c.Claim.HugePages, "node-hugepages", "huge pages that each node has of a size, such as 2Mi=128Mi, with commas between sizes; its Pods get no more (default all of the machine's)")
 	f.StringVar(&kubeletFile, "kubelet-config", "", "a KubeletConfiguration with settings of the nodes' agents, such as evictionHard (docs/kubelet-config.md)")
 	f.Var(&c.Mounts, "mount", "give all nodes a directory of this machine, at the same path or at DST, read-only with :ro; may be given several times")
@@ -171,6 +172,7 @@ func upConfig(cmd *cobra.Command, name string, flags cluster.Config, file *clust
 		"node-cpu":                          func() { c.Claim.CPUs = flags.Claim.CPUs },
 		"node-memory":                       func() { c.Claim.Memory = flags.Claim.Memory },
 		"node-pids":                         func() { c.Claim.PIDs = flags.Claim.PIDs },
+		"node-ephemeral-storage":            func() { c.Claim.EphemeralStorage = flags.Claim.EphemeralStorage },
 		"node-hugepages":                    func() { c.Claim.HugePages = flags.Claim.HugePages },
 		"kubelet-config":                    func() { c.Kubelet = flags.Kubelet },
 		"mount":                             func() { c.Mounts = flags.Mounts },

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -20,6 +22,9 @@ type Claim struct {
 	Memory Size  `json:"memory,omitempty"`
 	// PIDs counts processes and threads.
 	PIDs int64 `json:"pids,omitempty"`
+	// EphemeralStorage is what the node's own files and its Pods' may take of the disk,
+	// without claims' and images.
+	EphemeralStorage Size `json:"ephemeralStorage,omitempty"`
 	// HugePages are those of each size that is in it; of others it is all of them.
 	HugePages HugePages `json:"hugePages,omitempty"`
 }
@@ -35,6 +40,9 @@ func (c Config) claim(n NodeSpec) Claim {
 	}
 	if own.PIDs == 0 {
 		own.PIDs = c.Claim.PIDs
+	}
+	if own.EphemeralStorage == 0 {
+		own.EphemeralStorage = c.Claim.EphemeralStorage
 	}
 	own.HugePages = maps.Clone(c.Claim.HugePages)
 	for size, bytes := range n.Claim.HugePages {
@@ -99,11 +107,12 @@ func (s *Size) String() string {
 // Type implements pflag.Value.
 func (s *Size) Type() string { return "SIZE" }
 
-// What a node needs at least: the kubelet's threshold for eviction and a few
-// Pods beyond that, and the processes that start containers.
+// What a node needs at least: the thresholds for eviction and a few Pods beyond that,
+// and the processes that start containers.
 const (
-	minNodeMemory = 256 << 20
-	minNodePIDs   = 128
+	minNodeMemory  = 256 << 20
+	minNodePIDs    = 128
+	minNodeStorage = 1 << 30
 )
 
 // validate returns an error for the first setting that no machine can have.
@@ -115,6 +124,9 @@ func (c Claim) validate() error {
 		return fmt.Errorf("--node-memory %s: a node needs at least %dMi", c.Memory.String(), minNodeMemory>>20)
 	case c.PIDs != 0 && c.PIDs < minNodePIDs:
 		return fmt.Errorf("--node-pids %d: a node needs at least %d", c.PIDs, minNodePIDs)
+	}
+	if c.EphemeralStorage != 0 && c.EphemeralStorage < minNodeStorage {
+		return fmt.Errorf("--node-ephemeral-storage %s: a node needs at least %dGi", c.EphemeralStorage.String(), minNodeStorage>>30)
 	}
 	return c.HugePages.validate()
 }
@@ -133,6 +145,13 @@ func (c Claim) check() error {
 		}
 		errs = append(errs, err)
 	}
+	if c.EphemeralStorage != 0 {
+		size, err := diskSize(dataRoot)
+		if err == nil && c.EphemeralStorage > size {
+			err = fmt.Errorf("--node-ephemeral-storage %s: the disk of %s has %s, and a node can't have more", c.EphemeralStorage.String(), dataRoot, size.String())
+		}
+		errs = append(errs, err)
+	}
 	for _, claimed := range []struct {
 		flag, controller string
 		is               bool
@@ -147,9 +166,22 @@ func (c Claim) check() error {
 	return errors.Join(append(errs, c.HugePages.check(host.MachineHugePages))...)
 }
 
+// diskSize is that of the file system that a directory is on, or will be once it is made.
+func diskSize(dir string) (Size, error) {
+	var fs syscall.Statfs_t
+	err := syscall.Statfs(dir, &fs)
+	for ; errors.Is(err, syscall.ENOENT) && dir != "/"; err = syscall.Statfs(dir, &fs) {
+		dir = filepath.Dir(dir)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("measure the disk that %s is on: %w", dir, err)
+	}
+	return Size(int64(fs.Blocks) * fs.Bsize), nil
+}
+
 // member is the claim for a node.
 func (c Claim) member() member.Claim {
-	return member.Claim{CPUs: c.CPUs, Memory: int64(c.Memory), Processes: c.PIDs, HugePages: c.HugePages.bytes()}
+	return member.Claim{CPUs: c.CPUs, Memory: int64(c.Memory), Processes: c.PIDs, Storage: int64(c.EphemeralStorage), HugePages: c.HugePages.bytes()}
 }
 
 // String says what a node has, as flags.
@@ -163,6 +195,9 @@ func (c Claim) String() string {
 	}
 	if c.PIDs != 0 {
 		flags = append(flags, fmt.Sprintf("--node-pids %d", c.PIDs))
+	}
+	if c.EphemeralStorage != 0 {
+		flags = append(flags, "--node-ephemeral-storage "+c.EphemeralStorage.String())
 	}
 	if len(c.HugePages) != 0 {
 		flags = append(flags, "--node-hugepages "+c.HugePages.String())

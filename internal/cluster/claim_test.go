@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"errors"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
@@ -32,6 +33,19 @@ func TestClaimOfANode(t *testing.T) {
 	}
 	if got := want.String(); got != "--node-cpu 2 --node-memory 2Gi --node-pids 200 --node-hugepages 2Mi=4Mi,1Gi=0" {
 		t.Error(got)
+	}
+}
+
+func TestDiskOfAClaim(t *testing.T) {
+	size, err := diskSize(filepath.Join(t.TempDir(), "not", "made"))
+	if err != nil || size <= 0 {
+		t.Fatalf("%s, %v", size.String(), err)
+	}
+	for claimed, want := range map[Size]string{1 << 30: "", 1 << 62: "--node-ephemeral-storage 4Ei: the disk of " + dataRoot + " has "} {
+		err := Claim{EphemeralStorage: claimed}.check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", claimed.String(), err, want)
+		}
 	}
 }
 
@@ -98,6 +112,7 @@ func TestClaimIsValidated(t *testing.T) {
 		"little memory": {Claim{Memory: 100 << 20}, "--node-memory 100Mi: a node needs at least 256Mi"},
 		"negative":      {Claim{Memory: -1}, "--node-memory -1"},
 		"few processes": {Claim{PIDs: 10}, "--node-pids 10: a node needs at least 128"},
+		"little disk":   {Claim{EphemeralStorage: 100 << 20}, "--node-ephemeral-storage 100Mi: a node needs at least 1Gi"},
 		"no size":       {Claim{HugePages: HugePages{3 << 20: 6 << 20}}, "--node-hugepages 3Mi=6Mi: no machine has huge pages of 3Mi"},
 		"half a page":   {Claim{HugePages: HugePages{2 << 20: 3 << 20}}, "--node-hugepages 2Mi=3Mi: give a multiple of 2Mi"},
 		"no pages":      {Claim{HugePages: HugePages{2 << 20: 0, 1 << 30: 1 << 30}}, ""},

@@ -13,7 +13,7 @@ nodes:
 - {}
 - labels: {topology.kubernetes.io/zone: a}
 - {name: big, taints: [{key: dedicated, value: db, effect: NoSchedule}], resources: {memory: 2Gi, hugepages-2Mi: 0}}
-resources: {cpu: 1, memory: 1Gi, pids: 500, hugepages-2Mi: 128Mi}
+resources: {cpu: 1, memory: 1Gi, pids: 500, ephemeral-storage: 20Gi, hugepages-2Mi: 128Mi}
 ipFamily: dual
 lanCIDR: 172.31.0.0/16,fd00:31::/64
 podCIDR: 10.245.0.0/16,fd00:45::/56
@@ -49,7 +49,7 @@ func TestFile(t *testing.T) {
 	if c.IPFamily != DualStack || c.LAN.String() != "172.31.0.0/16,fd00:31::/64" || c.APIPort != 7443 || !c.Ephemeral || c.OldAPIs || c.ClusterDomain != "example.test" || c.LoadBalancerRange != "none" || len(c.AllowedUnsafeSysctls) != 1 {
 		t.Errorf("%+v", c)
 	}
-	if got, own := c.claim(c.NodeList[1]).String(), c.claim(c.NodeList[2]).String(); got != "--node-cpu 1 --node-memory 1Gi --node-pids 500 --node-hugepages 2Mi=128Mi" || own != "--node-cpu 1 --node-memory 2Gi --node-pids 500 --node-hugepages 2Mi=0" {
+	if got, own := c.claim(c.NodeList[1]).String(), c.claim(c.NodeList[2]).String(); got != "--node-cpu 1 --node-memory 1Gi --node-pids 500 --node-ephemeral-storage 20Gi --node-hugepages 2Mi=128Mi" || own != "--node-cpu 1 --node-memory 2Gi --node-pids 500 --node-ephemeral-storage 20Gi --node-hugepages 2Mi=0" {
 		t.Errorf("nodes claim %s, and the one with its own %s", got, own)
 	}
 	if images, manifests := f.Paths("/dir"); c.Kubeconfig != "/dir/dev.conf" || c.Registries.Config != "/dir/certs.d" || strings.Join(images, " ") != "/dir/app.tar /abs/app.tar" || manifests[0] != "/dir/k8s" {

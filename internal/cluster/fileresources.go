@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// FileResources is a Claim as a cluster's file has it: cpu, memory, pids, and huge pages by
-// the names of a Node's resources, such as hugepages-2Mi.
+// FileResources is a Claim as a cluster's file has it: cpu, memory, pids, ephemeral-storage,
+// and huge pages by the names of a Node's resources, such as hugepages-2Mi.
 type FileResources map[string]any
 
 // claim is what the resources say. The error begins with the name of one of them.
@@ -35,6 +35,8 @@ func (r FileResources) claim() (Claim, error) {
 			c.Memory = Size(n)
 		case name == "pids":
 			c.PIDs = n
+		case name == string(corev1.ResourceEphemeralStorage):
+			c.EphemeralStorage = Size(n)
 		case huge:
 			size, err := resource.ParseQuantity(page)
 			if err != nil {
@@ -42,7 +44,7 @@ func (r FileResources) claim() (Claim, error) {
 			}
 			c.HugePages = c.HugePages.with(Size(size.Value()), Size(n))
 		default:
-			return c, fmt.Errorf("%s: is nothing that a node can claim; these are cpu, memory, pids and hugepages-SIZE", name)
+			return c, fmt.Errorf("%s: is nothing that a node can claim; these are cpu, memory, pids, ephemeral-storage and hugepages-SIZE", name)
 		}
 		if err := c.validate(); err != nil {
 			return c, fmt.Errorf("%s: %w", name, err)

@@ -91,6 +91,8 @@ func (m *Member) newAgent(ctx context.Context) (*agent.Agent, error) {
 		EvictionTurn:             cfg.EvictionTurn,
 		MemoryLimit:              cfg.Claim.Memory,
 		ProcessLimit:             cfg.Claim.Processes,
+		StorageLimit:             cfg.Claim.Storage,
+		LayersApart:              m.remote != nil,
 		HugePageLimits:           cfg.Claim.HugePages,
 		Users:                    cfg.Users,
 		AllowedUnsafeSysctls:     cfg.AllowedUnsafeSysctls,

@@ -166,6 +166,8 @@ type Claim struct {
 	Memory int64
 	// Processes counts threads, too.
 	Processes int64
+	// Storage is what the node's files may take of the disk, in bytes.
+	Storage int64
 	// HugePages are in bytes, by the size of a page in bytes; a size that is not there is
 	// all of the machine's.
 	HugePages map[int64]int64

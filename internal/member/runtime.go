@@ -42,7 +42,7 @@ func (m *Member) openRuntime() error {
 	left := &leftAttachments{pods: m.pods}
 	r, err := remote.New(remote.Config{
 		Endpoint: cfg.RuntimeEndpoint, Owner: remote.Owner{Cluster: cfg.Cluster, Node: cfg.Name},
-		Addresses: cfg.Addresses, PodCIDRs: cfg.PodCIDRs, Cgroup: cfg.Cgroup, Limits: oci.Limits(cfg.Claim), NodeNetns: cfg.Netns,
+		Addresses: cfg.Addresses, PodCIDRs: cfg.PodCIDRs, Cgroup: cfg.Cgroup, Limits: cfg.Claim.limits(), NodeNetns: cfg.Netns,
 		MountNS: m.files, Kept: []string{cfg.DataDir, cfg.RunDir}, Binds: m.ownBinds(), RunDir: filepath.Join(cfg.RunDir, "containers"),
 		SeccompDir: cfg.seccompDir(), Records: remote.Records{Dir: cfg.CNIRecords, Socket: cfg.CNISocket},
 		Listed: left.look, Logger: m.logger(partRuntime),
@@ -58,7 +58,7 @@ func (m *Member) openOwnRuntime() error {
 	r, err := oci.New(oci.Config{
 		NodeName: m.cfg.Name, Dir: filepath.Join(m.cfg.DataDir, "containers"), RunDir: filepath.Join(m.cfg.RunDir, "containers"),
 		Store: m.cfg.Images, Cgroup: m.cfg.Cgroup, Network: podNetwork{m.pods, m.ports}, NodeNetns: m.cfg.Netns, MountNS: m.files,
-		SeccompDir: m.cfg.seccompDir(), Limits: oci.Limits(m.cfg.Claim), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate, Handlers: m.cfg.RuntimeHandlers,
+		SeccompDir: m.cfg.seccompDir(), Limits: m.cfg.Claim.limits(), RaiseLimit: m.cfg.RaiseLimit, Gate: m.cfg.Gate, Handlers: m.cfg.RuntimeHandlers,
 		Logger: m.logger("runtime"),
 	})
 	if err != nil {
@@ -152,4 +152,9 @@ func (l *leftAttachments) look(ctx context.Context, sandboxes map[string]bool) e
 	}
 	l.left = left
 	return errors.Join(errs...)
+}
+
+// limits are those that the node's cgroup has.
+func (c Claim) limits() oci.Limits {
+	return oci.Limits{CPUs: c.CPUs, Memory: c.Memory, Processes: c.Processes, HugePages: c.HugePages}
 }

@@ -357,7 +357,7 @@ func (a *Agent) nodeLabels(ctx context.Context) (map[string]string, error) {
 func (a *Agent) apiServer() *api.Server {
 	return api.New(api.Config{
 		Cgroups: a.cgroups, Cgroup: a.cfg.Cgroup, Interfaces: a.interfaces, Volumes: a.volumes, Images: a.cfg.Images,
-		Netns: a.cfg.Netns, Dir: a.cfg.Dir, Capacity: a.cfg.Capacity, System: a.node.info(), Probes: a.probeCounts,
+		Netns: a.cfg.Netns, Dir: a.cfg.Dir, StorageLimit: a.cfg.StorageLimit, StorageUsed: a.storageUsed, Capacity: a.cfg.Capacity, System: a.node.info(), Probes: a.probeCounts,
 		NodeName: a.cfg.Name, Client: a.cfg.Client, Runtime: a.cfg.Runtime, Streaming: a.cfg.Streaming,
 		Pods: a.watch, Part: a.mirrors.Part, Parts: a.partUsage, LogDir: a.cfg.logDir(), OpenLog: a.cfg.openLog, LogRoot: filepath.Dir(a.cfg.logDir()),
 		Cert: a.cfg.ServingCert, ClientCA: a.cfg.ClientCA, Certificates: a.cfg.Certificates,

@@ -15,7 +15,8 @@ import (
 
 // measureDisk adds ephemeral-storage to the node's capacity, unless it was
 // given: the size of the file system that the node's directory is on, as
-// kubelet has it. The nodes of a machine share that, as they share memory.
+// kubelet has it, or what the node may have of it. The nodes of a machine share it,
+// as they share memory.
 func (c *Config) measureDisk() error {
 	if _, given := c.Capacity[v1.ResourceEphemeralStorage]; given {
 		return nil
@@ -28,7 +29,11 @@ func (c *Config) measureDisk() error {
 	for name, q := range c.Capacity { // which may be another node's too
 		capacity[name] = q
 	}
-	capacity[v1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI)
+	size := int64(fs.Blocks) * fs.Bsize
+	if c.StorageLimit > 0 {
+		size = min(size, c.StorageLimit)
+	}
+	capacity[v1.ResourceEphemeralStorage] = *resource.NewQuantity(size, resource.BinarySI)
 	c.Capacity = capacity
 	return nil
 }

@@ -49,6 +49,12 @@ func TestCapacityOfTheDisk(t *testing.T) {
 	if got := c.allocatable(); got.Memory().String() != "412Mi" || c.Capacity.Memory().String() != "512Mi" {
 		t.Errorf("allocatable memory = %v of %v, want what is above the threshold of eviction", got.Memory(), c.Capacity.Memory())
 	}
+	for limit, want := range map[int64]int64{1 << 30: 1 << 30, 1 << 60: size} {
+		c := Config{Dir: dir, Capacity: shared, StorageLimit: limit}
+		if err := c.measureDisk(); err != nil || c.Capacity.StorageEphemeral().Value() != want {
+			t.Errorf("capacity with a limit of %d = %v, %v; want %d", limit, c.Capacity.StorageEphemeral(), err, want)
+		}
+	}
 	c.Capacity[v1.ResourceEphemeralStorage] = resource.MustParse("10Gi")
 	if err := c.measureDisk(); err != nil || c.Capacity.StorageEphemeral().String() != "10Gi" {
 		t.Errorf("what was given became %v, %v", c.Capacity, err)

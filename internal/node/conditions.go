@@ -21,7 +21,7 @@ func (a *Agent) observe(ctx context.Context) (evict.Observations, error) {
 	if errMemory == nil {
 		out[evict.MemoryAvailable] = memory
 	}
-	errDisk := observeDisk(out, a.cfg.Dir, evict.NodeFsAvailable, evict.NodeFsInodesFree)
+	errDisk := a.observeStorage(ctx, out)
 	images, errImages := a.imageDir(ctx)
 	if errImages == nil {
 		errImages = observeDisk(out, images, evict.ImageFsAvailable, evict.ImageFsInodesFree)

@@ -144,6 +144,11 @@ type Config struct {
 	// MemoryLimit and ProcessLimit are those of Cgroup, in bytes and in processes
 	// and threads; where they are 0, the machine's count.
 	MemoryLimit, ProcessLimit int64
+	// StorageLimit is how many bytes of the disk the node has for its own files and its
+	// Pods', without claims' and images; 0 is all of it. LayersApart says that the
+	// containers' writable layers are not below Dir.
+	StorageLimit int64
+	LayersApart  bool
 	// HugePageLimits are those of Cgroup, in bytes by the size of a page in bytes; of a size
 	// that is not there the node has what the machine has.
 	HugePageLimits map[int64]int64

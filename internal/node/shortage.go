@@ -44,12 +44,14 @@ func (a *Agent) shares(s evict.Signal) bool {
 // a CSI driver: until then the node looks at nothing else.
 const purgePatience = 30 * time.Second
 
-// reclaim removes from the disk what no Pod needs.
-func (a *Agent) reclaim(ctx context.Context) error {
+// reclaim removes what no Pod needs from the disk that a signal is about. Images don't
+// count towards what a node may have of the machine's.
+func (a *Agent) reclaim(ctx context.Context, s evict.Signal) error {
 	purging, cancel := context.WithTimeout(ctx, purgePatience)
 	defer cancel()
 	err := a.pods.Purge(purging)
-	if a.cfg.RemoveUnusedImages != nil {
+	images := a.cfg.StorageLimit == 0 || s == evict.ImageFsAvailable || s == evict.ImageFsInodesFree
+	if images && a.cfg.RemoveUnusedImages != nil {
 		err = errors.Join(err, a.cfg.RemoveUnusedImages(ctx))
 	}
 	return err

@@ -35,12 +35,15 @@ type disks struct {
 	pods    Pods
 	logDir  string
 	dir     string
+	limit   int64 // of the node's bytes; 0 is none
+	used    func(ctx context.Context) (int64, error)
 	log     *slog.Logger
 	clock   clock.PassiveClock
 	busy    chan struct{} // of one place; who holds it may use what follows
 	at      time.Time
 	known   map[string]podDisk // by uid
 	imageFs *host.Usage
+	taken   int64 // of limit
 }
 
 // Images tells what the images of the node take.
@@ -141,6 +144,11 @@ func (d *disks) measure(ctx context.Context) error {
 	}
 	d.known, d.at = known, d.clock.Now()
 	d.imageFs = d.ofImages(ctx)
+	if d.limit > 0 {
+		if d.taken, err = d.used(ctx); err != nil {
+			d.log.Warn("what the node takes of the disk could not be measured in full", "error", err)
+		}
+	}
 	return nil
 }
 
@@ -192,7 +200,7 @@ func (d *disks) pod(ctx context.Context, pod *v1.Pod, layers map[string]host.Usa
 	return out
 }
 
-// filesystem is the one that everything of the node is on.
+// filesystem is the one that everything of the node is on, or what the node may have of it.
 func (d *disks) filesystem() (*stats.FsStats, bool) {
 	var fs syscall.Statfs_t
 	if d.dir == "" || syscall.Statfs(d.dir, &fs) != nil {
@@ -200,6 +208,10 @@ func (d *disks) filesystem() (*stats.FsStats, bool) {
 	}
 	size := uint64(fs.Bsize)
 	capacity, available, used, inodes := fs.Blocks*size, fs.Bavail*size, (fs.Blocks-fs.Bfree)*size, fs.Files-fs.Ffree
+	if d.limit > 0 {
+		used = uint64(d.taken)
+		capacity, available = min(capacity, uint64(d.limit)), min(available, uint64(max(0, d.limit-d.taken)))
+	}
 	return &stats.FsStats{
 		Time:           metav1.NewTime(d.clock.Now()),
 		AvailableBytes: &available, CapacityBytes: &capacity, UsedBytes: &used,

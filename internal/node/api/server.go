@@ -69,6 +69,10 @@ type Config struct {
 	// Netns is the node's, and Dir on the file system that its containers are on.
 	Netns host.Netns
 	Dir   string
+	// StorageLimit is how many bytes of that the node may have, and StorageUsed measures
+	// what it has; with 0 it may have all.
+	StorageLimit int64
+	StorageUsed  func(ctx context.Context) (int64, error)
 	// Capacity and System are what the Node says that it is.
 	Capacity v1.ResourceList
 	System   v1.NodeSystemInfo
@@ -140,6 +144,7 @@ func New(cfg Config) *Server {
 		usage: usage.New(usage.Config{Runtime: cfg.Runtime, Cgroups: cfg.Cgroups, Node: cfg.Cgroup, Others: cfg.Parts, Clock: cfg.Clock}),
 		disks: disks{
 			runtime: cfg.Runtime, images: cfg.Images, volumes: cfg.Volumes, pods: cfg.Pods, logDir: cfg.LogDir, dir: cfg.Dir, log: cfg.Logger,
+			limit: cfg.StorageLimit, used: cfg.StorageUsed,
 			clock: cfg.Clock, busy: make(chan struct{}, 1),
 		},
 		certs:      &certificates{source: cfg.Certificates, clock: cfg.Clock, log: cfg.Logger},

@@ -62,8 +62,8 @@ type Config struct {
 	Measure func(ctx context.Context, s evict.Signal) ([]evict.Usage, error)
 	// Apart tells whether images have a disk of their own.
 	Apart func() bool
-	// Reclaim frees disk space without ending a Pod.
-	Reclaim func(ctx context.Context) error
+	// Reclaim frees space on the disk that a signal is about, without ending a Pod.
+	Reclaim func(ctx context.Context, s evict.Signal) error
 	// Able tells whether a Pod may be evicted.
 	Able    func(pod *v1.Pod) bool
 	Evictor Evictor
@@ -176,7 +176,7 @@ func (m *Manager) check(ctx context.Context) error {
 	signal := first.Threshold.Signal
 	m.cfg.Tell("EvictionThresholdMet", "Attempting to reclaim "+string(signal.Resource()))
 	if signal.Disk() {
-		err = errors.Join(err, m.cfg.Reclaim(ctx))
+		err = errors.Join(err, m.cfg.Reclaim(ctx, signal))
 		// Something else that can't be measured is no reason to evict a Pod.
 		seen, _ := m.cfg.Observe(ctx)
 		if _, measured := seen[signal]; measured && evict.Enough(m.cfg.Thresholds, seen) {

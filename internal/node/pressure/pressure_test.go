@@ -63,7 +63,7 @@ func manager(t *testing.T, f *fakeNode, s evict.Settings, change func(*Config)) 
 		Thresholds: all, Transition: time.Minute, MaxGrace: 5, Evictor: f, Clock: clk, Logger: slog.New(slog.DiscardHandler),
 		Observe: func(context.Context) (evict.Observations, error) { return f.seen, f.err },
 		Measure: f.measure, Apart: func() bool { return false },
-		Reclaim: func(context.Context) error {
+		Reclaim: func(context.Context, evict.Signal) error {
 			f.reclaimed++
 			if f.reclaim != nil {
 				f.reclaim()
