@@ -229,7 +229,7 @@ func TestOverlapsWithTheMachine(t *testing.T) {
 
 func TestSameClusterNamesWhatDiffers(t *testing.T) {
 	a, b := DefaultConfig(), DefaultConfig()
-	b.Kubeconfig, b.OldAPIs = "/tmp/other", false // may change from one `up` to the next
+	b.Kubeconfig, b.OldAPIs, b.Registries.Config = "/tmp/other", false, "/etc/certs.d" // may change from one `up` to the next
 	if err := sameCluster(a, b); err != nil {
 		t.Errorf("same settings: %v", err)
 	}

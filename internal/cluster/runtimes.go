@@ -64,7 +64,7 @@ func (c Config) validateRuntimes() error {
 
 // validateRegistries returns an error for the first of some nodes that --registry-config
 // would be nothing to. It is for those that are made: a cluster that an earlier version
-// gave such a node goes on with it, since nothing changes a cluster's registries.
+// gave such a node goes on with it, as long as its registries stay as they are.
 func (c Config) validateRegistries(nodes []NodeSpec) error {
 	for _, n := range nodes {
 		if c.Registries.Config != "" && c.runtimeEndpoint(n) != "" {

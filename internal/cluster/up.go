@@ -59,6 +59,11 @@ func Up(ctx context.Context, c Config, onEvent func(Event)) (UpResult, error) {
 			return UpResult{}, err
 		}
 		c.NodeList, c.PodUsers = existing.NodeList, existing.PodUsers
+		if c.Registries != existing.Registries {
+			if err := c.validateRegistries(c.NodeSpecs()); err != nil {
+				return UpResult{}, err
+			}
+		}
 	}
 	var chosen []string
 	running, err := awaitServer(ctx, paths)
@@ -233,6 +238,7 @@ func sameCluster(old, new Config) error {
 	old.Mounts, new.Mounts = nil, nil       // nodes are made anew by each start
 	old.Claim, new.Claim = Claim{}, Claim{}
 	old.Kubelet, new.Kubelet = nil, nil
+	old.Registries, new.Registries = RegistrySettings{}, RegistrySettings{} // the images that are there stay
 	if reflect.DeepEqual(old, new) {
 		return nil
 	}
