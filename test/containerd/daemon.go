@@ -30,7 +30,9 @@ var loopbacks = []string{"/usr/lib/cni/loopback", "/opt/cni/bin/loopback"}
 var ErrMissing = errors.New("install Debian's packages containerd, runc and containernetworking-plugins")
 
 // configuration is containerd's. Tests often run where nobody may make a process
-// less likely to be killed, and without AppArmor.
+// less likely to be killed, and without AppArmor. The namespaces of Pods are below the
+// daemon's directory: one that is killed while it makes a Pod forgets what it has made,
+// and Remove unmounts that.
 const configuration = `version = 2
 root = %[1]q
 state = %[2]q
@@ -42,6 +44,7 @@ state = %[2]q
   sandbox_image = %[5]q
   disable_apparmor = true
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.test-handler]
