@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
-	"minato/internal/node/guard"
 )
 
 // localDir is where kubelets have the mounts of local PersistentVolumes in a Pod's
@@ -65,40 +64,25 @@ func (m *Manager) mountLocal(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv 
 // by another one, before it is told that it lasts.
 const devicePatience = lockPatience + 10*time.Second
 
-// mountOpened mounts a device at a place. The programs that format and check it run to
-// their end, which may take hours, and nothing ends a kernel that waits for a broken
-// device. So the call is left to itself after a while, or when the Pod is to go, and
-// whoever comes back waits for the same one. It fails where place was removed meanwhile.
+// mountOpened mounts a device at a place, and waits for that for a while, or until the Pod
+// is to go: the programs that format and check it run to their end, which may take hours.
+// It fails where place was removed meanwhile.
 func (m *Manager) mountOpened(ctx context.Context, pv *v1.PersistentVolume, place string, source *os.File, readOnly bool) error {
 	call, err := m.callDevice(ctx, pv, place, source, readOnly)
 	if err != nil {
 		return err
 	}
-	timer := time.NewTimer(devicePatience)
-	defer timer.Stop()
-	select {
-	case <-call.done:
-		return call.err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return fmt.Errorf("the device %s is still being checked, formatted or mounted after %v, and is waited for: look for fsck and mkfs among the machine's processes, and into the kernel's log (dmesg) for errors of the device", call.device, devicePatience)
-	}
-}
-
-// deviceCall is a device's mount that is under way.
-type deviceCall struct {
-	device string
-	done   chan struct{} // closed when err is set
-	err    error
+	return call.await(ctx, devicePatience, func() error {
+		return fmt.Errorf("the device %s is still being checked, formatted or mounted after %v, and is waited for: look for fsck and mkfs among the machine's processes, and into the kernel's log (dmesg) for errors of the device", call.of, devicePatience)
+	})
 }
 
 // callDevice begins a mount, or returns the one that is under way. The place is opened
 // without following a link: CSI drivers can write to the directories of Pods.
-func (m *Manager) callDevice(ctx context.Context, pv *v1.PersistentVolume, place string, source *os.File, readOnly bool) (*deviceCall, error) {
+func (m *Manager) callDevice(ctx context.Context, pv *v1.PersistentVolume, place string, source *os.File, readOnly bool) (*mountCall, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if call := m.deviceCalls[place]; call != nil {
+	if call := m.calls[place]; call != nil {
 		return call, nil
 	}
 	target, err := m.openPlace(place)
@@ -109,21 +93,12 @@ func (m *Manager) callDevice(ctx context.Context, pv *v1.PersistentVolume, place
 	if err != nil {
 		return nil, errors.Join(err, target.Close())
 	}
-	call := &deviceCall{device: d.Name(), done: make(chan struct{})}
-	m.deviceCalls[place] = call
-	go func() {
-		err := guard.Do("mount a device", func() error {
-			defer target.Close()
-			defer d.Close()
-			return m.mountDevice(ctx, d, pv, host.FilePath(target), readOnly)
-		})
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		call.err = err
-		delete(m.deviceCalls, place)
-		close(call.done)
-	}()
-	return call, nil
+	mount := func() error {
+		defer target.Close()
+		defer d.Close()
+		return m.mountDevice(ctx, d, pv, host.FilePath(target), readOnly)
+	}
+	return m.beginCall(place, d.Name(), "mount a device", mount, func(error) {}), nil
 }
 
 // openPlace opens a directory below Dir, or what is mounted there.

@@ -186,10 +186,10 @@ func TestLocalDeviceThatLasts(t *testing.T) {
 	if _, err := b.SetUp(short, claiming("u", false)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("while it lasts:", err)
 	}
-	under := func() *deviceCall {
+	under := func() *mountCall {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return b.deviceCalls[b.localPlace("u", "pv")]
+		return b.calls[b.localPlace("u", "pv")]
 	}
 	call := under()
 	close(end)

@@ -101,10 +101,8 @@ type Manager struct {
 	tokens map[tokenKey]token
 	// mounted has the directories that are known to be mounts of a tmpfs or of NFS.
 	mounted map[string]bool
-	// nfsCalls are the mounts of exports that are under way, by directory.
-	nfsCalls map[string]*nfsCall
-	// deviceCalls are the mounts of devices that are under way, by their place.
-	deviceCalls map[string]*deviceCall
+	// calls are the mounts of exports and devices that are under way, by their place.
+	calls map[string]*mountCall
 	// claims has the PersistentVolumes of each Pod, by the names of its volumes.
 	claims map[types.UID]map[string]claimed
 }
@@ -123,7 +121,7 @@ func New(cfg Config) *Manager {
 	if cfg.MemoryDir == "" {
 		cfg.MemoryDir = cfg.Dir
 	}
-	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}, nfsCalls: map[string]*nfsCall{}, deviceCalls: map[string]*deviceCall{}, claims: map[types.UID]map[string]claimed{}}
+	return &Manager{cfg: cfg, tokens: map[tokenKey]token{}, mounted: map[string]bool{}, calls: map[string]*mountCall{}, claims: map[types.UID]map[string]claimed{}}
 }
 
 // Error says which volume of a Pod could not be set up.

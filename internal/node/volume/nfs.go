@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"minato/internal/host"
-	"minato/internal/node/guard"
 )
 
 // nfsDir is where kubelets have the mounts of NFS exports in a Pod's directory.
@@ -47,43 +46,29 @@ func (m *Manager) claimedNFS(ctx context.Context, pod *v1.Pod, v *v1.Volume, pv 
 // nfsPatience is how long a mount is waited for, the search for the server included.
 const nfsPatience = 30 * time.Second
 
-// nfsCall is a mount that is under way.
-type nfsCall struct {
-	done chan struct{} // closed when err is set
-	err  error
-}
-
-// mountNFS mounts an export at dir, unless it is. Nothing is asked of the server about a
-// mount that is there: it may not answer. One that takes connections and does not answer
-// keeps the kernel in the mount, and nothing ends that. So the call is left to itself
-// after a while, and whoever comes back waits for the same one. It fails where dir was
+// mountNFS mounts an export at dir, unless it is, and waits for that for a while. Nothing is
+// asked of the server about a mount that is there: it may not answer. One that takes
+// connections and does not answer keeps the kernel in the mount. It fails where dir was
 // removed meanwhile.
 func (m *Manager) mountNFS(ctx context.Context, dir string, e host.NFS) error {
 	call, err := m.callNFS(ctx, dir, e)
 	if err != nil || call == nil {
 		return err
 	}
-	timer := time.NewTimer(nfsPatience)
-	defer timer.Stop()
-	select {
-	case <-call.done:
-		return call.err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return fmt.Errorf("mount the NFS export %s:%s: the server has not answered for %v; look whether it serves NFS. The mount is still waited for", e.Server, e.Path, nfsPatience)
-	}
+	return call.await(ctx, nfsPatience, func() error {
+		return fmt.Errorf("mount the NFS export %s: the server has not answered for %v; look whether it serves NFS. The mount is still waited for", call.of, nfsPatience)
+	})
 }
 
 // callNFS begins a mount, or returns the one that is under way; nil where the export is
 // mounted.
-func (m *Manager) callNFS(ctx context.Context, dir string, e host.NFS) (*nfsCall, error) {
+func (m *Manager) callNFS(ctx context.Context, dir string, e host.NFS) (*mountCall, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mounted[dir] {
 		return nil, nil
 	}
-	if call := m.nfsCalls[dir]; call != nil {
+	if call := m.calls[dir]; call != nil {
 		return call, nil
 	}
 	// Not of dir itself, which would ask the server.
@@ -98,19 +83,12 @@ func (m *Manager) callNFS(ctx context.Context, dir string, e host.NFS) (*nfsCall
 	if err := makeDir(dir, 0o750, -1); err != nil {
 		return nil, err
 	}
-	call := &nfsCall{done: make(chan struct{})}
-	m.nfsCalls[dir] = call
-	go func() {
-		err := guard.Do("mount an NFS export", func() error { return m.cfg.Mounter.MountNFS(ctx, dir, e) })
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if call.err = err; err == nil {
+	mount := func() error { return m.cfg.Mounter.MountNFS(ctx, dir, e) }
+	return m.beginCall(dir, e.Server+":"+e.Path, "mount an NFS export", mount, func(err error) {
+		if err == nil {
 			m.mounted[dir] = true
 		}
-		delete(m.nfsCalls, dir)
-		close(call.done)
-	}()
-	return call, nil
+	}), nil
 }
 
 // detachNFS detaches the exports of a Pod before anything looks into its directories: a
